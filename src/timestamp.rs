@@ -1,0 +1,435 @@
+//! Instants and spans of time, exact to the microsecond.
+//!
+//! Everything the archive compares is an integer here: no floating point, no time zones, no leap seconds.
+//! This is the only module that uses the crate `time`, for its calendar.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+
+use time::{Date, Month};
+
+/// Microseconds in a second.
+const SECOND: i64 = 1_000_000;
+/// Microseconds in an hour.
+const HOUR: i64 = 3600 * SECOND;
+/// The Julian day of 1970-01-01.
+const EPOCH_JULIAN_DAY: i32 = 2_440_588;
+
+/// An instant: microseconds since 1970-01-01T00:00:00 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A length of time in microseconds; negative where a later instant is taken from an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(i64);
+
+/// One hour of UTC, counted from 1970-01-01T00, as the archive names its directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hour(i64);
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// A span of whole seconds.
+    pub const fn from_secs(seconds: i64) -> Self {
+        Self(seconds * SECOND)
+    }
+
+    /// A span of milliseconds.
+    pub const fn from_millis(milliseconds: i64) -> Self {
+        Self(milliseconds * 1000)
+    }
+
+    /// A span of microseconds.
+    pub const fn from_micros(microseconds: i64) -> Self {
+        Self(microseconds)
+    }
+
+    /// The span in microseconds.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// The span in seconds, rounded up.
+    pub const fn ceil_secs(self) -> i64 {
+        self.0.div_euclid(SECOND) + (self.0.rem_euclid(SECOND) != 0) as i64
+    }
+
+    /// Parses decimal seconds, such as `2`, `2.002` or `0.033367`: at most 9 digits before the point and 6 behind.
+    pub fn parse_seconds(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        if whole.is_empty() || whole.len() > 9 || fraction.len() > 6 {
+            return None;
+        }
+        Some(Self(digits(whole)? * SECOND + micros_of_fraction(fraction)?))
+    }
+}
+
+/// Decimal seconds with as many digits as they need, at least three: `2.000`, `0.033367`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let (whole, micros) = (self.0.unsigned_abs() / 1_000_000, self.0.unsigned_abs() % 1_000_000);
+        if micros.is_multiple_of(1000) {
+            write!(f, "{sign}{whole}.{:03}", micros / 1000)
+        } else {
+            write!(f, "{sign}{whole}.{micros:06}")
+        }
+    }
+}
+
+impl Timestamp {
+    /// The first instant of year 1.
+    pub const MIN: Self = Self(-62_135_596_800 * SECOND);
+    /// The last microsecond of year 9999.
+    pub const MAX: Self = Self(253_402_300_800 * SECOND - 1);
+
+    /// The instant that lies `microseconds` after 1970-01-01T00:00:00 UTC.
+    pub const fn from_micros(microseconds: i64) -> Self {
+        Self(microseconds)
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00 UTC.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// The hour this instant lies in.
+    pub const fn hour(self) -> Hour {
+        Hour(self.0.div_euclid(HOUR))
+    }
+
+    /// Parses an ISO 8601 time as it comes from a query, where a `+` may have become a space.
+    ///
+    /// Taken are a date (`2026-11-20`), and a date with an hour, minutes, seconds and a fraction of any length
+    /// (cut to microseconds) behind a `T` or a space; the basic format (`20261120T105502`) as well. No zone means UTC;
+    /// `Z`, `±HH:MM`, `±HHMM` and `±HH` are converted. Returns `None` for anything else, and for instants outside
+    /// the years 1 to 9999.
+    pub fn parse(text: &str) -> Option<Self> {
+        if !text.is_ascii() {
+            return None;
+        }
+        let extended = text.as_bytes().get(4) == Some(&b'-');
+        let (date, rest) = text.split_at_checked(if extended { 10 } else { 8 })?;
+        let midnight = parse_date(date, extended)?;
+        let Some(separator) = rest.chars().next() else {
+            return Self(midnight).checked();
+        };
+        if !matches!(separator, 'T' | ' ') {
+            return None;
+        }
+        let (time, zone) = split_zone(&rest[1..]);
+        let offset = zone.map_or(Some(0), parse_offset)?;
+        Self(midnight + parse_time(time, extended)? - offset).checked()
+    }
+
+    /// The instant if it lies in the years 1 to 9999.
+    fn checked(self) -> Option<Self> {
+        (Self::MIN..=Self::MAX).contains(&self).then_some(self)
+    }
+}
+
+impl Add<Span> for Timestamp {
+    type Output = Self;
+    fn add(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
+impl Sub<Span> for Timestamp {
+    type Output = Self;
+    fn sub(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = Span;
+    fn sub(self, other: Self) -> Span {
+        Span(self.0.saturating_sub(other.0))
+    }
+}
+
+/// RFC 3339 with microseconds: `2026-11-20T10:55:02.000000Z`. Instants outside the years 1 to 9999 show as the
+/// nearest one inside.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clamped = (*self).clamp(Self::MIN, Self::MAX);
+        let in_hour = clamped.0.rem_euclid(HOUR);
+        let (minute, second, micros) = (in_hour / (60 * SECOND), in_hour / SECOND % 60, in_hour % SECOND);
+        write!(f, "{}:{minute:02}:{second:02}.{micros:06}Z", clamped.hour())
+    }
+}
+
+impl Hour {
+    /// Parses the name of an hour directory, `2026-11-20T10`, and nothing looser.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (date, hour) = name.split_once('T')?;
+        if date.len() != 10 {
+            return None;
+        }
+        let midnight = parse_date(date, true)?;
+        Some(Timestamp(midnight + two_digits(hour, 23)? * HOUR).hour())
+    }
+
+    /// The first instant of the hour.
+    pub const fn start(self) -> Timestamp {
+        Timestamp(self.0 * HOUR)
+    }
+
+    /// The first instant after the hour.
+    pub const fn end(self) -> Timestamp {
+        Timestamp((self.0 + 1) * HOUR)
+    }
+}
+
+/// The name of the hour's directory: `2026-11-20T10`.
+impl fmt::Display for Hour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = i32::try_from(self.0.div_euclid(24)).unwrap_or(i32::MAX).saturating_add(EPOCH_JULIAN_DAY);
+        let (year, month, day) = Date::from_julian_day(day).unwrap_or(Date::MAX).to_calendar_date();
+        write!(f, "{year:04}-{:02}-{day:02}T{:02}", u8::from(month), self.0.rem_euclid(24))
+    }
+}
+
+/// Parses `MM:SS`, `MM:SS.f` … `MM:SS.ffffff`: how far into its hour a segment starts.
+pub fn parse_offset_in_hour(text: &str) -> Option<Span> {
+    let (minutes, seconds) = text.split_once(':')?;
+    let (seconds, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    if fraction.len() > 6 {
+        return None;
+    }
+    let whole = two_digits(minutes, 59)? * 60 + two_digits(seconds, 59)?;
+    Some(Span(whole * SECOND + micros_of_fraction(fraction)?))
+}
+
+/// Microseconds from the epoch to the midnight that begins `2026-11-20` (extended) or `20261120`.
+fn parse_date(text: &str, extended: bool) -> Option<i64> {
+    let (year, month, day) = if extended {
+        let (year, rest) = text.split_once('-')?;
+        let (month, day) = rest.split_once('-')?;
+        (year, month, day)
+    } else {
+        (text.get(..4)?, text.get(4..6)?, text.get(6..)?)
+    };
+    if year.len() != 4 {
+        return None;
+    }
+    let year = i32::try_from(digits(year)?).ok().filter(|year| *year >= 1)?;
+    let month = Month::try_from(u8::try_from(two_digits(month, 12)?).ok()?).ok()?;
+    let date = Date::from_calendar_date(year, month, u8::try_from(two_digits(day, 31)?).ok()?).ok()?;
+    Some(i64::from(date.to_julian_day() - EPOCH_JULIAN_DAY) * 24 * HOUR)
+}
+
+/// Microseconds since midnight of `10`, `10:55`, `10:55:02`, `10:55:02.5` or, not extended, `105502.5` and so on.
+fn parse_time(text: &str, extended: bool) -> Option<i64> {
+    let (whole, fraction) = match text.split_once('.') {
+        Some((_, "")) => return None,
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (text, None),
+    };
+    let (width, gap) = if extended { (3, ":") } else { (2, "") };
+    let field = |index: usize, max: i64| -> Option<i64> {
+        let Some(from) = whole.get(index * width..).filter(|rest| !rest.is_empty()) else {
+            return Some(0);
+        };
+        let from = if index == 0 { from } else { whole.get(index * width - gap.len()..)?.strip_prefix(gap)? };
+        two_digits(from.get(..2)?, max)
+    };
+    let complete = whole.len() == 3 * width - gap.len();
+    if !(complete || fraction.is_none() && [2, 2 + width].contains(&whole.len())) {
+        return None;
+    }
+    let seconds = field(0, 23)? * 3600 + field(1, 59)? * 60 + field(2, 59)?;
+    let fraction = fraction.unwrap_or("");
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(seconds * SECOND + micros_of_fraction(&fraction[..fraction.len().min(6)])?)
+}
+
+/// Takes the zone off the end of a time of day: what stands behind a sign, or a space that was one; or a `Z`.
+fn split_zone(text: &str) -> (&str, Option<&str>) {
+    match text.find(['+', '-', ' ', 'Z']) {
+        Some(at) => (&text[..at], Some(&text[at..])),
+        None => (text, None),
+    }
+}
+
+/// Microseconds east of UTC of `Z`, `+02:00`, `+0200`, `+02`, with `-` for west and a space for a decoded `+`.
+fn parse_offset(zone: &str) -> Option<i64> {
+    if zone == "Z" {
+        return Some(0);
+    }
+    let (sign, rest) = match zone.split_at_checked(1)? {
+        ("+" | " ", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = match rest.len() {
+        2 => (rest, "00"),
+        4 => rest.split_at(2),
+        5 => rest.split_once(':')?,
+        _ => return None,
+    };
+    Some(sign * (two_digits(hours, 23)? * HOUR + two_digits(minutes, 59)? * 60 * SECOND))
+}
+
+/// The number that `text`, all decimal digits, stands for.
+fn digits(text: &str) -> Option<i64> {
+    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if all_digits { text.parse().ok() } else { None }
+}
+
+/// Exactly two digits, at most `max`.
+fn two_digits(text: &str, max: i64) -> Option<i64> {
+    if text.len() == 2 { digits(text).filter(|value| *value <= max) } else { None }
+}
+
+/// Microseconds of up to six digits behind a decimal point; none at all is zero.
+fn micros_of_fraction(fraction: &str) -> Option<i64> {
+    if fraction.is_empty() {
+        return Some(0);
+    }
+    let missing = u32::try_from(6_usize.checked_sub(fraction.len())?).ok()?;
+    Some(digits(fraction)? * 10_i64.pow(missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_times_parse_to_the_microsecond() {
+        let rows = [
+            ("2026-11-20", "2026-11-20T00:00:00.000000Z"),
+            ("2026-11-20T10", "2026-11-20T10:00:00.000000Z"),
+            ("2026-11-20 10", "2026-11-20T10:00:00.000000Z"),
+            ("2026-11-20T10:55", "2026-11-20T10:55:00.000000Z"),
+            ("2026-11-20T10:55:02", "2026-11-20T10:55:02.000000Z"),
+            ("2026-11-20T10:55:02.1", "2026-11-20T10:55:02.100000Z"),
+            ("2026-11-20T10:55:02.123456", "2026-11-20T10:55:02.123456Z"),
+            ("2026-11-20T10:55:02.123456999", "2026-11-20T10:55:02.123456Z"),
+            ("2026-11-20T10:55:02Z", "2026-11-20T10:55:02.000000Z"),
+            ("2026-11-20T10:55:02+02:00", "2026-11-20T08:55:02.000000Z"),
+            ("2026-11-20T10:55:02 02:00", "2026-11-20T08:55:02.000000Z"),
+            ("2026-11-20T10:55:02-0530", "2026-11-20T16:25:02.000000Z"),
+            ("2026-11-20T10:55-01", "2026-11-20T11:55:00.000000Z"),
+            ("2026-11-20 10 02", "2026-11-20T08:00:00.000000Z"),
+            ("2026-11-20 02:00", "2026-11-20T02:00:00.000000Z"),
+            ("2026-11-20T00:30+01:00", "2026-11-19T23:30:00.000000Z"),
+            ("20261120", "2026-11-20T00:00:00.000000Z"),
+            ("20261120T10", "2026-11-20T10:00:00.000000Z"),
+            ("20261120T1055", "2026-11-20T10:55:00.000000Z"),
+            ("20261120T105502", "2026-11-20T10:55:02.000000Z"),
+            ("20261120 105502.25Z", "2026-11-20T10:55:02.250000Z"),
+            ("20261120T105502+0200", "2026-11-20T08:55:02.000000Z"),
+            ("2024-02-29", "2024-02-29T00:00:00.000000Z"),
+            ("0001-01-01T00", "0001-01-01T00:00:00.000000Z"),
+            ("9999-12-31T23:59:59.999999", "9999-12-31T23:59:59.999999Z"),
+            ("1969-12-31T23:59:59.5", "1969-12-31T23:59:59.500000Z"),
+        ];
+        for (text, shown) in rows {
+            assert_eq!(Timestamp::parse(text).map(|time| time.to_string()).as_deref(), Some(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_times_are_refused() {
+        let rows = [
+            "",
+            " ",
+            "now",
+            "2026",
+            "2026-11",
+            "202611",
+            "2026-11-20T",
+            "2026-11-20 ",
+            "2026-11-20X10",
+            "2026-11-20T1",
+            "2026-11-20T10:5",
+            "2026-11-20T10:",
+            "2026-11-20T10:55:",
+            "2026-11-20T10:55:02.",
+            "2026-11-20T10:55.5",
+            "2026-11-20T10.5",
+            "2026-11-20T105502",
+            "20261120T10:55:02",
+            "2026-11-20T24:00",
+            "2026-11-20T10:60",
+            "2026-11-20T10:55:60",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-01-00",
+            "0000-01-01",
+            "10000-01-01",
+            "-2026-11-20",
+            "+2026-11-20",
+            "2026-11-20T10:55:02+",
+            "2026-11-20T10:55:02+2",
+            "2026-11-20T10:55:02+24:00",
+            "2026-11-20T10:55:02+02:60",
+            "2026-11-20T10:55:02+02:00Z",
+            "2026-11-20T10:55:02ZZ",
+            "2026-11-20T10:55:02  02:00",
+            "2026-11-20T10:55:02+020",
+            "2026-11-20+02:00",
+            "2026-11-20Z",
+            "2026-11-20T10:55:02.12x4",
+            "2026-11-20T10:55:02.1234567x",
+            "2026-11-20T+1:55",
+            "٢٠٢٦-11-20",
+            "2026-11-20T10:55:02é",
+            "1700000000",
+            "0001-01-01T00+01:00",
+            "9999-12-31T23:59-01:00",
+        ];
+        for text in rows {
+            assert_eq!(Timestamp::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hours_parse_only_as_directories_are_named() {
+        assert_eq!(Hour::parse("2026-11-20T10").map(|hour| hour.to_string()).as_deref(), Some("2026-11-20T10"));
+        for name in
+            ["2026-11-20", "2026-11-20 10", "2026-11-20T24", "2026-11-20T1", "2026-11-20T10 ", "20261120T10", ""]
+        {
+            assert_eq!(Hour::parse(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn offsets_in_an_hour_take_up_to_six_digits() {
+        let rows = [
+            ("55:02.000", Some(3302 * SECOND)),
+            ("55:02", Some(3302 * SECOND)),
+            ("00:00.000001", Some(1)),
+            ("59:59.9", Some(3599 * SECOND + 900_000)),
+            ("60:00", None),
+            ("1:00", None),
+            ("00:60", None),
+            ("00:00.0000001", None),
+            ("00:00.-1", None),
+            ("0000", None),
+        ];
+        for (text, micros) in rows {
+            assert_eq!(parse_offset_in_hour(text).map(Span::micros), micros, "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_parse_show_and_round_up() {
+        assert_eq!(Span::parse_seconds("2.002"), Some(Span::from_millis(2002)));
+        assert_eq!(Span::parse_seconds("2"), Some(Span::from_secs(2)));
+        for bad in ["", ".5", "-1", "+1", "1e3", "2.0000001", "1234567890", "2.0.0", "nan"] {
+            assert_eq!(Span::parse_seconds(bad), None, "{bad:?}");
+        }
+        assert_eq!(Span::from_micros(2_000_001).ceil_secs(), 3);
+        assert_eq!(Span::from_secs(2).ceil_secs(), 2);
+        assert_eq!(Span::from_micros(2_000_001).to_string(), "2.000001");
+        assert_eq!(Span::from_millis(-1500).to_string(), "-1.500");
+    }
+}
