@@ -59,6 +59,11 @@ pub enum Error {
         /// Why, and what would work.
         why: String,
     },
+    /// Something changed or went away while it was being sent.
+    Changed {
+        /// What it is.
+        what: String,
+    },
     /// A program that a request needs is not installed.
     ProgramMissing {
         /// The program.
@@ -107,6 +112,7 @@ impl fmt::Display for Error {
             Self::RangeHasHoles => write!(f, "Requested time range contains holes or is incomplete."),
             Self::RangeIsEmpty => write!(f, "We have no content available within the requested time range."),
             Self::Unsupported { why } => write!(f, "{why}"),
+            Self::Changed { what } => write!(f, "{what} changed while it was being read"),
             Self::ProgramMissing { program, why } => write!(f, "cannot run {program}: {why}"),
             Self::Io { action, path, source } => write!(f, "cannot {action} `{}`: {source}", path.display()),
             Self::Child { program, why } => write!(f, "{program} failed: {why}"),

@@ -3,5 +3,8 @@
 //!
 //! `ARCHITECTURE.md` shows how the modules stand on each other.
 
+pub mod archive;
+pub mod clock;
 pub mod error;
+pub mod hls;
 pub mod timestamp;

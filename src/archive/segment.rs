@@ -1,0 +1,114 @@
+//! A segment, and the name of its file, which says when it starts, how long it is and how good it is. Pure.
+
+use crate::timestamp::{Hour, Span, Timestamp, parse_offset_in_hour};
+
+/// How much of what was broadcast a segment holds, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// All of it.
+    Full,
+    /// Fetched whole, but perhaps cut short at its source.
+    Suspect,
+    /// Known to be cut short.
+    Partial,
+    /// Still being written: never part of a playlist or a cut.
+    Temp,
+}
+
+/// What a segment's file name says: `<MM:SS.fff>-<duration>-<type>-<hash>.ts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentName<'a> {
+    /// How far into its hour the segment starts.
+    pub offset: Span,
+    /// How long it plays.
+    pub duration: Span,
+    /// How good it is.
+    pub kind: Kind,
+    /// SHA-256 of its bytes in URL-safe base64; of a [`Kind::Temp`] something unique.
+    pub hash: &'a str,
+}
+
+impl<'a> SegmentName<'a> {
+    /// Reads a file name, or `None` where it is not a segment's.
+    ///
+    /// A name that parses has no characters but ASCII letters, digits, `:`, `.`, `-` and `_`, so that it can go into
+    /// a URI (the colon encoded) and a header as it is.
+    pub fn parse(name: &'a str) -> Option<Self> {
+        let mut fields = name.strip_suffix(".ts")?.splitn(4, '-');
+        let offset = parse_offset_in_hour(fields.next()?)?;
+        let duration = Span::parse_seconds(fields.next()?)?;
+        let kind = match fields.next()? {
+            "full" => Kind::Full,
+            "suspect" => Kind::Suspect,
+            "partial" => Kind::Partial,
+            "temp" => Kind::Temp,
+            _ => return None,
+        };
+        let hash = fields.next()?;
+        let url_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (!hash.is_empty() && hash.bytes().all(url_safe)).then_some(Self { offset, duration, kind, hash })
+    }
+}
+
+/// A segment of a variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// The hour it starts in.
+    pub hour: Hour,
+    /// When it starts.
+    pub start: Timestamp,
+    /// How long it plays.
+    pub duration: Span,
+    /// How good it is.
+    pub kind: Kind,
+    /// The name of its file.
+    pub name: &'a str,
+}
+
+impl Segment<'_> {
+    /// The first instant after the segment.
+    pub fn end(&self) -> Timestamp {
+        self.start + self.duration
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_or_are_refused() {
+        let rows = [
+            ("55:02.000-2.000-full-YgymESyiQJNzDMws7vAG6AsWwLPeaFlNQYrCKsMQyQ4.ts", Some(Kind::Full)),
+            ("55:02.000-2.000-suspect--a-b-_c.ts", Some(Kind::Suspect)),
+            ("55:02-2-partial-x.ts", Some(Kind::Partial)),
+            ("55:02.123456-0.033367-temp-3f0c8b1e-0000-4000-8000-1234567890ab.ts", Some(Kind::Temp)),
+            ("55:02.000-2.000-full-.ts", None),
+            ("55:02.000-2.000-full.ts", None),
+            ("55:02.000-2.000-FULL-x.ts", None),
+            ("55:02.000-2.000-full-x.mp4", None),
+            ("55:02.000-2.000-full-x", None),
+            ("55:02.000-2.000-full-x y.ts", None),
+            ("55:02.000-2.000-full-x.bak.ts", None),
+            ("55:02.000-2.000-full-é.ts", None),
+            ("55:02.000--2.000-full-x.ts", None),
+            ("55:02.000-2.0000000-full-x.ts", None),
+            ("55:60.000-2.000-full-x.ts", None),
+            ("60:00.000-2.000-full-x.ts", None),
+            (".55:02.000-2.000-full-x.ts", None),
+            (".ts", None),
+            ("", None),
+        ];
+        for (name, kind) in rows {
+            assert_eq!(SegmentName::parse(name).map(|parsed| parsed.kind), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_all_behind_the_third_dash() {
+        let parsed = SegmentName::parse("01:02.500-2.002-full--a-b.ts").expect("a good name");
+        assert_eq!(parsed.hash, "-a-b");
+        assert_eq!(parsed.offset, Span::from_millis(62_500));
+        assert_eq!(parsed.duration, Span::from_millis(2002));
+    }
+}

@@ -1,0 +1,132 @@
+//! The text of a multivariant playlist: the variants of one stream.
+
+use std::fmt::Write;
+
+/// What a multivariant playlist says about one variant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    /// Its name, which may hold any character.
+    pub name: String,
+    /// Where its media playlist is.
+    pub uri: String,
+    /// The greatest bit rate of a segment, in bits a second.
+    pub peak_bandwidth: u64,
+    /// The mean bit rate, in bits a second.
+    pub average_bandwidth: u64,
+    /// What its segments hold, so far as that is known.
+    pub media: MediaInfo,
+}
+
+/// What a segment holds, as a multivariant playlist describes it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MediaInfo {
+    /// The codecs, as RFC 6381 names them, with commas between.
+    pub codecs: Option<String>,
+    /// Width and height of the picture in pixels.
+    pub resolution: Option<(u32, u32)>,
+    /// Pictures a second.
+    pub frame_rate: Option<f64>,
+}
+
+/// The playlist of `variants`, in order of falling bandwidth.
+///
+/// An attribute that is unknown for one variant is left out for all, because a player compares them.
+pub fn render(mut variants: Vec<Variant>) -> String {
+    variants.sort_by(|a, b| {
+        (b.peak_bandwidth, b.average_bandwidth)
+            .cmp(&(a.peak_bandwidth, a.average_bandwidth))
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    let all_have = |known: fn(&MediaInfo) -> bool| variants.iter().all(|variant| known(&variant.media));
+    let with_codecs = all_have(|media| media.codecs.is_some());
+    let with_resolution = all_have(|media| media.resolution.is_some());
+    let with_frame_rate = all_have(|media| media.frame_rate.is_some());
+
+    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
+    for Variant { name, uri, peak_bandwidth, average_bandwidth, media } in &variants {
+        let name = quotable(name);
+        let mut line = format!("BANDWIDTH={peak_bandwidth},AVERAGE-BANDWIDTH={average_bandwidth}");
+        if let (true, Some(codecs)) = (with_codecs, &media.codecs) {
+            let _ = write!(line, ",CODECS=\"{codecs}\"");
+        }
+        if let (true, Some((width, height))) = (with_resolution, media.resolution) {
+            let _ = write!(line, ",RESOLUTION={width}x{height}");
+        }
+        if let (true, Some(rate)) = (with_frame_rate, media.frame_rate) {
+            let _ = write!(line, ",FRAME-RATE={rate:.3}");
+        }
+        let _ = write!(
+            text,
+            "#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"{name}\",NAME=\"{name}\",AUTOSELECT=YES,DEFAULT=YES\n\
+             #EXT-X-STREAM-INF:{line},VIDEO=\"{name}\",NAME=\"{name}\"\n{uri}\n"
+        );
+    }
+    text
+}
+
+/// A name as it can stand in a quoted string: what cannot is percent-encoded, and so is `%`, so that different names
+/// stay different (RFC 8216, section 4.2: no line feed, carriage return or double quote).
+fn quotable(name: &str) -> String {
+    let mut quoted = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character.is_control() || matches!(character, '"' | '%' | '\u{2028}' | '\u{2029}') {
+            let mut bytes = [0; 4];
+            for byte in character.encode_utf8(&mut bytes).bytes() {
+                let _ = write!(quoted, "%{byte:02X}");
+            }
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variant(name: &str, peak_bandwidth: u64, media: MediaInfo) -> Variant {
+        let uri = format!("/playlist/s/{}.m3u8", super::super::encode(name));
+        Variant { name: name.to_owned(), uri, peak_bandwidth, average_bandwidth: peak_bandwidth / 2, media }
+    }
+
+    fn known() -> MediaInfo {
+        MediaInfo {
+            codecs: Some("avc1.64001F,mp4a.40.2".to_owned()),
+            resolution: Some((1280, 720)),
+            frame_rate: Some(30000.0 / 1001.0),
+        }
+    }
+
+    #[test]
+    fn variants_come_in_order_of_falling_bandwidth() {
+        let text = render(vec![variant("480p", 900, known()), variant("source", 5000, known())]);
+        let expected = "#EXTM3U\n#EXT-X-VERSION:3\n\
+            #EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"source\",NAME=\"source\",AUTOSELECT=YES,DEFAULT=YES\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=5000,AVERAGE-BANDWIDTH=2500,CODECS=\"avc1.64001F,mp4a.40.2\",\
+            RESOLUTION=1280x720,FRAME-RATE=29.970,VIDEO=\"source\",NAME=\"source\"\n/playlist/s/source.m3u8\n\
+            #EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"480p\",NAME=\"480p\",AUTOSELECT=YES,DEFAULT=YES\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=900,AVERAGE-BANDWIDTH=450,CODECS=\"avc1.64001F,mp4a.40.2\",\
+            RESOLUTION=1280x720,FRAME-RATE=29.970,VIDEO=\"480p\",NAME=\"480p\"\n/playlist/s/480p.m3u8\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_is_unknown_for_one_is_left_out_for_all() {
+        let audio = MediaInfo { codecs: Some("mp4a.40.2".to_owned()), ..MediaInfo::default() };
+        let text = render(vec![variant("source", 5000, known()), variant("audio", 100, audio)]);
+        assert!(text.contains("CODECS=\"mp4a.40.2\""), "{text}");
+        assert!(!text.contains("RESOLUTION") && !text.contains("FRAME-RATE"), "{text}");
+        let text = render(vec![variant("source", 5000, known()), variant("odd", 100, MediaInfo::default())]);
+        assert!(!text.contains("CODECS"), "{text}");
+    }
+
+    #[test]
+    fn names_cannot_break_out_of_their_quotes() {
+        let rows = [("a\"b", "a%22b"), ("a\nb\r", "a%0Ab%0D"), ("a%22b", "a%2522b"), ("é x,=", "é x,=")];
+        for (name, quoted) in rows {
+            assert_eq!(quotable(name), quoted);
+        }
+        assert_eq!(render(vec![variant("x\"\n#EXT-X-ENDLIST", 1, MediaInfo::default())]).lines().count(), 5);
+    }
+}
