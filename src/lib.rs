@@ -4,7 +4,14 @@
 //! `ARCHITECTURE.md` shows how the modules stand on each other.
 
 pub mod archive;
+pub mod check;
 pub mod clock;
+pub mod config;
+pub mod cut;
 pub mod error;
+pub mod ffmpeg;
 pub mod hls;
+pub mod http;
+pub mod logging;
+pub mod server;
 pub mod timestamp;

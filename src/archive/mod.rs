@@ -6,6 +6,7 @@
 pub mod cache;
 mod directory;
 pub mod hour;
+pub mod measure;
 pub mod segment;
 pub mod select;
 
@@ -34,6 +35,7 @@ const NAMES_REMEMBERED: usize = 4096;
 pub struct Archive {
     base: PathBuf,
     cache: HourCache,
+    contents: measure::Contents,
     unparsable_total: AtomicU64,
     unparsable_seen: Mutex<HashSet<String>>,
 }
@@ -64,6 +66,7 @@ impl Archive {
         Self {
             base: base.into(),
             cache: HourCache::new(cache_bytes),
+            contents: measure::Contents::default(),
             unparsable_total: AtomicU64::new(0),
             unparsable_seen: Mutex::default(),
         }
@@ -165,7 +168,7 @@ impl Archive {
         (start, end): (Timestamp, Timestamp),
         mut each: impl FnMut(&Segment, bool) -> Result<bool>,
     ) -> Result<Selected> {
-        let mut selected = Selected { ends_in_hole: true, visited: Vec::new() };
+        let mut selected = Selected::nothing();
         let mut walk = Walk::new(start, end);
         for hour in Self::hours_of_range(hours, start, end) {
             if walk.is_covered() {
@@ -267,6 +270,13 @@ pub struct Selected {
     pub ends_in_hole: bool,
     /// The hours that were read.
     pub visited: Vec<Visited>,
+}
+
+impl Selected {
+    /// Nothing at all, which is a hole.
+    pub fn nothing() -> Self {
+        Self { ends_in_hole: true, visited: Vec::new() }
+    }
 }
 
 /// An hour that was read.

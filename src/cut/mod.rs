@@ -1,0 +1,3 @@
+//! A range of segments, made into one file.
+
+pub mod rough;

@@ -1,0 +1,230 @@
+//! Conditions and ranges (RFC 9110, sections 13 and 14). Pure.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tiny_http::Method;
+
+use super::request::Request;
+
+/// What a client can hold of a thing, to ask whether it is still good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validators {
+    /// The entity tag, with its quotes and, if it is weak, its `W/`.
+    pub etag: String,
+    /// When the thing last changed.
+    pub last_modified: Option<SystemTime>,
+}
+
+/// What part of a thing was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of it.
+    Whole,
+    /// Some bytes of it.
+    Part {
+        /// The first.
+        offset: u64,
+        /// How many; at least one.
+        len: u64,
+    },
+    /// Bytes that it has not got.
+    Unsatisfiable,
+}
+
+impl Validators {
+    /// Whether what the client has is still good, so that 304 is the answer. `If-None-Match` wins over
+    /// `If-Modified-Since`.
+    pub fn not_modified(&self, request: &Request) -> bool {
+        let mut tags = request.header_values("If-None-Match").peekable();
+        if tags.peek().is_some() {
+            return tags.any(|list| list_has(list, &self.etag));
+        }
+        let since = request.header("If-Modified-Since").and_then(|date| httpdate::parse_http_date(date).ok());
+        match (since, self.last_modified) {
+            (Some(since), Some(modified)) => whole_seconds(modified) <= since,
+            _ => false,
+        }
+    }
+
+    /// What part of the `len` bytes is asked for. Only GET has ranges; several at once, and what is not a range of
+    /// bytes, mean the whole, and so does a range of something that has changed since (`If-Range`).
+    pub fn wanted(&self, request: &Request, len: u64) -> Wanted {
+        let ranges = request.header("Range").filter(|_| request.method == Method::Get);
+        match (ranges, request.header("If-Range")) {
+            (Some(ranges), None) => parse_range(ranges, len),
+            (Some(ranges), Some(condition)) if self.is_exactly(condition) => parse_range(ranges, len),
+            _ => Wanted::Whole,
+        }
+    }
+
+    /// Whether `condition` is this very tag, and a strong one, or the very time of the last change.
+    fn is_exactly(&self, condition: &str) -> bool {
+        if condition.starts_with('"') || condition.starts_with("W/") {
+            return condition == self.etag && !self.etag.starts_with("W/");
+        }
+        let date = httpdate::parse_http_date(condition).ok();
+        date.is_some() && date == self.last_modified.map(whole_seconds)
+    }
+}
+
+/// A time without its fraction of a second, as HTTP's dates are.
+fn whole_seconds(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
+/// Whether a list of entity tags has one that is the same as `etag` but perhaps for its weakness, or is `*`.
+fn list_has(list: &str, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    let wanted = opaque(etag);
+    let mut rest = list.trim();
+    if rest == "*" {
+        return true;
+    }
+    // A tag may have commas in it, so the quotes are what counts.
+    while let Some(open) = rest.find('"') {
+        let Some(length) = rest[open + 1..].find('"') else { return false };
+        let close = open + 1 + length;
+        if rest[open..=close] == wanted {
+            return true;
+        }
+        rest = &rest[close + 1..];
+    }
+    false
+}
+
+/// Reads `bytes=a-b`, `bytes=a-` or `bytes=-n`.
+fn parse_range(text: &str, len: u64) -> Wanted {
+    let Some((unit, range)) = text.split_once('=') else { return Wanted::Whole };
+    let Some((first, last)) = range.trim().split_once('-') else { return Wanted::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return Wanted::Whole;
+    }
+    let (first, last) = match (number(first), number(last)) {
+        (Some(first), None) if last.is_empty() => (first, u64::MAX),
+        (Some(first), Some(last)) if first <= last => (first, last),
+        (None, Some(count)) if first.is_empty() && count > 0 => (len.saturating_sub(count), u64::MAX),
+        (None, Some(0)) if first.is_empty() => return Wanted::Unsatisfiable,
+        _ => return Wanted::Whole,
+    };
+    if first >= len {
+        return Wanted::Unsatisfiable;
+    }
+    Wanted::Part { offset: first, len: last.min(len - 1) - first + 1 }
+}
+
+/// A decimal number; one that is too great for 64 bits is the greatest.
+fn number(text: &str) -> Option<u64> {
+    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tiny_http::{HTTPVersion, Header};
+
+    fn request(method: Method, headers: &[(&str, &str)]) -> Request {
+        let header = |(name, value): &(&str, &str)| Header::from_bytes(*name, *value).expect("a header");
+        Request {
+            method,
+            target: "/".to_owned(),
+            version: HTTPVersion(1, 1),
+            headers: headers.iter().map(header).collect(),
+            client: ([127, 0, 0, 1], 1).into(),
+        }
+    }
+
+    fn strong() -> Validators {
+        let modified = UNIX_EPOCH + Duration::from_millis(784_111_777_500);
+        Validators { etag: "\"abc\"".to_owned(), last_modified: Some(modified) }
+    }
+
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const DAY_BEFORE: &str = "Sat, 05 Nov 1994 08:49:37 GMT";
+
+    #[test]
+    fn ranges_are_read() {
+        let part = |offset, len| Wanted::Part { offset, len };
+        let rows = [
+            ("bytes=0-", 10, part(0, 10)),
+            ("bytes=0-0", 10, part(0, 1)),
+            ("bytes=2-4", 10, part(2, 3)),
+            ("bytes=2-400", 10, part(2, 8)),
+            ("bytes=9-", 10, part(9, 1)),
+            ("bytes=-1", 10, part(9, 1)),
+            ("bytes=-10", 10, part(0, 10)),
+            ("bytes=-11", 10, part(0, 10)),
+            ("BYTES=1-1", 10, part(1, 1)),
+            ("bytes= 1-1", 10, part(1, 1)),
+            ("bytes=0-99999999999999999999999", 10, part(0, 10)),
+            ("bytes=10-", 10, Wanted::Unsatisfiable),
+            ("bytes=99999999999999999999999-", 10, Wanted::Unsatisfiable),
+            ("bytes=-0", 10, Wanted::Unsatisfiable),
+            ("bytes=0-", 0, Wanted::Unsatisfiable),
+            ("bytes=-5", 0, Wanted::Unsatisfiable),
+            ("bytes=4-2", 10, Wanted::Whole),
+            ("bytes=0-1,3-4", 10, Wanted::Whole),
+            ("bytes=-", 10, Wanted::Whole),
+            ("bytes=", 10, Wanted::Whole),
+            ("bytes=a-b", 10, Wanted::Whole),
+            ("bytes=+1-2", 10, Wanted::Whole),
+            ("bytes=1 - 2", 10, Wanted::Whole),
+            ("bytes 0-1", 10, Wanted::Whole),
+            ("items=0-1", 10, Wanted::Whole),
+            ("", 10, Wanted::Whole),
+        ];
+        for (range, len, wanted) in rows {
+            assert_eq!(
+                strong().wanted(&request(Method::Get, &[("Range", range)]), len),
+                wanted,
+                "{range} of {len}"
+            );
+        }
+        assert_eq!(strong().wanted(&request(Method::Head, &[("Range", "bytes=0-0")]), 10), Wanted::Whole);
+    }
+
+    #[test]
+    fn a_range_of_something_else_means_the_whole() {
+        let part = Wanted::Part { offset: 0, len: 1 };
+        let rows = [
+            ("\"abc\"", part),
+            ("\"xyz\"", Wanted::Whole),
+            ("W/\"abc\"", Wanted::Whole),
+            (DATE, part),
+            (DAY_BEFORE, Wanted::Whole),
+            ("Mon, 07 Nov 1994 08:49:37 GMT", Wanted::Whole),
+            ("rubbish", Wanted::Whole),
+        ];
+        for (condition, wanted) in rows {
+            let headers = [("Range", "bytes=0-0"), ("If-Range", condition)];
+            assert_eq!(strong().wanted(&request(Method::Get, &headers), 10), wanted, "{condition}");
+        }
+        let weak = Validators { etag: "W/\"abc\"".to_owned(), last_modified: None };
+        let headers = [("Range", "bytes=0-0"), ("If-Range", "W/\"abc\"")];
+        assert_eq!(weak.wanted(&request(Method::Get, &headers), 10), Wanted::Whole);
+    }
+
+    #[test]
+    fn conditions_are_weighed() {
+        let rows: [(&[(&str, &str)], bool); 14] = [
+            (&[], false),
+            (&[("If-None-Match", "\"abc\"")], true),
+            (&[("If-None-Match", "W/\"abc\"")], true),
+            (&[("If-None-Match", "\"x\", \"abc\"")], true),
+            (&[("If-None-Match", "\"x,\",\"abc\"")], true),
+            (&[("If-None-Match", "\"x\""), ("If-None-Match", "\"abc\"")], true),
+            (&[("If-None-Match", "*")], true),
+            (&[("If-None-Match", "\"x\"")], false),
+            (&[("If-None-Match", "abc")], false),
+            (&[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)], false),
+            (&[("If-Modified-Since", DATE)], true),
+            (&[("If-Modified-Since", DAY_BEFORE)], false),
+            (&[("If-Modified-Since", "yesterday")], false),
+            (&[("If-None-Match", "\"abc\""), ("If-Modified-Since", DAY_BEFORE)], true),
+        ];
+        for (headers, unchanged) in rows {
+            assert_eq!(strong().not_modified(&request(Method::Get, headers)), unchanged, "{headers:?}");
+        }
+    }
+}

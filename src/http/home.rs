@@ -1,0 +1,99 @@
+//! `/`: what this server is, and a line to try for each of its routes.
+
+use std::fmt::Write;
+
+use super::App;
+use super::reply::Reply;
+use super::request::Request;
+use crate::archive::VariantName;
+use crate::hls::encode;
+use crate::timestamp::{Hour, Span, Timestamp};
+
+/// The names that the lines to try are made of.
+#[derive(Debug)]
+struct Example {
+    stream: String,
+    variant: String,
+    hour: String,
+    file: Option<String>,
+    start: String,
+    end: String,
+}
+
+/// A page of text for those who come with `curl`.
+pub(super) fn home(app: &App, request: &Request) -> Reply {
+    let base = base_url(request);
+    let version = env!("CARGO_PKG_VERSION");
+    let mut page = format!("restreamer {version}: an archive of recorded live streams\n\n");
+    let example = find_example(app).unwrap_or_else(|| {
+        page.push_str("Nothing has been recorded yet; the names below are only examples.\n\n");
+        Example {
+            stream: "STREAM".to_owned(),
+            variant: "VARIANT".to_owned(),
+            hour: "2026-11-20T10".to_owned(),
+            file: None,
+            start: "2026-11-20T10:55:02".to_owned(),
+            end: "2026-11-20T10:55:12".to_owned(),
+        }
+    });
+    let Example { stream, variant, hour, file, start, end } = &example;
+    let file = file.as_ref().map_or_else(|| "NAME.ts".to_owned(), |file| encode(file).to_string());
+    let (stream, variant) = (encode(stream), encode(variant));
+    let lines = [
+        ("the streams", format!("curl {base}/files")),
+        ("the variants of a stream", format!("curl {base}/files/{stream}")),
+        ("the hours of a variant", format!("curl {base}/files/{stream}/{variant}")),
+        ("the files of an hour", format!("curl {base}/files/{stream}/{variant}/{hour}")),
+        ("a file", format!("curl -O {base}/segments/{stream}/{variant}/{hour}/{file}")),
+        ("play a stream, all of it", format!("ffplay {base}/playlist/{stream}.m3u8")),
+        (
+            "play a time range of a variant (times are UTC)",
+            format!("ffplay '{base}/playlist/{stream}/{variant}.m3u8?start={start}&end={end}'"),
+        ),
+        (
+            "the segments that cover a time range, as one file",
+            format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start={start}&end={end}&type=rough'"),
+        ),
+        ("how this server is", format!("curl {base}/health")),
+    ];
+    for (what, line) in lines {
+        let _ = writeln!(page, "# {what}\n{line}\n");
+    }
+    Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
+}
+
+/// Where the client reached this server, as it says itself.
+fn base_url(request: &Request) -> String {
+    let fits = |host: &&str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    };
+    format!("http://{}", request.header("Host").filter(fits).unwrap_or("localhost"))
+}
+
+/// The first stream that has something, with its last hour; `None` where nothing can be found, or read.
+fn find_example(app: &App) -> Option<Example> {
+    let archive = &app.archive;
+    for stream in archive.streams().ok()? {
+        for variant in archive.variants(&stream).ok()? {
+            let name = VariantName { stream: &stream, variant: &variant };
+            let Some(hour) = archive.hours(name).ok()?.pop() else { continue };
+            let index = archive.hour(name, hour).ok()?;
+            let newest = index.segments().next_back();
+            let file = newest.map(|segment| segment.name.to_owned());
+            let end = newest.map_or(hour.end(), |segment| segment.end());
+            let start = short(end - Span::from_secs(10));
+            return Some(Example { hour: shown(hour), file, start, end: short(end), stream, variant });
+        }
+    }
+    None
+}
+
+fn shown(hour: Hour) -> String {
+    hour.to_string()
+}
+
+/// A time to the millisecond, cut rather than rounded, so that a range that ends with it is covered.
+fn short(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.get(.."2026-11-20T10:55:02.000".len()).unwrap_or(&text).to_owned()
+}

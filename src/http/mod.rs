@@ -1,0 +1,130 @@
+//! What a request means, and what it is answered. Knows no socket.
+//!
+//! A request's target becomes a [`route::Shape`] and then a [`route::Route`]; each family of routes has a module with
+//! its handlers; what goes wrong becomes a reply in [`reply::Reply::of_error`].
+
+pub mod conditional;
+mod cut;
+mod files;
+mod health;
+mod home;
+mod playlist;
+pub mod query;
+pub mod reply;
+pub mod request;
+pub mod route;
+mod segments;
+mod text;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tiny_http::Method;
+
+use self::query::Query;
+use self::reply::{ALLOW, Reply};
+use self::request::Request;
+use self::route::{CutKind, Route, Shape, Variant};
+use crate::archive::{Archive, VariantName};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::ffmpeg::Tools;
+
+/// Kinds of work that must not wait for each other; each has workers of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Lists, health and the like.
+    Quick,
+    /// Playlists.
+    Playlist,
+    /// Files, and cuts that are files one after another.
+    Media,
+    /// Cuts by ffmpeg.
+    Cut,
+}
+
+/// What the transport serves.
+pub trait Service: Send + Sync + 'static {
+    /// The kind of work that a request is. Asked before [`Service::call`], and must not block.
+    fn lane(&self, request: &Request) -> Lane;
+
+    /// The answer to a request. May block on the disk.
+    fn call(&self, request: &Request) -> Reply;
+}
+
+/// All that the handlers share.
+#[derive(Debug)]
+pub struct App {
+    /// The recordings.
+    pub archive: Arc<Archive>,
+    /// The time.
+    pub clock: Clock,
+    /// The programs that cut.
+    pub tools: Tools,
+    /// What segments' URIs in playlists begin with: `/segments`, or the address of another server.
+    pub segments_url: String,
+    /// When the server started.
+    pub started: Instant,
+}
+
+impl Service for App {
+    fn lane(&self, request: &Request) -> Lane {
+        match Shape::of(request.path()) {
+            Ok(Shape::File(_)) => Lane::Media,
+            Ok(Shape::Cut(parts)) if request.method == Method::Get => {
+                match Route::decode(Shape::Cut(parts), Query::new(request.query())) {
+                    Ok(Route::Cut(cut)) if cut.kind != CutKind::Rough => Lane::Cut,
+                    Ok(_) => Lane::Media,
+                    Err(_) => Lane::Quick,
+                }
+            }
+            // Nothing is cut for a HEAD, but its range is looked through as for a playlist.
+            Ok(Shape::Multivariant(_) | Shape::Media(_) | Shape::Cut(_)) => Lane::Playlist,
+            _ => Lane::Quick,
+        }
+    }
+
+    fn call(&self, request: &Request) -> Reply {
+        if request.target == "*" && request.method == Method::Options {
+            return Reply::empty(200).with("Allow", ALLOW);
+        }
+        let shape = match Shape::of(request.path()) {
+            Ok(shape) => shape,
+            Err(error) => return Reply::of_error(&error),
+        };
+        let reply = match request.method {
+            Method::Options => Reply::empty(200).with("Allow", ALLOW),
+            Method::Get | Method::Head => {
+                self.answer(request, shape).unwrap_or_else(|error| Reply::of_error(&error))
+            }
+            _ => Reply::method_not_allowed(),
+        };
+        let compressible = !matches!(shape, Shape::File(_) | Shape::Cut(_) | Shape::Home);
+        if compressible { reply.with("Vary", "Accept-Encoding") } else { reply }
+    }
+}
+
+impl App {
+    /// The answer to a GET or HEAD.
+    fn answer(&self, request: &Request, shape: Shape) -> Result<Reply> {
+        match &Route::decode(shape, Query::new(request.query()))? {
+            Route::Home => Ok(home::home(self, request)),
+            Route::Health => Ok(health::health(self)),
+            Route::Streams => files::streams(self, request),
+            Route::Variants { stream } => files::variants(self, request, stream),
+            Route::Hours(of) => files::hours(self, request, of),
+            Route::Names { of, hour, tombstones } => files::names(self, request, of, hour, *tombstones),
+            Route::File { parts } => segments::file(self, request, parts),
+            Route::Multivariant { stream, range } => playlist::multivariant(self, request, stream, range),
+            Route::Media { of, range } => playlist::media(self, request, of, range),
+            Route::Cut(cut) => cut::cut(self, cut),
+        }
+    }
+}
+
+impl Variant {
+    /// The name that the archive knows it by.
+    fn name(&self) -> VariantName<'_> {
+        VariantName { stream: &self.stream, variant: &self.variant }
+    }
+}

@@ -1,0 +1,212 @@
+//! `/playlist/…`: HLS playlists for any time range.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::App;
+use super::reply::Reply;
+use super::request::Request;
+use super::route::{Range, Variant};
+use super::text::{Conditional, TextHead, tag_of, with_long_text, with_text};
+use crate::archive::segment::{Kind, Segment};
+use crate::archive::{Archive, Selected, VariantName};
+use crate::error::{Error, Result};
+use crate::hls::media::{MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
+use crate::hls::{encode, multivariant};
+use crate::timestamp::{Hour, Span, Timestamp};
+
+/// The type of a playlist (RFC 8216, section 10).
+const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
+
+/// How long after the end of a range nothing new is due in it.
+const SETTLED_AFTER: Span = Span::from_secs(5 * 60);
+
+/// How long what may still turn out otherwise is held back: a segment behind a young hole, which a late one may
+/// fill, and one that is not full, which a better one may replace.
+const HELD_BACK: Span = Span::from_secs(15);
+
+/// How many segments a playlist may have to be made in memory. A longer one is made while it is sent.
+const IN_MEMORY_SEGMENTS: usize = 4096;
+
+/// The variant that holds a chat and has no pictures.
+const CHAT: &str = "chat";
+
+/// A media playlist that was asked for, and all that it takes to write it.
+#[derive(Debug)]
+struct MediaList {
+    archive: Arc<Archive>,
+    of: Variant,
+    hours: Vec<Hour>,
+    range: (Timestamp, Timestamp),
+    now: Timestamp,
+    uri_prefix: String,
+}
+
+/// What must be known of a media playlist before its first line.
+#[derive(Debug, Hash)]
+struct Outline {
+    target_secs: i64,
+    closed: bool,
+    segments: usize,
+    /// The hours and what is in them, each as a number.
+    state: Vec<u64>,
+}
+
+/// The playlist of one variant's segments.
+pub(super) fn media(app: &App, request: &Request, of: &Variant, range: &Range) -> Result<Reply> {
+    let hours = app.archive.hours(of.name())?;
+    if hours.is_empty() {
+        return Err(nothing_of(app, of));
+    }
+    let list = MediaList {
+        archive: Arc::clone(&app.archive),
+        of: of.clone(),
+        range: limits(range, &hours),
+        hours,
+        now: app.clock.now(),
+        uri_prefix: format!("{}/{}/{}", app.segments_url, encode(&of.stream), encode(&of.variant)),
+    };
+    let outline = list.outline()?;
+    let head = TextHead {
+        content_type: CONTENT_TYPE,
+        cache_control: if outline.closed { "max-age=60" } else { "max-age=1" },
+        tag: tag_of(&(request.path(), &list.uri_prefix, list.range, &outline)),
+    };
+    let reply = match head.begin(request) {
+        Conditional::Unchanged(reply) => return Ok(reply),
+        Conditional::Wanted(reply) => reply,
+    };
+    if outline.segments > IN_MEMORY_SEGMENTS {
+        return Ok(with_long_text(request, reply, move |out| list.write(out, &outline)));
+    }
+    let mut text = Vec::with_capacity(256 + outline.segments * 256);
+    list.write(&mut text, &outline)?;
+    Ok(with_text(request, reply, text))
+}
+
+/// The range that is meant: from the first hour there is, to an hour after the last one there is.
+fn limits(range: &Range, hours: &[Hour]) -> (Timestamp, Timestamp) {
+    let first = hours.first().map_or(Timestamp::MIN, |hour| hour.start());
+    let last = hours.last().map_or(Timestamp::MIN, |hour| hour.end() + Span::from_secs(3600));
+    (range.start.as_ref().map_or(first, |start| start.0), range.end.as_ref().map_or(last, |end| end.0))
+}
+
+/// The error for a variant without hours.
+fn nothing_of(app: &App, of: &Variant) -> Error {
+    let Variant { stream, variant } = of;
+    let what = if app.archive.has_variant(of.name()) {
+        format!("nothing has been recorded of variant `{variant}` of stream `{stream}`")
+    } else {
+        format!(
+            "there is no variant `{variant}` of a stream `{stream}`; `/files/{stream}` lists what there is"
+        )
+    };
+    Error::NotFound { what: what.escape_debug().to_string() }
+}
+
+impl MediaList {
+    /// Walks the range once without a word, for what the first lines must say.
+    fn outline(&self) -> Result<Outline> {
+        let mut segments = 0;
+        let selected = self.walk(|_, _| {
+            segments += 1;
+            Ok(())
+        })?;
+        let longest = selected.0.visited.iter().map(|visited| visited.longest).max().unwrap_or(Span::ZERO);
+        let target_secs = if segments == 0 { self.newest_target()? } else { target_secs(longest) };
+        let (selected, held_back) = selected;
+        let settled = self.range.1 < self.now - SETTLED_AFTER;
+        let closed = !held_back && (settled || !selected.ends_in_hole);
+        let state =
+            selected.visited.iter().map(|visited| tag_of(&(visited.hour, visited.fingerprint))).collect();
+        Ok(Outline { target_secs, closed, segments, state })
+    }
+
+    /// Writes the playlist.
+    fn write<W: Write>(&self, out: W, outline: &Outline) -> Result<()> {
+        let sent = Error::io;
+        let begun = MediaPlaylist::begin(out, self.uri_prefix.clone(), outline.target_secs, outline.closed);
+        let mut playlist = begun.map_err(sent("send to", "the client"))?;
+        self.walk(|segment, hole_before| {
+            if target_secs(segment.duration) > outline.target_secs {
+                return Err(Error::Changed { what: format!("hour `{}`", segment.hour) });
+            }
+            playlist.segment(segment, hole_before).map_err(sent("send to", "the client"))
+        })?;
+        playlist.end(outline.closed).map_err(sent("send to", "the client"))?;
+        Ok(())
+    }
+
+    /// Calls `each` with the segments of the list and whether a hole lies before them. Returns what was gone through,
+    /// and whether anything was held back: what might soon have to be taken back is not published, nor anything
+    /// behind it.
+    fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<(Selected, bool)> {
+        let young = self.now - HELD_BACK;
+        let mut held_back = false;
+        if self.range.1 <= self.range.0 {
+            return Ok((Selected::nothing(), held_back));
+        }
+        let selected =
+            self.archive.select(self.of.name(), &self.hours, self.range, |segment, hole_before| {
+                let behind_young_hole = hole_before && segment.start > young;
+                held_back = behind_young_hole || segment.kind != Kind::Full && segment.end() > young;
+                if !held_back {
+                    each(segment, hole_before)?;
+                }
+                Ok(!held_back)
+            })?;
+        Ok((selected, held_back))
+    }
+
+    /// What the variant's newest segment makes the target duration of a list that has none, so that it stays what it
+    /// is when the list grows.
+    fn newest_target(&self) -> Result<i64> {
+        for hour in self.hours.iter().rev() {
+            if let Some(newest) = self.archive.hour(self.of.name(), *hour)?.segments().next_back() {
+                return Ok(target_secs(newest.duration));
+            }
+        }
+        Ok(UNKNOWN_TARGET_SECS)
+    }
+}
+
+/// The playlist of a stream's variants.
+pub(super) fn multivariant(app: &App, request: &Request, stream: &str, range: &Range) -> Result<Reply> {
+    if !app.archive.has_stream(stream) {
+        let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
+        return Err(Error::NotFound { what });
+    }
+    let mut variants = Vec::new();
+    for variant in app.archive.variants(stream)? {
+        let hours = app.archive.hours(VariantName { stream, variant: &variant })?;
+        let (start, end) = limits(range, &hours);
+        let wanted = hours.partition_point(|hour| hour.start() < end);
+        let outside = hours.last().is_none_or(|last| last.end() <= start) || wanted == 0;
+        if outside || variant == CHAT {
+            continue;
+        }
+        let measured = app.archive.measure(VariantName { stream, variant: &variant }, &hours[..wanted])?;
+        let uri = format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range_query(range));
+        variants.push(multivariant::Variant {
+            name: variant,
+            uri,
+            peak_bandwidth: measured.peak_bandwidth,
+            average_bandwidth: measured.average_bandwidth,
+            media: measured.media,
+        });
+    }
+    let text = multivariant::render(variants);
+    let head = TextHead { content_type: CONTENT_TYPE, cache_control: "max-age=1", tag: tag_of(&text) };
+    head.reply(request, || Ok(text.into_bytes()))
+}
+
+/// The query that asks for the same range again.
+fn range_query(range: &Range) -> String {
+    let given = [("start", &range.start), ("end", &range.end)];
+    let pairs = given.into_iter().filter_map(|(name, time)| {
+        let (_, text) = time.as_ref()?;
+        Some(format!("{name}={}", encode(text)))
+    });
+    let query = pairs.collect::<Vec<_>>().join("&");
+    if query.is_empty() { query } else { format!("?{query}") }
+}

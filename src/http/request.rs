@@ -1,0 +1,42 @@
+//! A request, as its head says it. Bodies mean nothing here and never get this far.
+
+use std::net::SocketAddr;
+
+use tiny_http::{HTTPVersion, Header, Method};
+
+/// The head of a request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What is wanted.
+    pub method: Method,
+    /// The path and query it is wanted of, percent-encoded as they came; `*` of an `OPTIONS` for the whole server.
+    pub target: String,
+    /// The client's version of HTTP, 1.0 or 1.1.
+    pub version: HTTPVersion,
+    /// The headers whose values are visible ASCII.
+    pub headers: Vec<Header>,
+    /// Who asks.
+    pub client: SocketAddr,
+}
+
+impl Request {
+    /// The path, percent-encoded.
+    pub fn path(&self) -> &str {
+        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
+    }
+
+    /// What stands behind the question mark, percent-encoded; empty where there is none.
+    pub fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &'static str) -> Option<&str> {
+        self.header_values(name).next()
+    }
+
+    /// The values of all headers of that name.
+    pub fn header_values(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |header| header.field.equiv(name)).map(|header| header.value.as_str())
+    }
+}

@@ -1,0 +1,71 @@
+//! `/segments/…`: the files of the archive, byte for byte.
+
+use std::time::UNIX_EPOCH;
+
+use super::App;
+use super::conditional::{Validators, Wanted};
+use super::reply::{Body, Reply};
+use super::request::Request;
+use crate::archive::OpenFile;
+use crate::archive::segment::{Kind, SegmentName};
+use crate::error::Result;
+
+/// Sends a file, or a part of it.
+///
+/// A `full` segment's name holds the hash of its bytes, which makes it the best of tags, and a file that never
+/// changes. All others are known by size and time.
+pub(super) fn file(app: &App, request: &Request, parts: &[String]) -> Result<Reply> {
+    let OpenFile { file, len, modified } = app.archive.open(parts)?;
+    let name = parts.last().map_or("", String::as_str);
+    let hash = SegmentName::parse(name).filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
+    let etag = hash.map_or_else(
+        || {
+            let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+            format!("\"{len:x}-{:x}\"", since.as_nanos())
+        },
+        |hash| format!("\"{hash}\""),
+    );
+    let validators = Validators { etag, last_modified: Some(modified) };
+    let reply = Reply::empty(200)
+        .with("ETag", &validators.etag)
+        .with("Last-Modified", httpdate::fmt_http_date(modified))
+        .with("Accept-Ranges", "bytes")
+        .with("X-Content-Type-Options", "nosniff")
+        .with(
+            "Cache-Control",
+            if hash.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" },
+        );
+    if validators.not_modified(request) {
+        return Ok(reply.with_status(304));
+    }
+    let (reply, offset, part_len) = match validators.wanted(request, len) {
+        Wanted::Whole => (reply, 0, len),
+        Wanted::Part { offset, len: part } => {
+            let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
+            (reply.with_status(206).with("Content-Range", range), offset, part)
+        }
+        Wanted::Unsatisfiable => {
+            let text = format!("there are no such bytes: the file has {len}");
+            return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
+        }
+    };
+    Ok(reply.with("Content-Type", content_type(name)).with_body(Body::file(file, offset, part_len)))
+}
+
+/// The type of a file, by its extension.
+fn content_type(name: &str) -> &'static str {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+    match extension.as_str() {
+        "ts" => "video/mp2t",
+        "json" => "application/json",
+        "m3u8" => "application/vnd.apple.mpegurl",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "html" => "text/html; charset=utf-8",
+        "txt" => "text/plain; charset=utf-8",
+        "mp4" => "video/mp4",
+        "mkv" => "video/x-matroska",
+        "webm" => "video/webm",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,133 @@
+//! The program: arguments in, exit code out.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+
+use restreamer::archive::Archive;
+use restreamer::check::check;
+use restreamer::clock::Clock;
+use restreamer::config::{Command, Config, help};
+use restreamer::ffmpeg::Tools;
+use restreamer::http::App;
+use restreamer::logging;
+use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
+
+/// How long a server that was told to stop goes on with what it has begun.
+const GRACE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let command = match Command::from_process() {
+        Ok(command) => command,
+        Err(error) => return fail(2, &error),
+    };
+    match command {
+        Command::Help => say(&help()),
+        Command::Version => say(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Check(config) => look(&config),
+        Command::Serve(config) => match serve(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &error),
+        },
+    }
+}
+
+/// Serves until a signal says to stop.
+fn serve(config: &Config) -> Result<(), String> {
+    logging::start(config.log_level);
+    let archive = Archive::new(&config.base_dir, config.cache_bytes);
+    archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
+    let tools = Tools::find(&config.ffmpeg, &config.ffprobe);
+    if let Err(why) = &tools.ffmpeg.version {
+        log::warn!("cannot run ffmpeg (`{}`): {why}; all but cuts will work", tools.ffmpeg.path.display());
+    }
+    let signals = catch_signals()?;
+    let limits = limits(config, raise_descriptor_limit());
+    log::info!("starting with {config:?}, {limits:?}");
+    let app = App {
+        archive: Arc::new(archive),
+        clock: Clock::System,
+        tools,
+        segments_url: config.segments_url.clone(),
+        started: Instant::now(),
+    };
+    let workers = Workers { each: config.workers, cut: config.cut_workers };
+    let server = Server::start(resolve(config)?, workers, limits, Arc::new(app))
+        .map_err(|error| format!("cannot listen at {}:{}: {error}", config.host, config.port))?;
+    say(&format!("listening on http://{}\n", server.address()));
+
+    let _ = signals.recv();
+    log::info!("stopping: {} connections are open", server.connections());
+    let finished = server.stop(GRACE);
+    log::info!("stopped{}", if finished { "" } else { "; what was not finished in time was cut off" });
+    Ok(())
+}
+
+/// Looks at everything once.
+fn look(config: &Config) -> ExitCode {
+    logging::start(config.log_level);
+    let archive = Archive::new(&config.base_dir, config.cache_bytes);
+    let tools = Tools::find(&config.ffmpeg, &config.ffprobe);
+    match check(&archive, &tools, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The address to listen at.
+fn resolve(config: &Config) -> Result<SocketAddr, String> {
+    let mut found = (config.host.as_str(), config.port)
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot listen at `{}`: {error}", config.host))?;
+    found.next().ok_or_else(|| format!("cannot listen at `{}`: it has no address", config.host))
+}
+
+/// The limits that follow from the options and from how many descriptors there are. A connection can need two: its
+/// own, and that of the file it is sent.
+fn limits(config: &Config, descriptors: u64) -> Limits {
+    let defaults = Limits::default();
+    let needed = 32 + 3 * config.workers + 8 * config.cut_workers;
+    let left = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(needed);
+    let possible = (left / 2).clamp(8, defaults.max_connections);
+    Limits {
+        max_connections: config.max_connections.unwrap_or(possible),
+        head_timeout: config.head_timeout,
+        ..defaults
+    }
+}
+
+/// Where the first signal to stop arrives. A second one ends the process at once.
+fn catch_signals() -> Result<Receiver<()>, String> {
+    let (sender, receiver) = bounded(1);
+    let stopping = AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if stopping.swap(true, Ordering::SeqCst) {
+            log::warn!("stopped at once, by a second signal");
+            std::process::exit(1);
+        }
+        let _ = sender.try_send(());
+    })
+    .map_err(|error| format!("cannot catch signals: {error}"))?;
+    Ok(receiver)
+}
+
+/// Writes to stdout. That nobody may be listening there is no reason to stop.
+fn say(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says in one line on stderr what went wrong.
+fn fail(code: u8, error: &dyn Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "restreamer: {error}");
+    ExitCode::from(code)
+}

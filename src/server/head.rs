@@ -1,0 +1,208 @@
+//! Bytes into the head of a request, strictly. Pure.
+//!
+//! What servers and proxies are known to read in different ways (two lengths, a length beside a coding, a bare
+//! carriage return) is refused, so that nobody can hide one request in another (RFC 9112, section 11).
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use httparse::{EMPTY_HEADER, Status};
+use tiny_http::{HTTPVersion, Header, Method};
+
+use crate::http::request::Request;
+
+/// How long a head may be.
+pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// How many headers it may have.
+pub(super) const MAX_HEADERS: usize = 100;
+/// How long a body may be, which is read and dropped.
+pub(super) const MAX_BODY_BYTES: u64 = 64 * 1024;
+
+/// What the bytes that came so far are.
+#[derive(Debug)]
+pub(super) enum Parsed {
+    /// The beginning of a head.
+    Partial,
+    /// A whole head, and perhaps more.
+    Whole(Head),
+    /// Not the head of a request that can be served.
+    Refused(Refusal),
+}
+
+/// The head of a request, with what concerns the connection.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// What is asked for.
+    pub(super) request: Request,
+    /// How many bytes the head took.
+    pub(super) len: usize,
+    /// How many bytes of body follow it.
+    pub(super) body_len: u64,
+    /// Whether the client waits for leave to send the body.
+    pub(super) expects_continue: bool,
+    /// Whether the client wants to go on with the connection.
+    pub(super) keep_alive: bool,
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The status of the answer.
+    pub(super) status: u16,
+    /// What was wrong.
+    pub(super) text: &'static str,
+}
+
+const fn refusal(status: u16, text: &'static str) -> Refusal {
+    Refusal { status, text }
+}
+
+/// A head that is longer than heads may be.
+pub(super) const TOO_LONG: Refusal = refusal(431, "a request's head may have 16 KiB at most");
+/// A head that did not come to its end in time.
+pub(super) const TOO_SLOW: Refusal = refusal(408, "the request took too long to come");
+
+/// Reads a head from the beginning of `bytes`.
+pub(super) fn parse(bytes: &[u8], client: SocketAddr) -> Parsed {
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let len = match parsed.parse(bytes) {
+        Ok(Status::Complete(length)) if length <= MAX_HEAD_BYTES => length,
+        Ok(Status::Partial) if bytes.len() <= MAX_HEAD_BYTES => return Parsed::Partial,
+        Ok(_) => return Parsed::Refused(TOO_LONG),
+        Err(error) => return Parsed::Refused(malformed(error, bytes)),
+    };
+    match check(&parsed, len, client) {
+        Ok(head) => Parsed::Whole(head),
+        Err(refusal) => Parsed::Refused(refusal),
+    }
+}
+
+/// What is wrong with a head that does not parse.
+fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => refusal(431, "a request may have 100 headers at most"),
+        httparse::Error::Version if names_other_version(bytes) => {
+            refusal(505, "this server speaks HTTP/1.1 and 1.0")
+        }
+        httparse::Error::HeaderName => refusal(400, "a header's name is malformed"),
+        httparse::Error::HeaderValue => refusal(400, "a header's value is malformed"),
+        _ => refusal(400, "this is not a request of HTTP/1.1"),
+    }
+}
+
+/// Whether the request line ends in a version of HTTP, just not one of ours.
+fn names_other_version(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
+    let line = bytes[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let word = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    word.strip_prefix(b"HTTP/").is_some_and(|version| version.first().is_some_and(u8::is_ascii_digit))
+}
+
+/// Checks what parsed, and takes from it what is needed.
+fn check(parsed: &httparse::Request, len: usize, client: SocketAddr) -> Result<Head, Refusal> {
+    let bad = refusal(400, "this is not a request of HTTP/1.1");
+    let version = HTTPVersion(1, parsed.version.ok_or(bad)?);
+    let is_1_1 = version == HTTPVersion(1, 1);
+    let method = Method::from_str(parsed.method.ok_or(bad)?).map_err(|()| bad)?;
+    let target = origin_form(parsed.path.ok_or(bad)?, &method)?;
+    check_host(parsed, is_1_1)?;
+    let body_len = body_length(parsed, is_1_1)?;
+    let expects_continue = match values(parsed, "Expect").next() {
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => is_1_1,
+        Some(_) if is_1_1 => {
+            return Err(refusal(417, "the only expectation that is met here is 100-continue"));
+        }
+        _ => false,
+    };
+    let wants = |option: &str| {
+        let options = values(parsed, "Connection").flat_map(|value| value.split(|byte| *byte == b','));
+        options.into_iter().any(|found| found.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+    };
+    let keep_alive = !wants("close") && (is_1_1 || wants("keep-alive"));
+    let headers = parsed.headers.iter().filter_map(readable).collect();
+    let request = Request { method, target, version, headers, client };
+    Ok(Head { request, len, body_len, expects_continue, keep_alive })
+}
+
+/// The values of all headers of that name.
+fn values<'a>(parsed: &'a httparse::Request, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let named = parsed.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+    named.map(|header| header.value.trim_ascii())
+}
+
+/// A header whose value is visible ASCII; no other has a meaning here.
+fn readable(header: &httparse::Header) -> Option<Header> {
+    let visible = header.value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    if visible { Header::from_bytes(header.name, header.value).ok() } else { None }
+}
+
+/// The path and query of a target, which may come with the scheme and host before it (RFC 9112, section 3.2).
+fn origin_form(target: &str, method: &Method) -> Result<String, Refusal> {
+    let bad = refusal(400, "the request's target must begin with a slash");
+    if target.contains('#') {
+        return Err(refusal(400, "the request's target must not have a fragment"));
+    }
+    if target.starts_with('/') || target == "*" && *method == Method::Options {
+        return Ok(target.to_owned());
+    }
+    let (scheme, rest) = target.split_once("://").ok_or(bad)?;
+    if !(scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")) {
+        return Err(bad);
+    }
+    match rest.find(['/', '?']) {
+        Some(0) => Err(bad),
+        Some(at) if rest[at..].starts_with('/') => Ok(rest[at..].to_owned()),
+        Some(at) => Ok(format!("/{}", &rest[at..])),
+        None if rest.is_empty() => Err(bad),
+        None => Ok("/".to_owned()),
+    }
+}
+
+/// There must be one host, in characters that a host and port can have; HTTP/1.0 knew none.
+fn check_host(parsed: &httparse::Request, is_1_1: bool) -> Result<(), Refusal> {
+    let mut hosts = values(parsed, "Host");
+    let Some(host) = hosts.next() else {
+        return if is_1_1 { Err(refusal(400, "a request needs a Host header")) } else { Ok(()) };
+    };
+    if hosts.next().is_some() {
+        return Err(refusal(400, "a request may have one Host header only"));
+    }
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    if host.iter().all(fits) { Ok(()) } else { Err(refusal(400, "the Host header is malformed")) }
+}
+
+/// How long the request's body is.
+fn body_length(parsed: &httparse::Request, is_1_1: bool) -> Result<u64, Refusal> {
+    let mut lengths = values(parsed, "Content-Length");
+    let length = lengths.next();
+    let codings: Vec<&[u8]> = values(parsed, "Transfer-Encoding").collect();
+    if !codings.is_empty() {
+        if length.is_some() || !is_1_1 {
+            return Err(refusal(
+                400,
+                "a Transfer-Encoding cannot stand beside a Content-Length or in HTTP/1.0",
+            ));
+        }
+        return Err(if codings.len() == 1 && codings[0].eq_ignore_ascii_case(b"chunked") {
+            refusal(411, "a body needs a Content-Length here")
+        } else {
+            refusal(501, "no Transfer-Encoding but chunked is known")
+        });
+    }
+    let Some(length) = length else { return Ok(0) };
+    if lengths.next().is_some() {
+        return Err(refusal(400, "a request may have one Content-Length only"));
+    }
+    if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
+        return Err(refusal(400, "the Content-Length is not a number"));
+    }
+    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX);
+    if length > MAX_BODY_BYTES {
+        return Err(refusal(413, "a body may have 64 KiB at most, and nothing is done with it"));
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests;

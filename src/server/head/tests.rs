@@ -1,0 +1,158 @@
+//! Tables of heads and what becomes of them.
+
+use super::*;
+
+fn parsed(bytes: &[u8]) -> Parsed {
+    parse(bytes, ([127, 0, 0, 1], 1).into())
+}
+
+/// The head in `text`, which must be good.
+fn good(text: &str) -> Head {
+    match parsed(text.as_bytes()) {
+        Parsed::Whole(head) => head,
+        other => panic!("{text:?} gives {other:?}"),
+    }
+}
+
+/// The status that a head is refused with.
+fn status(bytes: &[u8]) -> u16 {
+    match parsed(bytes) {
+        Parsed::Refused(refusal) => refusal.status,
+        other => panic!("{:?} gives {other:?}", String::from_utf8_lossy(bytes)),
+    }
+}
+
+#[test]
+fn malformed_heads_are_refused() {
+    let rows: [(&[u8], u16); 48] = [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"GET / HTTP/9.9\r\n", 505),
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+        (b"GET / HTTP/0.9\r\n\r\n", 505),
+        (b"GET / FOO/1.1\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01", 400),
+        (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"G@T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999999\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n", 411),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: foo\r\n\r\n", 417),
+        (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET files HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET ftp://a/files HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http:///files HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ];
+    for (bytes, refused) in rows {
+        assert_eq!(status(bytes), refused, "{:?}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[test]
+fn heads_have_bounds() {
+    let headers = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
+    assert_eq!(good(&headers(100)).request.headers.len(), 100);
+    assert_eq!(status(headers(101).as_bytes()), 431);
+    let sized = |len: usize| {
+        let empty = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(len - empty))
+    };
+    assert_eq!(good(&sized(MAX_HEAD_BYTES)).len, MAX_HEAD_BYTES);
+    assert_eq!(status(sized(MAX_HEAD_BYTES + 1).as_bytes()), 431);
+    assert!(matches!(parsed(&sized(MAX_HEAD_BYTES + 1).as_bytes()[..MAX_HEAD_BYTES]), Parsed::Partial));
+    assert_eq!(status(&sized(MAX_HEAD_BYTES + 100).as_bytes()[..=MAX_HEAD_BYTES]), 431);
+    assert_eq!(status(&vec![b'a'; MAX_HEAD_BYTES + 1]), 431);
+    assert!(matches!(parsed(b""), Parsed::Partial));
+    assert!(matches!(parsed(b"GET / HTTP/1.1\r\nHost: a\r\n"), Parsed::Partial));
+}
+
+#[test]
+fn targets_come_down_to_path_and_query() {
+    let rows = [
+        ("GET /files?x=y HTTP/1.1", "/files?x=y"),
+        ("GET http://a/files?x=y HTTP/1.1", "/files?x=y"),
+        ("GET HTTPS://a:80/files HTTP/1.1", "/files"),
+        ("GET http://a HTTP/1.1", "/"),
+        ("GET http://a?x HTTP/1.1", "/?x"),
+        ("GET //x HTTP/1.1", "//x"),
+        ("GET /a:b@c HTTP/1.1", "/a:b@c"),
+        ("OPTIONS * HTTP/1.1", "*"),
+    ];
+    for (line, target) in rows {
+        assert_eq!(good(&format!("{line}\r\nHost: a\r\n\r\n")).request.target, target, "{line}");
+    }
+}
+
+#[test]
+fn connections_go_on_as_their_clients_say() {
+    let rows = [
+        ("1.1", "", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.1", "Connection: foo, Close\r\n", false),
+        ("1.1", "Connection: keep-alive\r\n", true),
+        ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", false),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+        ("1.0", "Connection: keep-alive, close\r\n", false),
+    ];
+    for (version, header, keep_alive) in rows {
+        let head = good(&format!("GET / HTTP/{version}\r\nHost: a\r\n{header}\r\n"));
+        assert_eq!(head.keep_alive, keep_alive, "{version} {header:?}");
+    }
+}
+
+#[test]
+fn bodies_and_expectations_are_announced() {
+    let head =
+        good("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\nExpect: 100-Continue\r\n\r\nbody");
+    assert_eq!((head.body_len, head.expects_continue), (65536, true));
+    let head = good("POST / HTTP/1.0\r\nContent-Length: 0005\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!((head.body_len, head.expects_continue), (5, false));
+}
+
+#[test]
+fn what_follows_a_head_is_left_alone() {
+    let first = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    let head = good(&format!("{first}GET /b HTTP/1.1\r\n"));
+    assert_eq!((head.request.target.as_str(), head.len), ("/a", first.len()));
+    // Some clients send an empty line after the body of the request before (RFC 9112, section 2.2).
+    assert_eq!(good(&format!("\r\n{first}")).len, first.len() + 2);
+}
+
+#[test]
+fn headers_that_are_not_visible_ascii_are_passed_over() {
+    let head = good("GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: m\u{fc}de\r\nRange: bytes=0-1\r\n\r\n");
+    assert_eq!(head.request.header("user-agent"), None);
+    assert_eq!(head.request.header("Range"), Some("bytes=0-1"));
+}

@@ -1,0 +1,218 @@
+//! A body that is made while it is sent: chunks, or for HTTP/1.0 bytes until the end of the connection.
+//!
+//! The worker that makes it stays with it, so a client may not be as slow as it likes. A body that fails on its way
+//! must not look whole: no last chunk is sent, and the connection is reset.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags};
+use tiny_http::HTTPVersion;
+
+use super::connection::{Connection, Phase, Shared};
+use super::wire::{Abort, After, Exchange, Framing, head, send};
+use crate::error::{Error, Result};
+use crate::http::reply::{Producer, Reply, Sink};
+
+/// How much is gathered before it is sent.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// How often somebody who waits for a client looks whether the server stops.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
+
+/// What came of a made body.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// It was sent to its end.
+    Whole,
+    /// It failed before its first byte: this can still be answered.
+    Unsent(Error),
+    /// It was cut off.
+    Aborted(Abort),
+}
+
+/// Sends a reply whose body `produce` makes.
+pub(super) fn send_made(
+    connection: &Connection,
+    shared: &Shared,
+    exchange: &mut Exchange,
+    (reply, produce): (&Reply, Producer),
+    version: &HTTPVersion,
+    after: After,
+) -> Made {
+    let chunked = *version != HTTPVersion(1, 0);
+    let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
+    exchange.status = reply.status.0;
+    let head = head(reply.status, &reply.headers, framing, version, after);
+    let mut body = MadeBody {
+        stream: &connection.stream,
+        shared,
+        exchange,
+        head: Some(head),
+        chunked,
+        buffer: Vec::with_capacity(CHUNK_BYTES),
+        pace: Pace::new(),
+        abort: None,
+    };
+    let produced = produce(&mut body);
+    let sent = produced.and_then(|()| body.finish().map_err(Error::io("send to", "the client")));
+    match (sent, body.abort.take(), body.head.is_some()) {
+        (_, Some(abort), _) => Made::Aborted(abort),
+        (Ok(()), None, _) => Made::Whole,
+        (Err(error), None, true) => Made::Unsent(error),
+        (Err(error), None, false) => Made::Aborted(Abort::Body(error)),
+    }
+}
+
+/// Where a made body goes to.
+struct MadeBody<'a> {
+    stream: &'a TcpStream,
+    shared: &'a Shared,
+    exchange: &'a mut Exchange,
+    /// The head, until it is sent with the first bytes.
+    head: Option<Vec<u8>>,
+    chunked: bool,
+    buffer: Vec<u8>,
+    pace: Pace,
+    abort: Option<Abort>,
+}
+
+/// How fast a client takes what it is given, by the time that was spent waiting for it.
+#[derive(Debug)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl MadeBody<'_> {
+    /// Sends what has gathered; with `last`, and the end of the body.
+    fn send_gathered(&mut self, last: bool) -> io::Result<()> {
+        let mut out = self.head.take().unwrap_or_default();
+        if !self.buffer.is_empty() {
+            if self.chunked {
+                write!(out, "{:x}\r\n", self.buffer.len())?;
+            }
+            out.extend_from_slice(&self.buffer);
+            if self.chunked {
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        if last && self.chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        let body_bytes = self.buffer.len() as u64;
+        self.buffer.clear();
+        self.send_all(&out).map_err(|abort| {
+            self.abort = Some(abort);
+            io::Error::from(io::ErrorKind::BrokenPipe)
+        })?;
+        self.exchange.sent += body_bytes;
+        Ok(())
+    }
+
+    /// Sends bytes, and waits for the client where it must.
+    fn send_all(&mut self, mut bytes: &[u8]) -> Result<(), Abort> {
+        let limits = &self.shared.limits;
+        let mut stalled = Duration::ZERO;
+        while !bytes.is_empty() {
+            match send(self.stream, bytes, SendFlags::empty()) {
+                Ok(sent) => {
+                    bytes = &bytes[sent..];
+                    self.pace.bytes += sent as u64;
+                    stalled = Duration::ZERO;
+                }
+                Err(Abort::Gone(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let waited = wait_writable(self.stream)?;
+                    stalled += waited;
+                    self.pace.waited += waited;
+                    if self.shared.phase() == Phase::Aborting {
+                        return Err(Abort::Stopping);
+                    }
+                    if stalled >= limits.write_timeout {
+                        return Err(Abort::Stalled);
+                    }
+                    self.pace.check(limits.rate_window, limits.min_rate)?;
+                }
+                Err(abort) => return Err(abort),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is left, and the end.
+    fn finish(&mut self) -> io::Result<()> {
+        self.send_gathered(true)
+    }
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Judges the client once enough waiting has gathered, and begins anew.
+    fn check(&mut self, window: Duration, min_rate: u64) -> Result<(), Abort> {
+        if self.waited < window {
+            return Ok(());
+        }
+        let wanted = u128::from(min_rate) * self.waited.as_millis() / 1000;
+        let slow = u128::from(self.bytes) < wanted;
+        *self = Self::new();
+        if slow { Err(Abort::TooSlow) } else { Ok(()) }
+    }
+}
+
+/// Waits a moment for room in the socket; how long it was.
+fn wait_writable(stream: &TcpStream) -> Result<Duration, Abort> {
+    let begun = Instant::now();
+    wait(stream, PollFlags::OUT, LOOK_AROUND).map_err(|error| Abort::Gone(error.into()))?;
+    Ok(begun.elapsed())
+}
+
+/// Waits for an event of the socket, or until the time is over; what came.
+pub(super) fn wait(stream: &TcpStream, events: PollFlags, time: Duration) -> rustix::io::Result<PollFlags> {
+    let timeout = Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let mut polled = [PollFd::new(stream, events)];
+    match poll(&mut polled, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(polled[0].revents()),
+        Err(errno) => Err(errno),
+    }
+}
+
+impl Write for MadeBody<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.abort.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let room = CHUNK_BYTES - self.buffer.len();
+        let taken = &bytes[..bytes.len().min(room)];
+        self.buffer.extend_from_slice(taken);
+        if self.buffer.len() == CHUNK_BYTES {
+            self.send_gathered(false)?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() { Ok(()) } else { self.send_gathered(false) }
+    }
+}
+
+impl Sink for MadeBody<'_> {
+    fn is_wanted(&self) -> bool {
+        if self.abort.is_some() || self.shared.phase() == Phase::Aborting {
+            return false;
+        }
+        // A client that has closed its side is taken to be gone, as nobody who waits for a cut does that.
+        let mut byte = [0];
+        match rustix::net::recv(self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((0, _)) => false,
+            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => true,
+            Err(_) => false,
+        }
+    }
+}

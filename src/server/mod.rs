@@ -1,0 +1,128 @@
+//! The transport: sockets, connections, workers. It serves whatever is a [`Service`].
+//!
+//! One thread accepts connections; one, the lobby, holds all that wait; fixed workers answer whole requests, in lanes.
+
+mod accept;
+mod connection;
+mod head;
+mod lobby;
+mod made;
+mod pool;
+mod wire;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use self::accept::{Acceptor, listen_at};
+pub use self::connection::Limits;
+use self::connection::{Phase, Shared};
+use self::lobby::{Lobby, Mailbox, door};
+use self::pool::Pool;
+pub use self::pool::Workers;
+use crate::http::Service;
+
+/// How often a server that stops looks whether all is done.
+const LOOK: Duration = Duration::from_millis(5);
+/// The most descriptors that are asked for.
+const MOST_DESCRIPTORS: u64 = 65_536;
+
+/// A server that is running.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    listener: Arc<TcpListener>,
+    shared: Arc<Shared>,
+    mailbox: Mailbox,
+    acceptor: JoinHandle<()>,
+    lobby: JoinHandle<()>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts to serve at `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The address cannot be listened at, or the system gives no more threads or descriptors.
+    pub fn start(
+        address: SocketAddr,
+        workers: Workers,
+        limits: Limits,
+        service: Arc<dyn Service>,
+    ) -> io::Result<Self> {
+        let listener = Arc::new(listen_at(address)?);
+        let address = listener.local_addr()?;
+        let shared = Shared::new(limits);
+        let (mailbox, door) = door(&shared)?;
+        let (pool, workers) = Pool::start(workers, &service, &shared, &mailbox)?;
+        let lobby = Lobby::new(door, pool, service, Arc::clone(&shared));
+        let lobby = Builder::new().name("lobby".to_owned()).spawn(move || lobby.run())?;
+        let acceptor = Acceptor::new(Arc::clone(&listener), Arc::clone(&shared), mailbox.clone());
+        let acceptor = Builder::new().name("accept".to_owned()).spawn(move || acceptor.run())?;
+        Ok(Self { address, listener, shared, mailbox, acceptor, lobby, workers })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it has.
+    pub fn connections(&self) -> usize {
+        self.shared.open()
+    }
+
+    /// How many handlers have panicked.
+    pub fn panics(&self) -> u64 {
+        self.shared.panics.load(Ordering::Relaxed)
+    }
+
+    /// Stops: takes no more connections, finishes for at most `grace` what has begun, and ends its threads.
+    /// Returns whether all was finished.
+    pub fn stop(self, grace: Duration) -> bool {
+        self.shared.enter(Phase::Draining);
+        // This wakes the acceptor, and from now on the system refuses connections.
+        if let Err(error) = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both) {
+            log::debug!("cannot shut the listener down: {error}");
+        }
+        drop(self.listener);
+        self.mailbox.ring();
+        let end = Instant::now() + grace;
+        while self.shared.open() > 0 && Instant::now() < end {
+            std::thread::sleep(LOOK);
+        }
+        let finished = self.shared.open() == 0;
+        self.shared.enter(Phase::Aborting);
+        self.mailbox.ring();
+        // The lobby takes the queues to the workers with it, and so they end.
+        for thread in [self.acceptor, self.lobby].into_iter().chain(self.workers) {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                log::error!("the thread `{name}` panicked");
+            }
+        }
+        finished
+    }
+}
+
+/// Raises the limit of open descriptors as far as it goes, 65,536 at most; what it is then.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(MOST_DESCRIPTORS).min(MOST_DESCRIPTORS);
+    let current = limit.current.unwrap_or(MOST_DESCRIPTORS);
+    if current >= most {
+        return current;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum }) {
+        Ok(()) => most,
+        Err(errno) => {
+            log::warn!("cannot raise the limit of open descriptors from {current} to {most}: {errno}");
+            current
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! A reply on the wire: its head, its framing, and a body whose length is known.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use rustix::fs::Advice;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use tiny_http::{HTTPVersion, Header, Method, StatusCode};
+
+use crate::clock::system_time;
+use crate::error::Error;
+use crate::http::reply::{Body, COMMON_HEADERS, Piece, Pieces, Reply};
+use crate::http::request::Request;
+
+/// A text up to this long goes out in one write with its head.
+const ONE_WRITE_BYTES: usize = 16 * 1024;
+/// The most that is asked of one `sendfile`.
+const SENDFILE_BYTES: u64 = 1024 * 1024;
+
+/// A request being answered, for the log: every answer is logged once, when it is over.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    client: SocketAddr,
+    method: String,
+    target: String,
+    begun: Instant,
+    pub(super) status: u16,
+    /// Bytes of body sent so far.
+    pub(super) sent: u64,
+}
+
+/// Why a response ends before its end.
+#[derive(Debug)]
+pub(super) enum Abort {
+    /// The client went away.
+    Gone(io::Error),
+    /// The client took nothing for too long.
+    Stalled,
+    /// The client took too little for too long.
+    TooSlow,
+    /// The server stops and cannot wait.
+    Stopping,
+    /// The body could not be had.
+    Body(Error),
+}
+
+impl Exchange {
+    /// The exchange of a request whose head was read.
+    pub(super) fn of(request: Request, begun: Instant) -> Self {
+        let Request { method, target, client, .. } = request;
+        Self { client, method: method.to_string(), target, begun, status: 0, sent: 0 }
+    }
+
+    /// The exchange of something that was no request.
+    pub(super) fn of_none(client: SocketAddr) -> Self {
+        let (method, target) = ("-".to_owned(), "-".to_owned());
+        Self { client, method, target, begun: Instant::now(), status: 0, sent: 0 }
+    }
+
+    /// Logs how the exchange ended.
+    pub(super) fn finish(&self, aborted: Option<&Abort>) {
+        if let Some(Abort::Body(error)) = aborted {
+            log::error!("aborted `{}`: {error}", self.target.escape_debug());
+        }
+        if !log::log_enabled!(log::Level::Info) {
+            return;
+        }
+        let reason = match aborted {
+            None => String::new(),
+            Some(Abort::Gone(error)) => format!(" aborted=gone cause=\"{error}\""),
+            Some(Abort::Stalled) => " aborted=stalled".to_owned(),
+            Some(Abort::TooSlow) => " aborted=slow".to_owned(),
+            Some(Abort::Stopping) => " aborted=stopping".to_owned(),
+            Some(Abort::Body(_)) => " aborted=body".to_owned(),
+        };
+        let Self { client, method, target, status, sent, begun } = self;
+        let millis = begun.elapsed().as_secs_f64() * 1000.0;
+        let target = target.escape_debug();
+        log::info!(
+            "client={client} method={method} target=\"{target}\" status={status} bytes={sent} ms={millis:.1}{reason}"
+        );
+    }
+}
+
+/// What becomes of a connection when its answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It waits for the next request.
+    KeepAlive,
+    /// It is closed.
+    Close,
+    /// It is closed, but what the client still sends is read first, or it might lose the answer.
+    Linger,
+}
+
+/// How a body is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none, by the status.
+    None,
+    /// It has so many bytes.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+    /// It ends with the connection; also where a HEAD is told of a body of unknown length.
+    UntilClose,
+}
+
+/// The bytes of a head. All answers are of HTTP/1.1, whatever the request was, as RFC 9110 (section 6.2) wants it.
+pub(super) fn head(
+    status: StatusCode,
+    headers: &[Header],
+    framing: Framing,
+    version: &HTTPVersion,
+    after: After,
+) -> Vec<u8> {
+    let mut text = String::with_capacity(1024);
+    let date = httpdate::fmt_http_date(system_time());
+    let _ = write!(text, "HTTP/1.1 {} {}\r\nDate: {date}\r\n", status.0, status.default_reason_phrase());
+    for header in headers {
+        let _ = write!(text, "{}: {}\r\n", header.field, header.value);
+    }
+    text.push_str(COMMON_HEADERS);
+    match framing {
+        Framing::Length(length) => {
+            let _ = write!(text, "Content-Length: {length}\r\n");
+        }
+        Framing::Chunked => text.push_str("Transfer-Encoding: chunked\r\n"),
+        Framing::None | Framing::UntilClose => {}
+    }
+    match after {
+        After::KeepAlive if *version == HTTPVersion(1, 0) => text.push_str("Connection: keep-alive\r\n"),
+        After::KeepAlive => {}
+        After::Close | After::Linger => text.push_str("Connection: close\r\n"),
+    }
+    text.push_str("\r\n");
+    text.into_bytes()
+}
+
+/// An answer that is being sent: what is left of it. It can stop at any byte and go on later, elsewhere.
+pub(super) struct Outgoing {
+    pub(super) exchange: Exchange,
+    pub(super) after: After,
+    /// Bytes that go out next, and how many of them have.
+    ready: Vec<u8>,
+    ready_sent: usize,
+    /// How many of the next bytes are head and not body.
+    head_left: usize,
+    file: Option<FilePart>,
+    pieces: Option<Pieces>,
+    /// How many bytes of the body have not even been got ready.
+    body_left: u64,
+}
+
+#[derive(Debug)]
+struct FilePart {
+    file: File,
+    offset: u64,
+    left: u64,
+}
+
+/// How far a push came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All is sent.
+    Done,
+    /// The socket can take no more for now.
+    Blocked,
+    /// It could, but others want their turn.
+    More,
+}
+
+impl Outgoing {
+    /// An answer with a body of known length; `method` HEAD leaves that out.
+    pub(super) fn new(
+        mut exchange: Exchange,
+        reply: Reply,
+        is_head: bool,
+        version: &HTTPVersion,
+        after: After,
+    ) -> Self {
+        let Reply { status, headers, body } = reply;
+        exchange.status = status.0;
+        let (length, pieces) = match body {
+            Body::Known { len, pieces } => (Framing::Length(len), Some(pieces)),
+            Body::Made(_) => (Framing::UntilClose, None),
+        };
+        let framing = if status.0 == 304 { Framing::None } else { length };
+        let ready = head(status, &headers, framing, version, after);
+        let mut outgoing = Self {
+            exchange,
+            after,
+            head_left: ready.len(),
+            ready,
+            ready_sent: 0,
+            file: None,
+            pieces: None,
+            body_left: 0,
+        };
+        if let (Framing::Length(len), false) = (framing, is_head) {
+            outgoing.body_left = len;
+            outgoing.pieces = pieces;
+        }
+        outgoing
+    }
+
+    /// A short answer that ends the connection, to something that was no request.
+    pub(super) fn refusal(client: SocketAddr, reply: Reply) -> Self {
+        Self::new(Exchange::of_none(client), reply, false, &HTTPVersion(1, 1), After::Linger)
+    }
+
+    /// Sends until all is sent, the socket is full, or `budget` bytes have gone.
+    pub(super) fn push(&mut self, stream: &TcpStream, mut budget: u64) -> Result<Progress, Abort> {
+        loop {
+            if self.ready_sent == self.ready.len() && self.file.is_none() && !self.next_piece()? {
+                return Ok(Progress::Done);
+            }
+            if budget == 0 {
+                return Ok(Progress::More);
+            }
+            let sent = match self.send_some(stream) {
+                Ok(sent) => sent,
+                Err(Abort::Gone(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.read_ahead();
+                    return Ok(Progress::Blocked);
+                }
+                Err(abort) => return Err(abort),
+            };
+            budget = budget.saturating_sub(sent);
+        }
+    }
+
+    /// A number that changes whenever a byte is sent.
+    pub(super) fn progress(&self) -> u64 {
+        self.exchange.sent + (usize::MAX - self.head_left) as u64
+    }
+
+    /// Gets the next piece of the body ready; whether there was one.
+    fn next_piece(&mut self) -> Result<bool, Abort> {
+        let odd = |what: &str| Abort::Body(Error::Changed { what: what.to_owned() });
+        let Some(piece) = self.pieces.as_mut().and_then(Iterator::next) else {
+            self.pieces = None;
+            return if self.body_left == 0 { Ok(false) } else { Err(odd("the length of what is sent")) };
+        };
+        let len = match piece.map_err(Abort::Body)? {
+            Piece::Bytes(bytes) => {
+                let len = bytes.len() as u64;
+                (self.ready, self.ready_sent) = (bytes, 0);
+                len
+            }
+            Piece::File { file, offset, len } => {
+                self.file = (len > 0).then_some(FilePart { file, offset, left: len });
+                len
+            }
+        };
+        self.body_left = self.body_left.checked_sub(len).ok_or_else(|| odd("the length of what is sent"))?;
+        Ok(true)
+    }
+
+    /// Sends some of what is ready.
+    fn send_some(&mut self, stream: &TcpStream) -> Result<u64, Abort> {
+        self.join_short_body()?;
+        let sent = if self.ready_sent < self.ready.len() {
+            let more =
+                if self.body_left > 0 || self.file.is_some() { SendFlags::MORE } else { SendFlags::empty() };
+            let sent = send(stream, &self.ready[self.ready_sent..], more)?;
+            self.ready_sent += sent;
+            sent as u64
+        } else {
+            self.send_file(stream)?
+        };
+        let of_head = self.head_left.min(usize::try_from(sent).unwrap_or(usize::MAX));
+        self.head_left -= of_head;
+        self.exchange.sent += sent - of_head as u64;
+        Ok(sent)
+    }
+
+    /// Puts a short text behind the head, so that both go out at once.
+    fn join_short_body(&mut self) -> Result<(), Abort> {
+        let short = self.body_left > 0 && self.body_left <= ONE_WRITE_BYTES as u64;
+        if self.ready_sent > 0 || self.head_left == 0 || !short || self.file.is_some() {
+            return Ok(());
+        }
+        let head = std::mem::take(&mut self.ready);
+        let found = self.next_piece();
+        let body = std::mem::replace(&mut self.ready, head);
+        self.ready.extend_from_slice(&body);
+        found.map(|_| ())
+    }
+
+    /// Sends some of the file without taking it through this process.
+    fn send_file(&mut self, stream: &TcpStream) -> Result<u64, Abort> {
+        let Some(part) = &mut self.file else { return Ok(0) };
+        let count = usize::try_from(part.left.min(SENDFILE_BYTES)).unwrap_or(usize::MAX);
+        let sent = match rustix::fs::sendfile(stream, &part.file, Some(&mut part.offset), count) {
+            Ok(0) => return Err(Abort::Body(Error::Changed { what: "a file".to_owned() })),
+            Ok(sent) => sent as u64,
+            Err(Errno::IO) => {
+                return Err(Abort::Body(Error::io("read", "a file that is being sent")(Errno::IO.into())));
+            }
+            Err(errno) => return Err(Abort::Gone(errno.into())),
+        };
+        part.left -= sent;
+        if part.left == 0 {
+            self.file = None;
+        }
+        Ok(sent)
+    }
+
+    /// Asks for what will be sent next to be brought into memory, so that whoever sends it does not wait for the disk.
+    fn read_ahead(&self) {
+        if let Some(part) = &self.file {
+            let _ = rustix::fs::fadvise(
+                &part.file,
+                part.offset,
+                std::num::NonZeroU64::new(part.left.min(SENDFILE_BYTES)),
+                Advice::WillNeed,
+            );
+        }
+    }
+}
+
+/// Sends some bytes; nothing is sent where the socket is full, which is [`io::ErrorKind::WouldBlock`].
+pub(super) fn send(stream: &TcpStream, bytes: &[u8], more: SendFlags) -> Result<usize, Abort> {
+    loop {
+        match rustix::net::send(stream, bytes, SendFlags::NOSIGNAL | more) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Abort::Gone(errno.into())),
+            Ok(sent) => return Ok(sent),
+        }
+    }
+}
+
+/// Whether a request wants a head only.
+pub(super) fn is_head(request: &Request) -> bool {
+    request.method == Method::Head
+}
