@@ -4,4 +4,5 @@
 //! `ARCHITECTURE.md` shows how the modules stand on each other.
 
 pub mod error;
+pub mod mpegts;
 pub mod timestamp;

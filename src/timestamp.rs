@@ -234,7 +234,8 @@ fn parse_time(text: &str, extended: bool) -> Option<i64> {
         let Some(from) = whole.get(index * width..).filter(|rest| !rest.is_empty()) else {
             return Some(0);
         };
-        let from = if index == 0 { from } else { whole.get(index * width - gap.len()..)?.strip_prefix(gap)? };
+        let from =
+            if index == 0 { from } else { whole.get(index * width - gap.len()..)?.strip_prefix(gap)? };
         two_digits(from.get(..2)?, max)
     };
     let complete = whole.len() == 3 * width - gap.len();
@@ -393,10 +394,19 @@ mod tests {
 
     #[test]
     fn hours_parse_only_as_directories_are_named() {
-        assert_eq!(Hour::parse("2026-11-20T10").map(|hour| hour.to_string()).as_deref(), Some("2026-11-20T10"));
-        for name in
-            ["2026-11-20", "2026-11-20 10", "2026-11-20T24", "2026-11-20T1", "2026-11-20T10 ", "20261120T10", ""]
-        {
+        assert_eq!(
+            Hour::parse("2026-11-20T10").map(|hour| hour.to_string()).as_deref(),
+            Some("2026-11-20T10")
+        );
+        for name in [
+            "2026-11-20",
+            "2026-11-20 10",
+            "2026-11-20T24",
+            "2026-11-20T1",
+            "2026-11-20T10 ",
+            "20261120T10",
+            "",
+        ] {
             assert_eq!(Hour::parse(name), None, "{name:?}");
         }
     }

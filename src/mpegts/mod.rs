@@ -1,0 +1,13 @@
+//! MPEG transport streams (ISO/IEC 13818-1): bytes in, bytes or descriptions out.
+//!
+//! Nothing here touches a file, a clock or a thread, and nothing here trusts its input: any bytes give an answer or
+//! none, in time linear in their number.
+
+pub mod audio;
+pub mod bits;
+pub mod h264;
+pub mod hevc;
+pub mod packet;
+pub mod pes;
+pub mod probe;
+pub mod psi;
