@@ -4,5 +4,6 @@
 //! `ARCHITECTURE.md` shows how the modules stand on each other.
 
 pub mod error;
+pub mod ffmpeg;
 pub mod mpegts;
 pub mod timestamp;

@@ -3,11 +3,18 @@
 //! Nothing here touches a file, a clock or a thread, and nothing here trusts its input: any bytes give an answer or
 //! none, in time linear in their number.
 
-pub mod audio;
+pub mod packet;
+pub mod psi;
+
 pub mod bits;
+pub mod pes;
+
+pub mod audio;
 pub mod h264;
 pub mod hevc;
-pub mod packet;
-pub mod pes;
+
 pub mod probe;
-pub mod psi;
+pub mod scan;
+
+pub mod remux;
+pub mod retime;
