@@ -13,5 +13,6 @@ pub mod ffmpeg;
 pub mod hls;
 pub mod http;
 pub mod logging;
+pub mod mpegts;
 pub mod server;
 pub mod timestamp;

@@ -44,8 +44,8 @@ fn serve(config: &Config) -> Result<(), String> {
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
     let tools = Tools::find(&config.ffmpeg, &config.ffprobe);
-    if let Err(why) = &tools.ffmpeg.version {
-        log::warn!("cannot run ffmpeg (`{}`): {why}; all but cuts will work", tools.ffmpeg.path.display());
+    if let Err(why) = tools.ffmpeg_version() {
+        log::warn!("cannot run ffmpeg (`{}`): {why}; all but cuts will work", config.ffmpeg.display());
     }
     let signals = catch_signals()?;
     let limits = limits(config, raise_descriptor_limit());

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::{Archive, VariantName, open_regular};
 use crate::error::{Error, Result};
 use crate::hls::multivariant::MediaInfo;
+use crate::mpegts::probe::{Stream, probe};
 use crate::timestamp::Hour;
 
 /// How many of the newest segments are measured.
@@ -90,9 +91,18 @@ impl Contents {
     }
 }
 
-/// What the beginning of a segment says about it.
-fn describe(_bytes: &[u8]) -> MediaInfo {
-    MediaInfo::default()
+/// What the beginning of a segment says about it. Its data streams count for nothing: no player chooses by them.
+fn describe(bytes: &[u8]) -> MediaInfo {
+    let Some(program) = probe(bytes) else { return MediaInfo::default() };
+    let is_media = |stream: &&Stream| stream.codec.is_video() || stream.codec.is_audio();
+    let codecs: Option<Vec<String>> =
+        program.streams.iter().filter(is_media).map(|stream| stream.codecs.clone()).collect();
+    let video = program.streams.iter().find_map(|stream| stream.video.as_ref());
+    MediaInfo {
+        codecs: codecs.filter(|codecs| !codecs.is_empty()).map(|codecs| codecs.join(",")),
+        resolution: video.map(|video| (video.picture.width, video.picture.height)),
+        frame_rate: video.and_then(|video| video.rate).map(|rate| f64::from(rate.num) / f64::from(rate.den)),
+    }
 }
 
 /// `bits` over `micros`, in bits a second, rounded up.

@@ -15,8 +15,8 @@ pub(super) fn health(app: &App) -> Reply {
     let body = json!({
         "status": if archive.is_ok() { "ok" } else { "unavailable" },
         "archive": archive.is_ok(),
-        "ffmpeg": app.tools.ffmpeg.version.is_ok(),
-        "ffmpeg_version": app.tools.ffmpeg.version.as_ref().ok(),
+        "ffmpeg": app.tools.ffmpeg_version().is_ok(),
+        "ffmpeg_version": app.tools.ffmpeg_version().ok(),
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": app.started.elapsed().as_secs(),
     });

@@ -1,0 +1,159 @@
+//! H.264 in a byte stream: sequence parameter sets and what kind of picture begins (ITU-T H.264, 7.3, annex E).
+
+use super::bits::{Bits, nal_units, unescape};
+use super::probe::{Picture, Rate};
+
+/// What a NAL unit of this type is, as far as anyone here asks.
+const SLICE: u8 = 1;
+const SLICE_IDR: u8 = 5;
+const SPS: u8 = 7;
+const PPS: u8 = 8;
+
+/// Aspects of an access unit that decide whether decoding can begin with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Access {
+    /// A picture that needs none before it begins here, and none after it that is shown needs one before it.
+    pub idr: bool,
+    /// The parameter sets that the picture needs are here too.
+    pub parameter_sets: bool,
+    /// A coded picture was seen; without it the other fields may not be final.
+    pub picture: bool,
+}
+
+/// Looks at the start of an access unit, as far as its first slice.
+pub fn access(bytes: &[u8]) -> Access {
+    let mut access = Access::default();
+    let (mut sps, mut pps) = (false, false);
+    for nal in nal_units(bytes) {
+        match nal[0] & 0x1F {
+            SPS => sps = true,
+            PPS => pps = true,
+            kind @ SLICE..=SLICE_IDR => {
+                access = Access { idr: kind == SLICE_IDR, parameter_sets: sps && pps, picture: true };
+                break;
+            }
+            _ => {}
+        }
+    }
+    access
+}
+
+/// Finds the first sequence parameter set in a byte stream and describes the pictures it announces.
+pub fn picture(bytes: &[u8]) -> Option<Picture> {
+    nal_units(bytes).filter(|nal| nal[0] & 0x1F == SPS).find_map(parse_sps)
+}
+
+/// Whether a profile's parameter sets tell the chroma format (7.3.2.1.1).
+fn is_high(profile: u8) -> bool {
+    matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
+}
+
+fn parse_sps(nal: &[u8]) -> Option<Picture> {
+    let plain = unescape(nal);
+    let [_, profile, constraints, level, ..] = plain[..] else { return None };
+    let mut bits = Bits::new(&plain[4..]);
+    bits.ue()?;
+    let (mut chroma, mut depth) = (1, 8);
+    if is_high(profile) {
+        chroma = bits.ue()?;
+        if chroma == 3 {
+            bits.flag()?;
+        }
+        depth = bits.ue()?.checked_add(8)?;
+        bits.ue()?;
+        bits.flag()?;
+        if bits.flag()? {
+            skip_scaling_lists(&mut bits, if chroma == 3 { 12 } else { 8 })?;
+        }
+    }
+    bits.ue()?;
+    skip_order_count(&mut bits)?;
+    bits.ue()?;
+    bits.flag()?;
+    let (columns, rows) = (bits.ue()?.checked_add(1)?, bits.ue()?.checked_add(1)?);
+    let progressive = bits.flag()?;
+    if !progressive {
+        bits.flag()?;
+    }
+    bits.flag()?;
+    let crop = if bits.flag()? { [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?] } else { [0; 4] };
+    let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
+    let fields = if progressive { 1 } else { 2 };
+    let timing = if bits.flag()? { vui(&mut bits) } else { None };
+    Some(Picture {
+        codecs: format!("avc1.{profile:02X}{constraints:02X}{level:02X}"),
+        profile,
+        level,
+        width: size(columns, 16, crop[0], crop[1], unit_x)?,
+        height: size(rows, 16 * fields, crop[2], crop[3], unit_y * fields)?,
+        chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
+        depth: u8::try_from(depth).ok().filter(|depth| *depth <= 14)?,
+        interlaced: !progressive,
+        rate: timing,
+    })
+}
+
+/// A side in samples: `units` blocks of `block`, less two crops in steps of `step`.
+pub(super) fn size(units: u32, block: u32, before: u32, after: u32, step: u32) -> Option<u32> {
+    let cropped = before.checked_add(after)?.checked_mul(step)?;
+    units.checked_mul(block)?.checked_sub(cropped).filter(|side| (1..=65_536).contains(side))
+}
+
+fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Option<()> {
+    for index in 0..count {
+        if !bits.flag()? {
+            continue;
+        }
+        let (mut last, mut next) = (8, 8);
+        for _ in 0..if index < 6 { 16 } else { 64 } {
+            if next != 0 {
+                next = (last + bits.se()?.rem_euclid(256)) % 256;
+            }
+            last = if next == 0 { last } else { next };
+        }
+    }
+    Some(())
+}
+
+fn skip_order_count(bits: &mut Bits<'_>) -> Option<()> {
+    match bits.ue()? {
+        0 => {
+            bits.ue()?;
+        }
+        1 => {
+            bits.flag()?;
+            bits.se()?;
+            bits.se()?;
+            for _ in 0..bits.ue()?.min(255) {
+                bits.se()?;
+            }
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// The frame rate of the VUI: two ticks make a frame (E.2.1).
+fn vui(bits: &mut Bits<'_>) -> Option<Rate> {
+    if bits.flag()? && bits.take(8)? == 255 {
+        bits.skip(32)?;
+    }
+    if bits.flag()? {
+        bits.flag()?;
+    }
+    if bits.flag()? {
+        bits.skip(4)?;
+        if bits.flag()? {
+            bits.skip(24)?;
+        }
+    }
+    if bits.flag()? {
+        bits.ue()?;
+        bits.ue()?;
+    }
+    if !bits.flag()? {
+        return None;
+    }
+    let (tick, scale) = (bits.take(32)?, bits.take(32)?);
+    Rate::new(u64::from(scale), u64::from(tick) * 2)
+}

@@ -1,0 +1,180 @@
+//! Transport packets: 188 bytes, of which the first four are a header (ISO/IEC 13818-1, 2.4.3).
+
+/// The length of a transport packet in bytes.
+pub const PACKET: usize = 188;
+/// The first byte of every packet.
+pub const SYNC: u8 = 0x47;
+/// The PID of packets that only fill space.
+pub const NULL_PID: u16 = 0x1FFF;
+
+/// One transport packet, with its sync byte in place.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a>(&'a [u8; PACKET]);
+
+impl<'a> Packet<'a> {
+    /// The packet that `bytes` are, if there are 188 of them and the first is the sync byte.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let bytes: &[u8; PACKET] = bytes.try_into().ok()?;
+        (bytes[0] == SYNC).then_some(Self(bytes))
+    }
+
+    /// All 188 bytes.
+    pub fn bytes(self) -> &'a [u8; PACKET] {
+        self.0
+    }
+
+    /// The stream that the packet belongs to, 13 bits.
+    pub fn pid(self) -> u16 {
+        u16::from(self.0[1] & 0x1F) << 8 | u16::from(self.0[2])
+    }
+
+    /// Whether the sender marked the packet as damaged.
+    pub fn damaged(self) -> bool {
+        self.0[1] & 0x80 != 0
+    }
+
+    /// Whether a PES packet or a section starts in this packet's payload.
+    pub fn starts_unit(self) -> bool {
+        self.0[1] & 0x40 != 0
+    }
+
+    /// Whether the payload is encrypted.
+    pub fn scrambled(self) -> bool {
+        self.0[3] & 0xC0 != 0
+    }
+
+    /// The continuity counter, 4 bits.
+    pub fn continuity(self) -> u8 {
+        self.0[3] & 0x0F
+    }
+
+    /// Whether there is a payload at all.
+    pub fn has_payload(self) -> bool {
+        self.0[3] & 0x10 != 0
+    }
+
+    /// The adaptation field without its length byte, cut to what the packet has; empty where there is none.
+    pub fn adaptation(self) -> &'a [u8] {
+        if self.0[3] & 0x20 == 0 {
+            return &[];
+        }
+        let end = (5 + usize::from(self.0[4])).min(PACKET);
+        &self.0[5..end]
+    }
+
+    /// The payload; empty where there is none.
+    pub fn payload(self) -> &'a [u8] {
+        if !self.has_payload() {
+            return &[];
+        }
+        let start = if self.0[3] & 0x20 == 0 { 4 } else { 5 + usize::from(self.0[4]) };
+        self.0.get(start..).unwrap_or(&[])
+    }
+
+    /// Whether the adaptation field says that decoding can start here.
+    pub fn random_access(self) -> bool {
+        self.adaptation().first().is_some_and(|flags| flags & 0x40 != 0)
+    }
+
+    /// The programme clock reference in ticks of 27 MHz.
+    pub fn pcr(self) -> Option<u64> {
+        let field = self.adaptation();
+        let bytes: &[u8; 6] = field.get(1..7)?.try_into().ok()?;
+        (field[0] & 0x10 != 0).then(|| read_pcr(*bytes))
+    }
+}
+
+/// Where in a packet its PCR stands, if it has one.
+pub const PCR_AT: usize = 6;
+
+/// The PCR in six bytes: 33 bits of 90 kHz, 6 reserved, 9 bits that count 27 MHz.
+fn read_pcr(bytes: [u8; 6]) -> u64 {
+    let base = u64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])) << 1
+        | u64::from(bytes[4] >> 7);
+    base * 300 + (u64::from(bytes[4] & 1) << 8 | u64::from(bytes[5])) % 300
+}
+
+/// A PCR, in ticks of 27 MHz, as the six bytes of an adaptation field.
+pub fn write_pcr(pcr: u64) -> [u8; 6] {
+    let (base, extension) = ((pcr / 300) & 0x1_FFFF_FFFF, pcr % 300);
+    let [.., b0, b1, b2, b3] = (base >> 1).to_be_bytes();
+    let [.., high, low] = extension.to_be_bytes();
+    let last_bit = if base & 1 == 1 { 0x80 } else { 0 };
+    [b0, b1, b2, b3, last_bit | 0x7E | high, low]
+}
+
+/// The packets in some bytes, each with its offset. Bytes that are not in a packet are skipped.
+#[derive(Debug, Clone)]
+pub struct Packets<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// Walks the packets in `bytes`; a packet that is cut off at the end is not among them.
+pub fn packets(bytes: &[u8]) -> Packets<'_> {
+    Packets { bytes, at: 0 }
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = (usize, Packet<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = self.bytes.get(self.at..)?;
+            let packet = rest.get(..PACKET)?;
+            if let Some(packet) = Packet::new(packet) {
+                let at = self.at;
+                self.at += PACKET;
+                return Some((at, packet));
+            }
+            self.at += resync(rest)?;
+        }
+    }
+}
+
+/// How far into `bytes` the next packet starts: a sync byte that has another one behind its packet, or the end.
+fn resync(bytes: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += bytes.get(at..)?.iter().position(|byte| *byte == SYNC)?;
+        if bytes.get(at + PACKET).is_none_or(|byte| *byte == SYNC) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pcr_reads_as_it_was_written() {
+        for pcr in [0, 299, 300, 27_000_000, 0x1_FFFF_FFFF * 300 + 299] {
+            assert_eq!(read_pcr(write_pcr(pcr)), pcr);
+        }
+    }
+
+    #[test]
+    fn packets_are_found_behind_rubbish_and_not_beyond_the_end() {
+        let mut bytes = vec![1, 2, SYNC, 3];
+        for pid in [1_u8, 2] {
+            let mut packet = [0_u8; PACKET];
+            (packet[0], packet[2], packet[3]) = (SYNC, pid, 0x10);
+            bytes.extend(packet);
+        }
+        bytes.push(9);
+        bytes.extend([SYNC; 100]);
+        let found: Vec<_> = packets(&bytes).map(|(at, packet)| (at, packet.pid())).collect();
+        assert_eq!(found, [(4, 1), (4 + PACKET, 2)]);
+    }
+
+    #[test]
+    fn an_adaptation_field_longer_than_its_packet_leaves_no_payload() {
+        let mut bytes = [0xFF_u8; PACKET];
+        bytes[0] = SYNC;
+        let packet = Packet::new(&bytes).expect("a sync byte");
+        assert!(packet.payload().is_empty());
+        assert_eq!(packet.adaptation().len(), PACKET - 5);
+    }
+}

@@ -1,0 +1,213 @@
+//! The units (PES packets with a time stamp) of a segment, stream by stream, in the order they are stored.
+
+use super::h264::Access;
+use super::packet::{PACKET, Packet, packets};
+use super::pes::{Header, Ticks};
+use super::probe::{Codec, tables};
+use super::psi::Pmt;
+use super::{h264, hevc};
+
+/// Bytes of a unit that are searched for its first slice.
+const LOOK: usize = 64 * 1024;
+/// The payload of a packet without an adaptation field.
+const FULL_PAYLOAD: usize = PACKET - 4;
+
+/// What a segment holds, unit by unit.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// The PID of the program map.
+    pub pmt_pid: u16,
+    /// The program map.
+    pub pmt: Pmt,
+    /// The streams, in the map's order.
+    pub tracks: Vec<Track>,
+    /// By how much the first clock reference lies before the decoding of the first picture, in ticks.
+    pub lead_90k: i64,
+    /// A packet was encrypted.
+    pub scrambled: bool,
+    /// A PES header goes on in a second packet, where it is not rewritten.
+    pub split_header: bool,
+}
+
+/// The units of one stream.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// The stream's PID.
+    pub pid: u16,
+    /// What it is.
+    pub codec: Codec,
+    /// Its units.
+    pub units: Vec<Unit>,
+}
+
+/// A PES packet with a time stamp, and those without one that follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// When it is shown.
+    pub pts: Ticks,
+    /// When it is decoded.
+    pub dts: Ticks,
+    /// For video: whether decoding can begin here.
+    pub access: Access,
+    /// Whether it is all there; only the last unit of a segment can be cut short.
+    pub complete: bool,
+}
+
+impl Scan {
+    /// Scans a segment; of one that is not `whole` the last units may be cut short. `None` where there are no tables.
+    pub fn of(bytes: &[u8], whole: bool) -> Option<Self> {
+        let (_, pmt_pid, pmt) = tables(bytes)?;
+        let mut scanner = Scanner::new(&pmt);
+        for (_, packet) in packets(bytes) {
+            scanner.push(packet, pmt.pcr_pid);
+        }
+        let scrambled = scanner.scrambled;
+        let split_header = scanner.split_header;
+        let first_pcr = scanner.first_pcr;
+        let tracks: Vec<Track> = scanner.lanes.into_iter().map(|lane| lane.finish(whole)).collect();
+        let first = driver(&tracks).and_then(|track| track.units.first());
+        let lead_90k = first_pcr.zip(first).map_or(0, |(pcr, unit)| unit.dts.since(pcr));
+        Some(Self { pmt_pid, pmt, tracks, lead_90k, scrambled, split_header })
+    }
+
+    /// The stream whose units are the frames that a cut counts: the first video, else the first sound.
+    pub fn driver(&self) -> Option<&Track> {
+        driver(&self.tracks)
+    }
+}
+
+fn driver(tracks: &[Track]) -> Option<&Track> {
+    let used = |wanted: fn(Codec) -> bool| {
+        tracks.iter().find(|track| wanted(track.codec) && !track.units.is_empty())
+    };
+    used(Codec::is_video).or_else(|| used(Codec::is_audio))
+}
+
+impl Track {
+    /// The earliest time at which a unit is shown.
+    pub fn lowest(&self) -> Option<Ticks> {
+        let first = self.units.first()?.pts;
+        self.units.iter().map(|unit| unit.pts).min_by_key(|pts| pts.since(first))
+    }
+
+    /// The latest time at which a unit that is all there is shown.
+    pub fn highest(&self) -> Option<Ticks> {
+        let first = self.units.first()?.pts;
+        self.units.iter().filter(|unit| unit.complete).map(|unit| unit.pts).max_by_key(|pts| pts.since(first))
+    }
+}
+
+/// Finds the stream of a PID in one step.
+#[derive(Debug, Clone)]
+pub(super) struct ByPid(Vec<u8>);
+
+impl ByPid {
+    pub(super) fn new(pids: impl Iterator<Item = u16>) -> Self {
+        let mut indices = vec![u8::MAX; 1 << 13];
+        for (pid, index) in pids.zip(0..u8::MAX) {
+            if let Some(place) = indices.get_mut(usize::from(pid)) {
+                *place = index;
+            }
+        }
+        Self(indices)
+    }
+
+    pub(super) fn get(&self, pid: u16) -> Option<usize> {
+        self.0.get(usize::from(pid)).filter(|index| **index != u8::MAX).map(|index| usize::from(*index))
+    }
+}
+
+struct Scanner {
+    by_pid: ByPid,
+    lanes: Vec<Lane>,
+    first_pcr: Option<Ticks>,
+    scrambled: bool,
+    split_header: bool,
+}
+
+struct Lane {
+    track: Track,
+    /// Bytes of the current unit while its first slice is not found.
+    start: Option<Vec<u8>>,
+    /// The length that the current unit should have, with its header.
+    total: Option<usize>,
+    /// The bytes of the current unit so far.
+    seen: usize,
+    /// Whether the last packet was filled to its end, so that more may have followed.
+    filled: bool,
+}
+
+impl Scanner {
+    fn new(pmt: &Pmt) -> Self {
+        let track = |stream: &super::psi::Elementary| Track {
+            pid: stream.pid,
+            codec: Codec::of(stream),
+            units: Vec::new(),
+        };
+        let lane = |stream| Lane { track: track(stream), start: None, total: None, seen: 0, filled: false };
+        Self {
+            by_pid: ByPid::new(pmt.streams.iter().map(|stream| stream.pid)),
+            lanes: pmt.streams.iter().map(lane).collect(),
+            first_pcr: None,
+            scrambled: false,
+            split_header: false,
+        }
+    }
+
+    fn push(&mut self, packet: Packet<'_>, pcr_pid: u16) {
+        let pid = packet.pid();
+        if pid == pcr_pid && self.first_pcr.is_none() {
+            self.first_pcr = packet.pcr().and_then(|pcr| i64::try_from(pcr / 300).ok()).map(Ticks::new);
+        }
+        let Some(lane) = self.by_pid.get(pid).and_then(|index| self.lanes.get_mut(index)) else { return };
+        self.scrambled |= packet.scrambled();
+        self.split_header |= lane.push(packet);
+    }
+}
+
+impl Lane {
+    /// Takes a packet; says whether it holds only a part of a PES header.
+    fn push(&mut self, packet: Packet<'_>) -> bool {
+        let mut payload = packet.payload();
+        let header = if packet.starts_unit() { Header::parse(payload) } else { None };
+        if let Some((header, pts)) = header.and_then(|header| Some((header, header.pts?))) {
+            let dts = header.dts.unwrap_or(pts);
+            self.track.units.push(Unit { pts, dts, access: Access::default(), complete: true });
+            (self.total, self.seen) = (header.total, 0);
+            self.start = self.track.codec.is_video().then(Vec::new);
+            self.filled = payload.len() == FULL_PAYLOAD;
+            self.seen += payload.len();
+            payload = payload.get(header.len..).unwrap_or(&[]);
+        } else if !payload.is_empty() {
+            self.filled = payload.len() == FULL_PAYLOAD;
+            self.seen += payload.len();
+        }
+        if self.start.is_some() {
+            self.look(payload);
+        }
+        header.is_some_and(|header| header.len > packet.payload().len())
+    }
+
+    /// Looks for the first slice of the current unit.
+    fn look(&mut self, payload: &[u8]) {
+        let (Some(start), Some(unit)) = (&mut self.start, self.track.units.last_mut()) else { return };
+        start.extend_from_slice(payload);
+        let access = match self.track.codec {
+            Codec::H264 => h264::access(start),
+            Codec::Hevc => hevc::access(start),
+            _ => Access { picture: true, ..Access::default() },
+        };
+        unit.access = access;
+        // A slice's header may go on in the next packet, its kind may not.
+        if access.picture || start.len() > LOOK {
+            self.start = None;
+        }
+    }
+
+    fn finish(mut self, whole: bool) -> Track {
+        if let Some(last) = self.track.units.last_mut() {
+            last.complete = whole || self.total.map_or(!self.filled, |total| self.seen >= total);
+        }
+        self.track
+    }
+}
