@@ -16,7 +16,7 @@ use super::head::{Head, MAX_HEAD_BYTES, Parsed, parse};
 use super::lobby::{Arrival, Mailbox};
 use super::made::{Made, send_made, wait};
 use super::wire::{Abort, After, Exchange, Outgoing, Progress, is_head};
-use crate::http::reply::{Body, Reply};
+use crate::http::reply::{Body, HTTP_1_1, Reply};
 use crate::http::{Lane, Service};
 
 /// All lanes, in the order of their queues.
@@ -243,7 +243,7 @@ fn abandon(connection: &Connection, exchange: &Exchange, abort: &Abort) -> Serve
     Served::Close
 }
 
-/// Sends an answer whose length is known.
+/// Sends an answer whose length is known. One that fails before its first byte becomes an answer that says so.
 fn push(connection: &Connection, mut outgoing: Outgoing) -> Served {
     match outgoing.push(&connection.stream, u64::MAX) {
         Ok(Progress::Done) => {
@@ -251,6 +251,10 @@ fn push(connection: &Connection, mut outgoing: Outgoing) -> Served {
             outgoing.after.into()
         }
         Ok(Progress::Blocked | Progress::More) => Served::Parked(Box::new(outgoing)),
+        Err(Abort::Body(error)) if outgoing.sent == 0 => {
+            let reply = Reply::of_error(&error);
+            push(connection, Outgoing::new(outgoing.exchange, reply, false, &HTTP_1_1, After::Linger))
+        }
         Err(abort) => abandon(connection, &outgoing.exchange, &abort),
     }
 }

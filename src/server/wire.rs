@@ -13,7 +13,7 @@ use tiny_http::{HTTPVersion, Header, Method, StatusCode};
 
 use crate::clock::system_time;
 use crate::error::Error;
-use crate::http::reply::{Body, COMMON_HEADERS, Piece, Pieces, Reply};
+use crate::http::reply::{Body, COMMON_HEADERS, HTTP_1_1, Piece, Pieces, Reply};
 use crate::http::request::Request;
 
 /// A text up to this long goes out in one write with its head.
@@ -150,6 +150,8 @@ pub(super) struct Outgoing {
     ready_sent: usize,
     /// How many of the next bytes are head and not body.
     head_left: usize,
+    /// Bytes sent so far, of head and body.
+    pub(super) sent: u64,
     file: Option<FilePart>,
     pieces: Option<Pieces>,
     /// How many bytes of the body have not even been got ready.
@@ -195,6 +197,7 @@ impl Outgoing {
             exchange,
             after,
             head_left: ready.len(),
+            sent: 0,
             ready,
             ready_sent: 0,
             file: None,
@@ -210,7 +213,7 @@ impl Outgoing {
 
     /// A short answer that ends the connection, to something that was no request.
     pub(super) fn refusal(client: SocketAddr, reply: Reply) -> Self {
-        Self::new(Exchange::of_none(client), reply, false, &HTTPVersion(1, 1), After::Linger)
+        Self::new(Exchange::of_none(client), reply, false, &HTTP_1_1, After::Linger)
     }
 
     /// Sends until all is sent, the socket is full, or `budget` bytes have gone.
@@ -232,11 +235,6 @@ impl Outgoing {
             };
             budget = budget.saturating_sub(sent);
         }
-    }
-
-    /// A number that changes whenever a byte is sent.
-    pub(super) fn progress(&self) -> u64 {
-        self.exchange.sent + (usize::MAX - self.head_left) as u64
     }
 
     /// Gets the next piece of the body ready; whether there was one.
@@ -275,6 +273,7 @@ impl Outgoing {
         };
         let of_head = self.head_left.min(usize::try_from(sent).unwrap_or(usize::MAX));
         self.head_left -= of_head;
+        self.sent += sent;
         self.exchange.sent += sent - of_head as u64;
         Ok(sent)
     }

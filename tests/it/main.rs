@@ -1,4 +1,8 @@
 //! The tests that run the whole server.
 
 mod harness;
+mod made;
+mod playlists;
 mod routes;
+mod selection;
+mod transport;

@@ -229,10 +229,10 @@ impl Visit<'_> {
     /// Sends on, as much as the client takes.
     fn send_on(&mut self, mut guest: Guest, mut outgoing: Box<Outgoing>) -> Next {
         let limits = &self.shared.limits;
-        let before = outgoing.progress();
+        let before = outgoing.sent;
         match outgoing.push(&guest.connection.stream, TURN_BYTES) {
             Ok(Progress::Blocked | Progress::More) => {
-                if outgoing.progress() != before {
+                if outgoing.sent != before {
                     guest.deadline = Instant::now() + limits.write_timeout;
                 }
                 guest.state = State::Sending(outgoing);

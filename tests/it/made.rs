@@ -1,0 +1,240 @@
+//! Bodies that are made while they are sent, handlers that fail, and lanes that are full: a server of a stub.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use restreamer::error::{Error, Result};
+use restreamer::http::reply::{Body, Piece, Reply, Sink};
+use restreamer::http::request::Request;
+use restreamer::http::{Lane, Service};
+use restreamer::server::Limits;
+
+use crate::harness::{
+    PATIENCE, WORKERS, ask, connect, exchange, read_until_closed, serve, take_apart, wait_until,
+};
+
+/// A service whose paths name what they do.
+#[derive(Debug, Default)]
+struct Stub {
+    /// Lets those go that wait.
+    released: AtomicBool,
+    /// Set when a body was told that nobody wants it.
+    unwanted: Arc<AtomicBool>,
+}
+
+fn failure() -> Error {
+    Error::Changed { what: "a test".to_owned() }
+}
+
+fn sent(result: std::io::Result<()>) -> Result<()> {
+    result.map_err(Error::io("send to", "the client"))
+}
+
+/// Writes without an end, until the client has had enough.
+fn endless(out: &mut dyn Sink) -> Result<()> {
+    loop {
+        sent(out.write_all(&[b'x'; 10_000]))?;
+    }
+}
+
+impl Service for Stub {
+    fn lane(&self, request: &Request) -> Lane {
+        if request.path().starts_with("/wait") { Lane::Cut } else { Lane::Media }
+    }
+
+    fn call(&self, request: &Request) -> Reply {
+        let unwanted = Arc::clone(&self.unwanted);
+        let body = match request.path() {
+            "/whole" => Body::made(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
+            "/empty" => Body::made(|_| Ok(())),
+            "/flushed" => Body::made(|out| {
+                sent(out.write_all(b"first").and_then(|()| out.flush()))?;
+                sent(out.write_all(b"second"))
+            }),
+            "/fails" => Body::made(|out| {
+                sent(out.write_all(&vec![b'x'; 200_000]))?;
+                Err(failure())
+            }),
+            "/fails-at-once" => Body::made(|_| Err(failure())),
+            "/panics-late" => Body::made(|out| {
+                sent(out.write_all(&vec![b'x'; 200_000]))?;
+                panic!("as it should")
+            }),
+            "/endless" => Body::made(endless),
+            "/silent" => Body::made(move |out| {
+                let begun = Instant::now();
+                while out.is_wanted() && begun.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                unwanted.store(!out.is_wanted(), Ordering::SeqCst);
+                Err(failure())
+            }),
+            "/nothing" => Body::Known { len: 10, pieces: Box::new(std::iter::empty()) },
+            "/short" => {
+                let pieces = [Ok(Piece::Bytes(vec![b'x'; 100_000])), Err(failure())];
+                Body::Known { len: 200_000, pieces: Box::new(pieces.into_iter()) }
+            }
+            "/panics" => panic!("as it should"),
+            path => {
+                if path.starts_with("/wait") {
+                    wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
+                }
+                Body::bytes(b"ready".to_vec())
+            }
+        };
+        Reply::empty(200).with_body(body)
+    }
+}
+
+/// Asks by one HTTP/1.0 request; what came, and whether the end was a proper one.
+fn ask_old(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
+    let mut stream = connect(address);
+    stream.write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).expect("ask");
+    let mut bytes = Vec::new();
+    let ended = stream.read_to_end(&mut bytes);
+    (bytes, ended.is_ok())
+}
+
+#[test]
+fn a_made_body_comes_in_chunks_or_until_the_end() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let address = server.address();
+    for (target, len) in [("/whole", 200_000), ("/empty", 0), ("/flushed", 11)] {
+        let answer = ask(address, "GET", target, &[]);
+        assert_eq!((answer.whole, answer.body.len()), (true, len), "{target}");
+        assert_eq!((answer.header("transfer-encoding"), answer.header("content-length")), ("chunked", ""));
+        let (bytes, proper) = ask_old(address, target);
+        assert!(proper && !String::from_utf8_lossy(&bytes).contains("Transfer-Encoding"), "{target}");
+        assert_eq!(take_apart(&bytes, &[])[0].body.len(), len, "{target}");
+        let head = ask(address, "HEAD", target, &[]);
+        assert_eq!((head.status, head.body.len()), (200, 0), "{target}");
+    }
+    // The connection goes on behind a made body.
+    let request = "GET /flushed HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2) + "GET /empty HTTP/1.0\r\n\r\n";
+    let bodies: Vec<usize> =
+        exchange(address, request.as_bytes(), &[]).iter().map(|answer| answer.body.len()).collect();
+    assert_eq!(bodies, [11, 11, 0]);
+    server.stop(PATIENCE);
+}
+
+#[test]
+fn a_body_that_fails_does_not_look_whole() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let address = server.address();
+    for target in ["/fails", "/panics-late", "/short"] {
+        let answer = ask(address, "GET", target, &[]);
+        assert!(answer.status == 200 && !answer.whole, "{target}");
+        let (_, proper) = ask_old(address, target);
+        assert!(!proper, "{target} ends properly for HTTP/1.0");
+    }
+    for target in ["/fails-at-once", "/nothing"] {
+        let answer = ask(address, "GET", target, &[]);
+        assert_eq!(answer.text(), "the archive changed while it was being read; try again\n", "{target}");
+        assert_eq!((answer.status, answer.whole), (500, true), "{target}");
+    }
+    assert_eq!(server.panics(), 2);
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn curl_can_tell_that_a_body_failed() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    for target in ["fails", "short", "panics-late"] {
+        for version in ["--http1.1", "--http1.0"] {
+            let url = format!("http://{}/{target}", server.address());
+            #[allow(clippy::disallowed_methods, reason = "curl is a peer of this test")]
+            let output =
+                std::process::Command::new("curl").args(["-sS", version, "-o", "/dev/null", &url]).output();
+            let output = output.expect("curl runs");
+            assert!(!output.status.success(), "{target} {version}: {output:?}");
+        }
+    }
+    server.stop(PATIENCE);
+}
+
+#[test]
+fn a_handler_that_panics_is_answered_for_and_its_worker_lives() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    for _ in 0..3 * WORKERS.each {
+        let answer = ask(server.address(), "GET", "/panics", &[]);
+        assert_eq!((answer.status, answer.text().lines().count()), (500, 1));
+    }
+    assert_eq!(ask(server.address(), "GET", "/ready", &[]).text(), "ready");
+    assert_eq!(server.panics(), 3 * WORKERS.each as u64);
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn a_client_that_takes_a_made_body_too_slowly_is_cut_off() {
+    let stalled = Limits { write_timeout: Duration::from_millis(300), ..Limits::default() };
+    let slow = Limits { rate_window: Duration::from_millis(300), min_rate: 1 << 40, ..Limits::default() };
+    for limits in [stalled, slow] {
+        let server = serve(Arc::new(Stub::default()), limits);
+        let mut stream = connect(server.address());
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+        wait_until("it is there", || server.connections() == 1);
+        wait_until("it is cut off", || server.connections() == 0);
+        assert!(!take_apart(&read_until_closed(&mut stream), &[])[0].whole);
+        assert!(server.stop(PATIENCE));
+    }
+}
+
+#[test]
+fn a_body_learns_that_its_client_has_gone() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let mut stream = connect(server.address());
+    stream.write_all(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+    wait_until("it is there", || server.connections() == 1);
+    drop(stream);
+    wait_until("it is told", || stub.unwanted.load(Ordering::SeqCst));
+    wait_until("it is gone", || server.connections() == 0);
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn a_server_that_cannot_wait_ends_bodies_that_are_being_made() {
+    for target in ["/endless", "/silent"] {
+        let server = serve(Arc::new(Stub::default()), Limits::default());
+        let mut stream = connect(server.address());
+        stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
+        wait_until("it is there", || server.connections() == 1);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!server.stop(Duration::from_millis(50)), "{target}");
+    }
+}
+
+#[test]
+fn a_full_lane_says_so_at_once_and_the_others_go_on() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let address = server.address();
+    // One works and two wait.
+    let waiting: Vec<_> = (0..3)
+        .map(|number| {
+            let mut stream = connect(address);
+            stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("ask");
+            wait_until("it is there", || server.connections() == number + 1);
+            std::thread::sleep(Duration::from_millis(50));
+            stream
+        })
+        .collect();
+    for _ in 0..10 {
+        let refused = ask(address, "GET", "/wait", &[]);
+        assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+        assert_eq!(ask(address, "GET", "/ready", &[]).text(), "ready");
+    }
+    // A refused client may keep its connection and try again.
+    let both = "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /ready HTTP/1.0\r\n\r\n";
+    let statuses: Vec<u16> =
+        exchange(address, both.as_bytes(), &[]).iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [503, 200]);
+    stub.released.store(true, Ordering::SeqCst);
+    for mut stream in waiting {
+        assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].text(), "ready");
+    }
+    assert!(server.stop(PATIENCE));
+}

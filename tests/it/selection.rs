@@ -1,0 +1,299 @@
+//! Selection over a range, against a slow and obvious model, on random archives.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use proptest::prelude::*;
+use restreamer::archive::segment::Kind;
+use restreamer::archive::{Archive, VariantName};
+use restreamer::timestamp::{Hour, Span, Timestamp};
+use tempfile::TempDir;
+
+use crate::harness::time;
+
+const NAME: VariantName = VariantName { stream: "s", variant: "v" };
+
+/// A file of a random archive. Times are microseconds.
+#[derive(Debug, Clone)]
+struct Sample {
+    start: i64,
+    duration: i64,
+    kind: Kind,
+    size: u64,
+    hash: &'static str,
+    tombstone: bool,
+}
+
+/// What stands in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    Hole,
+    Segment(String),
+}
+
+impl Sample {
+    fn end(&self) -> i64 {
+        self.start + self.duration
+    }
+
+    fn hour(&self) -> Hour {
+        Timestamp::from_micros(self.start).hour()
+    }
+
+    fn name(&self) -> String {
+        let micros = self.start - self.hour().start().micros();
+        let (minutes, seconds) = (micros / 60_000_000, Span::from_micros(micros % 60_000_000).to_string());
+        let (whole, fraction) = seconds.split_once('.').expect("a fraction");
+        let kind = format!("{:?}", self.kind).to_lowercase();
+        let duration = Span::from_micros(self.duration);
+        format!("{minutes:02}:{whole:0>2}.{fraction}-{duration}-{kind}-{}.ts", self.hash)
+    }
+}
+
+/// Whether `a` represents its start better than `b`, word for word by the rules.
+fn is_better(a: &Sample, b: &Sample) -> bool {
+    let goodness = |kind| match kind {
+        Kind::Full => 3,
+        Kind::Suspect => 2,
+        Kind::Partial => 1,
+        Kind::Temp => 0,
+    };
+    if a.kind != b.kind {
+        return goodness(a.kind) > goodness(b.kind);
+    }
+    if a.kind == Kind::Full && a.duration != b.duration {
+        return a.duration > b.duration;
+    }
+    if a.size != b.size {
+        return a.size > b.size;
+    }
+    if a.duration != b.duration {
+        return a.duration > b.duration;
+    }
+    a.hash > b.hash
+}
+
+/// The list for a range, found the slow way.
+fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
+    let alive: Vec<&Sample> =
+        samples.iter().filter(|sample| !sample.tombstone && sample.kind != Kind::Temp).collect();
+    let mut best: Vec<&Sample> = Vec::new();
+    for candidate in &alive {
+        let rivals =
+            alive.iter().filter(|rival| rival.start == candidate.start && rival.name() != candidate.name());
+        if rivals.into_iter().all(|rival| is_better(candidate, rival)) {
+            best.push(candidate);
+        }
+    }
+    best.sort_by_key(|sample| sample.start);
+    best.dedup_by_key(|sample| sample.start);
+    best.retain(|sample| sample.start >= start - 3_600_000_000 && sample.start < end);
+
+    let covering = best.iter().position(|sample| sample.start <= start && start < sample.end());
+    let inside = best.iter().position(|sample| sample.start > start);
+    let Some(first) = covering.or(inside) else { return vec![Entry::Hole] };
+    let mut list = Vec::new();
+    if covering.is_none() {
+        list.push(Entry::Hole);
+    }
+    list.push(Entry::Segment(best[first].name()));
+    let mut before = best[first];
+    for sample in &best[first + 1..] {
+        if before.end() >= end {
+            break;
+        }
+        let distance = sample.start - before.end();
+        if distance < -10_000 {
+            continue;
+        }
+        if distance > 10_000 || before.kind != Kind::Full {
+            list.push(Entry::Hole);
+        }
+        list.push(Entry::Segment(sample.name()));
+        before = sample;
+    }
+    if before.end() < end || before.kind != Kind::Full {
+        list.push(Entry::Hole);
+    }
+    list
+}
+
+/// The list for a range, as the archive finds it.
+fn selected(archive: &Archive, start: i64, end: i64) -> Vec<Entry> {
+    let hours = archive.hours(NAME).expect("the hours");
+    let range = (Timestamp::from_micros(start), Timestamp::from_micros(end));
+    let mut list = Vec::new();
+    let walked = archive.select(NAME, &hours, range, |segment, hole_before| {
+        if hole_before {
+            list.push(Entry::Hole);
+        }
+        list.push(Entry::Segment(segment.name.to_owned()));
+        Ok(true)
+    });
+    if walked.expect("a walk").ends_in_hole {
+        list.push(Entry::Hole);
+    }
+    list
+}
+
+/// Writes the samples, and with `junk` what is none of them, below a new base directory.
+fn write(base: &Path, samples: &[Sample], junk: bool) {
+    for sample in samples {
+        let hour = base.join("s/v").join(sample.hour().to_string());
+        fs::create_dir_all(&hour).expect("an hour");
+        let file = File::create(hour.join(sample.name())).expect("a segment");
+        file.set_len(sample.size).expect("its size");
+        if sample.tombstone {
+            let name = sample.name();
+            let stem = name.strip_suffix(".ts").expect("a segment's name");
+            fs::write(hour.join(format!("{stem}.tombstone")), b"").expect("a tombstone");
+        }
+        if junk {
+            for name in
+                ["99:00.000-2.000-full-x.ts", "junk.ts", ".01:00.000-2.000-full-x.ts", "x.json", "\u{1}.txt"]
+            {
+                fs::write(hour.join(name), b"").expect("junk");
+            }
+            fs::create_dir_all(hour.join("00:01.000-9.000-full-directory.ts")).expect("a directory");
+            fs::write(base.join("s/v/2026-11-20T99"), b"").expect("no hour");
+        }
+    }
+}
+
+/// A directory in memory, where there is such a file system: thousands of small archives are written.
+fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+/// How far one segment's start lies behind the end of the one before, in microseconds.
+fn distances() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        6 => Just(0),
+        1 => prop::sample::select(vec![9_999, 10_000, 10_001, 500_000, 2_000_000, 900_000_000]),
+        1 => prop::sample::select(vec![-9_999, -10_000, -10_001, -500_000, -2_000_000, -3_000_000]),
+    ]
+}
+
+fn durations() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        6 => Just(2_000_000),
+        2 => prop::sample::select(vec![0, 1, 1_000_000, 2_002_000, 2_002_001, 10_000_000]),
+        1 => prop::sample::select(vec![1_700_000_000, 3_600_000_000, 4_000_000_000]),
+    ]
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![8 => Just(Kind::Full), 1 => Just(Kind::Suspect), 1 => Just(Kind::Partial), 1 => Just(Kind::Temp)]
+}
+
+/// A run of segments, some with twins of the same start, from a little before an hour's border.
+fn archives() -> impl Strategy<Value = Vec<Sample>> {
+    let twin = (kinds(), durations(), 0..3_u64, any::<prop::sample::Index>());
+    let slot = (distances(), prop::collection::vec(twin, 1..4), prop::bool::weighted(0.1));
+    prop::collection::vec(slot, 0..14).prop_map(|slots| {
+        let mut samples: Vec<Sample> = Vec::new();
+        let mut cursor = time("2026-11-20T09:59:52").micros();
+        for (distance, twins, tombstone) in slots {
+            let start = cursor + distance;
+            for (nth, (kind, duration, size, hash)) in twins.into_iter().enumerate() {
+                let hash = ["a", "b-c", "-d", "_e", "Z"][hash.index(5)];
+                let sample = Sample { start, duration, kind, size, hash, tombstone: tombstone && nth == 0 };
+                if samples.iter().all(|other| other.start != start || other.name() != sample.name()) {
+                    samples.push(sample);
+                }
+                if nth == 0 {
+                    cursor = start + duration;
+                }
+            }
+        }
+        samples
+    })
+}
+
+/// An instant near those that matter.
+fn instant(samples: &[Sample], at: prop::sample::Index, off: i64) -> i64 {
+    let mut marks = vec![time("2026-11-20T10:00:00").micros()];
+    marks.extend(samples.iter().flat_map(|sample| [sample.start, sample.end()]));
+    marks[at.index(marks.len())] + off
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_range_is_represented_as_the_rules_say(
+        samples in archives(),
+        junk in prop::bool::weighted(0.2),
+        ranges in prop::collection::vec(
+            (
+                any::<prop::sample::Index>(),
+                any::<prop::sample::Index>(),
+                prop::sample::select(vec![0, 0, 1, -1, 10_000, -1_000_000, -3_600_000_000]),
+                prop::sample::select(vec![0, 0, 1, -1, 1_000_000, 3_600_000_000]),
+            ),
+            1..6,
+        ),
+    ) {
+        let base = scratch();
+        write(base.path(), &samples, junk);
+        let archive = Archive::new(base.path(), 1 << 20);
+        for (from, to, from_off, to_off) in ranges {
+            let (start, end) = (instant(&samples, from, from_off), instant(&samples, to, to_off));
+            if start < end {
+                prop_assert_eq!(selected(&archive, start, end), model(&samples, start, end), "{} to {}", start, end);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_hour_that_changes_is_read_again_even_within_one_tick() {
+    let base = tempfile::tempdir().expect("a directory");
+    let archive = Archive::new(base.path(), 1 << 20);
+    let (start, end) = (time("2026-11-20T10").micros(), time("2026-11-20T11").micros());
+    let mut expected = Vec::new();
+    let hour = base.path().join("s/v/2026-11-20T10");
+    fs::create_dir_all(&hour).expect("an hour");
+    for second in 0..59 {
+        let name = format!("00:{second:02}.000-1.000-full-x.ts");
+        fs::write(hour.join(&name), b"").expect("a segment");
+        expected.push(Entry::Segment(name));
+        let mut list = selected(&archive, start, end);
+        assert_eq!(list.pop(), Some(Entry::Hole));
+        assert_eq!(list, expected);
+    }
+    fs::write(hour.join("00:58.000-1.000-full-x.tombstone"), b"").expect("a tombstone");
+    expected.pop();
+    assert_eq!(selected(&archive, start, end)[..expected.len()], expected[..]);
+    assert_eq!(selected(&archive, start, end).len(), expected.len() + 1);
+    fs::remove_dir_all(&hour).expect("remove the hour");
+    assert_eq!(selected(&archive, start, end), [Entry::Hole]);
+}
+
+#[test]
+fn an_hour_that_does_not_change_is_read_once() {
+    let base = tempfile::tempdir().expect("a directory");
+    let hour = base.path().join("s/v/2026-11-20T10");
+    fs::create_dir_all(&hour).expect("an hour");
+    fs::write(hour.join("00:00.000-1.000-full-x.ts"), b"").expect("a segment");
+    // Longer ago than any tick.
+    let times = fs::FileTimes::new()
+        .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_500_000_000_123));
+    File::open(&hour).expect("the hour").set_times(times).expect("set its time");
+    let archive = Archive::new(base.path(), 1 << 20);
+    let index = Hour::parse("2026-11-20T10").expect("an hour");
+    for _ in 0..5 {
+        assert_eq!(archive.hour(NAME, index).expect("an hour").len(), 1);
+    }
+    let stats = archive.cache_stats();
+    assert_eq!((stats.misses, stats.hits, stats.hours), (1, 4, 1));
+    let small = Archive::new(base.path(), 1);
+    let uncached = Archive::new(base.path(), 0);
+    for archive in [&small, &uncached] {
+        for _ in 0..3 {
+            assert_eq!(archive.hour(NAME, index).expect("an hour").len(), 1);
+        }
+        assert_eq!(archive.cache_stats().misses, 3);
+        assert_eq!(archive.cache_stats().bytes, 0);
+    }
+}

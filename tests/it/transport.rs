@@ -1,0 +1,344 @@
+//! The transport, byte by byte: what a client gets that sends what it should not, or at the wrong pace.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use restreamer::server::Limits;
+
+use crate::harness::{
+    Answer, Site, ask, connect, exchange, read_one, read_until_closed, take_apart, wait_until,
+};
+
+const NOW: &str = "2026-11-22T00:00:00";
+
+/// Sends bytes, says that no more come, and gives the statuses of what is answered.
+fn statuses(site: &Site, bytes: &[u8]) -> Vec<u16> {
+    let mut stream = connect(site.address);
+    // A refused client may find the connection closed while it still sends.
+    let _ = stream.write_all(bytes);
+    take_apart(&read_until_closed(&mut stream), &[]).iter().map(|answer| answer.status).collect()
+}
+
+fn with_headers(count: usize) -> Vec<u8> {
+    let more = "X: y\r\n".repeat(count - 2);
+    format!("GET /files HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}\r\n").into_bytes()
+}
+
+#[test]
+fn what_is_no_request_is_answered_and_the_connection_closed() {
+    let site = Site::at(NOW);
+    let long = format!("GET /files HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(17 * 1024));
+    let rows: [(&[u8], u16); 20] = [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"GET / HTTP/9.9\r\n\r\n", 505),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET /files HTTP/1.1\r\n\r\n", 400),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", 400),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999\r\n\r\n", 413),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", 400),
+        (b"POST /files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        (b"POST /files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST /files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 400),
+        (b"POST /files HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET /files HTTP/1.1\r\nHost: a\r\nExpect: foo\r\n\r\n", 417),
+        (b"GET files HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (long.as_bytes(), 431),
+        (&with_headers(101), 431),
+    ];
+    for (bytes, status) in rows {
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(100)]);
+        let mut stream = connect(site.address);
+        stream.write_all(bytes).expect("send");
+        let answers = take_apart(&read_until_closed(&mut stream), &[]);
+        assert_eq!(answers.len(), 1, "{shown:?}");
+        let answer = &answers[0];
+        assert_eq!(answer.status, status, "{shown:?}");
+        assert_eq!(answer.header("connection"), "close", "{shown:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{shown:?}");
+        assert_eq!(answer.text().lines().count(), 1, "{shown:?}");
+    }
+    assert_eq!(statuses(&site, &with_headers(100)), [200]);
+    wait_until("all connections are closed", || site.server().connections() == 0);
+}
+
+#[test]
+fn a_refusal_arrives_though_the_client_still_sends() {
+    let site = Site::at(NOW);
+    let mut stream = connect(site.address);
+    stream
+        .write_all(b"POST /files HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
+        .expect("send the head");
+    thread::sleep(Duration::from_millis(50));
+    // Within what is read and dropped, so that nothing unread turns the end into a reset.
+    stream.write_all(&vec![b'x'; 200_000]).expect("send the body");
+    assert_eq!(read_one(&mut stream).status, 413);
+}
+
+#[test]
+fn a_head_that_does_not_end_is_given_up() {
+    let limits = Limits { head_timeout: Duration::from_millis(300), ..Limits::default() };
+    let site = Site::with(NOW, limits);
+    for begun in [
+        "G",
+        "GET /files HTTP/1.1\r\nHost: a\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc",
+    ] {
+        let since = Instant::now();
+        assert_eq!(statuses(&site, begun.as_bytes()), [408], "{begun:?}");
+        assert!(since.elapsed() >= Duration::from_millis(300), "{begun:?} was given up too early");
+    }
+    // One byte now and then gains no time.
+    let mut stream = connect(site.address);
+    let mut slow = stream.try_clone().expect("the same connection");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while slow.write_all(b"G").is_ok() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].status, 408);
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let site = Site::with(NOW, Limits { idle_timeout: Duration::from_millis(200), ..Limits::default() });
+    assert_eq!(read_until_closed(&mut connect(site.address)), b"");
+    let mut stream = connect(site.address);
+    stream.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+    assert_eq!(read_one(&mut stream).status, 200);
+    assert_eq!(read_until_closed(&mut stream), b"");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let site = Site::at(NOW);
+    for name in ["a", "b", "c"] {
+        site.write(&format!("s/{name}.txt"), name.as_bytes());
+    }
+    let ask_for = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let targets = [
+        "/segments/s/a.txt",
+        "/files",
+        "/nope",
+        "/segments/s/b.txt",
+        "/playlist/s.m3u8",
+        "/segments/s/c.txt",
+    ];
+    let requests: String = targets.iter().map(|target| ask_for(target)).collect();
+    let last = "GET /files/s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answers = exchange(site.address, (requests + last).as_bytes(), &[]);
+    let bodies: Vec<String> = answers.iter().map(Answer::text).collect();
+    assert_eq!(
+        answers.iter().map(|answer| answer.status).collect::<Vec<_>>(),
+        [200, 200, 404, 200, 200, 200, 200]
+    );
+    assert_eq!((bodies[0].as_str(), bodies[3].as_str(), bodies[5].as_str()), ("a", "b", "c"));
+    assert_eq!((bodies[1].as_str(), bodies[6].as_str()), ("[\"s\"]", "[]"));
+    let connections: Vec<&str> = answers.iter().map(|answer| answer.header("connection")).collect();
+    assert_eq!(connections, ["", "", "", "", "", "", "close"]);
+}
+
+#[test]
+fn bodies_of_requests_are_read_and_dropped() {
+    let site = Site::at(NOW);
+    let body = "x".repeat(65_536);
+    let first = format!("POST /files HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let last = "GET /files HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
+    let answers = exchange(site.address, (first + last).as_bytes(), &[]);
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [405, 200]);
+}
+
+#[test]
+fn a_client_that_waits_for_leave_gets_it() {
+    let site = Site::at(NOW);
+    let mut stream = connect(site.address);
+    let head = "POST /files HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("send the head");
+    let mut leave = [0; 25];
+    stream.read_exact(&mut leave).expect("leave to go on");
+    assert_eq!(&leave, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"abc").expect("send the body");
+    assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].status, 405);
+}
+
+#[test]
+fn old_clients_keep_a_connection_only_if_they_ask() {
+    let site = Site::at(NOW);
+    let answers = exchange(site.address, b"GET /files HTTP/1.0\r\n\r\n", &[]);
+    assert_eq!((answers[0].status, answers[0].header("connection")), (200, "close"));
+    let kept =
+        "GET /files HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".repeat(2) + "GET /files HTTP/1.0\r\n\r\n";
+    let answers = exchange(site.address, kept.as_bytes(), &[]);
+    let connections: Vec<&str> = answers.iter().map(|answer| answer.header("connection")).collect();
+    assert_eq!(connections, ["keep-alive", "keep-alive", "close"]);
+}
+
+#[test]
+fn a_target_may_come_with_scheme_and_host() {
+    let site = Site::at(NOW);
+    let request = "GET http://somewhere.example:81/files HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(exchange(site.address, request.as_bytes(), &[])[0].text(), "[]");
+}
+
+#[test]
+fn a_hundred_clients_at_once_are_all_served() {
+    let site = Site::at(NOW);
+    site.write("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts", &vec![b'x'; 300_000]);
+    let barrier = std::sync::Barrier::new(100);
+    thread::scope(|scope| {
+        for number in 0..100 {
+            let (site, barrier) = (&site, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                let target =
+                    ["/files", "/segments/s/v/2026-11-20T10/00:00.000-2.000-full-x.ts", "/playlist/s/v.m3u8"];
+                let answer = site.get(target[number % 3]);
+                assert!(answer.status == 200 && answer.whole, "{number}: {answer:?}");
+            });
+        }
+    });
+}
+
+/// A file that no pair of socket buffers swallows.
+const LARGE: usize = 16 * 1024 * 1024;
+
+/// A client that has asked for a target and does not read.
+fn ask_and_wait(site: &Site, target: &str) -> TcpStream {
+    let mut stream = connect(site.address);
+    let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("ask");
+    stream
+}
+
+#[test]
+fn clients_that_never_read_hold_no_worker() {
+    let site = Site::at(NOW);
+    site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let waiting: Vec<TcpStream> = (0..300).map(|_| ask_and_wait(&site, "/segments/s/large.bin")).collect();
+    // There are two workers for files; these answers would not come if one were stuck.
+    for _ in 0..20 {
+        assert_eq!(
+            ask(site.address, "GET", "/segments/s/large.bin", &[("Range", "bytes=0-9")]).body.len(),
+            10
+        );
+    }
+    // Nor has anybody been forgotten.
+    for mut stream in waiting.into_iter().step_by(60) {
+        let answers = take_apart(&read_until_closed(&mut stream), &[]);
+        assert!(answers[0].whole && answers[0].body.len() == LARGE);
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_off() {
+    let site = Site::with(NOW, Limits { write_timeout: Duration::from_millis(300), ..Limits::default() });
+    site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
+    wait_until("the connection is there", || site.server().connections() == 1);
+    wait_until("the connection is dropped", || site.server().connections() == 0);
+    let answers = take_apart(&read_until_closed(&mut stream), &[]);
+    assert!(answers.iter().all(|answer| !answer.whole), "a body that was cut off looks whole");
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_aborted() {
+    let site = Site::at(NOW);
+    let path = site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut first = [0; 1000];
+    stream.read_exact(&mut first).expect("the beginning");
+    std::fs::File::options().write(true).open(&path).expect("the file").set_len(10).expect("shrink it");
+    let mut rest = Vec::new();
+    let ended = stream.read_to_end(&mut rest);
+    assert!(ended.is_err(), "the end of {} bytes looks like a proper one", rest.len());
+}
+
+#[test]
+fn a_file_that_is_deleted_while_it_is_sent_is_sent_to_its_end() {
+    let site = Site::at(NOW);
+    let path = site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut first = [0; 1000];
+    stream.read_exact(&mut first).expect("the beginning");
+    std::fs::remove_file(path).expect("delete it");
+    let mut bytes = first.to_vec();
+    stream.read_to_end(&mut bytes).expect("the rest");
+    assert!(take_apart(&bytes, &[])[0].whole);
+}
+
+#[test]
+fn the_connection_idle_longest_gives_way_to_a_new_one() {
+    let site = Site::with(NOW, Limits { max_connections: 3, ..Limits::default() });
+    site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let mut first = connect(site.address);
+    wait_until("the first is there", || site.server().connections() == 1);
+    let mut second = connect(site.address);
+    let busy = ask_and_wait(&site, "/segments/s/large.bin");
+    wait_until("three are there", || site.server().connections() == 3);
+    let mut third = connect(site.address);
+    assert_eq!(read_until_closed(&mut first), b"", "the first gives way");
+    second.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+    assert_eq!(read_one(&mut second).status, 200, "the second does not");
+    // Now it is the one that has been idle for the shortest time.
+    thread::sleep(Duration::from_millis(100));
+    // Busy ones do not give way: with nobody idle a new one is told so.
+    let more: Vec<TcpStream> = (0..2).map(|_| ask_and_wait(&site, "/segments/s/large.bin")).collect();
+    assert_eq!((read_until_closed(&mut second), read_until_closed(&mut third)), (Vec::new(), Vec::new()));
+    let answer = take_apart(&read_until_closed(&mut connect(site.address)), &[]).remove(0);
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    drop((busy, more));
+    wait_until("the busy ones are gone", || site.server().connections() == 0);
+    assert_eq!(site.get("/files").status, 200);
+}
+
+#[test]
+fn a_server_that_stops_finishes_what_it_has_begun() {
+    let mut site = Site::at(NOW);
+    site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let mut slow = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut idle = connect(site.address);
+    let mut halfway = connect(site.address);
+    halfway.write_all(b"GET /files HTT").expect("half a head");
+    let mut first = [0; 1000];
+    slow.read_exact(&mut first).expect("the beginning");
+    wait_until("all are there", || site.server().connections() == 3);
+    let address = site.address;
+    thread::scope(|scope| {
+        let stopping = scope.spawn(|| site.stop(Duration::from_secs(20)));
+        assert_eq!(read_until_closed(&mut idle), b"");
+        assert_eq!(read_until_closed(&mut halfway), b"");
+        wait_until("new connections are refused", || TcpStream::connect(address).is_err());
+        let mut bytes = first.to_vec();
+        slow.read_to_end(&mut bytes).expect("the rest");
+        assert!(take_apart(&bytes, &[])[0].whole);
+        assert!(stopping.join().expect("it stops"), "something was cut off");
+    });
+}
+
+#[test]
+fn a_server_that_cannot_wait_cuts_off_so_that_the_client_can_tell() {
+    let mut site = Site::at(NOW);
+    site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let mut slow = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut first = [0; 1000];
+    slow.read_exact(&mut first).expect("the beginning");
+    assert!(!site.stop(Duration::from_millis(100)), "it says that it has finished");
+    assert!(slow.read_to_end(&mut Vec::new()).is_err(), "the end looks like a proper one");
+}
+
+#[test]
+fn a_client_that_closes_its_side_still_gets_its_answer() {
+    let site = Site::at(NOW);
+    let mut stream = connect(site.address);
+    stream.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+    stream.shutdown(Shutdown::Write).expect("close one side");
+    assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].status, 200);
+}
