@@ -117,6 +117,8 @@ pub(super) fn absent_is_none<T, E: Into<io::Error>>(result: Result<T, E>) -> io:
 
 /// Whether an error says that a path leads nowhere.
 fn is_absence(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
+    use rustix::io::Errno;
+    // A link that leads to itself leads nowhere.
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP))
 }

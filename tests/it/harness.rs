@@ -1,0 +1,249 @@
+//! A server of the library on a port of its own, over an archive in a temporary directory, and a client that shows
+//! every byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use restreamer::archive::Archive;
+use restreamer::clock::Clock;
+use restreamer::ffmpeg::Tools;
+use restreamer::http::{App, Service};
+use restreamer::server::{Limits, Server, Workers};
+use restreamer::timestamp::Timestamp;
+use tempfile::TempDir;
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The workers of a test's server.
+pub(crate) const WORKERS: Workers = Workers { each: 2, cut: 1 };
+
+/// A server over an archive of its own.
+pub(crate) struct Site {
+    pub(crate) archive: TempDir,
+    pub(crate) address: SocketAddr,
+    clock: Arc<AtomicI64>,
+    server: Option<Server>,
+}
+
+impl Site {
+    /// A server over an empty archive, at the time `now`.
+    pub(crate) fn at(now: &str) -> Self {
+        Self::with(now, Limits::default())
+    }
+
+    /// The same with other limits.
+    pub(crate) fn with(now: &str, limits: Limits) -> Self {
+        let archive = tempfile::tempdir().expect("a temporary directory");
+        let clock = Arc::new(AtomicI64::new(time(now).micros()));
+        let app = App {
+            archive: Arc::new(Archive::new(archive.path(), 64 * 1024 * 1024)),
+            clock: Clock::Manual(Arc::clone(&clock)),
+            tools: tools(),
+            segments_url: "/segments".to_owned(),
+            started: Instant::now(),
+        };
+        let server = serve(Arc::new(app), limits);
+        Self { archive, address: server.address(), clock, server: Some(server) }
+    }
+
+    /// Sets the clock.
+    pub(crate) fn set_clock(&self, now: &str) {
+        self.clock.store(time(now).micros(), Ordering::SeqCst);
+    }
+
+    /// Writes a file of the archive, whose name appears when it is whole.
+    pub(crate) fn write(&self, path: &str, bytes: &[u8]) -> PathBuf {
+        write_whole(&self.archive.path().join(path), bytes)
+    }
+
+    /// Asks for a target and reads the whole answer.
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        ask(self.address, "GET", target, &[])
+    }
+
+    /// The running server.
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server runs")
+    }
+
+    /// Stops the server; whether all that it had begun was finished.
+    pub(crate) fn stop(&mut self, grace: Duration) -> bool {
+        self.server.take().is_none_or(|server| server.stop(grace))
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+/// ffmpeg and ffprobe, looked for once.
+pub(crate) fn tools() -> Tools {
+    static FOUND: OnceLock<Tools> = OnceLock::new();
+    FOUND.get_or_init(|| Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))).clone()
+}
+
+/// A server of anything on a free port.
+pub(crate) fn serve(service: Arc<dyn Service>, limits: Limits) -> Server {
+    Server::start(([127, 0, 0, 1], 0).into(), WORKERS, limits, service).expect("a server")
+}
+
+/// A time, in any of the ways that a request can write it.
+pub(crate) fn time(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap_or_else(|| panic!("`{text}` is not a time"))
+}
+
+/// Writes a file under another name first, as a recorder does.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> PathBuf {
+    let directory = path.parent().expect("a directory");
+    fs::create_dir_all(directory).expect("make the directory");
+    let hidden = directory.join(format!(".{}", path.file_name().expect("a name").display()));
+    fs::write(&hidden, bytes).expect("write the file");
+    fs::rename(&hidden, path).expect("name the file");
+    path.to_owned()
+}
+
+/// An answer, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// By names in lower case; of a repeated one the last.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the body came to its proper end.
+    pub(crate) whole: bool,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("text")
+    }
+}
+
+/// Sends one request on a connection of its own and reads the whole answer.
+pub(crate) fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    let mut answers = exchange(address, format!("{request}\r\n").as_bytes(), &[method]);
+    assert_eq!(answers.len(), 1, "answers to {method} {target}: {answers:?}");
+    answers.remove(0)
+}
+
+/// Sends bytes and reads until the server closes; then takes the answers apart. `methods` are those of the requests,
+/// for an answer to HEAD has no body.
+pub(crate) fn exchange(address: SocketAddr, bytes: &[u8], methods: &[&str]) -> Vec<Answer> {
+    let mut stream = connect(address);
+    stream.write_all(bytes).expect("send the request");
+    take_apart(&read_until_closed(&mut stream), methods)
+}
+
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connect");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set a time limit");
+    stream
+}
+
+/// All that comes until the end, or a reset.
+pub(crate) fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
+            panic!("after {} bytes: {error}", bytes.len())
+        }
+        _ => bytes,
+    }
+}
+
+/// Reads one answer from a connection that stays open.
+pub(crate) fn read_one(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let answers = take_apart(&bytes, &["GET"]);
+        if let Some(answer) = answers.into_iter().next().filter(|answer| answer.whole) {
+            return answer;
+        }
+        let count = stream.read(&mut buffer).expect("read an answer");
+        assert!(count > 0, "the connection ended after {bytes:?}");
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+}
+
+/// Takes answers apart that stand one behind another.
+pub(crate) fn take_apart(mut bytes: &[u8], methods: &[&str]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let mut methods = methods.iter();
+    while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+        let head = std::str::from_utf8(&bytes[..end]).expect("a head is text");
+        bytes = &bytes[end + 4..];
+        let mut lines = head.split("\r\n");
+        let status_line = lines.next().unwrap_or_default();
+        let status: u16 =
+            status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).expect(status_line);
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("`{line}` is no header"));
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        let headers: BTreeMap<_, _> = lines.map(header).collect();
+        let mut answer = Answer { status, headers, body: Vec::new(), whole: true };
+        if status >= 200 && status != 304 && methods.next().is_none_or(|method| *method != "HEAD") {
+            bytes = read_body(&mut answer, bytes);
+        }
+        answers.push(answer);
+    }
+    assert!(bytes.is_empty(), "behind the answers: {:?}", String::from_utf8_lossy(bytes));
+    answers
+}
+
+/// Takes an answer's body from the bytes behind its head; what is left of them.
+fn read_body<'a>(answer: &mut Answer, bytes: &'a [u8]) -> &'a [u8] {
+    if answer.header("transfer-encoding") == "chunked" {
+        let mut rest = bytes;
+        answer.whole = false;
+        while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
+            let size = std::str::from_utf8(&rest[..end]).expect("a chunk's size is text");
+            let size = usize::from_str_radix(size, 16).expect("a chunk's size is a number");
+            rest = &rest[end + 2..];
+            if rest.len() < size + 2 {
+                return &[];
+            }
+            assert_eq!(&rest[size..size + 2], b"\r\n", "behind a chunk");
+            answer.body.extend_from_slice(&rest[..size]);
+            rest = &rest[size + 2..];
+            if size == 0 {
+                answer.whole = true;
+                return rest;
+            }
+        }
+        return &[];
+    }
+    let announced = answer.headers.get("content-length").map(|length| length.parse().expect("a length"));
+    let length = announced.unwrap_or(bytes.len());
+    answer.whole = bytes.len() >= length;
+    let (body, rest) = bytes.split_at(length.min(bytes.len()));
+    answer.body = body.to_vec();
+    rest
+}
+
+/// Waits until something is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,255 @@
+//! Lists, files and pages: what a client gets for what it asks.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::harness::{Site, ask};
+
+const HOUR: &str = "gdq/source/2026-11-20T10";
+
+fn site() -> Site {
+    let site = Site::at("2026-11-22T00:00:00");
+    site.write(&format!("{HOUR}/55:02.000-2.000-full-abc.ts"), b"0123456789");
+    site
+}
+
+#[test]
+fn lists_are_sorted_and_show_no_hidden_or_odd_names() {
+    let site = site();
+    for path in
+        ["gdq/480p/2026-11-20T09/x.ts", "gdq/.hidden/x", ".hidden/x", "alpha/source/2026-11-20T09/x.ts"]
+    {
+        site.write(path, b"");
+    }
+    site.write("file", b"");
+    site.write("gdq/file", b"");
+    fs::create_dir_all(site.archive.path().join("gdq/source/2026-11-20T09")).expect("an hour");
+    fs::create_dir_all(site.archive.path().join("gdq/source/not-an-hour")).expect("no hour");
+    symlink(site.archive.path().join("gdq"), site.archive.path().join("linked")).expect("a link");
+    symlink(site.archive.path().join("nowhere"), site.archive.path().join("dangling")).expect("a link");
+    let rows = [
+        ("/files", r#"["alpha","gdq","linked"]"#),
+        ("/files/gdq", r#"["480p","source"]"#),
+        ("/files/linked", r#"["480p","source"]"#),
+        ("/files/gdq/source", r#"["2026-11-20T09","2026-11-20T10"]"#),
+        ("/files/gdq/source/2026-11-20T10", r#"["55:02.000-2.000-full-abc.ts"]"#),
+        ("/files/nope", "[]"),
+        ("/files/gdq/nope", "[]"),
+        ("/files/gdq/source/2026-11-20T23", "[]"),
+        ("/files/file", "[]"),
+    ];
+    for (target, body) in rows {
+        let answer = site.get(target);
+        assert_eq!((answer.status, answer.text().as_str()), (200, body), "{target}");
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("cache-control"), "max-age=1");
+        assert_eq!(answer.header("vary"), "Accept-Encoding");
+    }
+}
+
+#[test]
+fn an_hour_lists_segments_and_json_but_not_what_has_a_tombstone() {
+    let site = Site::at("2026-11-22T00:00:00");
+    for name in
+        ["a.ts", "b.ts", "b.tombstone", "c.json", "d.json", "d.tombstone", "e.txt", ".f.ts", "g.tombstone"]
+    {
+        site.write(&format!("{HOUR}/{name}"), b"");
+    }
+    fs::create_dir_all(site.archive.path().join(HOUR).join("h.ts")).expect("a directory");
+    let plain = r#"["a.ts","c.json"]"#;
+    let with_tombstones = r#"["a.ts","b.tombstone","c.json","d.tombstone","g.tombstone"]"#;
+    for (query, body) in [
+        ("", plain),
+        ("?tombstones=false", plain),
+        ("?tombstones=TRUE", with_tombstones),
+        ("?other=x", plain),
+    ] {
+        assert_eq!(site.get(&format!("/files/{HOUR}{query}")).text(), body, "{query}");
+    }
+    let answer = site.get(&format!("/files/{HOUR}?tombstones=1"));
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (400, "bad tombstones `1`: expected `true` or `false`\n")
+    );
+}
+
+#[test]
+fn a_file_is_sent_whole_in_part_or_not_at_all() {
+    let site = site();
+    let target = format!("/segments/{HOUR}/55%3A02.000-2.000-full-abc.ts");
+    let answer = site.get(&target);
+    assert_eq!((answer.status, answer.text().as_str()), (200, "0123456789"));
+    for (name, value) in [
+        ("content-type", "video/mp2t"),
+        ("etag", "\"abc\""),
+        ("accept-ranges", "bytes"),
+        ("x-content-type-options", "nosniff"),
+        ("cache-control", "public, max-age=31536000, immutable"),
+        ("access-control-allow-origin", "*"),
+        ("vary", ""),
+    ] {
+        assert_eq!(answer.header(name), value, "{name}");
+    }
+    assert_eq!(site.get(&target.replace("%3A", ":")).text(), "0123456789");
+
+    let ranged = |range: &str| ask(site.address, "GET", &target, &[("Range", range)]);
+    let part = ranged("bytes=2-4");
+    assert_eq!((part.status, part.text().as_str()), (206, "234"));
+    assert_eq!(part.header("content-range"), "bytes 2-4/10");
+    let beyond = ranged("bytes=10-");
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, "bytes */10"));
+    assert_eq!(ranged("bytes=0-1,3-4").text(), "0123456789");
+
+    let unchanged = ask(site.address, "GET", &target, &[("If-None-Match", "\"abc\"")]);
+    assert_eq!((unchanged.status, unchanged.header("etag")), (304, "\"abc\""));
+    assert_eq!((unchanged.header("content-length"), unchanged.header("content-type")), ("", ""));
+    let since = [("If-Modified-Since", answer.header("last-modified"))];
+    assert_eq!(ask(site.address, "GET", &target, &since).status, 304);
+
+    let head = ask(site.address, "HEAD", &target, &[("Range", "bytes=2-4")]);
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, "10", 0));
+}
+
+#[test]
+fn a_file_that_is_no_full_segment_is_known_by_size_and_time() {
+    let site = Site::at("2026-11-22T00:00:00");
+    site.write(&format!("{HOUR}/55:02.000-2.000-suspect-abc.ts"), b"x");
+    site.write("gdq/deep/er/still/notes.TXT", b"y");
+    site.write("gdq/page.html", b"z");
+    site.write("gdq/empty.bin", b"");
+    let suspect = site.get(&format!("/segments/{HOUR}/55:02.000-2.000-suspect-abc.ts"));
+    assert!(suspect.header("etag").starts_with("\"1-"), "{suspect:?}");
+    assert_eq!(suspect.header("cache-control"), "no-cache");
+    let rows = [
+        ("/segments/gdq/deep/er/still/notes.TXT", "text/plain; charset=utf-8"),
+        ("/segments/gdq/page.html", "text/html; charset=utf-8"),
+        ("/segments/gdq/empty.bin", "application/octet-stream"),
+    ];
+    for (target, kind) in rows {
+        assert_eq!(site.get(target).header("content-type"), kind, "{target}");
+    }
+    let empty = ask(site.address, "GET", "/segments/gdq/empty.bin", &[("Range", "bytes=0-")]);
+    assert_eq!((empty.status, empty.header("content-range")), (416, "bytes */0"));
+}
+
+#[test]
+fn what_is_not_a_file_is_not_found() {
+    let site = site();
+    symlink(site.archive.path().join("loop"), site.archive.path().join("loop")).expect("a link to itself");
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        site.archive.path().join("pipe.ts"),
+        rustix::fs::Mode::from_raw_mode(0o600),
+    )
+    .expect("a pipe");
+    std::os::unix::net::UnixListener::bind(site.archive.path().join("socket.ts")).expect("a socket");
+    let long = format!("/segments/{}", "x".repeat(300));
+    for target in [
+        "/segments/gdq",
+        "/segments/nope.ts",
+        "/segments/pipe.ts",
+        "/segments/socket.ts",
+        "/segments/gdq/source/x/y",
+        &long,
+    ] {
+        let answer = site.get(target);
+        assert_eq!((answer.status, answer.text().as_str()), (404, "there is no such file\n"), "{target}");
+    }
+    symlink("/dev/zero", site.archive.path().join("device.ts")).expect("a link to a device");
+    assert_eq!(site.get("/segments/device.ts").status, 404);
+    assert_eq!(site.get("/segments/loop").status, 404);
+}
+
+#[test]
+fn every_answer_can_be_read_by_any_page_and_errors_are_one_line() {
+    let site = site();
+    let rows = [
+        ("GET", "/nope", 404),
+        ("POST", "/nope", 404),
+        ("POST", "/files", 405),
+        ("DELETE", "/segments/x", 405),
+        ("BREW", "/files", 405),
+        ("GET", "/files/..", 403),
+        ("GET", "/files/%2e%2e%2f", 400),
+        ("GET", "/playlist/nope.m3u8", 404),
+        ("GET", "/playlist/gdq/nope.m3u8", 404),
+        ("GET", "/playlist/gdq/source.m3u8?start=x", 400),
+        ("GET", "/cut/gdq/source.ts", 400),
+        ("OPTIONS", "/files", 200),
+        ("OPTIONS", "*", 200),
+        ("GET", "/health", 200),
+        ("HEAD", "/", 200),
+    ];
+    for (method, target, status) in rows {
+        let answer = ask(site.address, method, target, &[]);
+        assert_eq!(answer.status, status, "{method} {target}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{method} {target}");
+        assert!(answer.header("access-control-expose-headers").contains("X-Cut-Start"), "{method} {target}");
+        if status >= 400 {
+            assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            let text = answer.text();
+            assert!(text.ends_with('\n') && text.lines().count() == 1, "{method} {target}: {text:?}");
+            assert!(!text.contains(&site.archive.path().display().to_string()), "{text}");
+        }
+        if status == 405 || method == "OPTIONS" {
+            assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS", "{method} {target}");
+        }
+    }
+}
+
+#[test]
+fn lists_are_conditional_and_compressed() {
+    let site = Site::at("2026-11-22T00:00:00");
+    for second in 0..40 {
+        site.write(&format!("{HOUR}/00:{second:02}.000-1.000-full-abc.ts"), b"");
+    }
+    let target = format!("/files/{HOUR}");
+    let plain = site.get(&target);
+    let gzipped = ask(site.address, "GET", &target, &[("Accept-Encoding", "gzip, deflate")]);
+    assert_eq!((plain.header("content-encoding"), gzipped.header("content-encoding")), ("", "gzip"));
+    assert!(gzipped.body.starts_with(&[0x1f, 0x8b]) && gzipped.body.len() < plain.body.len() / 2);
+    let etag = plain.header("etag").to_owned();
+    assert!(etag.starts_with("W/\""), "{etag}");
+    let again = || ask(site.address, "GET", &target, &[("If-None-Match", &etag)]);
+    assert_eq!((again().status, again().header("vary")), (304, "Accept-Encoding"));
+    site.write(&format!("{HOUR}/00:59.000-1.000-full-abc.ts"), b"");
+    assert_eq!(again().status, 200);
+}
+
+#[test]
+fn the_first_page_has_a_line_to_try_for_each_route() {
+    let site = site();
+    let page = ask(site.address, "GET", "/", &[]).text();
+    for line in [
+        "curl http://test/files\n",
+        "curl http://test/files/gdq/source/2026-11-20T10\n",
+        "http://test/segments/gdq/source/2026-11-20T10/55%3A02.000-2.000-full-abc.ts",
+        "'http://test/playlist/gdq/source.m3u8?start=2026-11-20T10:54:54.000&end=2026-11-20T10:55:04.000'",
+        "&type=rough",
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
+    // A host that is not one goes nowhere.
+    let odd = ask(site.address, "GET", "/", &[]);
+    assert_eq!(odd.status, 200);
+    let empty = Site::at("2026-11-22T00:00:00");
+    assert!(empty.get("/").text().contains("Nothing has been recorded yet"));
+}
+
+#[test]
+fn health_says_whether_the_archive_can_be_read() {
+    let site = site();
+    let healthy = site.get("/health");
+    assert_eq!(healthy.status, 200);
+    let body: serde_json::Value = serde_json::from_slice(&healthy.body).expect("JSON");
+    assert_eq!((&body["archive"], &body["version"]), (&true.into(), &env!("CARGO_PKG_VERSION").into()));
+    fs::remove_dir_all(site.archive.path()).expect("remove the archive");
+    let unhealthy = site.get("/health");
+    assert_eq!(unhealthy.status, 503);
+    let body: serde_json::Value = serde_json::from_slice(&unhealthy.body).expect("JSON");
+    assert_eq!(body["archive"], false);
+    assert_eq!(site.get("/files").text(), "[]");
+    fs::create_dir(site.archive.path()).expect("bring it back");
+    assert_eq!(site.get("/health").status, 200);
+}
