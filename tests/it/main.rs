@@ -5,4 +5,5 @@ mod made;
 mod playlists;
 mod routes;
 mod selection;
+mod tidy;
 mod transport;
