@@ -3,6 +3,7 @@
 //!
 //! `ARCHITECTURE.md` shows how the modules stand on each other.
 
+pub mod cut;
 pub mod error;
 pub mod ffmpeg;
 pub mod mpegts;

@@ -1,1 +1,4 @@
 //! The tests that run the whole server.
+
+mod cut_engine;
+mod footage;
