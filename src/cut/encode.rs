@@ -39,8 +39,10 @@ impl Format {
         tools.encoder(if self.codec == Codec::Hevc { &["libx265"] } else { &["libx264"] })
     }
 
-    /// The options that make pictures which can stand beside the source's. Without B pictures they come in the order
-    /// in which they are shown, so that any reorder delay fits them.
+    /// The options that make pictures which can stand beside the source's.
+    ///
+    /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the source's delay:
+    /// ffmpeg complains of a delay that grows.
     fn options(&self, tools: &Tools) -> Result<Vec<String>> {
         let encoder = self.encoder(tools)?;
         let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
@@ -52,7 +54,12 @@ impl Format {
         let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];
         options.extend(fixed.iter().map(|option| (*option).to_owned()));
         options.push(if encoder == "libx265" {
-            format!("{rate}bframes=0:open-gop=0:repeat-headers=1:log-level=error")
+            let reorder = match self.video.reorder {
+                None | Some(0) => "bframes=0",
+                Some(1) => "bframes=1:b-pyramid=0",
+                Some(2..) => "bframes=3:b-pyramid=1",
+            };
+            format!("{rate}{reorder}:b-adapt=0:open-gop=0:repeat-headers=1:log-level=error")
         } else {
             format!("{rate}force-cfr=1:rc-lookahead=0:sync-lookahead=0:mbtree=0")
         });
@@ -78,11 +85,12 @@ pub(super) struct Encoder {
     child: Option<Child>,
     assembler: Assembler,
     ready: VecDeque<Pes>,
-    /// Where the pictures are expected, in ticks of the output.
-    expected: VecDeque<i64>,
+    /// Where each picture is decoded in the output, in order.
+    decoded: VecDeque<Ticks>,
+    /// Where the pictures are shown that have not come yet, sorted.
+    expected: Vec<Ticks>,
     /// What to add to the encoder's ticks to get those of the output.
     later: i64,
-    delay_90k: i64,
     codec: Codec,
 }
 
@@ -108,9 +116,9 @@ impl Encoder {
             child: Some(tools.ffmpeg(&args, Some(feed))?),
             assembler: Assembler::default(),
             ready: VecDeque::new(),
-            expected: group.shown.iter().map(|pts| clock.place(*pts)).collect(),
+            decoded: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts) - group.delay_90k)).collect(),
+            expected: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts))).collect(),
             later: clock.place(anchor) - GROUP_AT,
-            delay_90k: group.delay_90k,
             codec: format.codec,
         })
     }
@@ -133,16 +141,18 @@ impl Encoder {
     /// the encoder has ended, and succeeded.
     pub(super) fn next(&mut self, alive: &dyn Fn() -> bool) -> Result<(Pes, bool)> {
         self.wait(alive)?;
-        let wanted =
-            self.expected.pop_front().ok_or_else(|| amiss("more pictures are wanted than were planned"))?;
+        let dts =
+            self.decoded.pop_front().ok_or_else(|| amiss("more pictures are wanted than were planned"))?;
         let mut pes =
             self.ready.pop_front().ok_or_else(|| amiss("it made fewer pictures than it was given"))?;
-        let at = Ticks::new(wanted);
-        if pes.pts.plus(self.later).since(at).abs() > 1 {
-            return Err(amiss("a picture of its output is not where one of its input was"));
+        let stamp = pes.pts.plus(self.later);
+        let found = self.expected.iter().position(|pts| pts.since(stamp).abs() <= 1);
+        let pts =
+            self.expected.remove(found.ok_or_else(|| amiss("it made a picture of none that it was given"))?);
+        if dts.since(pts) > 0 {
+            return Err(amiss("it reordered pictures more than the source does"));
         }
-        (pes.pts, pes.dts) = (at, at.plus(-self.delay_90k));
-        pes.stream_id = 0xE0;
+        (pes.pts, pes.dts, pes.stream_id) = (pts, dts, 0xE0);
         if self.expected.is_empty() {
             self.wait(alive)?;
             if !self.ready.is_empty() {

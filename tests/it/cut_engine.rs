@@ -3,14 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use restreamer::cut::{Kind as How, Part, prepare};
-use restreamer::error::Error;
 use restreamer::ffmpeg::Tools;
 use restreamer::mpegts::packet::packets;
 use restreamer::timestamp::{Span, Timestamp};
 
-use crate::footage::{self, Footage, Kind, base, check_beeps, ffmpeg, look, run, to_f64};
-
-const X264: &str = "-c:v libx264 -preset veryfast -sc_threshold 0";
+use crate::footage::{self, Footage, Kind, Shown, base, check_beeps, look, psnr, run, to_f64};
 
 fn tools() -> Tools {
     Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))
@@ -42,20 +39,32 @@ fn times(footage: &Footage, parts: &[Part]) -> Vec<(i64, Timestamp)> {
     times
 }
 
-/// Makes the cut of a range, and checks everything that holds for all cuts.
-fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, end_ms: i64) -> PathBuf {
+/// Makes the cut of a range of footage with pictures, and checks everything that holds for all cuts.
+fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, end_ms: i64) -> Shown {
     let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
-    let wanted: Vec<i64> = times(footage, &footage.parts)
-        .into_iter()
-        .filter(|(_, time)| start <= *time && *time < end)
-        .map(|(number, _)| number)
-        .collect();
+    let times = times(footage, &footage.parts).into_iter();
+    let wanted: Vec<i64> =
+        times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
     let path = cut(how, select(&footage.parts, start, end), start, end);
     let shown = look(&path, sounds, true);
     assert_eq!(shown.numbers, wanted, "{how:?} {start_ms} {end_ms}");
     check_beeps(&shown, footage.rate);
     check_stream(&path, &shown.times, footage.rate);
-    path
+    shown
+}
+
+/// Checks that groups of pictures wholly inside a smart cut are the source's to the bit, and the others near it.
+fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
+    let (first, last) = (shown.numbers[0], shown.numbers[shown.numbers.len() - 1]);
+    for (number, luma) in shown.numbers.iter().zip(&shown.luma) {
+        let begin = number / group * group;
+        let near = psnr(luma, &footage.luma[usize::try_from(*number).expect("a number")]);
+        if begin >= first && (begin + group - 1 <= last || last == footage.frames - 1) {
+            assert!(near.is_infinite(), "frame {number} of {first} to {last} is not the source's: {near} dB");
+        } else {
+            assert!(near > 38.0, "frame {number} of {first} to {last}: {near} dB");
+        }
+    }
 }
 
 fn cut(how: How, parts: Vec<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
@@ -107,7 +116,7 @@ fn ranges(seconds: i64) -> Vec<(i64, i64)> {
             (0, 2000),
             (1999, 2001),
             (2000, 4000),
-            (2002, 2040),
+            (2002, 2080),
             (1, 4001),
             (3999, last),
             (3133, 3967),
@@ -125,12 +134,13 @@ fn ranges(seconds: i64) -> Vec<(i64, i64)> {
     ranges
 }
 
-fn all(kind: &Kind) {
+/// Cuts footage of a kind in both ways; `group` is the length of its groups of pictures in frames.
+fn all(kind: &Kind, group: i64) {
     let footage = footage::make(kind);
     for (start, end) in ranges(kind.seconds) {
-        for how in [How::Smart, How::Full] {
-            check(how, &footage, kind.sounds, start, end);
-        }
+        let smart = check(How::Smart, &footage, kind.sounds, start, end);
+        check_pictures(&footage, &smart, group);
+        check(How::Full, &footage, kind.sounds, start, end);
     }
 }
 
@@ -140,11 +150,56 @@ const PLAIN: Kind = Kind {
     seconds: 12,
     segment_seconds: 2,
     codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 0 -g 50 -c:a aac",
+    options: "",
     sounds: 1,
     pictures: true,
 };
 
+const PYRAMID: &str =
+    "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -c:a aac -g";
+
 #[test]
 fn cuts_of_footage_without_b_pictures_are_exact() {
-    all(&PLAIN);
+    all(&PLAIN, 50);
+}
+
+#[test]
+fn cuts_of_footage_with_a_pyramid_of_b_pictures_at_29_97_are_exact() {
+    let codecs = &format!("{PYRAMID} 60");
+    all(&Kind { name: "pyramid", rate: (30_000, 1001), codecs, ..PLAIN }, 60);
+}
+
+#[test]
+fn cuts_at_50_frames_a_second_with_several_groups_in_a_segment_are_exact() {
+    let codecs = &format!("{PYRAMID} 25");
+    all(&Kind { name: "fifty", rate: (50, 1), seconds: 8, codecs, ..PLAIN }, 25);
+}
+
+#[test]
+fn cuts_at_60_frames_a_second_in_segments_of_10_seconds_are_exact() {
+    let codecs = &format!("{PYRAMID} 120 -force_key_frames expr:gte(t,n_forced*2)");
+    all(&Kind { name: "sixty", rate: (60, 1), seconds: 20, segment_seconds: 10, codecs, ..PLAIN }, 120);
+}
+
+#[test]
+fn cuts_of_hevc_are_exact() {
+    let codecs = "-c:v libx265 -preset ultrafast -g 50 -x265-params log-level=error:bframes=3:open-gop=0:scenecut=0 -c:a aac";
+    all(&Kind { name: "hevc", codecs, seconds: 8, ..PLAIN }, 50);
+}
+
+#[test]
+fn cuts_without_sound_are_exact() {
+    all(&Kind { name: "silent", sounds: 0, ..PLAIN }, 50);
+}
+
+#[test]
+fn cuts_with_two_sounds_on_other_pids_are_exact() {
+    let options = "mpegts_start_pid=801:mpegts_pmt_start_pid=496";
+    all(&Kind { name: "sounds", sounds: 2, options, ..PLAIN }, 50);
+}
+
+#[test]
+fn cuts_over_the_wrap_of_the_clock_are_exact() {
+    let codecs = &format!("{PYRAMID} 50 -output_ts_offset 95438.3");
+    all(&Kind { name: "wrap", codecs, ..PLAIN }, 50);
 }

@@ -17,13 +17,16 @@ const BITS: usize = 12;
 const SOUND_FRAME: f64 = 1024.0 / 44_100.0;
 
 /// A kind of footage.
-pub(crate) struct Kind {
+#[derive(Clone, Copy)]
+pub(crate) struct Kind<'a> {
     pub(crate) name: &'static str,
     pub(crate) rate: (i64, i64),
     pub(crate) seconds: i64,
     pub(crate) segment_seconds: i64,
     /// Arguments for ffmpeg that choose codecs; `-map` comes before.
-    pub(crate) codecs: &'static str,
+    pub(crate) codecs: &'a str,
+    /// Options for the muxer, as `-segment_format_options` takes them.
+    pub(crate) options: &'a str,
     /// How many sounds.
     pub(crate) sounds: usize,
     /// Whether there are pictures.
@@ -36,6 +39,8 @@ pub(crate) struct Footage {
     /// The segments in order, without holes.
     pub(crate) parts: Vec<Part>,
     pub(crate) frames: i64,
+    /// The luma of each frame.
+    pub(crate) luma: Vec<Vec<u8>>,
 }
 
 /// The directory of all footage of this run, removed by the system's own cleaning if not by ours.
@@ -65,7 +70,7 @@ pub(crate) fn ffmpeg(args: &[&str]) -> Vec<u8> {
 }
 
 /// The picture's filter: moving content with the frame's number in blocks below.
-fn picture(kind: &Kind) -> String {
+fn picture(kind: &Kind<'_>) -> String {
     let (num, den) = kind.rate;
     let size = format!("{WIDTH}x{HEIGHT}");
     let mut filter = format!(
@@ -81,7 +86,7 @@ fn picture(kind: &Kind) -> String {
 }
 
 /// The footage of a kind.
-pub(crate) fn make(kind: &Kind) -> Footage {
+pub(crate) fn make(kind: &Kind<'_>) -> Footage {
     let dir = root().join(kind.name);
     std::fs::create_dir_all(&dir).expect("a directory");
     let (picture, seconds) = (picture(kind), kind.seconds);
@@ -100,12 +105,22 @@ pub(crate) fn make(kind: &Kind) -> Footage {
     args.extend(kind.codecs.split_whitespace().map(str::to_owned));
     let length = kind.segment_seconds.to_string();
     args.extend(["-f", "segment", "-segment_time", &length, "-segment_format", "mpegts"].map(str::to_owned));
+    if !kind.options.is_empty() {
+        args.extend(["-segment_format_options", kind.options].map(str::to_owned));
+    }
     args.push(dir.join("%03d.ts").to_string_lossy().into_owned());
     ffmpeg(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
-    Footage { rate: kind.rate, parts: name(&paths), frames: seconds * kind.rate.0 / kind.rate.1 }
+    let luma = if kind.pictures { paths.iter().flat_map(|path| luma(path)).collect() } else { Vec::new() };
+    let frames = (seconds * kind.rate.0 + kind.rate.1 - 1) / kind.rate.1;
+    assert!(
+        !kind.pictures || to_f64(frames) == to_f64(i64::try_from(luma.len()).expect("few")),
+        "{}",
+        luma.len()
+    );
+    Footage { rate: kind.rate, parts: name(&paths), frames, luma }
 }
 
 /// Parts for segments that follow each other on one clock, each named by its lowest time stamp to the millisecond.
@@ -150,29 +165,48 @@ pub(crate) struct Shown {
     pub(crate) times: Vec<f64>,
     /// When each beep of each sound begins, in seconds.
     pub(crate) beeps: Vec<Vec<f64>>,
+    /// The luma of each frame.
+    pub(crate) luma: Vec<Vec<u8>>,
+}
+
+/// How near a frame comes to its original, in decibels; infinite where they are the same.
+pub(crate) fn psnr(one: &[u8], other: &[u8]) -> f64 {
+    let square = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b)).pow(2);
+    let sum: u64 = one.iter().zip(other).map(square).sum();
+    let mean = f64::from(u32::try_from(sum).expect("a small picture"))
+        / to_f64(i64::try_from(one.len()).expect("small"));
+    10.0 * (255.0 * 255.0 / mean).log10()
+}
+
+fn luma(path: &Path) -> Vec<Vec<u8>> {
+    let path = path.to_string_lossy();
+    let raw = ffmpeg(&[
+        "-v",
+        "error",
+        "-i",
+        &path,
+        "-map",
+        "0:v",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray",
+        "-",
+    ]);
+    raw.chunks_exact(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect()
 }
 
 /// Decodes a cut.
 pub(crate) fn look(path: &Path, sounds: usize, pictures: bool) -> Shown {
-    let path = path.to_string_lossy();
-    let mut shown = Shown { numbers: Vec::new(), times: Vec::new(), beeps: Vec::new() };
+    let mut shown = Shown { numbers: Vec::new(), times: Vec::new(), beeps: Vec::new(), luma: Vec::new() };
     if pictures {
-        let raw = ffmpeg(&[
-            "-v",
-            "error",
-            "-i",
-            &path,
-            "-map",
-            "0:v",
-            "-fps_mode",
-            "passthrough",
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "gray",
-            "-",
-        ]);
-        shown.numbers = raw.chunks_exact(WIDTH * HEIGHT).map(number).collect();
+        shown.luma = luma(path);
+        shown.numbers = shown.luma.iter().map(|luma| number(luma)).collect();
+    }
+    let path = path.to_string_lossy();
+    if pictures {
         shown.times = packet_times(&path, "v:0");
         shown.times.sort_by(f64::total_cmp);
     }
