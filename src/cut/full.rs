@@ -7,7 +7,8 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
-use crate::mpegts::pes::TICKS_PER_SECOND;
+use crate::mpegts::packet::{PACKET, packets};
+use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::retime::Action;
 
 use super::plan::{Plan, Planned};
@@ -36,12 +37,51 @@ pub(super) fn run(plan: Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn Fn
     }
     (moved.start, moved.end) = (moved.start + LATER, moved.end + LATER);
     let args = arguments(&moved, tools);
+    let mut progress = Progress::new(&moved);
     let feed = Box::new(move |stdin: &mut dyn Write| feed(moved, stdin));
     let mut child = tools.ffmpeg(&args, Some(feed))?;
     while let Some(mut chunk) = child.next_chunk(alive)? {
+        progress.push(&chunk);
         send(&mut chunk, out, alive)?;
     }
-    Ok(())
+    progress.finish()
+}
+
+/// How far ffmpeg's output has come. That it ends without an error does not say that it has done all of its work.
+struct Progress {
+    rest: Vec<u8>,
+    highest: i64,
+    wanted: i64,
+}
+
+impl Progress {
+    fn new(plan: &Plan) -> Self {
+        Self { rest: Vec::new(), highest: 0, wanted: plan.end - plan.start - TICKS_PER_SECOND }
+    }
+
+    fn push(&mut self, chunk: &[u8]) {
+        self.rest.extend_from_slice(chunk);
+        let whole = self.rest.len() / PACKET * PACKET;
+        for (_, packet) in packets(&self.rest[..whole]) {
+            if packet.starts_unit()
+                && let Some(pts) = Header::parse(packet.payload()).and_then(|header| header.pts)
+            {
+                // A cut may be longer than the clock goes.
+                self.highest += pts.since(Ticks::new(self.highest)).max(0);
+            }
+        }
+        self.rest.drain(..whole);
+    }
+
+    fn finish(&self) -> Result<()> {
+        if self.highest >= self.wanted {
+            return Ok(());
+        }
+        let seconds = |ticks: i64| ticks / TICKS_PER_SECOND;
+        let (made, wanted) = (seconds(self.highest), seconds(self.wanted) + 1);
+        let why = format!("it ended without an error after {made} s, earlier than was asked ({wanted} s)");
+        Err(Error::Child { program: "ffmpeg", why })
+    }
 }
 
 /// Feeds all parts to ffmpeg.

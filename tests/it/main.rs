@@ -1,4 +1,5 @@
 //! The tests that run the whole server.
 
 mod cut_engine;
+mod cut_failures;
 mod footage;
