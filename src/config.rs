@@ -118,7 +118,7 @@ const OPTIONS: [Known; 13] = [
 
 impl Default for Config {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let cores = cores();
         Self {
             base_dir: PathBuf::from("."),
             host: "0.0.0.0".to_owned(),
@@ -195,6 +195,11 @@ impl Command {
 }
 
 impl Config {
+    /// How many threads each ffmpeg may have, so that all cuts together keep the cores busy and no more.
+    pub fn cut_threads(&self) -> usize {
+        cores().div_ceil(self.cut_workers)
+    }
+
     /// Sets one option.
     fn set(&mut self, name: &str, value: &OsStr) -> Result<(), String> {
         let text = || value.to_str().ok_or_else(|| format!("`{}` is not UTF-8", value.display()));
@@ -228,6 +233,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// How many cores this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// The variable of the environment that stands for an option.

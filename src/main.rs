@@ -43,7 +43,7 @@ fn serve(config: &Config) -> Result<(), String> {
     logging::start(config.log_level);
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
-    let tools = Tools::find(&config.ffmpeg, &config.ffprobe);
+    let tools = Tools::find(&config.ffmpeg, &config.ffprobe).with_threads(config.cut_threads());
     if let Err(why) = tools.ffmpeg_version() {
         log::warn!("cannot run ffmpeg (`{}`): {why}; all but cuts will work", config.ffmpeg.display());
     }

@@ -5,20 +5,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Part;
 use crate::archive::open_regular;
 use crate::error::{Error, Result};
-use crate::timestamp::Timestamp;
-
-/// A segment that goes into a cut.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Its file.
-    pub path: PathBuf,
-    /// When it starts.
-    pub start: Timestamp,
-    /// The first instant after it.
-    pub end: Timestamp,
-}
 
 /// The files of a rough cut, opened one by one as they are needed, so that a cut of many costs no more descriptors
 /// than one.
@@ -30,7 +19,7 @@ pub struct Rough {
 
 /// One file of a rough cut.
 #[derive(Debug)]
-pub struct Part {
+pub struct RoughFile {
     /// The file, open.
     pub file: File,
     /// Its length in bytes, which is what it was when the cut was measured.
@@ -42,9 +31,9 @@ impl Rough {
     ///
     /// # Errors
     /// [`Error::Changed`] if one has gone since it was chosen.
-    pub fn measure(sources: Vec<Source>) -> Result<Self> {
-        let mut rough = Self { sources: VecDeque::with_capacity(sources.len()), len: 0 };
-        for Source { path, .. } in sources {
+    pub fn measure(parts: Vec<Part>) -> Result<Self> {
+        let mut rough = Self { sources: VecDeque::with_capacity(parts.len()), len: 0 };
+        for Part { path, .. } in parts {
             let meta = std::fs::metadata(&path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => changed(&path),
                 _ => Error::io("look at", &path)(error),
@@ -69,12 +58,12 @@ impl Rough {
 /// # Errors
 /// An item is an error where its file has gone, or is not as long as it was.
 impl Iterator for Rough {
-    type Item = Result<Part>;
+    type Item = Result<RoughFile>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (path, len) = self.sources.pop_front()?;
         Some(match open_regular(&path) {
-            Ok(open) if open.len == len => Ok(Part { file: open.file, len }),
+            Ok(open) if open.len == len => Ok(RoughFile { file: open.file, len }),
             Ok(_) | Err(Error::NotFound { .. }) => Err(changed(&path)),
             Err(error) => Err(error),
         })

@@ -1,5 +1,8 @@
 //! The tests that run the whole server.
 
+mod cut_engine;
+mod cut_failures;
+mod footage;
 mod harness;
 mod made;
 mod playlists;

@@ -28,7 +28,8 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
 fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
     files_below(&root().join("src"), &mut paths);
-    let sources: Vec<Source> = paths.iter().filter(|path| !path.ends_with("tests.rs")).map(|path| read(path)).collect();
+    let sources: Vec<Source> =
+        paths.iter().filter(|path| !path.ends_with("tests.rs")).map(|path| read(path)).collect();
     assert!(sources.len() > 30, "the sources were not found");
     sources
 }
@@ -74,17 +75,28 @@ fn is_pure(name: &str) -> bool {
 #[test]
 fn pure_modules_touch_no_file_clock_thread_or_socket() {
     let words = [
-        "std::fs", "File::", "std::thread", "Instant", "SystemTime::now", "std::sync", "TcpStream", "rustix::", "Command",
-        "std::env", "crossbeam",
+        "std::fs",
+        "File::",
+        "std::thread",
+        "Instant",
+        "SystemTime::now",
+        "std::sync",
+        "TcpStream",
+        "rustix::",
+        "Command",
+        "std::env",
+        "crossbeam",
     ];
     only("a pure module reaches out", &words, |name| !is_pure(name));
 }
 
 #[test]
 fn each_power_is_in_few_hands() {
-    only("sockets belong to server/", &["TcpStream", "TcpListener", "rustix::net", "UdpSocket", "UnixStream"], |name| {
-        name.starts_with("server/")
-    });
+    only(
+        "sockets belong to server/",
+        &["TcpStream", "TcpListener", "rustix::net", "UdpSocket", "UnixStream"],
+        |name| name.starts_with("server/"),
+    );
     only("tiny_http's vocabulary belongs to server/ and http/", &["tiny_http"], |name| {
         name.starts_with("server/") || name.starts_with("http/")
     });
@@ -105,17 +117,26 @@ fn lower_floors_do_not_know_the_upper_ones() {
     only("only the roof and the server know these", &roof, |name| {
         ["main.rs", "check.rs"].contains(&name) || name.starts_with("server/")
     });
-    let is_engine = |name: &str| ["archive/", "cut/", "ffmpeg", "hls/", "mpegts/"].iter().any(|part| name.starts_with(part));
+    let is_engine = |name: &str| {
+        ["archive/", "cut/", "ffmpeg", "hls/", "mpegts/"].iter().any(|part| name.starts_with(part))
+    };
     only("the engine knows no HTTP", &["crate::http", "httparse", "httpdate"], |name| !is_engine(name));
-    only("pure modules know no engine", &["crate::ffmpeg", "crate::cut::", "crate::archive::Archive"], |name| {
-        !is_pure(name) || name == "cut/plan.rs"
-    });
+    only(
+        "pure modules know no engine",
+        &["crate::ffmpeg", "crate::cut::", "crate::archive::Archive"],
+        |name| !is_pure(name) || name == "cut/plan.rs",
+    );
 }
 
 #[test]
 fn files_are_of_a_size_to_be_read() {
     for source in sources() {
-        assert!(source.lines <= 420, "src/{} has {} lines: does it hold two things?", source.name, source.lines);
+        assert!(
+            source.lines <= 420,
+            "src/{} has {} lines: does it hold two things?",
+            source.name,
+            source.lines
+        );
     }
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     assert!(architecture.lines().count() <= 150, "ARCHITECTURE.md is to be read at one sitting");

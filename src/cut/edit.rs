@@ -1,0 +1,192 @@
+//! What becomes of the streams of a part: which stream of the output each goes to, and which units stay.
+
+use crate::error::Result;
+use crate::mpegts::pes::TICKS_PER_SECOND;
+use crate::mpegts::probe::{Codec, Program, Stream};
+use crate::mpegts::retime::{Action, Clock, Edit, Joiner};
+use crate::mpegts::scan::{Scan, Track};
+
+use super::plan::{Plan, Planned};
+use super::source::unsupported;
+
+/// A length for frames of sound that tell none, in ticks.
+const SOUND_FRAME: i64 = TICKS_PER_SECOND / 40;
+
+/// The streams of a cut on their way into the output, part by part.
+#[derive(Debug)]
+pub(super) struct Editor {
+    program: Program,
+    /// By how much the sound of each stream is set off against the pictures, so that it goes on without a gap.
+    shifts: Vec<i64>,
+}
+
+/// What a part's video comes to.
+#[derive(Debug)]
+pub(super) struct Pictures {
+    /// What becomes of each unit.
+    pub(super) actions: Vec<Action>,
+    /// Where the part's first picture starts that is shown, in ticks of the output.
+    pub(super) start: i64,
+    /// Where the part's last picture ends that is shown.
+    pub(super) end: i64,
+}
+
+/// Where sound may start that is kept, in ticks of the output.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    from: i64,
+    to: i64,
+}
+
+impl Editor {
+    /// Begins with the first part.
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self { program: plan.program.clone(), shifts: vec![0; plan.program.streams.len()] }
+    }
+
+    /// The edits of the next part. `last` says that a break or the end follows.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Unsupported`] if its pictures or sound are of another kind than the first part's.
+    pub(super) fn edits(
+        &mut self,
+        plan: &Plan,
+        planned: &Planned,
+        scan: &Scan,
+        pictures: Pictures,
+        last: bool,
+        joiner: &Joiner,
+    ) -> Result<Vec<Edit>> {
+        let driver = scan.driver().map(|track| track.pid);
+        let mut pictures = Some(pictures);
+        let mut edits = Vec::new();
+        let (start, end) = pictures.as_ref().map_or((0, 0), |pictures| (pictures.start, pictures.end));
+        let streams = self.program.streams.clone();
+        for (index, stream) in streams.iter().enumerate() {
+            let Some(track) = counterpart(&self.program, index, scan) else { continue };
+            if track.codec != stream.codec {
+                return Err(unsupported(&planned.part, "is of another codec than the ones before"));
+            }
+            let is_driver = driver == Some(track.pid);
+            let edit = if is_driver && track.codec.is_video() {
+                let actions = pictures.take().map(|pictures| pictures.actions).unwrap_or_default();
+                edit(track, stream, planned.clock, actions, 0..0)
+            } else if is_driver {
+                let bounds = Bounds { from: start, to: end };
+                edit(
+                    track,
+                    stream,
+                    planned.clock,
+                    sound_actions(track, planned.clock, bounds, true),
+                    start..end,
+                )
+            } else if track.codec.is_audio() {
+                let from = self.sound_start(index, plan, planned, track, joiner);
+                let half = frame_of(stream) / 2;
+                let to = if last { end } else { plan.end } - half;
+                let clock = planned.clock.later(self.shifts[index]);
+                let actions = sound_actions(track, clock, Bounds { from, to }, last || !planned.joined);
+                edit(track, stream, clock, actions, from..to)
+            } else {
+                let shown = |unit: &crate::mpegts::scan::Unit| {
+                    let at = planned.clock.place(unit.pts);
+                    plan.start <= at && at < plan.end
+                };
+                let actions =
+                    track.units.iter().map(|unit| if shown(unit) { Action::Copy } else { Action::Drop });
+                edit(track, stream, planned.clock, actions.collect(), 0..0)
+            };
+            edits.push(edit);
+        }
+        Ok(edits)
+    }
+
+    /// Where the sound of a part may start, and by how much it is set off so that it goes on from the part before.
+    fn sound_start(
+        &mut self,
+        index: usize,
+        plan: &Plan,
+        planned: &Planned,
+        track: &Track,
+        joiner: &Joiner,
+    ) -> i64 {
+        let Some(stream) = self.program.streams.get(index) else { return plan.start };
+        let frame = frame_of(stream);
+        let first = plan.start - frame / 2;
+        if planned.joined {
+            return first;
+        }
+        self.shifts[index] = 0;
+        let Some(end) = joiner.sound_end(stream.pid) else { return first };
+        // The first frame that is kept starts within half a frame of where the sound before ended.
+        let from = end - frame / 2;
+        let frames = track.units.iter().map(|unit| planned.clock.place(unit.pts));
+        let before = frames.filter(|at| *at <= end + frame / 2).max();
+        if let Some(at) = before {
+            let whole = (from - at + frame - 1).div_euclid(frame).max(0);
+            let natural = at + whole * frame;
+            if (natural - end).abs() <= frame / 2 + 1 {
+                self.shifts[index] = end - natural;
+            }
+        }
+        // From here on the shift counts, and rounding must not cost a frame.
+        end - frame / 4
+    }
+}
+
+fn edit(
+    track: &Track,
+    stream: &Stream,
+    clock: Clock,
+    actions: Vec<Action>,
+    keep: std::ops::Range<i64>,
+) -> Edit {
+    Edit { from: track.pid, to: stream.pid, clock, actions, keep, coding: track.codec.coding() }
+}
+
+/// The length of a frame of a sound, in ticks.
+fn frame_of(stream: &Stream) -> i64 {
+    stream.audio.map_or(SOUND_FRAME, |sound| {
+        i64::from(sound.samples) * TICKS_PER_SECOND / i64::from(sound.sample_rate.max(1))
+    })
+}
+
+/// The stream of a part that goes where stream `index` of the first part went: the one with its PID if that is of the
+/// same kind in both, else the one that has as many of its kind before it.
+fn counterpart<'a>(program: &Program, index: usize, scan: &'a Scan) -> Option<&'a Track> {
+    let stream = program.streams.get(index)?;
+    let kind = |codec: Codec| (codec.is_video(), codec.is_audio());
+    let same = |track: &&Track| kind(track.codec) == kind(stream.codec);
+    let ordinal =
+        program.streams[..index].iter().filter(|other| kind(other.codec) == kind(stream.codec)).count();
+    scan.tracks
+        .iter()
+        .find(|track| track.pid == stream.pid && track.codec == stream.codec)
+        .or_else(|| scan.tracks.iter().filter(same).nth(ordinal))
+}
+
+/// What becomes of each unit of a sound. At an edge frames are cut apart, so that nothing of a frame is left alone.
+fn sound_actions(track: &Track, clock: Clock, bounds: Bounds, edges: bool) -> Vec<Action> {
+    let starts: Vec<i64> = track.units.iter().map(|unit| clock.place(unit.pts)).collect();
+    let mut actions = vec![Action::Copy; starts.len()];
+    for (index, start) in starts.iter().enumerate() {
+        let next = starts.get(index + 1).copied();
+        actions[index] = if *start >= bounds.to || next.is_some_and(|next| next <= bounds.from) {
+            Action::Drop
+        } else if *start < bounds.from || next.is_none_or(|next| next > bounds.to) {
+            Action::Trim
+        } else {
+            Action::Copy
+        };
+        if actions[index] == Action::Trim && track.codec.coding().is_none() {
+            actions[index] = if *start < bounds.from { Action::Drop } else { Action::Copy };
+        }
+    }
+    if edges && track.codec.coding().is_some() {
+        let kept = |action: &Action| *action != Action::Drop;
+        for found in [actions.iter().position(kept), actions.iter().rposition(kept)].into_iter().flatten() {
+            actions[found] = Action::Trim;
+        }
+    }
+    actions
+}

@@ -1,0 +1,214 @@
+//! A part of a group of pictures, encoded anew by ffmpeg with the codec and format of the group.
+
+use std::collections::VecDeque;
+
+use crate::error::{Error, Result};
+use crate::ffmpeg::{Child, Tools};
+use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
+use crate::mpegts::probe::{Codec, Video};
+use crate::mpegts::psi::Pmt;
+use crate::mpegts::remux::{Assembler, Pes};
+use crate::mpegts::retime::{Action, Clock, Edit, Joiner, Step, Walk};
+use crate::mpegts::{h264, hevc};
+
+use super::groups::Encode;
+use super::source::Loaded;
+
+/// Where the first picture of a group lies on the encoder's clock: far enough from zero for what is shown before it.
+const GROUP_AT: i64 = 100 * TICKS_PER_SECOND;
+/// The PID that ffmpeg gives to the first stream it writes.
+const FFMPEG_PID: u16 = 0x100;
+
+/// What is encoded, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Format {
+    codec: Codec,
+    video: Video,
+}
+
+impl Format {
+    pub(super) fn new(codec: Codec, video: &Video) -> Self {
+        Self { codec, video: video.clone() }
+    }
+
+    /// The encoder to use.
+    ///
+    /// # Errors
+    /// [`Error::ProgramMissing`] if there is none.
+    pub(super) fn encoder(&self, tools: &Tools) -> Result<&'static str> {
+        tools.encoder(if self.codec == Codec::Hevc { &["libx265"] } else { &["libx264"] })
+    }
+
+    /// The options that make pictures which can stand beside the source's.
+    ///
+    /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the source's delay:
+    /// ffmpeg complains of a delay that grows.
+    fn options(&self, tools: &Tools) -> Result<Vec<String>> {
+        let encoder = self.encoder(tools)?;
+        let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
+        let fixed: &[&str] = if encoder == "libx265" {
+            &["-preset", "ultrafast", "-crf", "16", "-x265-params"]
+        } else {
+            &["-preset", "superfast", "-crf", "16", "-bf", "0", "-x264-params"]
+        };
+        let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];
+        options.extend(fixed.iter().map(|option| (*option).to_owned()));
+        options.push(if encoder == "libx265" {
+            let reorder = match self.video.reorder {
+                None | Some(0) => "bframes=0",
+                Some(1) => "bframes=1:b-pyramid=0",
+                Some(2..) => "bframes=3:b-pyramid=1",
+            };
+            format!("{rate}{reorder}:b-adapt=0:open-gop=0:repeat-headers=1:log-level=error")
+        } else {
+            format!("{rate}force-cfr=1:rc-lookahead=0:sync-lookahead=0:mbtree=0")
+        });
+        if let Some(profile) = self.profile() {
+            options.extend(["-profile:v".to_owned(), profile.to_owned()]);
+        }
+        Ok(options)
+    }
+
+    fn profile(&self) -> Option<&'static str> {
+        match (self.codec, self.video.picture.profile) {
+            (Codec::H264, 66) => Some("baseline"),
+            (Codec::H264, 77) => Some("main"),
+            (Codec::H264, 100) => Some("high"),
+            _ => None,
+        }
+    }
+}
+
+/// Pictures that come out of an encoder.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    child: Option<Child>,
+    assembler: Assembler,
+    ready: VecDeque<Pes>,
+    /// Where each picture is decoded in the output, in order.
+    decoded: VecDeque<Ticks>,
+    /// Where the pictures are shown that have not come yet, sorted.
+    expected: Vec<Ticks>,
+    /// What to add to the encoder's ticks to get those of the output.
+    later: i64,
+    codec: Codec,
+}
+
+impl Encoder {
+    /// Starts to encode what is shown of a group. `clock` is that of the part in the output.
+    pub(super) fn start(
+        format: &Format,
+        tools: &Tools,
+        loaded: &Loaded,
+        group: &Encode,
+        clock: Clock,
+    ) -> Result<Self> {
+        let track = loaded.scan.driver().ok_or_else(no_pictures)?;
+        let (first, last) = group.shown.first().zip(group.shown.last()).ok_or_else(no_pictures)?;
+        let anchor = track.units[group.units.start].pts;
+        let input_clock = Clock { anchor, at: GROUP_AT };
+        let input = group_alone(loaded, group, input_clock);
+        let args = arguments(format, tools, input_clock.place(*first), input_clock.place(*last))?;
+        let feed = Box::new(move |stdin: &mut dyn std::io::Write| {
+            stdin.write_all(&input).map_err(Error::io("write", "ffmpeg's input"))
+        });
+        Ok(Self {
+            child: Some(tools.ffmpeg(&args, Some(feed))?),
+            assembler: Assembler::default(),
+            ready: VecDeque::new(),
+            decoded: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts) - group.delay_90k)).collect(),
+            expected: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts))).collect(),
+            later: clock.place(anchor) - GROUP_AT,
+            codec: format.codec,
+        })
+    }
+
+    /// Waits until there is a picture, or the encoder has failed.
+    pub(super) fn wait(&mut self, alive: &dyn Fn() -> bool) -> Result<()> {
+        while self.ready.is_empty() {
+            let Some(child) = &mut self.child else { return Ok(()) };
+            if let Some(bytes) = child.next_chunk(alive)? {
+                self.assembler.push(&bytes, FFMPEG_PID, |pes| self.ready.push_back(pes));
+            } else {
+                self.child = None;
+                self.ready.extend(std::mem::take(&mut self.assembler).finish());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next picture, with its stamps in the output, and whether decoding can begin with it. With the last picture
+    /// the encoder has ended, and succeeded.
+    pub(super) fn next(&mut self, alive: &dyn Fn() -> bool) -> Result<(Pes, bool)> {
+        self.wait(alive)?;
+        let dts =
+            self.decoded.pop_front().ok_or_else(|| amiss("more pictures are wanted than were planned"))?;
+        let mut pes =
+            self.ready.pop_front().ok_or_else(|| amiss("it made fewer pictures than it was given"))?;
+        let stamp = pes.pts.plus(self.later);
+        let found = self.expected.iter().position(|pts| pts.since(stamp).abs() <= 1);
+        let pts =
+            self.expected.remove(found.ok_or_else(|| amiss("it made a picture of none that it was given"))?);
+        if dts.since(pts) > 0 {
+            return Err(amiss("it reordered pictures more than the source does"));
+        }
+        (pes.pts, pes.dts, pes.stream_id) = (pts, dts, 0xE0);
+        if self.expected.is_empty() {
+            self.wait(alive)?;
+            if !self.ready.is_empty() {
+                return Err(amiss("it made more pictures than it was given"));
+            }
+        }
+        let access =
+            if self.codec == Codec::Hevc { hevc::access(&pes.payload) } else { h264::access(&pes.payload) };
+        Ok((pes, access.idr))
+    }
+}
+
+fn amiss(why: &str) -> Error {
+    Error::Child { program: "ffmpeg", why: why.to_owned() }
+}
+
+fn no_pictures() -> Error {
+    amiss("there is nothing to encode")
+}
+
+/// A stream with nothing in it but one group's pictures.
+fn group_alone(loaded: &Loaded, group: &Encode, clock: Clock) -> Vec<u8> {
+    let Some(track) = loaded.scan.driver() else { return Vec::new() };
+    let streams = loaded.scan.pmt.streams.iter().filter(|stream| stream.pid == track.pid).cloned().collect();
+    let pmt = Pmt { pcr_pid: track.pid, streams, ..loaded.scan.pmt.clone() };
+    let mut actions = vec![Action::Drop; track.units.len()];
+    for (unit, action) in track.units.iter().zip(&mut actions).take(group.units.end).skip(group.units.start) {
+        if unit.complete {
+            *action = Action::Copy;
+        }
+    }
+    let edit = Edit { from: track.pid, to: track.pid, clock, actions, keep: 0..0, coding: None };
+    let mut joiner = Joiner::new(loaded.scan.pmt_pid, &pmt);
+    let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, vec![edit]);
+    let (mut input, mut buffer) = (Vec::new(), Vec::new());
+    loop {
+        let step = walk.step(&mut joiner, &mut buffer);
+        input.append(&mut buffer);
+        if step == Step::Done {
+            return input;
+        }
+    }
+}
+
+fn arguments(format: &Format, tools: &Tools, first: i64, last: i64) -> Result<Vec<String>> {
+    let threads = tools.threads().to_string();
+    let words =
+        ["-hide_banner", "-v", "error", "-threads", &threads, "-copyts", "-f", "mpegts", "-i", "pipe:0"];
+    let mut args: Vec<String> = words.map(str::to_owned).to_vec();
+    args.extend(["-map", "0:v:0", "-threads", &threads].map(str::to_owned));
+    args.extend(["-vf".to_owned(), format!("trim=start_pts={first}:end_pts={}", last + 1)]);
+    args.extend(format.options(tools)?);
+    let words =
+        [tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000", "-mpegts_copyts", "1"];
+    args.extend(words.map(str::to_owned));
+    let words = ["-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1", "-f", "mpegts", "pipe:1"];
+    args.extend(words.map(str::to_owned));
+    Ok(args)
+}

@@ -1,0 +1,242 @@
+//! Parts as they are on disk: read, scanned, and told as facts for the plan.
+
+use std::fs::File;
+use std::io::Read;
+
+use crate::error::{Error, Result};
+use crate::mpegts::audio::Coding;
+use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
+use crate::mpegts::probe::{self, Codec, Program};
+use crate::mpegts::remux::{Assembler, Pes};
+use crate::mpegts::scan::{Scan, Track};
+use crate::timestamp::{Span, Timestamp};
+
+use super::Part;
+use super::plan::{self, Facts, Plan};
+
+/// Bytes of a segment that are read first, and that may be all that is needed.
+const HEAD: u64 = 64 * 1024;
+/// Bytes of a segment that are looked at to describe its streams.
+const LOOK: u64 = 1024 * 1024;
+/// The largest segment that is taken into memory.
+const MAX_SEGMENT: u64 = 1024 * 1024 * 1024;
+/// Names may overlap by this much for rounding alone, so that no frame is there twice.
+const ROUNDING: Span = Span::from_millis(4);
+/// Where the first frame goes in the output, unless its reorder delay needs more.
+const FIRST_FRAME_AT: i64 = 6 * TICKS_PER_SECOND / 10;
+
+/// A segment in memory.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) bytes: Vec<u8>,
+    pub(super) scan: Scan,
+}
+
+/// Reads and scans a segment.
+pub(super) fn load(part: &Part) -> Result<Loaded> {
+    let mut bytes = Vec::new();
+    open(part)?
+        .take(MAX_SEGMENT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read the segment", &part.path))?;
+    if bytes.len() as u64 > MAX_SEGMENT {
+        return Err(unsupported(part, "is larger than a gigabyte"));
+    }
+    let scan = Scan::of(&bytes, part.whole).ok_or_else(|| unsupported(part, "has no program tables"))?;
+    if scan.scrambled {
+        return Err(unsupported(part, "is encrypted"));
+    }
+    if scan.split_header {
+        return Err(unsupported(part, "has PES headers that go over two packets"));
+    }
+    Ok(Loaded { bytes, scan })
+}
+
+fn open(part: &Part) -> Result<File> {
+    File::open(&part.path).map_err(Error::io("open the segment", &part.path))
+}
+
+/// A refusal that names the segment, and what works whatever the segments hold.
+pub(super) fn unsupported(part: &Part, why: &str) -> Error {
+    let name = part.path.file_name().unwrap_or_default().to_string_lossy();
+    Error::Unsupported { why: format!("segment `{name}` {why}: try type=rough") }
+}
+
+/// The start of a segment, described.
+struct Head {
+    program: Program,
+    lowest: Option<Ticks>,
+    frame_90k: i64,
+}
+
+/// Reads as much of a segment as it takes to know its streams and its lowest time stamp.
+fn head(part: &Part) -> Result<Option<Head>> {
+    let mut file = open(part)?;
+    let mut bytes = Vec::new();
+    let mut wanted = HEAD;
+    loop {
+        let missing = wanted - bytes.len() as u64;
+        let read = file
+            .by_ref()
+            .take(missing)
+            .read_to_end(&mut bytes)
+            .map_err(Error::io("read the segment", &part.path))?;
+        let at_end = (read as u64) < missing;
+        let scan = Scan::of(&bytes, false);
+        let lowest = scan.as_ref().and_then(|scan| settled(scan, at_end));
+        if at_end || (lowest.is_some() && wanted >= LOOK) || lowest.is_some() && described(&bytes) {
+            let frame_90k = scan.as_ref().and_then(Scan::driver).map_or(0, |track| frame_90k(track, None));
+            return Ok(probe::probe(&bytes).map(|program| Head { program, lowest, frame_90k }));
+        }
+        if wanted >= MAX_SEGMENT {
+            return Ok(None);
+        }
+        wanted *= 2;
+    }
+}
+
+/// Whether the bytes tell the format of every stream of picture and sound that can be told.
+fn described(bytes: &[u8]) -> bool {
+    probe::probe(bytes).is_some_and(|program| {
+        program.streams.iter().all(|stream| match stream.codec {
+            Codec::H264 | Codec::Hevc => stream.video.is_some(),
+            codec => codec.coding().is_none() || stream.audio.is_some(),
+        })
+    })
+}
+
+/// The lowest time stamp, if no later unit can have a lower one.
+fn settled(scan: &Scan, at_end: bool) -> Option<Ticks> {
+    let track = scan.driver()?;
+    let lowest = track.lowest()?;
+    // A frame is decoded before it is shown, and frames are stored as they are decoded. Sound may turn out to be all
+    // there is only at the end.
+    let later = |unit: &&crate::mpegts::scan::Unit| unit.dts.since(lowest) >= 0;
+    let video = track.codec.is_video();
+    let first_is_first =
+        video && track.units.first().is_some_and(|unit| unit.access.idr && track.codec == Codec::H264);
+    (at_end || first_is_first || video && track.units.iter().skip(1).any(|unit| later(&unit)))
+        .then_some(lowest)
+}
+
+/// The usual length of a frame.
+fn frame_90k(track: &Track, announced: Option<probe::Rate>) -> i64 {
+    let stamps: Vec<Ticks> = track.units.iter().map(|unit| unit.pts).collect();
+    probe::frame_rate(&stamps, announced).map_or(TICKS_PER_SECOND / 25, probe::Rate::frame_90k)
+}
+
+/// Whether each unit can be decoded: with a break before, what comes before the first parameter sets cannot.
+pub(super) fn decodable(track: &Track, joined: bool) -> usize {
+    if joined || !matches!(track.codec, Codec::H264 | Codec::Hevc) {
+        return 0;
+    }
+    track.units.iter().position(|unit| unit.access.parameter_sets).unwrap_or(0)
+}
+
+/// All that a cut may show of a segment: the time stamps of its pictures, or of its sound's frames.
+fn frames(loaded: &Loaded, joined: bool) -> (Vec<Ticks>, Option<i64>) {
+    let Some(track) = loaded.scan.driver() else { return (Vec::new(), None) };
+    let (mut stamps, frame_90k) = if let Some(coding) = track.codec.coding() {
+        sound_frames(&loaded.bytes, track.pid, coding)
+    } else {
+        let units = track.units.iter().skip(decodable(track, joined)).filter(|unit| unit.complete);
+        (units.map(|unit| unit.pts).collect(), None)
+    };
+    if let Some(lowest) = track.lowest() {
+        stamps.sort_unstable_by_key(|pts: &Ticks| pts.since(lowest));
+    }
+    (stamps, frame_90k)
+}
+
+/// The time stamp of each frame of a sound, and the length of one.
+fn sound_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i64>) {
+    let mut stamps = Vec::new();
+    let mut length = None;
+    let mut take = |pes: Pes| {
+        let Some((mut at, _)) = coding.find(&pes.payload) else { return };
+        let mut samples = 0;
+        while let Some(frame) = pes.payload.get(at..).and_then(|rest| coding.frame(rest)) {
+            at += frame.bytes;
+            if at > pes.payload.len() {
+                return;
+            }
+            let rate = i64::from(frame.sample_rate.max(1));
+            stamps.push(pes.pts.plus((samples * TICKS_PER_SECOND + rate / 2) / rate));
+            samples += i64::from(frame.samples);
+            length.get_or_insert(frame.ticks());
+        }
+    };
+    let mut assembler = Assembler::default();
+    assembler.push(bytes, pid, &mut take);
+    assembler.finish().into_iter().for_each(take);
+    (stamps, length)
+}
+
+/// A part whose start was read, and the rest where it is needed.
+struct Opened {
+    part: Part,
+    head: Head,
+    lowest: Ticks,
+}
+
+/// Plans a cut from what is on disk.
+pub(super) fn plan(parts: Vec<Part>, start: Timestamp, end: Timestamp) -> Result<Plan> {
+    let parts = with_heads(parts)?;
+    let program = parts.first().ok_or(Error::RangeIsEmpty)?.head.program.clone();
+    let mut facts: Vec<Facts> = parts
+        .iter()
+        .map(|read| Facts {
+            part: read.part.clone(),
+            lowest: read.lowest,
+            frame_90k: read.head.frame_90k,
+            frames: None,
+        })
+        .collect();
+    let joins: Vec<bool> =
+        (0..facts.len()).map(|index| index > 0 && facts[index].joins(&facts[index - 1])).collect();
+    let overlaps = |index: usize| facts[index].part.start + ROUNDING < facts[index - 1].part.end;
+    let broken: Vec<bool> = (0..=facts.len())
+        .map(|index| index == 0 || index == facts.len() || !joins[index] || overlaps(index))
+        .collect();
+    let mut delay_90k = 0;
+    let mut lead_90k = 0;
+    for (index, fact) in facts.iter_mut().enumerate() {
+        let inside = start <= fact.part.start && fact.part.end <= end;
+        if inside && !broken[index] && !broken[index + 1] {
+            continue;
+        }
+        let loaded = load(&fact.part)?;
+        let announced =
+            parts[index].head.program.streams.iter().find_map(|stream| stream.video.as_ref()?.rate);
+        let (stamps, length) = frames(&loaded, joins[index]);
+        fact.frames = Some(stamps);
+        if let Some(track) = loaded.scan.driver() {
+            fact.frame_90k = length.unwrap_or_else(|| frame_90k(track, announced));
+            fact.lowest = track.lowest().unwrap_or(fact.lowest);
+            if index == 0 {
+                delay_90k = track.units.iter().map(|unit| unit.pts.since(unit.dts)).max().unwrap_or(0);
+                lead_90k = loaded.scan.lead_90k;
+            }
+        }
+    }
+    let at = FIRST_FRAME_AT.max(delay_90k + TICKS_PER_SECOND / 10);
+    let (parts, end) = plan::plan(facts, start, end, at)?;
+    Ok(Plan { parts, program, start: at, end, lead_90k })
+}
+
+/// Reads the starts of all parts. A part that is not known to be complete, and has nothing that could be shown, is left out.
+fn with_heads(parts: Vec<Part>) -> Result<Vec<Opened>> {
+    let mut read = Vec::with_capacity(parts.len());
+    let mut hole = false;
+    for mut part in parts {
+        part.hole_before |= std::mem::take(&mut hole);
+        match head(&part)?.and_then(|head| head.lowest.map(|lowest| (head, lowest))) {
+            Some((head, lowest)) => read.push(Opened { part, head, lowest }),
+            None if part.whole => {
+                return Err(unsupported(&part, "has no pictures or sound that can be read"));
+            }
+            None => hole = true,
+        }
+    }
+    Ok(read)
+}

@@ -1,0 +1,205 @@
+//! Full and smart cuts of every kind of footage: which frames they show, when, and what ffmpeg has to say of them.
+
+use std::path::{Path, PathBuf};
+
+use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::ffmpeg::Tools;
+use restreamer::mpegts::packet::packets;
+use restreamer::timestamp::{Span, Timestamp};
+
+use crate::footage::{self, Footage, Kind, Shown, base, check_beeps, look, psnr, run, to_f64};
+
+fn tools() -> Tools {
+    Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))
+}
+
+fn long() -> bool {
+    #[allow(clippy::disallowed_methods, reason = "the long form of a test is asked for from outside")]
+    std::env::var_os("RESTREAMER_TEST_LONG").is_some()
+}
+
+/// The parts that a range needs, as the archive would select them.
+fn select(parts: &[Part], start: Timestamp, end: Timestamp) -> Vec<Part> {
+    parts.iter().filter(|part| part.end > start && part.start < end).cloned().collect()
+}
+
+/// When frame `number` of footage without holes is shown, by the name of its segment.
+fn times(footage: &Footage, parts: &[Part]) -> Vec<(i64, Timestamp)> {
+    let mut times = Vec::new();
+    let (num, den) = footage.rate;
+    for number in 0..footage.frames {
+        // Frames and segments begin together, and names are rounded to the millisecond.
+        let nominal = number * den * 1_000_000 / num;
+        let part = parts.iter().rev().find(|part| (part.start - base()).micros() <= nominal + 1000);
+        let Some(part) = part else { continue };
+        let first = ((part.start - base()).micros() * num + den * 500_000) / (den * 1_000_000);
+        let ticks = (number - first) * den * 90_000 / num;
+        times.push((number, part.start + Span::from_micros((ticks * 200 + 9) / 18)));
+    }
+    times
+}
+
+/// Makes the cut of a range of footage with pictures, and checks everything that holds for all cuts.
+fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, end_ms: i64) -> Shown {
+    let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
+    let times = times(footage, &footage.parts).into_iter();
+    let wanted: Vec<i64> =
+        times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
+    let path = cut(how, select(&footage.parts, start, end), start, end);
+    let shown = look(&path, sounds, true);
+    assert_eq!(shown.numbers, wanted, "{how:?} {start_ms} {end_ms}");
+    check_beeps(&shown, footage.rate);
+    check_stream(&path, &shown.times, footage.rate);
+    shown
+}
+
+/// Checks that groups of pictures wholly inside a smart cut are the source's to the bit, and the others near it.
+fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
+    let (first, last) = (shown.numbers[0], shown.numbers[shown.numbers.len() - 1]);
+    for (number, luma) in shown.numbers.iter().zip(&shown.luma) {
+        let begin = number / group * group;
+        let near = psnr(luma, &footage.luma[usize::try_from(*number).expect("a number")]);
+        if begin >= first && (begin + group - 1 <= last || last == footage.frames - 1) {
+            assert!(near.is_infinite(), "frame {number} of {first} to {last} is not the source's: {near} dB");
+        } else {
+            assert!(near > 38.0, "frame {number} of {first} to {last}: {near} dB");
+        }
+    }
+}
+
+fn cut(how: How, parts: Vec<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path = footage::root().join(format!("cut-{next}.ts"));
+    let mut file = std::fs::File::create(&path).expect("a file");
+    let cut = prepare(how, parts, start, end, &tools().with_threads(2)).expect("a cut that can be made");
+    cut.run(&mut file, &|| true).expect("a cut");
+    path
+}
+
+/// Checks clocks, counters, and that ffmpeg has nothing to say.
+fn check_stream(path: &Path, times: &[f64], rate: (i64, i64)) {
+    let name = path.to_string_lossy();
+    let frame = to_f64(rate.1) / to_f64(rate.0);
+    assert!(
+        times.first().is_some_and(|time| (0.0..1.0).contains(time)),
+        "{name} starts at {:?}",
+        times.first()
+    );
+    for pair in times.windows(2) {
+        let step = pair[1] - pair[0];
+        assert!(step > 0.0 && step < frame * 1.5, "{name}: a step of {step} at {}", pair[0]);
+    }
+    let mut counters = std::collections::BTreeMap::new();
+    for (_, packet) in packets(&std::fs::read(path).expect("a cut")) {
+        let last = counters.insert(packet.pid(), packet.continuity());
+        let step = u8::from(packet.has_payload());
+        if let Some(last) = last.filter(|_| packet.pid() != 0x1FFF) {
+            assert_eq!(packet.continuity(), (last + step) & 15, "{name}: pid {}", packet.pid());
+        }
+    }
+    let output = run("ffmpeg", &["-v", "warning", "-i", &name, "-map", "0", "-f", "null", "-"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}: decoding");
+    let mp4 = format!("{name}.mp4");
+    let output = run("ffmpeg", &["-v", "warning", "-y", "-i", &name, "-c", "copy", &mp4]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}: to MP4");
+    assert!(output.status.success());
+}
+
+/// Ranges in milliseconds over `seconds` of footage, fewer unless the long form is asked for.
+fn ranges(seconds: i64) -> Vec<(i64, i64)> {
+    let last = seconds * 1000;
+    let mut ranges = vec![(2500, last - 2310), (1000, 6000), (300, 1501)];
+    if long() {
+        ranges.extend([
+            (0, last + 1000),
+            (0, 2000),
+            (1999, 2001),
+            (2000, 4000),
+            (2002, 2080),
+            (1, 4001),
+            (3999, last),
+            (3133, 3967),
+            (40, 80),
+            (2040, 6040),
+            (2900, 3100),
+            (1480, last - 480),
+            (last - 700, last),
+            (last - 1100, last - 40),
+            (1900, 4100),
+            (0, 100),
+            (4444, 8888),
+        ]);
+    }
+    ranges
+}
+
+/// Cuts footage of a kind in both ways; `group` is the length of its groups of pictures in frames.
+fn all(kind: &Kind, group: i64) {
+    let footage = footage::make(kind);
+    for (start, end) in ranges(kind.seconds) {
+        let smart = check(How::Smart, &footage, kind.sounds, start, end);
+        check_pictures(&footage, &smart, group);
+        check(How::Full, &footage, kind.sounds, start, end);
+    }
+}
+
+const PLAIN: Kind = Kind {
+    name: "plain",
+    rate: (25, 1),
+    seconds: 12,
+    segment_seconds: 2,
+    codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 0 -g 50 -c:a aac",
+    options: "",
+    sounds: 1,
+    pictures: true,
+};
+
+const PYRAMID: &str =
+    "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -c:a aac -g";
+
+#[test]
+fn cuts_of_footage_without_b_pictures_are_exact() {
+    all(&PLAIN, 50);
+}
+
+#[test]
+fn cuts_of_footage_with_a_pyramid_of_b_pictures_at_29_97_are_exact() {
+    let codecs = &format!("{PYRAMID} 60");
+    all(&Kind { name: "pyramid", rate: (30_000, 1001), codecs, ..PLAIN }, 60);
+}
+
+#[test]
+fn cuts_at_50_frames_a_second_with_several_groups_in_a_segment_are_exact() {
+    let codecs = &format!("{PYRAMID} 25");
+    all(&Kind { name: "fifty", rate: (50, 1), seconds: 8, codecs, ..PLAIN }, 25);
+}
+
+#[test]
+fn cuts_at_60_frames_a_second_in_segments_of_10_seconds_are_exact() {
+    let codecs = &format!("{PYRAMID} 120 -force_key_frames expr:gte(t,n_forced*2)");
+    all(&Kind { name: "sixty", rate: (60, 1), seconds: 20, segment_seconds: 10, codecs, ..PLAIN }, 120);
+}
+
+#[test]
+fn cuts_of_hevc_are_exact() {
+    let codecs = "-c:v libx265 -preset ultrafast -g 50 -x265-params log-level=error:bframes=3:open-gop=0:scenecut=0 -c:a aac";
+    all(&Kind { name: "hevc", codecs, seconds: 8, ..PLAIN }, 50);
+}
+
+#[test]
+fn cuts_without_sound_are_exact() {
+    all(&Kind { name: "silent", sounds: 0, ..PLAIN }, 50);
+}
+
+#[test]
+fn cuts_with_two_sounds_on_other_pids_are_exact() {
+    let options = "mpegts_start_pid=801:mpegts_pmt_start_pid=496";
+    all(&Kind { name: "sounds", sounds: 2, options, ..PLAIN }, 50);
+}
+
+#[test]
+fn cuts_over_the_wrap_of_the_clock_are_exact() {
+    let codecs = &format!("{PYRAMID} 50 -output_ts_offset 95438.3");
+    all(&Kind { name: "wrap", codecs, ..PLAIN }, 50);
+}

@@ -1,0 +1,192 @@
+//! Cuts that cannot be finished: they end with an error that says why, soon, and leave nothing running.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::error::{Error, Result};
+use restreamer::ffmpeg::Tools;
+use restreamer::timestamp::{Span, Timestamp};
+
+use crate::footage::{self, Kind, base, run};
+
+const BOTH: [How; 2] = [How::Smart, How::Full];
+
+fn parts(name: &'static str) -> Vec<Part> {
+    let kind = Kind {
+        name,
+        rate: (25, 1),
+        seconds: 8,
+        segment_seconds: 2,
+        codecs: "-c:v libx264 -preset ultrafast -sc_threshold 0 -g 50 -c:a aac",
+        options: "",
+        sounds: 1,
+        pictures: true,
+    };
+    footage::make(&kind).parts
+}
+
+fn range() -> (Timestamp, Timestamp) {
+    (base() + Span::from_millis(500), base() + Span::from_millis(7500))
+}
+
+/// One of the programs in `tests/data`, under a name in `dir` of its own.
+fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
+    let path = dir.join(name);
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    std::os::unix::fs::symlink(real, &path).expect("a link");
+    let tools = Tools::find(&path, Path::new("ffprobe")).with_stall_limit(Duration::from_millis(500));
+    assert!(tools.ffmpeg_version().is_ok(), "{:?}", tools.ffmpeg_version());
+    (tools, path)
+}
+
+fn cut(
+    how: How,
+    parts: Vec<Part>,
+    tools: &Tools,
+    out: &mut dyn Write,
+    alive: &dyn Fn() -> bool,
+) -> Result<()> {
+    let (start, end) = range();
+    prepare(how, parts, start, end, tools)?.run(out, alive)
+}
+
+fn why(result: Result<()>) -> String {
+    result.expect_err("a cut that fails").to_string()
+}
+
+/// Asserts that nothing is left of the process group that a fake ffmpeg led.
+fn assert_gone(path: &Path) {
+    let pid = std::fs::read_to_string(format!("{}.pid", path.display())).expect("a pid");
+    let output = run("ps", &["-o", "pid=", "-g", pid.trim()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "", "processes of group {pid} are left");
+}
+
+#[test]
+fn an_ffmpeg_that_stalls_is_ended_and_nothing_is_left_of_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
+    let parts = parts("stalls");
+    for how in BOTH {
+        let mut out = Vec::new();
+        let since = Instant::now();
+        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| true));
+        assert!(why.contains("no output for 0.5 s") && why.contains("thinking"), "{why}");
+        assert!(out.is_empty() && since.elapsed() < Duration::from_secs(3));
+        assert_gone(&path);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_ffmpeg_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
+    let tools = tools.with_stall_limit(Duration::from_secs(30));
+    let parts = parts("leaves");
+    for how in BOTH {
+        let since = Instant::now();
+        let alive = || since.elapsed() < Duration::from_millis(300);
+        let why = why(cut(how, parts.clone(), &tools, &mut Vec::new(), &alive));
+        assert!(why.contains("nobody waits"), "{why}");
+        assert!(since.elapsed() < Duration::from_millis(1300), "{:?}", since.elapsed());
+        assert_gone(&path);
+    }
+}
+
+#[test]
+fn an_ffmpeg_that_fails_is_quoted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (tools, _) = fake(dir.path(), "ffmpeg-fails");
+    let parts = parts("fails");
+    for how in BOTH {
+        let mut out = Vec::new();
+        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| true));
+        assert!(why.contains("status 69") && why.contains("no such codec today"), "{why}");
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (quits, dies) = (fake(dir.path(), "ffmpeg-quits").0, fake(dir.path(), "ffmpeg-dies").0);
+    let parts = parts("quits");
+    for how in BOTH {
+        let why = why(cut(how, parts.clone(), &quits, &mut Vec::new(), &|| true));
+        assert!(why.contains("than it was given") || why.contains("than was asked"), "{why}");
+        let why = self::why(cut(how, parts.clone(), &dies, &mut Vec::new(), &|| true));
+        assert!(why.contains("signal 9"), "{why}");
+    }
+}
+
+#[test]
+fn an_ffmpeg_that_floods_stderr_still_makes_the_cut() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (tools, _) = fake(dir.path(), "ffmpeg-floods");
+    let tools = tools.with_stall_limit(Duration::from_secs(30));
+    let parts = parts("floods");
+    for how in BOTH {
+        let mut out = Vec::new();
+        cut(how, parts.clone(), &tools, &mut out, &|| true).expect("a cut");
+        assert!(out.len() > 50_000);
+    }
+}
+
+#[test]
+fn a_segment_that_vanishes_on_the_way_fails_the_cut() {
+    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    for (how, name) in BOTH.into_iter().zip(["vanishes", "vanishes-too"]) {
+        let parts = parts(name);
+        let (start, end) = range();
+        let cut = prepare(how, parts.clone(), start, end, &tools).expect("a cut");
+        std::fs::remove_file(&parts[2].path).expect("a segment");
+        let result = cut.run(&mut Vec::new(), &|| true);
+        assert!(matches!(&result, Err(Error::Io { path, .. }) if *path == parts[2].path), "{result:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_fails_ends_the_cut() {
+    struct Fails;
+    impl Write for Fails {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    let parts = parts("reader");
+    for how in BOTH {
+        let result = cut(how, parts.clone(), &tools, &mut Fails, &|| true);
+        assert!(matches!(&result, Err(Error::Io { action: "write", .. })), "{result:?}");
+    }
+}
+
+#[test]
+fn without_ffmpeg_only_cuts_that_need_none_can_be_made() {
+    let tools = Tools::find(Path::new("/nowhere/ffmpeg"), Path::new("/nowhere/ffprobe"));
+    assert!(tools.ffmpeg_version().is_err());
+    let parts = parts("without");
+    for how in BOTH {
+        let (start, end) = range();
+        let result = prepare(how, parts.clone(), start, end, &tools);
+        assert!(matches!(&result, Err(Error::ProgramMissing { .. })), "{result:?}");
+    }
+    let mut out = Vec::new();
+    let (start, end) = (parts[1].start, parts[2].end);
+    let cut = prepare(How::Smart, parts[1..3].to_vec(), start, end, &tools).expect("a cut without ends");
+    cut.run(&mut out, &|| true).expect("a cut");
+    assert!(out.len() > 50_000);
+}
+
+#[test]
+fn ffprobe_is_asked_for_what_the_probe_does_not_know() {
+    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    let parts = parts("asked");
+    let answer = tools.probe(&parts[0].path).expect("an answer");
+    assert_eq!(answer["streams"][0]["codec_name"], "h264");
+    assert!(matches!(tools.probe(Path::new("/nowhere")), Err(Error::Child { .. })));
+}

@@ -1,0 +1,295 @@
+//! Footage whose every frame bears its number, drawn as blocks, and whose sound beeps on each whole second; made by
+//! ffmpeg, once a run and kind. And the way back: numbers and beeps from what a cut shows.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use restreamer::cut::Part;
+use restreamer::mpegts::probe::probe;
+use restreamer::mpegts::scan::Scan;
+use restreamer::timestamp::{Span, Timestamp};
+
+const WIDTH: usize = 320;
+const HEIGHT: usize = 180;
+const BITS: usize = 12;
+/// How far a beep may lie from its frame: one frame of sound, in seconds.
+const SOUND_FRAME: f64 = 1024.0 / 44_100.0;
+
+/// A kind of footage.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) rate: (i64, i64),
+    pub(crate) seconds: i64,
+    pub(crate) segment_seconds: i64,
+    /// Arguments for ffmpeg that choose codecs; `-map` comes before.
+    pub(crate) codecs: &'a str,
+    /// Options for the muxer, as `-segment_format_options` takes them.
+    pub(crate) options: &'a str,
+    /// How many sounds.
+    pub(crate) sounds: usize,
+    /// Whether there are pictures.
+    pub(crate) pictures: bool,
+}
+
+/// Footage on disk.
+pub(crate) struct Footage {
+    pub(crate) rate: (i64, i64),
+    /// The segments in order, without holes.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) frames: i64,
+    /// The luma of each frame.
+    pub(crate) luma: Vec<Vec<u8>>,
+}
+
+/// The directory of all footage of this run, removed by the system's own cleaning if not by ours.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("footage-{}", std::process::id()));
+        std::fs::create_dir_all(&root).expect("a directory for footage");
+        root
+    })
+}
+
+/// When all footage starts: 2026-11-20T10:59:57Z, so that an hour's border lies inside.
+pub(crate) fn base() -> Timestamp {
+    Timestamp::parse("2026-11-20T10:59:57").expect("a time")
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests run ffmpeg themselves to see what it says")]
+pub(crate) fn run(program: &str, args: &[&str]) -> Output {
+    Command::new(program).args(args).output().expect("the program runs")
+}
+
+pub(crate) fn ffmpeg(args: &[&str]) -> Vec<u8> {
+    let output = run("ffmpeg", args);
+    assert!(output.status.success(), "ffmpeg {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The picture's filter: moving content with the frame's number in blocks below.
+fn picture(kind: &Kind<'_>) -> String {
+    let (num, den) = kind.rate;
+    let size = format!("{WIDTH}x{HEIGHT}");
+    let mut filter = format!(
+        "testsrc2=s={size}:r={num}/{den}:d={},drawbox=x=0:y=140:w=320:h=40:c=black:t=fill",
+        kind.seconds
+    );
+    for bit in 0..BITS {
+        let (x, full, half) = (8 + bit * 24, 2 << bit, 1 << bit);
+        filter +=
+            &format!(",drawbox=x={x}:y=148:w=20:h=24:c=white:t=fill:enable='gte(mod(n\\,{full})\\,{half})'");
+    }
+    filter
+}
+
+/// The footage of a kind.
+pub(crate) fn make(kind: &Kind<'_>) -> Footage {
+    let dir = root().join(kind.name);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let (picture, seconds) = (picture(kind), kind.seconds);
+    let mut args: Vec<String> = ["-v", "error", "-y"].map(str::to_owned).to_vec();
+    if kind.pictures {
+        args.extend(["-f", "lavfi", "-i", &picture].map(str::to_owned));
+    }
+    for sound in 0..kind.sounds {
+        let (tone, rate) = (1000 + sound * 700, [48_000, 44_100][sound % 2]);
+        let beep = format!("aevalsrc='0.5*sin(2*PI*{tone}*t)*lt(mod(t\\,1)\\,0.05)':s={rate}:d={seconds}");
+        args.extend(["-f", "lavfi", "-i", &beep].map(str::to_owned));
+    }
+    for input in 0..kind.sounds + usize::from(kind.pictures) {
+        args.extend(["-map".to_owned(), input.to_string()]);
+    }
+    args.extend(kind.codecs.split_whitespace().map(str::to_owned));
+    let length = kind.segment_seconds.to_string();
+    args.extend(["-f", "segment", "-segment_time", &length, "-segment_format", "mpegts"].map(str::to_owned));
+    if !kind.options.is_empty() {
+        args.extend(["-segment_format_options", kind.options].map(str::to_owned));
+    }
+    args.push(dir.join("%03d.ts").to_string_lossy().into_owned());
+    ffmpeg(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let luma = if kind.pictures { paths.iter().flat_map(|path| luma(path)).collect() } else { Vec::new() };
+    let frames = (seconds * kind.rate.0 + kind.rate.1 - 1) / kind.rate.1;
+    assert!(
+        !kind.pictures || to_f64(frames) == to_f64(i64::try_from(luma.len()).expect("few")),
+        "{}",
+        luma.len()
+    );
+    Footage { rate: kind.rate, parts: name(&paths), frames, luma }
+}
+
+/// Parts for segments that follow each other on one clock, each named by its lowest time stamp to the millisecond.
+pub(crate) fn name(paths: &[PathBuf]) -> Vec<Part> {
+    let lowest = |path: &PathBuf| {
+        let bytes = std::fs::read(path).expect("a segment");
+        assert!(probe(&bytes).is_some());
+        let scan = Scan::of(&bytes, true).expect("a scan");
+        let track = scan.driver().expect("pictures or sound");
+        let lowest = track.lowest().expect("a time stamp");
+        (lowest, track.highest().expect("a time stamp").since(lowest))
+    };
+    let stamps: Vec<_> = paths.iter().map(lowest).collect();
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for (index, (stamp, _)) in stamps.iter().enumerate() {
+        at += if index == 0 { 0 } else { stamp.since(stamps[index - 1].0) };
+        starts.push(base() + Span::from_millis((at + 45).div_euclid(90)));
+    }
+    let end = |index: usize| {
+        starts
+            .get(index + 1)
+            .copied()
+            .unwrap_or_else(|| starts[index] + Span::from_millis(stamps[index].1 / 90 + 40))
+    };
+    let part = |(index, path): (usize, &PathBuf)| Part {
+        path: path.clone(),
+        start: starts[index],
+        end: end(index),
+        hole_before: false,
+        whole: true,
+    };
+    paths.iter().enumerate().map(part).collect()
+}
+
+/// What a cut shows.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The numbers of its frames, as they are shown.
+    pub(crate) numbers: Vec<i64>,
+    /// When each is shown, in seconds.
+    pub(crate) times: Vec<f64>,
+    /// When each beep of each sound begins, in seconds.
+    pub(crate) beeps: Vec<Vec<f64>>,
+    /// The luma of each frame.
+    pub(crate) luma: Vec<Vec<u8>>,
+}
+
+/// How near a frame comes to its original, in decibels; infinite where they are the same.
+pub(crate) fn psnr(one: &[u8], other: &[u8]) -> f64 {
+    let square = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b)).pow(2);
+    let sum: u64 = one.iter().zip(other).map(square).sum();
+    let mean = f64::from(u32::try_from(sum).expect("a small picture"))
+        / to_f64(i64::try_from(one.len()).expect("small"));
+    10.0 * (255.0 * 255.0 / mean).log10()
+}
+
+fn luma(path: &Path) -> Vec<Vec<u8>> {
+    let path = path.to_string_lossy();
+    let raw = ffmpeg(&[
+        "-v",
+        "error",
+        "-i",
+        &path,
+        "-map",
+        "0:v",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray",
+        "-",
+    ]);
+    raw.chunks_exact(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect()
+}
+
+/// Decodes a cut.
+pub(crate) fn look(path: &Path, sounds: usize, pictures: bool) -> Shown {
+    let mut shown = Shown { numbers: Vec::new(), times: Vec::new(), beeps: Vec::new(), luma: Vec::new() };
+    if pictures {
+        shown.luma = luma(path);
+        shown.numbers = shown.luma.iter().map(|luma| number(luma)).collect();
+    }
+    let path = path.to_string_lossy();
+    if pictures {
+        shown.times = packet_times(&path, "v:0");
+        shown.times.sort_by(f64::total_cmp);
+    }
+    for sound in 0..sounds {
+        let map = format!("0:a:{sound}");
+        let raw = ffmpeg(&[
+            "-v",
+            "error",
+            "-copyts",
+            "-i",
+            &path,
+            "-map",
+            &map,
+            "-af",
+            "aresample=48000:async=1:min_hard_comp=0.01:first_pts=0",
+            "-ac",
+            "1",
+            "-f",
+            "s16le",
+            "-",
+        ]);
+        shown.beeps.push(beeps(&raw));
+    }
+    shown
+}
+
+pub(crate) fn packet_times(path: &str, stream: &str) -> Vec<f64> {
+    let output = run(
+        "ffprobe",
+        &[
+            "-v",
+            "error",
+            "-select_streams",
+            stream,
+            "-show_entries",
+            "packet=pts_time",
+            "-of",
+            "csv=p=0",
+            path,
+        ],
+    );
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().filter_map(|line| line.trim_matches(',').parse().ok()).collect()
+}
+
+fn number(frame: &[u8]) -> i64 {
+    let bright = |bit: usize| frame[160 * WIDTH + 18 + bit * 24] > 128;
+    (0..BITS).filter(|bit| bright(*bit)).map(|bit| 1 << bit).sum()
+}
+
+fn beeps(raw: &[u8]) -> Vec<f64> {
+    let samples = raw.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
+    let mut found = Vec::new();
+    let mut quiet = 48_000;
+    for (index, sample) in samples.enumerate() {
+        if sample.unsigned_abs() > 3000 {
+            if quiet > 4800 {
+                found.push(f64::from(u32::try_from(index).expect("a short cut")) / 48_000.0);
+            }
+            quiet = 0;
+        } else {
+            quiet += 1;
+        }
+    }
+    found
+}
+
+/// Checks that each beep lies beside its frame; returns how many there were.
+pub(crate) fn check_beeps(shown: &Shown, rate: (i64, i64)) -> usize {
+    let seconds = |number: i64| to_f64(number * rate.1) / to_f64(rate.0);
+    for beep in shown.beeps.iter().flatten() {
+        let index = shown.times.iter().rposition(|time| *time <= beep + 0.0005).unwrap_or(0);
+        let source = seconds(shown.numbers[index]) + beep - shown.times[index];
+        let off = (source - source.round()).abs();
+        assert!(
+            off <= SOUND_FRAME,
+            "a beep at {beep} is {off} s away from its frame {}",
+            shown.numbers[index]
+        );
+    }
+    shown.beeps.iter().map(Vec::len).sum()
+}
+
+pub(crate) fn to_f64(number: i64) -> f64 {
+    f64::from(i32::try_from(number).expect("a small number"))
+}
