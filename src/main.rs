@@ -1,11 +1,12 @@
 //! The program: arguments in, exit code out.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -32,14 +33,14 @@ fn main() -> ExitCode {
         Command::Version => say(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Check(config) => look(&config),
         Command::Serve(config) => match serve(&config) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(error) => fail(1, &error),
         },
     }
 }
 
 /// Serves until a signal says to stop.
-fn serve(config: &Config) -> Result<(), String> {
+fn serve(config: &Config) -> Result<ExitCode, String> {
     logging::start(config.log_level);
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
@@ -64,9 +65,17 @@ fn serve(config: &Config) -> Result<(), String> {
 
     let _ = signals.recv();
     log::info!("stopping: {} connections are open", server.connections());
-    let finished = server.stop(GRACE);
-    log::info!("stopped{}", if finished { "" } else { "; what was not finished in time was cut off" });
-    Ok(())
+    let hurried = Cell::new(false);
+    let finished = server.stop_unless(GRACE, || {
+        hurried.set(hurried.get() || signals.try_recv().is_ok());
+        hurried.get()
+    });
+    match (finished, hurried.get()) {
+        (true, _) => log::info!("stopped"),
+        (false, true) => log::warn!("stopped at once, by a second signal; what was not finished is cut off"),
+        (false, false) => log::warn!("stopped; what was not finished in {GRACE:?} is cut off"),
+    }
+    Ok(if finished || !hurried.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Looks at everything once.
@@ -102,13 +111,13 @@ fn limits(config: &Config, descriptors: u64) -> Limits {
     }
 }
 
-/// Where the first signal to stop arrives. A second one ends the process at once.
+/// Where signals to stop arrive: the first means to finish what was begun, the second to cut it off. Should even
+/// that hang, a third one ends the process where it stands.
 fn catch_signals() -> Result<Receiver<()>, String> {
-    let (sender, receiver) = bounded(1);
-    let stopping = AtomicBool::new(false);
+    let (sender, receiver) = bounded(2);
+    let count = AtomicUsize::new(0);
     ctrlc::set_handler(move || {
-        if stopping.swap(true, Ordering::SeqCst) {
-            log::warn!("stopped at once, by a second signal");
+        if count.fetch_add(1, Ordering::SeqCst) >= 2 {
             std::process::exit(1);
         }
         let _ = sender.try_send(());

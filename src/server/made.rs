@@ -57,11 +57,9 @@ pub(super) fn send_made(
     };
     let produced = produce(&mut body);
     let sent = produced.and_then(|()| body.finish().map_err(Error::io("send to", "the client")));
-    match (sent, body.abort.take(), body.head.is_some()) {
-        (_, Some(abort), _) => Made::Aborted(abort),
-        (Ok(()), None, _) => Made::Whole,
-        (Err(error), None, true) => Made::Unsent(error),
-        (Err(error), None, false) => Made::Aborted(Abort::Body(error)),
+    match sent {
+        Ok(()) => Made::Whole,
+        Err(error) => body.failed(error),
     }
 }
 
@@ -138,6 +136,20 @@ impl MadeBody<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a failure comes to: the client's doing, the server's end, or the body's own.
+    fn failed(mut self, error: Error) -> Made {
+        if let Some(abort) = self.abort.take() {
+            return Made::Aborted(abort);
+        }
+        if self.shared.phase() == Phase::Aborting {
+            return Made::Aborted(Abort::Stopping);
+        }
+        if !self.is_wanted() {
+            return Made::Aborted(Abort::Gone(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if self.head.is_some() { Made::Unsent(error) } else { Made::Aborted(Abort::Body(error)) }
     }
 
     /// Sends what is left, and the end.

@@ -85,6 +85,11 @@ impl Server {
     /// Stops: takes no more connections, finishes for at most `grace` what has begun, and ends its threads.
     /// Returns whether all was finished.
     pub fn stop(self, grace: Duration) -> bool {
+        self.stop_unless(grace, || false)
+    }
+
+    /// The same, but cuts off what is not finished as soon as `hurried` says so.
+    pub fn stop_unless(self, grace: Duration, hurried: impl Fn() -> bool) -> bool {
         self.shared.enter(Phase::Draining);
         // This wakes the acceptor, and from now on the system refuses connections.
         if let Err(error) = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both) {
@@ -93,7 +98,7 @@ impl Server {
         drop(self.listener);
         self.mailbox.ring();
         let end = Instant::now() + grace;
-        while self.shared.open() > 0 && Instant::now() < end {
+        while self.shared.open() > 0 && Instant::now() < end && !hurried() {
             std::thread::sleep(LOOK);
         }
         let finished = self.shared.open() == 0;
