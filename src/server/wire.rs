@@ -20,6 +20,8 @@ use crate::http::request::Request;
 const ONE_WRITE_BYTES: usize = 16 * 1024;
 /// The most that is asked of one `sendfile`.
 const SENDFILE_BYTES: u64 = 1024 * 1024;
+/// The most that is read of a file at once where `sendfile` does not work.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A request being answered, for the log: every answer is logged once, when it is over.
 #[derive(Debug)]
@@ -296,11 +298,11 @@ impl Outgoing {
         let Some(part) = &mut self.file else { return Ok(0) };
         let count = usize::try_from(part.left.min(SENDFILE_BYTES)).unwrap_or(usize::MAX);
         let sent = match rustix::fs::sendfile(stream, &part.file, Some(&mut part.offset), count) {
-            Ok(0) => return Err(Abort::Body(Error::Changed { what: "a file".to_owned() })),
+            Ok(0) => return Err(shrunk()),
             Ok(sent) => sent as u64,
-            Err(Errno::IO) => {
-                return Err(Abort::Body(Error::io("read", "a file that is being sent")(Errno::IO.into())));
-            }
+            Err(Errno::INTR) => 0,
+            Err(Errno::INVAL | Errno::NOSYS) => return self.read_file().map(|()| 0),
+            Err(Errno::IO) => return Err(unreadable(Errno::IO)),
             Err(errno) => return Err(Abort::Gone(errno.into())),
         };
         part.left -= sent;
@@ -308,6 +310,25 @@ impl Outgoing {
             self.file = None;
         }
         Ok(sent)
+    }
+
+    /// Reads some of the file into memory, to be sent from there: not every file system knows `sendfile`.
+    fn read_file(&mut self) -> Result<(), Abort> {
+        let Some(part) = &mut self.file else { return Ok(()) };
+        let count = usize::try_from(part.left).unwrap_or(usize::MAX).min(READ_BYTES);
+        let mut bytes = vec![0; count];
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(&part.file, &mut bytes[..], part.offset));
+        match read.map_err(unreadable)? {
+            0 => return Err(shrunk()),
+            read => bytes.truncate(read),
+        }
+        part.offset += bytes.len() as u64;
+        part.left -= bytes.len() as u64;
+        if part.left == 0 {
+            self.file = None;
+        }
+        (self.ready, self.ready_sent) = (bytes, 0);
+        Ok(())
     }
 
     /// Asks for what will be sent next to be brought into memory, so that whoever sends it does not wait for the disk.
@@ -321,6 +342,16 @@ impl Outgoing {
             );
         }
     }
+}
+
+/// The end of a response whose file has become shorter than was announced.
+fn shrunk() -> Abort {
+    Abort::Body(Error::Changed { what: "a file".to_owned() })
+}
+
+/// The end of a response whose file cannot be read on.
+fn unreadable(errno: Errno) -> Abort {
+    Abort::Body(Error::io("read", "a file that is being sent")(errno.into()))
 }
 
 /// Sends some bytes; nothing is sent where the socket is full, which is [`io::ErrorKind::WouldBlock`].
