@@ -7,6 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -16,7 +17,7 @@ use restreamer::check::check;
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::Tools;
-use restreamer::http::App;
+use restreamer::http::{App, LazyTools, Service};
 use restreamer::logging;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
 
@@ -44,24 +45,21 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     logging::start(config.log_level);
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
-    let tools = Tools::find(&config.ffmpeg, &config.ffprobe).with_threads(config.cut_threads());
-    if let Err(why) = tools.ffmpeg_version() {
-        log::warn!("cannot run ffmpeg (`{}`): {why}; all but cuts will work", config.ffmpeg.display());
-    }
     let signals = catch_signals()?;
     let limits = limits(config, raise_descriptor_limit());
     log::info!("starting with {config:?}, {limits:?}");
-    let app = App {
+    let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
-        tools,
+        tools: tools(config.clone()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
-    };
+    });
     let workers = Workers { each: config.workers, cut: config.cut_workers };
-    let server = Server::start(resolve(config)?, workers, limits, Arc::new(app))
+    let server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
         .map_err(|error| format!("cannot listen at {}:{}: {error}", config.host, config.port))?;
     say(&format!("listening on http://{}\n", server.address()));
+    let looker = std::thread::Builder::new().name("tools".to_owned()).spawn(move || look_for_ffmpeg(&app));
 
     let _ = signals.recv();
     log::info!("stopping: {} connections are open", server.connections());
@@ -70,12 +68,28 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         hurried.set(hurried.get() || signals.try_recv().is_ok());
         hurried.get()
     });
+    let _ = looker.map(JoinHandle::join);
     match (finished, hurried.get()) {
         (true, _) => log::info!("stopped"),
         (false, true) => log::warn!("stopped at once, by a second signal; what was not finished is cut off"),
         (false, false) => log::warn!("stopped; what was not finished in {GRACE:?} is cut off"),
     }
     Ok(if finished || !hurried.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The programs that cut, which are looked for when somebody needs them.
+fn tools(config: Config) -> LazyTools {
+    LazyTools::new(Box::new(move || {
+        Tools::find(&config.ffmpeg, &config.ffprobe).with_threads(config.cut_threads())
+    }))
+}
+
+/// Looks for the programs that cut as soon as the server listens, and says what is missing.
+fn look_for_ffmpeg(app: &App) {
+    match app.tools.ffmpeg_version() {
+        Ok(version) => log::info!("cuts are made by ffmpeg {version}"),
+        Err(why) => log::warn!("cannot run ffmpeg: {why}; all but full and smart cuts will work"),
+    }
 }
 
 /// Looks at everything once.

@@ -16,7 +16,7 @@ pub mod route;
 mod segments;
 mod text;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use tiny_http::Method;
@@ -52,6 +52,9 @@ pub trait Service: Send + Sync + 'static {
     fn call(&self, request: &Request) -> Reply;
 }
 
+/// The programs that cut, looked for when they are first needed.
+pub type LazyTools = LazyLock<Tools, Box<dyn FnOnce() -> Tools + Send>>;
+
 /// All that the handlers share.
 #[derive(Debug)]
 pub struct App {
@@ -59,8 +62,8 @@ pub struct App {
     pub archive: Arc<Archive>,
     /// The time.
     pub clock: Clock,
-    /// The programs that cut.
-    pub tools: Tools,
+    /// The programs that cut. Looking for them starts them, which takes a while, so whoever needs them first waits.
+    pub tools: LazyTools,
     /// What segments' URIs in playlists begin with: `/segments`, or the address of another server.
     pub segments_url: String,
     /// When the server started.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
 use restreamer::ffmpeg::Tools;
-use restreamer::http::{App, Service};
+use restreamer::http::{App, LazyTools, Service};
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ impl Site {
         let app = App {
             archive: Arc::new(Archive::new(archive.path(), 64 * 1024 * 1024)),
             clock: Clock::Manual(Arc::clone(&clock)),
-            tools: tools(),
+            tools: LazyTools::new(Box::new(tools)),
             segments_url: "/segments".to_owned(),
             started: Instant::now(),
         };
