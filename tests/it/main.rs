@@ -2,4 +2,5 @@
 
 mod cut_engine;
 mod cut_failures;
+mod cut_holes;
 mod footage;
