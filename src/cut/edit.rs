@@ -25,8 +25,6 @@ pub(super) struct Editor {
 pub(super) struct Pictures {
     /// What becomes of each unit.
     pub(super) actions: Vec<Action>,
-    /// Where the part's first picture starts that is shown, in ticks of the output.
-    pub(super) start: i64,
     /// Where the part's last picture ends that is shown.
     pub(super) end: i64,
 }
@@ -60,7 +58,7 @@ impl Editor {
         let driver = scan.driver().map(|track| track.pid);
         let mut pictures = Some(pictures);
         let mut edits = Vec::new();
-        let (start, end) = pictures.as_ref().map_or((0, 0), |pictures| (pictures.start, pictures.end));
+        let end = pictures.as_ref().map_or(0, |pictures| pictures.end);
         let streams = self.program.streams.clone();
         for (index, stream) in streams.iter().enumerate() {
             let Some(track) = counterpart(&self.program, index, scan) else { continue };
@@ -72,18 +70,20 @@ impl Editor {
                 let actions = pictures.take().map(|pictures| pictures.actions).unwrap_or_default();
                 edit(track, stream, planned.clock, actions, 0..0)
             } else if is_driver {
-                let bounds = Bounds { from: start, to: end };
+                let from = if planned.joined { plan.start } else { planned.clock.at.max(plan.start) };
+                let bounds = Bounds { from, to: if last { end } else { plan.end } };
                 edit(
                     track,
                     stream,
                     planned.clock,
-                    sound_actions(track, planned.clock, bounds, true),
-                    start..end,
+                    sound_actions(track, planned.clock, bounds, last || !planned.joined),
+                    bounds.from..bounds.to,
                 )
             } else if track.codec.is_audio() {
                 let from = self.sound_start(index, plan, planned, track, joiner);
-                let half = frame_of(stream) / 2;
-                let to = if last { end } else { plan.end } - half;
+                // The end of the cut may be in the middle of a frame, which stays. At a break it goes, so that there is
+                // room for what comes.
+                let to = if end < plan.end && last { end - frame_of(stream) + 1 } else { plan.end };
                 let clock = planned.clock.later(self.shifts[index]);
                 let actions = sound_actions(track, clock, Bounds { from, to }, last || !planned.joined);
                 edit(track, stream, clock, actions, from..to)
@@ -112,7 +112,7 @@ impl Editor {
     ) -> i64 {
         let Some(stream) = self.program.streams.get(index) else { return plan.start };
         let frame = frame_of(stream);
-        let first = plan.start - frame / 2;
+        let first = plan.start - frame + 1;
         if planned.joined {
             return first;
         }

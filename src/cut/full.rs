@@ -118,8 +118,10 @@ fn arguments(plan: &Plan, tools: &Tools) -> Vec<String> {
     let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
     if let Some(stream) = video {
         args.extend(["-map".to_owned(), format!("0:i:{}", stream.pid)]);
-        let mut filter =
-            format!("trim=start_pts={}:end_pts={},setpts=PTS-{}", plan.start, plan.end, plan.start);
+        // Frames that two segments have come twice, and the second time they go back.
+        let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
+        let (start, end) = (plan.start, plan.end);
+        let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
         let mut rate = String::new();
         if let Some(video) = &stream.video {
             filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);

@@ -42,7 +42,7 @@ impl Weaver {
     ) -> Result<()> {
         let planned = &self.plan.parts[index];
         let ends = self.plan.parts.get(index + 1).is_none_or(|next| !next.joined);
-        let pictures = Pictures { actions, ..self.extent(index, loaded) };
+        let pictures = Pictures { actions, end: self.end(index, loaded) };
         let edits = self.editor.edits(&self.plan, planned, &loaded.scan, pictures, ends, &self.joiner)?;
         let driver = loaded.scan.driver().map(|track| track.pid);
         let pid = edits.iter().find(|edit| Some(edit.from) == driver).map_or(0, |edit| edit.to);
@@ -61,16 +61,13 @@ impl Weaver {
         }
     }
 
-    /// Where the shown frames of a part begin and end in the output.
-    fn extent(&self, index: usize, loaded: &Loaded) -> Pictures {
+    /// Where the last frame of a part that is shown ends in the output.
+    fn end(&self, index: usize, loaded: &Loaded) -> i64 {
         let planned = &self.plan.parts[index];
         let units = loaded.scan.driver().map_or(&[][..], |track| &track.units[..]);
         let shown = units.iter().filter(|unit| unit.complete && planned.window.shows(unit.pts));
-        let last = planned.last.or_else(|| shown.clone().map(|unit| planned.clock.place(unit.pts)).max());
-        let first = shown.map(|unit| planned.clock.place(unit.pts)).min().unwrap_or(self.plan.start);
-        let start = if planned.joined { first } else { first.max(self.plan.start) };
-        let end = last.map_or(start, |last| last + planned.frame_90k);
-        Pictures { actions: Vec::new(), start, end }
+        let last = planned.last.or_else(|| shown.map(|unit| planned.clock.place(unit.pts)).max());
+        last.map_or(self.plan.start, |last| last + planned.frame_90k)
     }
 
     /// The clock for a part's clock references, which may not lead by more than the output has room for.

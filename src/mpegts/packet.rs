@@ -76,6 +76,30 @@ impl<'a> Packet<'a> {
         self.adaptation().first().is_some_and(|flags| flags & 0x40 != 0)
     }
 
+    /// Whether the payload was too short for the packet, so that it is the end of a unit.
+    pub fn stuffed(self) -> bool {
+        if self.0[3] & 0x20 == 0 {
+            return false;
+        }
+        // What the flags announce: two clocks, a countdown; private data and extensions tell their own length.
+        let field = self.adaptation();
+        let needed = match field.first() {
+            None | Some(0) => 0,
+            Some(flags) => {
+                let mut needed = 1;
+                for (bit, bytes) in [(0x10, 6), (0x08, 6), (0x04, 1)] {
+                    needed += if flags & bit == 0 { 0 } else { bytes };
+                }
+                for bit in [0x02, 0x01] {
+                    let length = field.get(needed).map_or(0, |length| usize::from(*length) + 1);
+                    needed += if flags & bit == 0 { 0 } else { length };
+                }
+                needed
+            }
+        };
+        field.is_empty() || field.len() > needed
+    }
+
     /// The programme clock reference in ticks of 27 MHz.
     pub fn pcr(self) -> Option<u64> {
         let field = self.adaptation();

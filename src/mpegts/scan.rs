@@ -1,7 +1,7 @@
 //! The units (PES packets with a time stamp) of a segment, stream by stream, in the order they are stored.
 
 use super::h264::Access;
-use super::packet::{PACKET, Packet, packets};
+use super::packet::{Packet, packets};
 use super::pes::{Header, Ticks};
 use super::probe::{Codec, tables};
 use super::psi::Pmt;
@@ -9,8 +9,6 @@ use super::{h264, hevc};
 
 /// Bytes of a unit that are searched for its first slice.
 const LOOK: usize = 64 * 1024;
-/// The payload of a packet without an adaptation field.
-const FULL_PAYLOAD: usize = PACKET - 4;
 
 /// What a segment holds, unit by unit.
 #[derive(Debug, Clone)]
@@ -175,11 +173,11 @@ impl Lane {
             self.track.units.push(Unit { pts, dts, access: Access::default(), complete: true });
             (self.total, self.seen) = (header.total, 0);
             self.start = self.track.codec.is_video().then(Vec::new);
-            self.filled = payload.len() == FULL_PAYLOAD;
+            self.filled = !packet.stuffed();
             self.seen += payload.len();
             payload = payload.get(header.len..).unwrap_or(&[]);
         } else if !payload.is_empty() {
-            self.filled = payload.len() == FULL_PAYLOAD;
+            self.filled = !packet.stuffed();
             self.seen += payload.len();
         }
         if self.start.is_some() {

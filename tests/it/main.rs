@@ -2,6 +2,7 @@
 
 mod cut_engine;
 mod cut_failures;
+mod cut_holes;
 mod footage;
 mod harness;
 mod made;
