@@ -3,10 +3,12 @@
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
+mod cuts;
 mod footage;
 mod harness;
 mod made;
 mod playlists;
+mod process;
 mod routes;
 mod selection;
 mod tidy;

@@ -1,0 +1,350 @@
+//! Cuts over HTTP: what a client gets when all goes well, and what is left behind when it does not.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use restreamer::cut::Part;
+use tempfile::TempDir;
+
+use crate::footage::{self, Kind, run};
+use crate::harness::{Answer, PATIENCE, ask, connect, wait_until};
+use crate::process::{Program, Running, Served, find, say, setting};
+
+/// The range that most tests cut, which begins and ends within segments.
+const RANGE: &str = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:04.5";
+
+/// How many bytes two sockets may swallow before a client that does not read is felt.
+const LARGE_SEGMENT: usize = 4 * 1024 * 1024;
+
+/// An archive of ten seconds of footage across an hour's border.
+fn archive() -> TempDir {
+    static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
+    let parts = PARTS.get_or_init(|| {
+        let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
+        let kind = Kind {
+            name: "http",
+            rate: (25, 1),
+            seconds: 10,
+            segment_seconds: 2,
+            codecs,
+            options: "",
+            sounds: 1,
+            pictures: true,
+        };
+        footage::make(&kind).parts
+    });
+    let base = tempfile::tempdir().expect("a directory");
+    for part in parts {
+        file(base.path(), part);
+    }
+    base
+}
+
+/// Puts a segment where an archive has it.
+fn file(base: &Path, part: &Part) -> PathBuf {
+    let hour = part.start.hour();
+    let start = part.start.to_string();
+    let (offset, duration) = (&start["2026-11-20T10:".len()..start.len() - 1], part.end - part.start);
+    let directory = base.join("s/v").join(hour.to_string());
+    fs::create_dir_all(&directory).expect("an hour");
+    let path = directory.join(format!("{offset}-{duration}-full-x.ts"));
+    fs::copy(&part.path, &path).expect("a segment");
+    path
+}
+
+fn cut(served: &Served, method: &str, query: &str) -> Answer {
+    ask(served.address, method, &format!("/cut/s/v.ts?{query}"), &[])
+}
+
+/// What a server holds: threads, descriptors, children.
+fn holdings(running: &Running) -> (usize, usize, usize) {
+    let count = |name: &str| fs::read_dir(running.proc_file(name)).expect("a directory of /proc").count();
+    let tasks = fs::read_dir(running.proc_file("task")).expect("its threads");
+    let children = tasks.flatten().map(|task| {
+        let listed = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        listed.split_whitespace().count()
+    });
+    (count("task"), count("fd"), children.sum())
+}
+
+/// A server over an archive that has answered once, and what it holds when it does nothing.
+fn at_rest(base: &Path, options: &[&str]) -> (Served, (usize, usize, usize)) {
+    let served = Served::over(base, options);
+    assert_eq!(ask(served.address, "GET", "/health", &[]).status, 200);
+    let mut held = holdings(&served.running);
+    wait_until("it comes to rest", || {
+        thread::sleep(Duration::from_millis(100));
+        let before = std::mem::replace(&mut held, holdings(&served.running));
+        before == held && held.2 == 0
+    });
+    (served, held)
+}
+
+/// One of the programs in `tests/data` under a name of its own in `dir`.
+fn fake(dir: &Path, name: &str) -> String {
+    let path = dir.join(name);
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    std::os::unix::fs::symlink(real, &path).expect("a link");
+    path.display().to_string()
+}
+
+#[test]
+fn a_cut_comes_with_its_headers_and_ffmpeg_finds_nothing_wrong_with_it() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    for kind in ["type=full", "type=smart", "experimental=true", "type=mpegts", "type=fast"] {
+        let query = format!("{RANGE}&{kind}");
+        let answer = cut(&served, "GET", &query);
+        assert_eq!((answer.status, answer.whole), (200, true), "{kind}");
+        for (name, value) in [
+            ("content-type", "video/mp2t"),
+            ("content-disposition", "attachment; filename=\"s_v_2026-11-20T10-59-57.500000Z.ts\""),
+            ("cache-control", "no-store"),
+            ("x-cut-start", "2026-11-20T10:59:57.500000Z"),
+            ("x-cut-end", "2026-11-20T11:00:04.500000Z"),
+            ("x-cut-segments", "4"),
+            ("x-cut-holes", "0"),
+        ] {
+            assert_eq!(answer.header(name), value, "{kind} {name}");
+        }
+        let path = base.path().join("cut.ts");
+        fs::write(&path, &answer.body).expect("write the cut");
+        let looked = run(
+            "ffmpeg",
+            &["-v", "warning", "-i", &path.display().to_string(), "-map", "0", "-f", "null", "-"],
+        );
+        assert_eq!(String::from_utf8_lossy(&looked.stderr), "", "{kind}");
+        let shown = footage::look(&path, 1, true);
+        // Frames are 40 ms apart, and the first one here starts at 0.52 s.
+        assert_eq!(shown.numbers, (13..188).collect::<Vec<i64>>(), "{kind}");
+        let head = cut(&served, "HEAD", &query);
+        assert_eq!((head.status, head.header("x-cut-segments"), head.body.len()), (200, "4", 0), "{kind}");
+    }
+}
+
+#[test]
+fn what_cannot_be_cut_is_said_before_the_first_byte() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let beyond = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:24.5";
+    let nothing = "start=2026-11-20T11:10&end=2026-11-20T11:11&allow_holes=true";
+    for (query, status) in [(beyond, 406), (nothing, 406), ("start=2026-11-20T11:10", 400)] {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(cut(&served, method, query).status, status, "{method} {query}");
+        }
+    }
+    let with_holes = cut(&served, "GET", &format!("{beyond}&allow_holes=true&type=smart"));
+    assert_eq!((with_holes.status, with_holes.whole, with_holes.header("x-cut-holes")), (200, true, "1"));
+
+    let without = Served::over(base.path(), &["--ffmpeg", "/nowhere/ffmpeg"]);
+    for kind in ["full", "smart"] {
+        let answer = cut(&without, "GET", &format!("{RANGE}&type={kind}"));
+        assert_eq!(answer.status, 503, "{kind}");
+        assert_eq!(answer.text(), "this needs ffmpeg, which is not installed on this server\n");
+    }
+    assert_eq!(cut(&without, "GET", &format!("{RANGE}&type=rough")).status, 200);
+    let health = ask(without.address, "GET", "/health", &[]);
+    assert!(health.status == 200 && health.text().contains("\"ffmpeg\":false"), "{}", health.text());
+}
+
+/// What curl makes of a URL: its exit code, and the status it saw.
+fn curl(url: &str, version: &str) -> (i32, u16) {
+    let args = ["-s", version, "-o", "/dev/null", "-w", "%{http_code}", "-m", "20", url];
+    let output = run("curl", &args);
+    let status = String::from_utf8_lossy(&output.stdout).parse().expect("a status");
+    (output.status.code().expect("an exit code"), status)
+}
+
+/// Whether a client can tell that it has not got the cut: an error of the transfer, or of the server.
+fn is_failure((code, status): (i32, u16)) -> bool {
+    code != 0 || status >= 500
+}
+
+#[test]
+fn an_ffmpeg_that_fails_is_told_and_logged_and_leaves_nothing() {
+    let base = archive();
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, reason) in
+        [("ffmpeg-fails", "no such codec today"), ("ffmpeg-dies", "signal 9"), ("ffmpeg-quits", "than")]
+    {
+        let ffmpeg = fake(dir.path(), name);
+        let (served, before) = at_rest(base.path(), &["--ffmpeg", &ffmpeg]);
+        let (target, front) = (served.address, Front::before(&served));
+        for kind in ["full", "smart"] {
+            for version in ["--http1.1", "--http1.0"] {
+                let url = format!("http://{target}/cut/s/v.ts?{RANGE}&type={kind}");
+                let seen = curl(&url, version);
+                assert!(is_failure(seen), "{name} {kind} {version}: {seen:?}");
+            }
+            if let Some(front) = &front {
+                let url = format!("http://127.0.0.1:{}/cut/s/v.ts?{RANGE}&type={kind}", front.port);
+                let seen = curl(&url, "--http1.1");
+                assert!(is_failure(seen), "{name} {kind} through nginx: {seen:?}");
+            }
+        }
+        drop(front);
+        wait_until("nothing is left behind", || holdings(&served.running) == before);
+        served.running.signal(rustix::process::Signal::TERM);
+        let stderr = served.running.wait().stderr;
+        assert!(stderr.contains(reason), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn an_ffmpeg_that_floods_stderr_hurts_nobody() {
+    let base = archive();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (served, before) = at_rest(base.path(), &["--ffmpeg", &fake(dir.path(), "ffmpeg-floods")]);
+    for kind in ["full", "smart"] {
+        let answer = cut(&served, "GET", &format!("{RANGE}&type={kind}"));
+        assert!(answer.status == 200 && answer.whole, "{kind}");
+    }
+    wait_until("nothing is left behind", || holdings(&served.running) == before);
+}
+
+#[test]
+fn clients_that_leave_take_their_ffmpeg_with_them() {
+    let base = archive();
+    let dir = tempfile::tempdir().expect("a directory");
+    // This ffmpeg would never end by itself.
+    let options = ["--ffmpeg", &fake(dir.path(), "ffmpeg-stalls"), "--cut-workers", "4"];
+    let (served, before) = at_rest(base.path(), &options);
+    for round in 0..13 {
+        let clients: Vec<_> = (0..4)
+            .map(|number| {
+                let kind = ["full", "smart"][(round + number) % 2];
+                let mut stream = connect(served.address);
+                let request = format!("GET /cut/s/v.ts?{RANGE}&type={kind} HTTP/1.1\r\nHost: a\r\n\r\n");
+                stream.write_all(request.as_bytes()).expect("ask");
+                stream
+            })
+            .collect();
+        wait_until("each has its ffmpeg", || holdings(&served.running).2 >= 4);
+        drop(clients);
+        let left = Instant::now();
+        wait_until("their ffmpegs are gone", || holdings(&served.running).2 == 0);
+        // A second is promised; the rest is for a machine that has much else to do.
+        assert!(left.elapsed() < Duration::from_secs(3), "it took {:?}", left.elapsed());
+    }
+    wait_until("nothing is left behind", || holdings(&served.running) == before);
+}
+
+#[test]
+fn a_server_that_stops_at_once_reaps_its_children() {
+    let base = archive();
+    let dir = tempfile::tempdir().expect("a directory");
+    let ffmpeg = fake(dir.path(), "ffmpeg-stalls");
+    let (served, _) = at_rest(base.path(), &["--ffmpeg", &ffmpeg]);
+    let mut stream = connect(served.address);
+    let request = format!("GET /cut/s/v.ts?{RANGE} HTTP/1.1\r\nHost: a\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("ask");
+    wait_until("it has its ffmpeg", || holdings(&served.running).2 == 1);
+    let pid = || fs::read_to_string(format!("{ffmpeg}.pid")).unwrap_or_default();
+    wait_until("ffmpeg has left its number", || !pid().is_empty());
+    served.running.signal(rustix::process::Signal::TERM);
+    thread::sleep(Duration::from_millis(200));
+    assert!(!served.running.has_ended(), "it waits for what it has begun");
+    served.running.signal(rustix::process::Signal::TERM);
+    assert_eq!(served.running.wait().code, Some(1));
+    assert!(!Path::new("/proc").join(pid().trim()).exists(), "its ffmpeg is left");
+    assert!(stream.read_to_end(&mut Vec::new()).is_err(), "the end looks like a proper one");
+}
+
+#[test]
+fn a_segment_that_is_deleted_on_the_way_breaks_a_rough_cut_so_that_the_client_can_tell() {
+    let base = archive();
+    // Null packets make the segments so large that a client that does not read keeps the rest of them unread.
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for hour in ["10", "11"] {
+        let directory = base.path().join(format!("s/v/2026-11-20T{hour}"));
+        paths.extend(fs::read_dir(directory).expect("an hour").map(|entry| entry.expect("an entry").path()));
+    }
+    paths.sort();
+    let mut null = [0xff; 188];
+    null[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]);
+    for path in &paths {
+        let bytes = fs::read(path).expect("a segment");
+        let padding = null.repeat(LARGE_SEGMENT / 188);
+        fs::write(path, [bytes, padding].concat()).expect("a larger segment");
+    }
+    let (served, before) = at_rest(base.path(), &[]);
+    let mut stream = connect(served.address);
+    let request = format!("GET /cut/s/v.ts?{RANGE}&type=rough HTTP/1.1\r\nHost: a\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("ask");
+    let mut first = [0; 1000];
+    stream.read_exact(&mut first).expect("the beginning");
+    fs::remove_file(&paths[3]).expect("delete one of the last");
+    let ended = stream.read_to_end(&mut Vec::new());
+    assert!(ended.is_err(), "the end looks like a proper one");
+    wait_until("nothing is left behind", || holdings(&served.running) == before);
+    served.running.signal(rustix::process::Signal::TERM);
+    let stderr = served.running.wait().stderr;
+    assert!(stderr.contains("changed while it was being read"), "{stderr}");
+}
+
+/// An nginx that hands everything on to a server.
+struct Front {
+    port: u16,
+    _running: Running,
+    _directory: TempDir,
+}
+
+impl Front {
+    /// An nginx before a server; `None` where there is none to be had.
+    fn before(served: &Served) -> Option<Self> {
+        let wanted = setting("RESTREAMER_TEST_PEERS");
+        let nginx =
+            find("nginx").or_else(|| Path::new("/usr/sbin/nginx").exists().then(|| "/usr/sbin/nginx".into()));
+        let nginx = match nginx {
+            _ if wanted.as_deref().is_some_and(|wanted| wanted == "0") => {
+                say("not tested through nginx: RESTREAMER_TEST_PEERS is 0");
+                return None;
+            }
+            None if wanted.as_deref().is_some_and(|wanted| wanted == "1") => panic!("nginx is not installed"),
+            None => {
+                say("not tested through nginx: it is not installed");
+                return None;
+            }
+            Some(nginx) => nginx,
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let (dir, upstream) = (directory.path().display(), served.address);
+        let config = format!(
+            "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\n\
+             events {{ }}\n\
+             http {{ access_log off; client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c;\n\
+             uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n\
+             server {{ listen 127.0.0.1:{port};\n\
+             location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_buffering off;\n\
+             proxy_set_header Connection \"\"; }} }} }}\n"
+        );
+        let path = directory.path().join("nginx.conf");
+        fs::write(&path, config).expect("its configuration");
+        let running = Program::new(nginx).args([Path::new("-c"), &path]).start();
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(!running.has_ended() && begun.elapsed() < PATIENCE, "nginx does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Some(Self { port, _running: running, _directory: directory })
+    }
+}
+
+#[test]
+fn a_good_cut_comes_whole_through_nginx() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let Some(front) = Front::before(&served) else { return };
+    for kind in ["rough", "smart", "full"] {
+        let url = format!("http://127.0.0.1:{}/cut/s/v.ts?{RANGE}&type={kind}", front.port);
+        assert_eq!(curl(&url, "--http1.1"), (0, 200), "{kind}");
+    }
+}
