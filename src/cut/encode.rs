@@ -46,35 +46,37 @@ impl Format {
     fn options(&self, tools: &Tools) -> Result<Vec<String>> {
         let encoder = self.encoder(tools)?;
         let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
-        let fixed: &[&str] = if encoder == "libx265" {
-            &["-preset", "ultrafast", "-crf", "16", "-x265-params"]
-        } else {
-            &["-preset", "superfast", "-crf", "16", "-bf", "0", "-x264-params"]
-        };
-        let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];
-        options.extend(fixed.iter().map(|option| (*option).to_owned()));
-        options.push(if encoder == "libx265" {
-            let reorder = match self.video.reorder {
+        let (fixed, params): (&[&str], _) = if self.codec == Codec::Hevc {
+            let reorder = match self.video.picture.reorder.or(self.video.reorder) {
                 None | Some(0) => "bframes=0",
                 Some(1) => "bframes=1:b-pyramid=0",
                 Some(2..) => "bframes=3:b-pyramid=1",
             };
-            format!("{rate}{reorder}:b-adapt=0:open-gop=0:repeat-headers=1:log-level=error")
+            let params = format!("{rate}{reorder}:b-adapt=0:open-gop=0:repeat-headers=1:log-level=error");
+            (&["-preset", "ultrafast", "-crf", "16", "-x265-params"], params)
         } else {
-            format!("{rate}force-cfr=1:rc-lookahead=0:sync-lookahead=0:mbtree=0")
-        });
-        if let Some(profile) = self.profile() {
-            options.extend(["-profile:v".to_owned(), profile.to_owned()]);
-        }
+            // The profile follows from the tools that are used.
+            let tools = match self.video.picture.profile {
+                66 => "8x8dct=0",
+                77 => "cabac=1",
+                _ => "8x8dct=1",
+            };
+            let fixed =
+                &["-preset", "ultrafast", "-tune", "zerolatency", "-crf", "18", "-bf", "0", "-x264-params"];
+            (fixed, format!("{rate}{tools}:force-cfr=1"))
+        };
+        let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];
+        options.extend(fixed.iter().map(|option| (*option).to_owned()));
+        options.push(params);
         Ok(options)
     }
 
-    fn profile(&self) -> Option<&'static str> {
-        match (self.codec, self.video.picture.profile) {
-            (Codec::H264, 66) => Some("baseline"),
-            (Codec::H264, 77) => Some("main"),
-            (Codec::H264, 100) => Some("high"),
-            _ => None,
+    /// How ffmpeg is to look at its input first: not long where the parameter sets tell all it needs.
+    fn look(&self) -> &'static [&'static str] {
+        if self.video.picture.reorder.is_some() {
+            &["-analyzeduration", "100000", "-fpsprobesize", "0"]
+        } else {
+            &[]
         }
     }
 }
@@ -199,16 +201,14 @@ fn group_alone(loaded: &Loaded, group: &Encode, clock: Clock) -> Vec<u8> {
 
 fn arguments(format: &Format, tools: &Tools, first: i64, last: i64) -> Result<Vec<String>> {
     let threads = tools.threads().to_string();
-    let words =
-        ["-hide_banner", "-v", "error", "-threads", &threads, "-copyts", "-f", "mpegts", "-i", "pipe:0"];
-    let mut args: Vec<String> = words.map(str::to_owned).to_vec();
-    args.extend(["-map", "0:v:0", "-threads", &threads].map(str::to_owned));
-    args.extend(["-vf".to_owned(), format!("trim=start_pts={first}:end_pts={}", last + 1)]);
-    args.extend(format.options(tools)?);
-    let words =
-        [tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000", "-mpegts_copyts", "1"];
-    args.extend(words.map(str::to_owned));
-    let words = ["-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1", "-f", "mpegts", "pipe:1"];
-    args.extend(words.map(str::to_owned));
-    Ok(args)
+    let trim = format!("trim=start_pts={first}:end_pts={}", last + 1);
+    let options = format.options(tools)?;
+    let mut words = vec!["-hide_banner", "-v", "error", "-threads", &threads, "-copyts"];
+    words.extend(format.look());
+    words.extend(["-f", "mpegts", "-i", "pipe:0", "-map", "0:v:0", "-vf", &trim, "-threads", &threads]);
+    words.extend(options.iter().map(String::as_str));
+    words.extend([tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000"]);
+    words.extend(["-mpegts_copyts", "1", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1"]);
+    words.extend(["-f", "mpegts", "pipe:1"]);
+    Ok(words.into_iter().map(str::to_owned).collect())
 }

@@ -79,7 +79,7 @@ fn parse_sps(nal: &[u8]) -> Option<Picture> {
     let crop = if bits.flag()? { [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?] } else { [0; 4] };
     let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
     let fields = if progressive { 1 } else { 2 };
-    let timing = if bits.flag()? { vui(&mut bits) } else { None };
+    let (rate, reorder) = if bits.flag()? { vui(&mut bits).unwrap_or_default() } else { (None, None) };
     Some(Picture {
         codecs: format!("avc1.{profile:02X}{constraints:02X}{level:02X}"),
         profile,
@@ -89,7 +89,8 @@ fn parse_sps(nal: &[u8]) -> Option<Picture> {
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 14)?,
         interlaced: !progressive,
-        rate: timing,
+        rate,
+        reorder,
     })
 }
 
@@ -133,8 +134,8 @@ fn skip_order_count(bits: &mut Bits<'_>) -> Option<()> {
     Some(())
 }
 
-/// The frame rate of the VUI: two ticks make a frame (E.2.1).
-fn vui(bits: &mut Bits<'_>) -> Option<Rate> {
+/// The frame rate of the VUI, where two ticks make a frame, and the most frames that are reordered (E.2.1).
+fn vui(bits: &mut Bits<'_>) -> Option<(Option<Rate>, Option<u32>)> {
     if bits.flag()? && bits.take(8)? == 255 {
         bits.skip(32)?;
     }
@@ -151,9 +152,44 @@ fn vui(bits: &mut Bits<'_>) -> Option<Rate> {
         bits.ue()?;
         bits.ue()?;
     }
+    let mut rate = None;
+    if bits.flag()? {
+        let (tick, scale) = (bits.take(32)?, bits.take(32)?);
+        rate = Rate::new(u64::from(scale), u64::from(tick) * 2);
+        bits.flag()?;
+    }
+    Some((rate, reorder(bits)))
+}
+
+/// The number of reordered frames, behind the buffer models and the first limits.
+fn reorder(bits: &mut Bits<'_>) -> Option<u32> {
+    let models = [skip_model(bits)?, skip_model(bits)?];
+    if models.contains(&true) {
+        bits.flag()?;
+    }
+    bits.flag()?;
     if !bits.flag()? {
         return None;
     }
-    let (tick, scale) = (bits.take(32)?, bits.take(32)?);
-    Rate::new(u64::from(scale), u64::from(tick) * 2)
+    bits.flag()?;
+    for _ in 0..4 {
+        bits.ue()?;
+    }
+    bits.ue()
+}
+
+/// Passes over a buffer model (E.1.2); says whether there is one.
+fn skip_model(bits: &mut Bits<'_>) -> Option<bool> {
+    if !bits.flag()? {
+        return Some(false);
+    }
+    let count = bits.ue()?.min(31) + 1;
+    bits.skip(8)?;
+    for _ in 0..count {
+        bits.ue()?;
+        bits.ue()?;
+        bits.flag()?;
+    }
+    bits.skip(20)?;
+    Some(true)
 }

@@ -59,6 +59,7 @@ fn parse_sps(nal: &[u8]) -> Option<Picture> {
     let crop = if bits.flag()? { [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?] } else { [0; 4] };
     let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
     let depth = bits.ue()?.checked_add(8)?;
+    let (rate, reorder) = rest(&mut bits, sub_layers);
     Some(Picture {
         codecs: codecs(*tier),
         profile: tier[0] & 0x1F,
@@ -68,7 +69,8 @@ fn parse_sps(nal: &[u8]) -> Option<Picture> {
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 16)?,
         interlaced: tier[5] & 0xC0 == 0x40,
-        rate: rest_to_rate(&mut bits, sub_layers),
+        rate,
+        reorder,
     })
 }
 
@@ -104,14 +106,27 @@ fn skip_codes(bits: &mut Bits<'_>, count: usize) -> Option<()> {
     (0..count).try_for_each(|_| bits.ue().map(|_| ()))
 }
 
-/// The frame rate of the VUI, where the way there is without the rarer structures.
-fn rest_to_rate(bits: &mut Bits<'_>, sub_layers: u32) -> Option<Rate> {
+/// The frame rate, where the way there is without the rarer structures, and the most pictures that are reordered.
+fn rest(bits: &mut Bits<'_>, sub_layers: u32) -> (Option<Rate>, Option<u32>) {
+    let Some((order_bits, reorder)) = order(bits, sub_layers) else { return (None, None) };
+    (rest_to_rate(bits, order_bits), Some(reorder))
+}
+
+/// The bits of a picture order count, and the most pictures that are reordered in the highest layer.
+fn order(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(usize, u32)> {
     bits.ue()?;
     let order_bits = bits.ue()?.checked_add(4).filter(|bits| *bits <= 16)?;
     let all_layers = bits.flag()?;
+    let mut reorder = 0;
     for _ in 0..if all_layers { sub_layers + 1 } else { 1 } {
-        skip_codes(bits, 3)?;
+        bits.ue()?;
+        reorder = bits.ue()?;
+        bits.ue()?;
     }
+    Some((usize::try_from(order_bits).ok()?, reorder))
+}
+
+fn rest_to_rate(bits: &mut Bits<'_>, order_bits: usize) -> Option<Rate> {
     skip_codes(bits, 6)?;
     if bits.flag()? && bits.flag()? {
         return None;
@@ -125,7 +140,7 @@ fn rest_to_rate(bits: &mut Bits<'_>, sub_layers: u32) -> Option<Rate> {
     skip_short_term_sets(bits)?;
     if bits.flag()? {
         for _ in 0..bits.ue()?.min(33) {
-            bits.skip(usize::try_from(order_bits).ok()? + 1)?;
+            bits.skip(order_bits + 1)?;
         }
     }
     bits.skip(2)?;

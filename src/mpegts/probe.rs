@@ -89,6 +89,8 @@ pub struct Picture {
     pub interlaced: bool,
     /// The frame rate as the parameter set has it.
     pub rate: Option<Rate>,
+    /// The most pictures that precede one in decoding and follow it when shown, as the parameter set has it.
+    pub reorder: Option<u32>,
 }
 
 /// A video stream.

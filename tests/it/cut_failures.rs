@@ -110,7 +110,8 @@ fn an_ffmpeg_that_fails_is_quoted() {
 #[test]
 fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (quits, dies) = (fake(dir.path(), "ffmpeg-quits").0, fake(dir.path(), "ffmpeg-dies").0);
+    let patient = |name| fake(dir.path(), name).0.with_stall_limit(Duration::from_secs(30));
+    let (quits, dies) = (patient("ffmpeg-quits"), patient("ffmpeg-dies"));
     let parts = parts("quits");
     for how in BOTH {
         let why = why(cut(how, parts.clone(), &quits, &mut Vec::new(), &|| true));
