@@ -160,8 +160,8 @@ mod tests {
         for (from, to, wanted, encoded) in rows {
             let pieces = pieces(&track(3), &window(from, to), false, false).expect("pieces");
             assert_eq!(letters(&pieces.actions), wanted);
-            let shown = |range: std::ops::Range<i64>| {
-                range.map(|frame| Ticks::new(frame * FRAME)).collect::<Vec<_>>()
+            let shown = |(from, to): (i64, i64)| -> Vec<_> {
+                (from..to).map(|frame| Ticks::new(frame * FRAME)).collect()
             };
             let found: Vec<_> = pieces.encode.into_iter().map(|group| group.shown).collect();
             assert_eq!(found, encoded.into_iter().map(shown).collect::<Vec<_>>(), "{from} {to}");
