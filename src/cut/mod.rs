@@ -65,7 +65,7 @@ pub struct Cut {
 /// [`Kind::Smart`], spliced; [`Error::ProgramMissing`] without an ffmpeg that can make the cut, where it needs one;
 /// [`Error::Io`] if a part cannot be read.
 pub fn prepare(kind: Kind, parts: Vec<Part>, start: Timestamp, end: Timestamp, tools: &Tools) -> Result<Cut> {
-    let plan = source::plan(parts, start, end)?;
+    let plan = source::plan(kind, parts, start, end)?;
     match kind {
         Kind::Full => full::check(&plan, tools)?,
         Kind::Smart => smart::check(&plan, tools)?,

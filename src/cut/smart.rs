@@ -56,7 +56,7 @@ fn format(plan: &Plan) -> Result<Format, &'static str> {
 }
 
 fn refused(planned: &Planned, why: &str) -> Error {
-    unsupported(&planned.part, &format!("cannot be spliced, for it {why}; type=full can cut it"))
+    unsupported(&planned.part, &format!("cannot be spliced, as it {why}: try type=full"))
 }
 
 fn pieces(planned: &Planned, loaded: &Loaded, copied: bool) -> Result<Pieces> {

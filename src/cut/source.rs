@@ -11,8 +11,8 @@ use crate::mpegts::remux::{Assembler, Pes};
 use crate::mpegts::scan::{Scan, Track};
 use crate::timestamp::{Span, Timestamp};
 
-use super::Part;
 use super::plan::{self, Facts, Plan};
+use super::{Kind, Part};
 
 /// Bytes of a segment that are read first, and that may be all that is needed.
 const HEAD: u64 = 64 * 1024;
@@ -59,7 +59,7 @@ fn open(part: &Part) -> Result<File> {
 /// A refusal that names the segment, and what works whatever the segments hold.
 pub(super) fn unsupported(part: &Part, why: &str) -> Error {
     let name = part.path.file_name().unwrap_or_default().to_string_lossy();
-    Error::Unsupported { why: format!("segment `{name}` {why}: try type=rough") }
+    Error::Unsupported { why: format!("segment `{name}` {why}; type=rough works with any") }
 }
 
 /// The start of a segment, described.
@@ -180,8 +180,13 @@ struct Opened {
 }
 
 /// Plans a cut from what is on disk.
-pub(super) fn plan(parts: Vec<Part>, start: Timestamp, end: Timestamp) -> Result<Plan> {
+pub(super) fn plan(kind: Kind, parts: Vec<Part>, start: Timestamp, end: Timestamp) -> Result<Plan> {
     let parts = with_heads(parts)?;
+    if let Some((first, others)) = parts.split_first() {
+        for other in others {
+            check_format(kind, &first.head.program, other)?;
+        }
+    }
     let program = parts.first().ok_or(Error::RangeIsEmpty)?.head.program.clone();
     let mut facts: Vec<Facts> = parts
         .iter()
@@ -239,4 +244,41 @@ fn with_heads(parts: Vec<Part>) -> Result<Vec<Opened>> {
         }
     }
     Ok(read)
+}
+
+/// Refuses a part whose streams cannot go on where those of the first part end.
+fn check_format(kind: Kind, first: &Program, other: &Opened) -> Result<()> {
+    let picture = |program: &Program| {
+        let stream = program.streams.iter().find(|stream| stream.codec.is_video())?;
+        let size = stream.video.as_ref().map(|video| {
+            let picture = &video.picture;
+            (picture.width, picture.height, picture.chroma, picture.depth)
+        });
+        Some((stream.codec, size))
+    };
+    let sounds = |program: &Program| -> Vec<_> {
+        let streams = program.streams.iter().filter(|stream| stream.audio.is_some());
+        streams.map(|stream| (stream.codec, stream.audio)).collect()
+    };
+    let (old, new) = (picture(first), picture(&other.head.program));
+    if old.map(|old| old.0) != new.map(|new| new.0) {
+        return Err(unsupported(&other.part, "has pictures of another kind than the ones before"));
+    }
+    if kind == Kind::Full {
+        return Ok(());
+    }
+    if old != new {
+        return Err(unsupported(
+            &other.part,
+            "has pictures of another format than the ones before; type=full can cut it",
+        ));
+    }
+    let (old, new) = (sounds(first), sounds(&other.head.program));
+    if old.iter().zip(&new).any(|(old, new)| old != new) {
+        return Err(unsupported(
+            &other.part,
+            "has sound of another format than the ones before; type=full can cut it",
+        ));
+    }
+    Ok(())
 }

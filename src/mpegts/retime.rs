@@ -357,3 +357,6 @@ impl<'a> Lane<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
