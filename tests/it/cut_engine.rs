@@ -80,7 +80,7 @@ pub(crate) fn cut(how: How, parts: Vec<Part>, start: Timestamp, end: Timestamp) 
     let path = footage::root().join(format!("cut-{next}.ts"));
     let mut file = std::fs::File::create(&path).expect("a file");
     let cut = prepare(how, parts, start, end, &tools().with_threads(2)).expect("a cut that can be made");
-    cut.run(&mut file, &|| true).expect("a cut");
+    cut.run(&mut file, &|| true).unwrap_or_else(|error| panic!("{how:?} {start} {end}: {error}"));
     path
 }
 
