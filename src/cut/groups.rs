@@ -48,7 +48,7 @@ pub fn pieces(track: &Track, window: &Window, joined: bool, copied: bool) -> Res
     let head = units[..first].iter().filter(|unit| shows(unit)).count();
     if head > 0 && joined {
         if !copied || head < first {
-            return Err("does not begin with a group of pictures of its own");
+            return Err("does not begin with a closed group of pictures");
         }
         pieces.actions[..first].fill(Action::Copy);
     } else if head > 0 && units[..first].iter().any(|unit| unit.access.parameter_sets) {

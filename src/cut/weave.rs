@@ -5,7 +5,7 @@ use crate::mpegts::pes::TICKS_PER_SECOND;
 use crate::mpegts::remux::Pes;
 use crate::mpegts::retime::{Action, Clock, Joiner, Step, Walk};
 
-use super::edit::{Editor, Pictures};
+use super::edit::{Editor, Follows, Pictures};
 use super::plan::Plan;
 use super::source::Loaded;
 
@@ -41,9 +41,13 @@ impl Weaver {
         sink: Sink<'_>,
     ) -> Result<()> {
         let planned = &self.plan.parts[index];
-        let ends = self.plan.parts.get(index + 1).is_none_or(|next| !next.joined);
+        let follows = match self.plan.parts.get(index + 1) {
+            Some(next) if next.joined => Follows::Joined,
+            Some(_) => Follows::Break,
+            None => Follows::End,
+        };
         let pictures = Pictures { actions, end: self.end(index, loaded) };
-        let edits = self.editor.edits(&self.plan, planned, &loaded.scan, pictures, ends, &self.joiner)?;
+        let edits = self.editor.edits(&self.plan, planned, &loaded.scan, pictures, follows, &self.joiner)?;
         let driver = loaded.scan.driver().map(|track| track.pid);
         let pid = edits.iter().find(|edit| Some(edit.from) == driver).map_or(0, |edit| edit.to);
         let clock = self.pcr_clock(index, loaded);

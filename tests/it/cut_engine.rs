@@ -57,6 +57,7 @@ pub(crate) fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, e
     assert_eq!(shown.numbers, wanted, "{how:?} {start_ms} {end_ms}");
     check_beeps(&shown, footage.rate);
     check_stream(&path, &shown.times, footage.rate);
+    std::fs::remove_file(&path).expect("a cut");
     Some(shown)
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn cut(how: How, parts: Vec<Part>, start: Timestamp, end: Timestamp) 
     let path = footage::root().join(format!("cut-{next}.ts"));
     let mut file = std::fs::File::create(&path).expect("a file");
     let cut = prepare(how, parts, start, end, &tools().with_threads(2)).expect("a cut that can be made");
-    cut.run(&mut file, &|| true).expect("a cut");
+    cut.run(&mut file, &|| true).unwrap_or_else(|error| panic!("{how:?} {start} {end}: {error}"));
     path
 }
 
@@ -121,6 +122,7 @@ pub(crate) fn check_words(path: &Path) {
     let output = run("ffmpeg", &["-v", "warning", "-y", "-i", &name, "-c", "copy", &mp4]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}: to MP4");
     assert!(output.status.success());
+    std::fs::remove_file(&mp4).expect("an MP4");
 }
 
 /// Ranges in milliseconds over `seconds` of footage, fewer unless the long form is asked for.
