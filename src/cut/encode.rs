@@ -194,7 +194,7 @@ fn group_alone(loaded: &Loaded, group: &Encode, clock: Clock) -> Vec<u8> {
     }
     let edit = Edit { from: track.pid, to: track.pid, clock, actions, keep: 0..0, coding: None };
     let mut joiner = Joiner::new(loaded.scan.pmt_pid, &pmt);
-    let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, vec![edit]);
+    let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, i64::MAX, vec![edit]);
     let (mut input, mut buffer) = (Vec::new(), Vec::new());
     loop {
         let step = walk.step(&mut joiner, &mut buffer);

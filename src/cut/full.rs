@@ -31,7 +31,7 @@ pub(super) fn check(_plan: &Plan, tools: &Tools) -> Result<()> {
 /// Makes a full cut.
 pub(super) fn run(plan: Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn Fn() -> bool) -> Result<()> {
     let mut moved = plan;
-    for part in &mut moved.parts {
+    for part in moved.parts.iter_mut().chain(&mut moved.tail) {
         part.clock = part.clock.later(LATER);
         part.last = part.last.map(|last| last + LATER);
     }
@@ -88,20 +88,24 @@ impl Progress {
 /// Feeds all parts to ffmpeg.
 fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     (plan.start, plan.end) = (plan.start - SOUND_MARGIN, plan.end + SOUND_MARGIN);
+    if let Some(tail) = &mut plan.tail {
+        tail.last = Some(plan.end - tail.frame_90k);
+    }
     let parts = plan.parts.clone();
     let mut weaver = Weaver::new(plan);
+    let mut write = |buffer: &mut Vec<u8>| {
+        stdin.write_all(buffer).map_err(Error::io("write", "ffmpeg's input"))?;
+        buffer.clear();
+        Ok(())
+    };
     for (index, planned) in parts.iter().enumerate() {
         let loaded = source::load(&planned.part)?;
         let actions = actions(planned, &loaded);
         let mut nothing =
             || Err(Error::Child { program: "ffmpeg", why: "nothing is to be put in".to_owned() });
-        weaver.part(index, &loaded, actions, &mut nothing, &mut |buffer| {
-            stdin.write_all(buffer).map_err(Error::io("write", "ffmpeg's input"))?;
-            buffer.clear();
-            Ok(())
-        })?;
+        weaver.part(index, &loaded, actions, &mut nothing, &mut write)?;
     }
-    Ok(())
+    weaver.tail(&mut write)
 }
 
 fn actions(planned: &Planned, loaded: &Loaded) -> Vec<Action> {

@@ -18,6 +18,8 @@ const CLOCK_TOLERANCE: i64 = TICKS_PER_SECOND / 4;
 pub struct Plan {
     /// The parts that have a share in it; never empty.
     pub parts: Vec<Planned>,
+    /// The segment behind the last part, of which nothing is shown: it can hold the sound of the last pictures.
+    pub tail: Option<Planned>,
     /// What the first part holds: the streams of the output.
     pub program: Program,
     /// Where the first frame starts that is shown, in ticks of the output.
@@ -58,6 +60,13 @@ pub struct Window {
     pub end: Timestamp,
     /// The last frame of the part before, if frames up to it are there twice.
     pub after: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Part `index`, of which the tail is the last.
+    pub fn part(&self, index: usize) -> Option<&Planned> {
+        if index == self.parts.len() { self.tail.as_ref() } else { self.parts.get(index) }
+    }
 }
 
 impl Window {
@@ -142,6 +151,23 @@ pub fn plan(facts: Vec<Facts>, start: Timestamp, end: Timestamp, at: i64) -> Res
     }
     let end = planned.last().map(follows).ok_or(Error::RangeIsEmpty)?;
     Ok((planned, end))
+}
+
+/// The plan of the segment behind the last part, if its clock goes on from there. The cut ends at `end` in the output.
+pub fn tail(last: &Planned, tail: Part, lowest: Ticks, end: i64) -> Option<Planned> {
+    let known = |part: &Part, lowest| Facts { part: part.clone(), lowest, frame_90k: 0, frames: None };
+    if !known(&tail, lowest).joins(&known(&last.part, last.window.lowest)) {
+        return None;
+    }
+    Some(Planned {
+        clock: Clock { anchor: lowest, at: last.clock.place(lowest) },
+        joined: true,
+        window: Window { segment: tail.start, lowest, after: None, ..last.window },
+        frame_90k: last.frame_90k,
+        // Nothing of it is shown, and its sound ends where that of the cut does.
+        last: Some(end - last.frame_90k),
+        part: tail,
+    })
 }
 
 /// Where the frame behind a part's last one starts.

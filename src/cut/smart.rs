@@ -108,7 +108,7 @@ pub(super) fn run(plan: &Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn F
         };
         weaver.part(index, &loaded, pieces.actions, &mut insert, &mut |buffer| send(buffer, out, alive))?;
     }
-    Ok(())
+    weaver.tail(&mut |buffer| send(buffer, out, alive))
 }
 
 /// Starts the encoders of the last part.

@@ -11,7 +11,7 @@ use crate::mpegts::remux::{Assembler, Pes};
 use crate::mpegts::scan::{Scan, Track};
 use crate::timestamp::{Span, Timestamp};
 
-use super::plan::{self, Facts, Plan};
+use super::plan::{self, Facts, Plan, Planned};
 use super::{Kind, Part};
 
 /// Bytes of a segment that are read first, and that may be all that is needed.
@@ -180,7 +180,13 @@ struct Opened {
 }
 
 /// Plans a cut from what is on disk.
-pub(super) fn plan(kind: Kind, parts: Vec<Part>, start: Timestamp, end: Timestamp) -> Result<Plan> {
+pub(super) fn plan(
+    kind: Kind,
+    parts: Vec<Part>,
+    tail: Option<Part>,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Plan> {
     let parts = with_heads(parts)?;
     if let Some((first, others)) = parts.split_first() {
         for other in others {
@@ -226,7 +232,21 @@ pub(super) fn plan(kind: Kind, parts: Vec<Part>, start: Timestamp, end: Timestam
     }
     let at = FIRST_FRAME_AT.max(delay_90k + TICKS_PER_SECOND / 10);
     let (parts, end) = plan::plan(facts, start, end, at)?;
-    Ok(Plan { parts, program, start: at, end, lead_90k })
+    let tail = tail.zip(parts.last()).and_then(|(tail, last)| plan_tail(kind, &program, last, tail, end));
+    Ok(Plan { parts, tail, program, start: at, end, lead_90k })
+}
+
+/// The plan of the segment behind the last part. A cut can do without it: where it cannot be read, is not complete or
+/// does not go on from the last part, there is none.
+fn plan_tail(kind: Kind, program: &Program, last: &Planned, tail: Part, end: i64) -> Option<Planned> {
+    let has_pictures = program.streams.iter().any(|stream| stream.codec.is_video());
+    let has_sound = program.streams.iter().any(|stream| stream.codec.is_audio());
+    if !(has_pictures && has_sound && tail.whole) {
+        return None;
+    }
+    let opened = with_heads(vec![tail]).ok()?.pop()?;
+    check_format(kind, program, &opened).ok()?;
+    plan::tail(last, opened.part, opened.lowest, end)
 }
 
 /// Reads the starts of all parts. A part that is not known to be complete, and has nothing that could be shown, is left out.

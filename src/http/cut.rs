@@ -9,10 +9,14 @@ use super::reply::{Body, Piece, Reply, Sink};
 use super::route::{Cut, CutKind, Variant};
 use crate::archive::OpenFile;
 use crate::archive::segment::{Kind, Segment};
+use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
 use crate::cut::{self, Part, rough};
 use crate::error::{Error, Result};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
+
+/// How long behind its picture sound can be stored, at the most that is usual.
+const SOUND_DELAY: Span = Span::from_secs(1);
 
 /// What a range is represented by.
 #[derive(Debug, Default)]
@@ -89,21 +93,48 @@ fn rough_cut(app: &App, cut: &Cut) -> Result<Reply> {
 fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
     let mut parts = Vec::new();
     let material = gather(cut, selection(app, cut)?, |segment, hole_before| {
-        parts.push(Part {
-            path: app.archive.segment_path(cut.of.name(), segment),
-            start: segment.start,
-            end: segment.end(),
-            hole_before,
-            whole: segment.kind == Kind::Full,
-        });
+        parts.push(part(app, cut, segment, hole_before));
         Ok(())
     })?;
+    let tail = match parts.last() {
+        Some(last) if last.whole => tail(app, cut, last.end)?,
+        _ => None,
+    };
     let reply = describe(cut, (cut.start, cut.end), &material);
-    let prepared = cut::prepare(kind, parts, cut.start, cut.end, &app.tools)?;
+    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools)?;
     Ok(reply.with_body(Body::made(move |sink| {
         let sink = RefCell::new(sink);
         prepared.run(&mut Prompt(&sink), &|| sink.borrow().is_wanted())
     })))
+}
+
+/// A segment as a part of a cut.
+fn part(app: &App, cut: &Cut, segment: &Segment, hole_before: bool) -> Part {
+    Part {
+        path: app.archive.segment_path(cut.of.name(), segment),
+        start: segment.start,
+        end: segment.end(),
+        hole_before,
+        whole: segment.kind == Kind::Full,
+    }
+}
+
+/// The segment that follows on the last one of a cut, whose end is `end`, if the cut ends so near to it that it can
+/// hold some of the cut's sound.
+fn tail(app: &App, cut: &Cut, end: Timestamp) -> Result<Option<Part>> {
+    if end - cut.end > SOUND_DELAY {
+        return Ok(None);
+    }
+    let name = cut.of.name();
+    let mut behind =
+        Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
+    while let Some(Chosen { segment, .. }) = behind.next_segment()? {
+        if segment.start >= end - TOLERANCE {
+            let follows = segment.start <= end + TOLERANCE;
+            return Ok(follows.then(|| part(app, cut, &segment, false)));
+        }
+    }
+    Ok(None)
 }
 
 /// A sink that is asked in between whether it still wants anything, and is given every byte at once: who waits for a

@@ -43,7 +43,7 @@ fn edits(scan: &Scan, clock: Clock, video: &[Action], keep: Range<i64>) -> Vec<E
 
 fn walk(joiner: &mut Joiner, bytes: &[u8], clock: Clock, video: &[Action], keep: Range<i64>) -> Vec<u8> {
     let scan = Scan::of(bytes, true).expect("tables");
-    let mut walk = Walk::new(bytes, &scan, clock, edits(&scan, clock, video, keep));
+    let mut walk = Walk::new(bytes, &scan, clock, i64::MAX, edits(&scan, clock, video, keep));
     let (mut out, mut buffer) = (Vec::new(), Vec::new());
     loop {
         let step = walk.step(joiner, &mut buffer);
