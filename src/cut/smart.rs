@@ -86,11 +86,14 @@ pub(super) fn run(plan: &Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn F
             Some(encoders) => encoders,
             None => start(planned, &loaded, &pieces)?,
         };
+        if index == 0
+            && let Some(encoder) = encoders.front_mut()
+        {
+            // Until there is a first picture nothing is sent, so that a failure can still be told.
+            encoder.wait(alive)?;
+        }
         if index == 0 && !is_last {
             // The far end is encoded while the middle is sent, but not before the near end has something to show.
-            if let Some(encoder) = encoders.front_mut() {
-                encoder.wait(alive)?;
-            }
             far = plan.parts.last().map(|last| start_far(last, start)).transpose()?;
         }
         let mut lengths = pieces.encode.iter().map(|group| group.shown.len()).collect::<VecDeque<_>>();

@@ -86,10 +86,18 @@ fn a_client_that_leaves_takes_its_ffmpeg_with_it() {
     let parts = parts("leaves");
     for how in BOTH {
         let since = Instant::now();
-        let alive = || since.elapsed() < Duration::from_millis(300);
+        let left = std::cell::Cell::new(None);
+        let alive = || {
+            let stays = since.elapsed() < Duration::from_millis(300);
+            if !stays && left.get().is_none() {
+                left.set(Some(Instant::now()));
+            }
+            stays
+        };
         let why = why(cut(how, parts.clone(), &tools, &mut Vec::new(), &alive));
         assert!(why.contains("nobody waits"), "{why}");
-        assert!(since.elapsed() < Duration::from_millis(1300), "{:?}", since.elapsed());
+        let left = left.get().expect("the client has left");
+        assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
         assert_gone(&path);
     }
 }
