@@ -1,5 +1,6 @@
 //! The tests that run the whole server.
 
+mod binary;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
