@@ -10,6 +10,7 @@ mod harness;
 mod made;
 mod playlists;
 mod process;
+mod recording;
 mod routes;
 mod selection;
 mod tidy;
