@@ -8,6 +8,7 @@ mod cuts;
 mod footage;
 mod harness;
 mod made;
+mod players;
 mod playlists;
 mod process;
 mod recording;
