@@ -7,6 +7,7 @@ mod cut_holes;
 mod cuts;
 mod footage;
 mod harness;
+mod large;
 mod made;
 mod players;
 mod playlists;
