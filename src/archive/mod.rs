@@ -141,8 +141,18 @@ impl Archive {
 
     /// The best segments of one hour, as it is now. An hour that is not there has none.
     pub fn hour(&self, name: VariantName, hour: Hour) -> Result<Arc<HourIndex>> {
+        self.read_hour(name, hour, true)
+    }
+
+    /// The same on a walk that has gone through hours of `walked_bytes` before, and keeps no more in memory than its
+    /// share.
+    fn hour_of_walk(&self, name: VariantName, hour: Hour, walked_bytes: usize) -> Result<Arc<HourIndex>> {
+        self.read_hour(name, hour, walked_bytes <= self.cache.share_bytes())
+    }
+
+    fn read_hour(&self, name: VariantName, hour: Hour, keep: bool) -> Result<Arc<HourIndex>> {
         let path = self.variant_path(name).join(hour.to_string());
-        self.cache.get(hour, &path, || {
+        self.cache.get(hour, &path, keep, || {
             let (index, unparsable) = HourIndex::read(hour, &path)?;
             self.note_unparsable(unparsable, &path);
             Ok(index)

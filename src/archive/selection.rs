@@ -23,6 +23,8 @@ pub struct Selection {
     /// The hour at hand, and which of its segments is next.
     at_hand: Option<(Arc<HourIndex>, usize)>,
     visited: Vec<Visited>,
+    /// How much memory the hours that were read take.
+    walked_bytes: usize,
 }
 
 /// An hour that was read on the way.
@@ -67,6 +69,7 @@ impl Selection {
             hours: hours.iter().rev().copied().collect(),
             at_hand: None,
             visited: Vec::new(),
+            walked_bytes: 0,
         }
     }
 
@@ -89,7 +92,8 @@ impl Selection {
         while !self.walk.is_covered() {
             let Some((index, position)) = &mut self.at_hand else {
                 let Some(hour) = self.hours.pop() else { return Ok(None) };
-                let index = self.archive.hour(self.name(), hour)?;
+                let index = self.archive.hour_of_walk(self.name(), hour, self.walked_bytes)?;
+                self.walked_bytes += index.bytes();
                 self.visited.push(Visited::of(&index));
                 let position = index.position(self.start - LOOK_BACK);
                 self.at_hand = Some((index, position));
