@@ -61,8 +61,20 @@ impl Format {
                 77 => "cabac=1",
                 _ => "8x8dct=1",
             };
-            let fixed =
-                &["-preset", "ultrafast", "-tune", "zerolatency", "-crf", "18", "-bf", "0", "-x264-params"];
+            // The greatest quantizer holds the quality of pictures that a rate factor alone lets go, such as confetti.
+            let fixed = &[
+                "-preset",
+                "ultrafast",
+                "-tune",
+                "zerolatency",
+                "-crf",
+                "18",
+                "-qmax",
+                "22",
+                "-bf",
+                "0",
+                "-x264-params",
+            ];
             (fixed, format!("{rate}{tools}:force-cfr=1"))
         };
         let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];

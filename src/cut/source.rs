@@ -1,7 +1,7 @@
 //! Parts as they are on disk: read, scanned, and told as facts for the plan.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::error::{Error, Result};
 use crate::mpegts::audio::Coding;
@@ -69,24 +69,23 @@ struct Head {
     frame_90k: i64,
 }
 
-/// Reads as much of a segment as it takes to know its streams and its lowest time stamp.
-fn head(part: &Part) -> Result<Option<Head>> {
+/// Reads as much of a segment as it takes to know its streams and its lowest time stamp. It begins with as much as the
+/// segment before took, which `bytes` still has, and leaves what it read there.
+fn head(part: &Part, bytes: &mut Vec<u8>) -> Result<Option<Head>> {
     let mut file = open(part)?;
-    let mut bytes = Vec::new();
-    let mut wanted = HEAD;
+    let mut wanted = (bytes.len() as u64).next_power_of_two().clamp(HEAD, LOOK);
+    bytes.clear();
     loop {
-        let missing = wanted - bytes.len() as u64;
-        let read = file
-            .by_ref()
-            .take(missing)
-            .read_to_end(&mut bytes)
-            .map_err(Error::io("read the segment", &part.path))?;
-        let at_end = (read as u64) < missing;
-        let scan = Scan::of(&bytes, false);
-        let lowest = scan.as_ref().and_then(|scan| settled(scan, at_end));
-        if at_end || (lowest.is_some() && wanted >= LOOK) || lowest.is_some() && described(&bytes) {
-            let frame_90k = scan.as_ref().and_then(Scan::driver).map_or(0, |track| frame_90k(track, None));
-            return Ok(probe::probe(&bytes).map(|program| Head { program, lowest, frame_90k }));
+        let at_end = !fill(&mut file, bytes, wanted).map_err(Error::io("read the segment", &part.path))?;
+        let program = probe::probe(bytes);
+        if at_end || wanted >= LOOK || program.as_ref().is_some_and(described) {
+            let scan = Scan::of(bytes, false);
+            let lowest = scan.as_ref().and_then(|scan| settled(scan, at_end));
+            if at_end || lowest.is_some() {
+                let frame_90k =
+                    scan.as_ref().and_then(Scan::driver).map_or(0, |track| frame_90k(track, None));
+                return Ok(program.map(|program| Head { program, lowest, frame_90k }));
+            }
         }
         if wanted >= MAX_SEGMENT {
             return Ok(None);
@@ -95,13 +94,28 @@ fn head(part: &Part) -> Result<Option<Head>> {
     }
 }
 
-/// Whether the bytes tell the format of every stream of picture and sound that can be told.
-fn described(bytes: &[u8]) -> bool {
-    probe::probe(bytes).is_some_and(|program| {
-        program.streams.iter().all(|stream| match stream.codec {
-            Codec::H264 | Codec::Hevc => stream.video.is_some(),
-            codec => codec.coding().is_none() || stream.audio.is_some(),
-        })
+/// Reads on until there are `wanted` bytes; whether there are.
+fn fill(file: &mut File, bytes: &mut Vec<u8>, wanted: u64) -> io::Result<bool> {
+    let mut filled = bytes.len();
+    bytes.resize(usize::try_from(wanted).unwrap_or(usize::MAX), 0);
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let whole = filled == bytes.len();
+    bytes.truncate(filled);
+    Ok(whole)
+}
+
+/// Whether the format of every stream of picture and sound is told that can be told.
+fn described(program: &Program) -> bool {
+    program.streams.iter().all(|stream| match stream.codec {
+        Codec::H264 | Codec::Hevc => stream.video.is_some(),
+        codec => codec.coding().is_none() || stream.audio.is_some(),
     })
 }
 
@@ -253,9 +267,10 @@ fn plan_tail(kind: Kind, program: &Program, last: &Planned, tail: Part, end: i64
 fn with_heads(parts: Vec<Part>) -> Result<Vec<Opened>> {
     let mut read = Vec::with_capacity(parts.len());
     let mut hole = false;
+    let mut bytes = Vec::new();
     for mut part in parts {
         part.hole_before |= std::mem::take(&mut hole);
-        match head(&part)?.and_then(|head| head.lowest.map(|lowest| (head, lowest))) {
+        match head(&part, &mut bytes)?.and_then(|head| head.lowest.map(|lowest| (head, lowest))) {
             Some((head, lowest)) => read.push(Opened { part, head, lowest }),
             None if part.whole => {
                 return Err(unsupported(&part, "has no pictures or sound that can be read"));
