@@ -1,5 +1,6 @@
 //! The tests that run the whole server.
 
+mod abuse;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
