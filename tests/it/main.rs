@@ -12,5 +12,6 @@ mod playlists;
 mod process;
 mod routes;
 mod selection;
+mod shortage;
 mod tidy;
 mod transport;
