@@ -30,6 +30,8 @@ use crate::http::reply::Reply;
 pub(super) const SPARE_CONNECTIONS: usize = 128;
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
+/// How many steps a guest may take before the others have their turn.
+const TURN_STEPS: usize = 32;
 /// The token of the bell that is rung when somebody arrives.
 const BELL: u64 = 0;
 /// The longest sleep: the deadlines that come with it are looked at this often at the least.
@@ -218,9 +220,12 @@ impl Lobby {
             epoll: self.door.epoll.as_fd(),
             scratch: &mut self.scratch,
         };
+        let mut steps = 0;
         let mut guest = loop {
             match next {
+                Next::Again(guest) if steps == TURN_STEPS => break guest,
                 Next::Again(guest) => {
+                    steps += 1;
                     let stepped = catch_unwind(AssertUnwindSafe(|| visit.step(guest)));
                     next = stepped.unwrap_or_else(|_| {
                         self.shared.panics.fetch_add(1, Ordering::Relaxed);
@@ -232,7 +237,8 @@ impl Lobby {
                 Next::Left => return,
             }
         };
-        let interest = guest.interest();
+        // One that could do more comes back as soon as it can be answered, which is mostly at once.
+        let interest = if steps == TURN_STEPS { Interest::Room } else { guest.interest() };
         if guest.watched != Some(interest) {
             let flags = match interest {
                 Interest::Input => EventFlags::IN | EventFlags::RDHUP,

@@ -125,6 +125,9 @@ impl From<After> for Served {
 impl Worker {
     fn run(self) {
         while let Ok(job) = self.jobs.recv() {
+            if self.shared.phase() == Phase::Aborting {
+                continue;
+            }
             let mut next = Some(job);
             while let Some(job) = next {
                 next = self.serve(job);

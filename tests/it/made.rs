@@ -1,16 +1,16 @@
 //! Bodies that are made while they are sent, handlers that fail, and lanes that are full: a server of a stub.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use restreamer::error::{Error, Result};
 use restreamer::http::reply::{Body, Piece, Reply, Sink};
 use restreamer::http::request::Request;
 use restreamer::http::{Lane, Service};
-use restreamer::server::Limits;
+use restreamer::server::{Limits, Server};
 
 use crate::harness::{
     PATIENCE, WORKERS, ask, connect, exchange, read_until_closed, serve, take_apart, wait_until,
@@ -21,6 +21,8 @@ use crate::harness::{
 struct Stub {
     /// Lets those go that wait.
     released: AtomicBool,
+    /// How often it was called.
+    calls: AtomicUsize,
     /// Set when a body was told that nobody wants it.
     unwanted: Arc<AtomicBool>,
 }
@@ -46,6 +48,7 @@ impl Service for Stub {
     }
 
     fn call(&self, request: &Request) -> Reply {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let unwanted = Arc::clone(&self.unwanted);
         let body = match request.path() {
             "/whole" => Body::made(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
@@ -237,4 +240,76 @@ fn a_full_lane_says_so_at_once_and_the_others_go_on() {
         assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].text(), "ready");
     }
     assert!(server.stop(PATIENCE));
+}
+
+/// Fills the lane for cuts: one works and two wait.
+fn fill_cut_lane(server: &Server, stub: &Stub) -> Vec<TcpStream> {
+    let mut waiting = Vec::new();
+    for number in 1..=3 {
+        let mut stream = connect(server.address());
+        stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("ask");
+        wait_until("it is there", || server.connections() == number);
+        wait_until("one works", || stub.calls.load(Ordering::SeqCst) == 1);
+        waiting.push(stream);
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    waiting
+}
+
+#[test]
+fn those_who_ask_a_full_lane_without_a_pause_hold_nobody_up() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let waiting = fill_cut_lane(&server, &stub);
+    let over = AtomicBool::new(false);
+    let request = b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n";
+    let stream = connect(server.address());
+    let (mut writer, mut reader) = (&stream, &stream);
+    let (slowest, refused) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let many = request.repeat(1000);
+            while !over.load(Ordering::SeqCst) && writer.write_all(&many).is_ok() {}
+        });
+        let reading = scope.spawn(|| {
+            let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                bytes += count;
+            }
+            bytes
+        });
+        let others = scope.spawn(|| {
+            let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+            while begun.elapsed() < Duration::from_secs(1) {
+                let asked = Instant::now();
+                assert_eq!(ask(server.address(), "GET", "/ready", &[]).text(), "ready");
+                slowest = slowest.max(asked.elapsed());
+            }
+            slowest
+        });
+        let slowest = others.join();
+        over.store(true, Ordering::SeqCst);
+        stub.released.store(true, Ordering::SeqCst);
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+        (slowest.expect("they are served"), reading.join().expect("a reader"))
+    });
+    assert!(refused > 100_000, "only {refused} bytes of refusals came");
+    assert!(slowest < Duration::from_millis(500), "somebody waited for {slowest:?}");
+    drop(waiting);
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn a_server_that_cannot_wait_begins_nothing_more() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let waiting = fill_cut_lane(&server, &stub);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            stub.released.store(true, Ordering::SeqCst);
+        });
+        assert!(!server.stop(Duration::from_millis(50)));
+    });
+    assert_eq!(stub.calls.load(Ordering::SeqCst), 1, "what waited was begun");
+    drop(waiting);
 }
