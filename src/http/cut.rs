@@ -65,9 +65,13 @@ fn rough_cut(cut: &Cut, material: Material) -> Result<Reply> {
     let start = material.parts.first().map_or(cut.start, |first| first.start);
     let end = material.parts.last().map_or(cut.end, |last| last.end);
     let reply = describe(cut, (start, end), &material);
+    let count = material.parts.len();
     let rough = Rough::measure(material.parts)?;
     let len = rough.len();
-    let pieces = rough.map(|file| file.map(|file| Piece::File { file: file.file, offset: 0, len: file.len }));
+    // The count tells the transport how many are still to come.
+    let pieces = rough
+        .take(count)
+        .map(|file| file.map(|file| Piece::File { file: file.file, offset: 0, len: file.len }));
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
 }
 

@@ -102,6 +102,9 @@ pub(super) struct Lobby {
     deadlines: BTreeSet<(Instant, u64)>,
     /// Those of them that could be sent away at any time, for they have not begun a request.
     idle: BTreeSet<(Instant, u64)>,
+    /// Those of them that keep memory busy with what they have not taken, and how much it is.
+    holding: BTreeSet<(Instant, u64)>,
+    held_bytes: usize,
     last_token: u64,
     /// Where bytes are read to, before a connection gets as many of its own as came.
     scratch: Box<[u8]>,
@@ -117,6 +120,8 @@ impl Lobby {
             guests: HashMap::new(),
             deadlines: BTreeSet::new(),
             idle: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            held_bytes: 0,
             last_token: BELL,
             scratch: vec![0; MAX_HEAD_BYTES].into_boxed_slice(),
         }
@@ -199,7 +204,7 @@ impl Lobby {
                 (connection, State::lingering(), now + limits.linger_timeout)
             }
         };
-        let guest = Guest { connection, state, deadline, watched: None };
+        let guest = Guest { connection, state, deadline, watched: None, held_bytes: 0 };
         // A new connection's request is often there already, and so is one that was sent with the one before.
         self.settle(token, Next::Again(guest));
     }
@@ -260,7 +265,23 @@ impl Lobby {
         if guest.is_idle() {
             self.idle.insert((guest.deadline, token));
         }
+        guest.held_bytes = guest.answer_bytes();
+        if guest.held_bytes > 0 {
+            self.holding.insert((guest.deadline, token));
+            self.held_bytes += guest.held_bytes;
+        }
         self.guests.insert(token, guest);
+        self.make_room();
+    }
+
+    /// Cuts off those who have gone longest without taking anything, until what the others left lying is not too much.
+    /// One may stay, however much it is.
+    fn make_room(&mut self) {
+        while self.held_bytes > self.shared.limits.held_bytes && self.holding.len() > 1 {
+            let Some((_, token)) = self.holding.first().copied() else { return };
+            let Some(guest) = self.take(token) else { return };
+            guest.cut_off(&Abort::Crowded);
+        }
     }
 
     /// Takes a guest out of the books.
@@ -268,6 +289,8 @@ impl Lobby {
         let guest = self.guests.remove(&token)?;
         self.deadlines.remove(&(guest.deadline, token));
         self.idle.remove(&(guest.deadline, token));
+        self.holding.remove(&(guest.deadline, token));
+        self.held_bytes -= guest.held_bytes;
         Some(guest)
     }
 
@@ -299,10 +322,7 @@ impl Lobby {
     /// Cuts off whatever is not finished.
     fn abort_all(&mut self) {
         for (_, guest) in self.guests.drain() {
-            if let State::Sending(outgoing) = &guest.state {
-                outgoing.exchange.finish(Some(&Abort::Stopping));
-                guest.connection.reset_on_drop();
-            }
+            guest.cut_off(&Abort::Stopping);
         }
     }
 }

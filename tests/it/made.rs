@@ -80,6 +80,7 @@ impl Service for Stub {
                 let pieces = [Ok(Piece::Bytes(vec![b'x'; 100_000])), Err(failure())];
                 Body::Known { len: 200_000, pieces: Box::new(pieces.into_iter()) }
             }
+            "/large" => Body::bytes(vec![b'x'; 16 * 1024 * 1024]),
             "/panics" => panic!("as it should"),
             path => {
                 if path.starts_with("/wait") {
@@ -312,4 +313,27 @@ fn a_server_that_cannot_wait_begins_nothing_more() {
     });
     assert_eq!(stub.calls.load(Ordering::SeqCst), 1, "what waited was begun");
     drop(waiting);
+}
+
+#[test]
+fn what_slow_clients_leave_lying_is_bounded() {
+    let limits = Limits { held_bytes: 40 * 1024 * 1024, ..Limits::default() };
+    let server = serve(Arc::new(Stub::default()), limits);
+    let request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let waiting: Vec<TcpStream> = (0..10)
+        .map(|_| {
+            let mut stream = connect(server.address());
+            stream.write_all(request).expect("ask");
+            stream.peek(&mut [0]).expect("an answer");
+            std::thread::sleep(Duration::from_millis(20));
+            stream
+        })
+        .collect();
+    // Two of these fit, beside each other; those that have waited longest have made room for them.
+    wait_until("there is room", || server.connections() == 2);
+    let whole = |mut stream: TcpStream| take_apart(&read_until_closed(&mut stream), &[])[0].whole;
+    let whole: Vec<bool> = waiting.into_iter().map(whole).collect();
+    assert_eq!(whole, [[false; 8].as_slice(), &[true; 2]].concat());
+    assert_eq!(ask(server.address(), "GET", "/ready", &[]).text(), "ready");
+    assert!(server.stop(PATIENCE));
 }
