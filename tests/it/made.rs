@@ -44,29 +44,33 @@ fn endless(out: &mut dyn Sink) -> Result<()> {
 
 impl Service for Stub {
     fn lane(&self, request: &Request) -> Lane {
-        if request.path().starts_with("/wait") { Lane::Cut } else { Lane::Media }
+        match request.path() {
+            path if path.starts_with("/wait") => Lane::Cut,
+            path if path.starts_with("/list") => Lane::Playlist,
+            _ => Lane::Media,
+        }
     }
 
     fn call(&self, request: &Request) -> Reply {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let unwanted = Arc::clone(&self.unwanted);
         let body = match request.path() {
-            "/whole" => Body::made(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
+            "/whole" | "/list/whole" => Body::made(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
             "/empty" => Body::made(|_| Ok(())),
             "/flushed" => Body::made(|out| {
                 sent(out.write_all(b"first").and_then(|()| out.flush()))?;
                 sent(out.write_all(b"second"))
             }),
-            "/fails" => Body::made(|out| {
+            "/fails" | "/list/fails" => Body::made(|out| {
                 sent(out.write_all(&vec![b'x'; 200_000]))?;
                 Err(failure())
             }),
-            "/fails-at-once" => Body::made(|_| Err(failure())),
-            "/panics-late" => Body::made(|out| {
+            "/fails-at-once" | "/list/fails-at-once" => Body::made(|_| Err(failure())),
+            "/panics-late" | "/list/panics-late" => Body::made(|out| {
                 sent(out.write_all(&vec![b'x'; 200_000]))?;
                 panic!("as it should")
             }),
-            "/endless" => Body::made(endless),
+            "/endless" | "/list/endless" => Body::made(endless),
             "/silent" => Body::made(move |out| {
                 let begun = Instant::now();
                 while out.is_wanted() && begun.elapsed() < PATIENCE {
@@ -106,7 +110,7 @@ fn ask_old(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
 fn a_made_body_comes_in_chunks_or_until_the_end() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let address = server.address();
-    for (target, len) in [("/whole", 200_000), ("/empty", 0), ("/flushed", 11)] {
+    for (target, len) in [("/whole", 200_000), ("/list/whole", 200_000), ("/empty", 0), ("/flushed", 11)] {
         let answer = ask(address, "GET", target, &[]);
         assert_eq!((answer.whole, answer.body.len()), (true, len), "{target}");
         assert_eq!((answer.header("transfer-encoding"), answer.header("content-length")), ("chunked", ""));
@@ -128,18 +132,18 @@ fn a_made_body_comes_in_chunks_or_until_the_end() {
 fn a_body_that_fails_does_not_look_whole() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let address = server.address();
-    for target in ["/fails", "/panics-late", "/short"] {
+    for target in ["/fails", "/list/fails", "/panics-late", "/list/panics-late", "/short"] {
         let answer = ask(address, "GET", target, &[]);
         assert!(answer.status == 200 && !answer.whole, "{target}");
         let (_, proper) = ask_old(address, target);
         assert!(!proper, "{target} ends properly for HTTP/1.0");
     }
-    for target in ["/fails-at-once", "/nothing"] {
+    for target in ["/fails-at-once", "/list/fails-at-once", "/nothing"] {
         let answer = ask(address, "GET", target, &[]);
         assert_eq!(answer.text(), "the archive changed while it was being read; try again\n", "{target}");
         assert_eq!((answer.status, answer.whole), (500, true), "{target}");
     }
-    assert_eq!(server.panics(), 2);
+    assert_eq!(server.panics(), 4);
     assert!(server.stop(PATIENCE));
 }
 
@@ -201,7 +205,7 @@ fn a_body_learns_that_its_client_has_gone() {
 
 #[test]
 fn a_server_that_cannot_wait_ends_bodies_that_are_being_made() {
-    for target in ["/endless", "/silent"] {
+    for target in ["/endless", "/list/endless", "/silent"] {
         let server = serve(Arc::new(Stub::default()), Limits::default());
         let mut stream = connect(server.address());
         stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
@@ -335,5 +339,31 @@ fn what_slow_clients_leave_lying_is_bounded() {
     let whole: Vec<bool> = waiting.into_iter().map(whole).collect();
     assert_eq!(whole, [[false; 8].as_slice(), &[true; 2]].concat());
     assert_eq!(ask(server.address(), "GET", "/ready", &[]).text(), "ready");
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn who_is_slow_to_take_a_long_list_keeps_no_short_one_waiting() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let begin = |number: usize| {
+        let mut stream = connect(server.address());
+        stream.write_all(b"GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+        wait_until("it is there", || server.connections() == number);
+        stream
+    };
+    // Two are made and four wait.
+    let mut slow: Vec<TcpStream> = (1..=2).map(begin).collect();
+    slow.iter_mut().for_each(|stream| stream.read_exact(&mut [0]).expect("the beginning"));
+    slow.extend((3..=6).map(begin));
+    for _ in 0..10 {
+        assert_eq!(ask(server.address(), "GET", "/list/short", &[]).text(), "ready");
+    }
+    let both = "GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\nGET /list/short HTTP/1.0\r\n\r\n";
+    let answers = exchange(server.address(), both.as_bytes(), &[]);
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [503, 200]);
+    assert_eq!(answers[0].header("retry-after"), "1");
+    drop(slow);
+    wait_until("they are gone", || server.connections() == 0);
+    assert_eq!(ask(server.address(), "GET", "/list/whole", &[]).body.len(), 200_000);
     assert!(server.stop(PATIENCE));
 }
