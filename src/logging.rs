@@ -1,15 +1,28 @@
 //! The log: lines on stderr with time, level and module.
+//!
+//! Everybody logs, also those who must never wait. So a log that nobody reads, such as a pipe that is full, stops
+//! nothing: after a moment's patience lines are dropped and counted until somebody reads again.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
+use env_logger::Target;
 use log::LevelFilter;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock::Clock;
 
-/// Begins to log what is at least as grave as `level`. Called once; a second call changes nothing.
+/// How long a reader who has kept up so far is waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// What fits into a pipe that has room at all (`PIPE_BUF`), so that writing it does not wait.
+const PIECE_BYTES: usize = 4096;
+
+/// Begins to log what is at least as grave as `level`, panics among it. Called once; a second call changes nothing.
 pub fn start(level: LevelFilter) {
     let begun = env_logger::Builder::new()
         .filter_level(level)
+        .target(Target::Pipe(Box::new(Unhurried::over(io::stderr()))))
         .format(|out, record| {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
             writeln!(out, "{} {} {module}: {}", Clock::System.now(), record.level(), record.args())
@@ -17,5 +30,94 @@ pub fn start(level: LevelFilter) {
         .try_init();
     if begun.is_err() {
         log::debug!("the log was begun already");
+        return;
+    }
+    std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replace('\n', " "))));
+}
+
+/// A writer of lines that does not wait for a reader who does not read. Each line comes in one write.
+struct Unhurried<W> {
+    out: W,
+    /// The reader has used up its patience, and gets none until it reads again.
+    stuck: bool,
+    /// How many lines were dropped, or cut short, since the last one that was written.
+    lost: u64,
+}
+
+impl<W: Write + AsFd> Unhurried<W> {
+    fn over(out: W) -> Self {
+        Self { out, stuck: false, lost: 0 }
+    }
+
+    /// Whether a piece can be written at once, perhaps after a moment.
+    fn has_room(&mut self) -> bool {
+        let patience = if self.stuck { Duration::ZERO } else { PATIENCE };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+        let mut polled = [PollFd::new(&self.out, PollFlags::OUT)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut polled, Some(&timeout)));
+        self.stuck = ready == Ok(0);
+        !self.stuck
+    }
+
+    /// Writes a line as far as there is room; whether that was to its end.
+    fn write_line(&mut self, line: &[u8]) -> io::Result<bool> {
+        for piece in line.chunks(PIECE_BYTES) {
+            if !self.has_room() {
+                return Ok(false);
+            }
+            self.out.write_all(piece)?;
+        }
+        Ok(true)
+    }
+}
+
+impl<W: Write + AsFd> Write for Unhurried<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.lost > 0 {
+            // The first line break ends the line that was perhaps cut short.
+            let lost = self.lost;
+            let note =
+                format!("\n{} WARN logging: {lost} lines were lost, for nobody read\n", Clock::System.now());
+            if !self.write_line(note.as_bytes())? {
+                self.lost += 1;
+                return Ok(line.len());
+            }
+            self.lost = 0;
+        }
+        if !self.write_line(line)? {
+            self.lost += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, pipe};
+    use std::time::Instant;
+
+    #[test]
+    fn a_reader_who_does_not_read_holds_nobody_up_and_is_told_later() {
+        let (mut reader, writer) = pipe().expect("a pipe");
+        let mut log = Unhurried::over(writer);
+        let begun = Instant::now();
+        for number in 0..2000 {
+            log.write_all(format!("{number} {}\n", "x".repeat(number * 5)).as_bytes()).expect("write");
+        }
+        assert!(begun.elapsed() < 10 * PATIENCE, "it waited for {:?}", begun.elapsed());
+        assert!(log.lost > 1000, "nothing was lost: the pipe holds more than it should");
+        let mut read = vec![0; 1 << 20];
+        let count = reader.read(&mut read).expect("read");
+        log.write_all(b"afterwards\n").expect("write");
+        let again = reader.read(&mut read[count..]).expect("read on");
+        let text = String::from_utf8(read[..count + again].to_vec()).expect("text");
+        assert!(text.starts_with("0 \n1 xxxxx\n"), "the first lines");
+        assert!(text.ends_with(" lines were lost, for nobody read\nafterwards\n"), "the last lines");
+        assert!(!log.stuck && log.lost == 0);
     }
 }

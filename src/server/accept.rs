@@ -60,15 +60,12 @@ impl Acceptor {
 
     pub(super) fn run(mut self) {
         while self.shared.phase() == Phase::Running {
-            match acceptfrom_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok((socket, Some(address))) => match SocketAddr::try_from(address) {
-                    Ok(client) => self.take(TcpStream::from(socket), client),
-                    Err(errno) => self.trouble.log(&errno.into()),
-                },
-                Ok((_, None)) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+            match self.accept() {
+                Ok(Some((stream, client))) => self.take(stream, client),
+                Ok(None) | Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
                     self.trouble.log(&errno.into());
-                    self.turn_one_away();
+                    self.take_or_turn_away();
                 }
                 Err(_) if self.shared.phase() != Phase::Running => return,
                 Err(errno) => {
@@ -77,6 +74,14 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Waits for a connection; `None` for one of a client that has no address.
+    fn accept(&self) -> rustix::io::Result<Option<(TcpStream, SocketAddr)>> {
+        let (socket, address) =
+            acceptfrom_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        let client = address.map(SocketAddr::try_from).transpose()?;
+        Ok(client.map(|client| (TcpStream::from(socket), client)))
     }
 
     /// Hands a connection on, unless there are so many that it could not even be told so.
@@ -88,12 +93,20 @@ impl Acceptor {
         self.mailbox.send(Arrival::New(Connection::new(stream, client, &self.shared)));
     }
 
-    /// Closes one waiting connection for want of a descriptor, so that its client need not wait for nothing.
-    fn turn_one_away(&mut self) {
-        if self.spare.take().is_some() {
-            drop(acceptfrom_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC));
-        }
+    /// Accepts with the spare descriptor, and closes that connection for want of another, so that its client need not
+    /// wait for nothing. But the system wants the descriptor before it waits: by the time somebody comes there may be
+    /// others again, and then the connection is as good as any.
+    fn take_or_turn_away(&mut self) {
+        let accepted = if self.spare.take().is_some() { self.accept().ok().flatten() } else { None };
         self.spare = spare_descriptor();
+        match accepted {
+            Some((stream, client)) if self.spare.is_some() => self.take(stream, client),
+            Some(turned_away) => {
+                drop(turned_away);
+                self.spare = spare_descriptor();
+            }
+            None => {}
+        }
         if self.spare.is_none() {
             std::thread::sleep(PAUSE);
         }

@@ -25,6 +25,8 @@ pub struct Limits {
     pub min_rate: u64,
     /// How long what a refused client still sends is read and dropped.
     pub linger_timeout: Duration,
+    /// How much memory the unsent parts of answers may take, of all clients that are slow to take them.
+    pub held_bytes: usize,
     /// How many requests wait in each lane but that for cuts.
     pub queue: usize,
 }
@@ -39,6 +41,7 @@ impl Default for Limits {
             rate_window: Duration::from_secs(60),
             min_rate: 16 * 1024,
             linger_timeout: Duration::from_secs(1),
+            held_bytes: 128 * 1024 * 1024,
             queue: 512,
         }
     }

@@ -30,6 +30,8 @@ use crate::http::reply::Reply;
 pub(super) const SPARE_CONNECTIONS: usize = 128;
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
+/// How many steps a guest may take before the others have their turn.
+const TURN_STEPS: usize = 32;
 /// The token of the bell that is rung when somebody arrives.
 const BELL: u64 = 0;
 /// The longest sleep: the deadlines that come with it are looked at this often at the least.
@@ -100,6 +102,9 @@ pub(super) struct Lobby {
     deadlines: BTreeSet<(Instant, u64)>,
     /// Those of them that could be sent away at any time, for they have not begun a request.
     idle: BTreeSet<(Instant, u64)>,
+    /// Those of them that keep memory busy with what they have not taken, and how much it is.
+    holding: BTreeSet<(Instant, u64)>,
+    held_bytes: usize,
     last_token: u64,
     /// Where bytes are read to, before a connection gets as many of its own as came.
     scratch: Box<[u8]>,
@@ -115,6 +120,8 @@ impl Lobby {
             guests: HashMap::new(),
             deadlines: BTreeSet::new(),
             idle: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            held_bytes: 0,
             last_token: BELL,
             scratch: vec![0; MAX_HEAD_BYTES].into_boxed_slice(),
         }
@@ -197,7 +204,7 @@ impl Lobby {
                 (connection, State::lingering(), now + limits.linger_timeout)
             }
         };
-        let guest = Guest { connection, state, deadline, watched: None };
+        let guest = Guest { connection, state, deadline, watched: None, held_bytes: 0 };
         // A new connection's request is often there already, and so is one that was sent with the one before.
         self.settle(token, Next::Again(guest));
     }
@@ -218,9 +225,12 @@ impl Lobby {
             epoll: self.door.epoll.as_fd(),
             scratch: &mut self.scratch,
         };
+        let mut steps = 0;
         let mut guest = loop {
             match next {
+                Next::Again(guest) if steps == TURN_STEPS => break guest,
                 Next::Again(guest) => {
+                    steps += 1;
                     let stepped = catch_unwind(AssertUnwindSafe(|| visit.step(guest)));
                     next = stepped.unwrap_or_else(|_| {
                         self.shared.panics.fetch_add(1, Ordering::Relaxed);
@@ -232,7 +242,8 @@ impl Lobby {
                 Next::Left => return,
             }
         };
-        let interest = guest.interest();
+        // One that could do more comes back as soon as it can be answered, which is mostly at once.
+        let interest = if steps == TURN_STEPS { Interest::Room } else { guest.interest() };
         if guest.watched != Some(interest) {
             let flags = match interest {
                 Interest::Input => EventFlags::IN | EventFlags::RDHUP,
@@ -254,7 +265,23 @@ impl Lobby {
         if guest.is_idle() {
             self.idle.insert((guest.deadline, token));
         }
+        guest.held_bytes = guest.answer_bytes();
+        if guest.held_bytes > 0 {
+            self.holding.insert((guest.deadline, token));
+            self.held_bytes += guest.held_bytes;
+        }
         self.guests.insert(token, guest);
+        self.make_room();
+    }
+
+    /// Cuts off those who have gone longest without taking anything, until what the others left lying is not too much.
+    /// One may stay, however much it is.
+    fn make_room(&mut self) {
+        while self.held_bytes > self.shared.limits.held_bytes && self.holding.len() > 1 {
+            let Some((_, token)) = self.holding.first().copied() else { return };
+            let Some(guest) = self.take(token) else { return };
+            guest.cut_off(&Abort::Crowded);
+        }
     }
 
     /// Takes a guest out of the books.
@@ -262,6 +289,8 @@ impl Lobby {
         let guest = self.guests.remove(&token)?;
         self.deadlines.remove(&(guest.deadline, token));
         self.idle.remove(&(guest.deadline, token));
+        self.holding.remove(&(guest.deadline, token));
+        self.held_bytes -= guest.held_bytes;
         Some(guest)
     }
 
@@ -293,10 +322,7 @@ impl Lobby {
     /// Cuts off whatever is not finished.
     fn abort_all(&mut self) {
         for (_, guest) in self.guests.drain() {
-            if let State::Sending(outgoing) = &guest.state {
-                outgoing.exchange.finish(Some(&Abort::Stopping));
-                guest.connection.reset_on_drop();
-            }
+            guest.cut_off(&Abort::Stopping);
         }
     }
 }

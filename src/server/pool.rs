@@ -34,6 +34,15 @@ pub(super) struct Job {
     pub(super) begun: Instant,
 }
 
+/// An answer whose body is a long text that is made while it is sent. It has workers of its own, so that whoever is
+/// slow to take one keeps nobody waiting but those who want one too.
+struct Long {
+    exchange: Exchange,
+    reply: Reply,
+    version: HTTPVersion,
+    after: After,
+}
+
 /// The queues that lead to the workers. The workers end when the last of these is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
@@ -59,6 +68,7 @@ impl Pool {
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let mut threads = Vec::new();
         let mut queues = Vec::new();
+        let (long, longs) = bounded(2 * workers.each);
         for lane in LANES {
             let (count, waiting) = match lane {
                 Lane::Cut => (workers.cut, 2 * workers.cut),
@@ -70,11 +80,17 @@ impl Pool {
                 let worker = Worker {
                     lane,
                     jobs: jobs.clone(),
+                    long: (lane == Lane::Playlist).then(|| long.clone()),
                     service: Arc::clone(service),
                     shared: Arc::clone(shared),
                     mailbox: mailbox.clone(),
                 };
                 let name = format!("{lane:?}-{number}").to_lowercase();
+                if lane == Lane::Playlist {
+                    let (maker, longs) = (Worker { long: None, ..worker.clone() }, longs.clone());
+                    let name = format!("long-{number}");
+                    threads.push(Builder::new().name(name).spawn(move || maker.run_long(&longs))?);
+                }
                 threads.push(Builder::new().name(name).spawn(move || worker.run())?);
             }
         }
@@ -92,9 +108,12 @@ impl Pool {
 }
 
 /// One worker of a lane.
+#[derive(Clone)]
 struct Worker {
     lane: Lane,
     jobs: Receiver<Job>,
+    /// Where long answers go that others are to make.
+    long: Option<Sender<(Connection, Box<Long>)>>,
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
     mailbox: Mailbox,
@@ -110,6 +129,8 @@ enum Served {
     Linger,
     /// Its answer is not all sent; the client takes it slowly.
     Parked(Box<Outgoing>),
+    /// Its answer is for others to make.
+    Long(Box<Long>),
 }
 
 impl From<After> for Served {
@@ -125,6 +146,9 @@ impl From<After> for Served {
 impl Worker {
     fn run(self) {
         while let Ok(job) = self.jobs.recv() {
+            if self.shared.phase() == Phase::Aborting {
+                continue;
+            }
             let mut next = Some(job);
             while let Some(job) = next {
                 next = self.serve(job);
@@ -132,30 +156,52 @@ impl Worker {
         }
     }
 
+    /// Makes long answers, and nothing else.
+    fn run_long(&self, longs: &Receiver<(Connection, Box<Long>)>) {
+        for (connection, long) in longs {
+            if self.shared.phase() == Phase::Aborting {
+                continue;
+            }
+            let served = self.guard(&connection, || self.answer_made(&connection, *long));
+            if let Some(connection) = self.part(connection, served) {
+                self.mailbox.send(Arrival::Waiting(connection));
+            }
+        }
+    }
+
     /// Answers one request. Returns the connection's next one if that is this worker's to answer.
     fn serve(&self, job: Job) -> Option<Job> {
-        let Job { mut connection, head, begun } = job;
-        let answered = catch_unwind(AssertUnwindSafe(|| self.answer(&connection, head, begun)));
-        let served = answered.unwrap_or_else(|_| {
-            // The handler's own panics are answered; this one came while the body was being made.
+        let Job { connection, head, begun } = job;
+        let served = self.guard(&connection, || self.answer(&connection, head, begun));
+        let connection = self.part(connection, served)?;
+        self.next_job(connection)
+    }
+
+    /// Does what sends an answer, and cuts it off should that panic. The handlers' own panics are answered; one that
+    /// gets here came while the body was being made.
+    fn guard(&self, connection: &Connection, send: impl FnOnce() -> Served) -> Served {
+        catch_unwind(AssertUnwindSafe(send)).unwrap_or_else(|_| {
             self.shared.panics.fetch_add(1, Ordering::Relaxed);
             log::error!("a body panicked while it was being made; the response is aborted");
             connection.reset_on_drop();
             Served::Close
-        });
-        match served {
-            Served::Keep if self.shared.phase() == Phase::Running => self.next_job(connection),
-            Served::Keep | Served::Close => None,
+        })
+    }
+
+    /// Does with a connection what is to be done now that it was served; gives it back if it can have its next request.
+    fn part(&self, mut connection: Connection, served: Served) -> Option<Connection> {
+        let arrival = match served {
+            Served::Keep if self.shared.phase() == Phase::Running => return Some(connection),
+            Served::Keep | Served::Close => return None,
             Served::Linger => {
                 connection.input.clear();
-                self.mailbox.send(Arrival::Lingering(connection));
-                None
+                Arrival::Lingering(connection)
             }
-            Served::Parked(outgoing) => {
-                self.mailbox.send(Arrival::Sending(connection, outgoing));
-                None
-            }
-        }
+            Served::Parked(outgoing) => Arrival::Sending(connection, outgoing),
+            Served::Long(long) => return self.hand_on(connection, long),
+        };
+        self.mailbox.send(arrival);
+        None
     }
 
     /// Makes the answer and sends as much of it as goes at once.
@@ -175,36 +221,50 @@ impl Worker {
         let (version, head_only) = (request.version.clone(), is_head(&request));
         let exchange = Exchange::of(request, begun);
         match reply.body {
-            Body::Made(_) if !head_only => self.answer_made(connection, exchange, reply, &version, after),
+            Body::Made(_) if !head_only => {
+                let long = Long { exchange, reply, version, after };
+                if self.long.is_some() {
+                    Served::Long(Box::new(long))
+                } else {
+                    self.answer_made(connection, long)
+                }
+            }
             _ => push(connection, Outgoing::new(exchange, reply, head_only, &version, after)),
         }
     }
 
     /// Makes an answer's body and sends it.
-    fn answer_made(
-        &self,
-        connection: &Connection,
-        mut exchange: Exchange,
-        mut reply: Reply,
-        version: &HTTPVersion,
-        after: After,
-    ) -> Served {
+    fn answer_made(&self, connection: &Connection, made: Long) -> Served {
+        let Long { mut exchange, mut reply, version, after } = made;
         let body = std::mem::replace(&mut reply.body, Body::bytes(Vec::new()));
         let Body::Made(produce) = body else { return Served::Close };
         // Without chunks the end of the connection is the end of the body.
-        let delimited = *version != HTTPVersion(1, 0);
+        let delimited = version != HTTPVersion(1, 0);
         let after = if delimited || after == After::Linger { after } else { After::Close };
-        match send_made(connection, &self.shared, &mut exchange, (&reply, produce), version, after) {
+        match send_made(connection, &self.shared, &mut exchange, (&reply, produce), &version, after) {
             Made::Whole => {
                 exchange.finish(None);
                 after.into()
             }
             Made::Unsent(error) => {
                 let reply = Reply::of_error(&error);
-                push(connection, Outgoing::new(exchange, reply, false, version, after))
+                push(connection, Outgoing::new(exchange, reply, false, &version, after))
             }
             Made::Aborted(abort) => abandon(connection, &exchange, &abort),
         }
+    }
+
+    /// Hands an answer to those who make long ones, or says that they have too much to do.
+    fn hand_on(&self, connection: Connection, long: Box<Long>) -> Option<Connection> {
+        let refused = match &self.long {
+            Some(longs) => longs.try_send((connection, long)).err()?.into_inner(),
+            None => (connection, long),
+        };
+        let (connection, long) = refused;
+        let Long { exchange, version, after, .. } = *long;
+        let reply = Reply::busy("this server makes as many long playlists as it can just now");
+        let served = push(&connection, Outgoing::new(exchange, reply, false, &version, after));
+        self.part(connection, served)
     }
 
     /// The connection's next request, if it is there or comes at once, is for this lane, and nobody waits for a

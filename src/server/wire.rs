@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::http::reply::{Body, COMMON_HEADERS, HTTP_1_1, Piece, Pieces, Reply};
 use crate::http::request::Request;
 
-/// A text up to this long goes out in one write with its head.
-const ONE_WRITE_BYTES: usize = 16 * 1024;
+/// About what each piece costs that is not even got ready: a path and what goes with it.
+const PIECE_BYTES: usize = 256;
 /// The most that is asked of one `sendfile`.
 const SENDFILE_BYTES: u64 = 1024 * 1024;
 /// The most that is read of a file at once where `sendfile` does not work.
@@ -44,6 +44,8 @@ pub(super) enum Abort {
     Stalled,
     /// The client took too little for too long.
     TooSlow,
+    /// The client left too much lying here for too long while others wanted room.
+    Crowded,
     /// The server stops and cannot wait.
     Stopping,
     /// The body could not be had.
@@ -76,6 +78,7 @@ impl Exchange {
             Some(Abort::Gone(error)) => format!(" aborted=gone cause=\"{error}\""),
             Some(Abort::Stalled) => " aborted=stalled".to_owned(),
             Some(Abort::TooSlow) => " aborted=slow".to_owned(),
+            Some(Abort::Crowded) => " aborted=crowded".to_owned(),
             Some(Abort::Stopping) => " aborted=stopping".to_owned(),
             Some(Abort::Body(_)) => " aborted=body".to_owned(),
         };
@@ -221,8 +224,11 @@ impl Outgoing {
     /// Sends until all is sent, the socket is full, or `budget` bytes have gone.
     pub(super) fn push(&mut self, stream: &TcpStream, mut budget: u64) -> Result<Progress, Abort> {
         loop {
-            if self.ready_sent == self.ready.len() && self.file.is_none() && !self.next_piece()? {
-                return Ok(Progress::Done);
+            if self.ready_sent == self.ready.len() {
+                (self.ready, self.ready_sent) = (Vec::new(), 0);
+                if self.file.is_none() && !self.next_piece()? {
+                    return Ok(Progress::Done);
+                }
             }
             if budget == 0 {
                 return Ok(Progress::More);
@@ -237,6 +243,12 @@ impl Outgoing {
             };
             budget = budget.saturating_sub(sent);
         }
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        let pieces = self.pieces.as_ref().and_then(|pieces| pieces.size_hint().1).unwrap_or(0);
+        self.ready.capacity() + pieces.saturating_mul(PIECE_BYTES)
     }
 
     /// Gets the next piece of the body ready; whether there was one.
@@ -263,7 +275,7 @@ impl Outgoing {
 
     /// Sends some of what is ready.
     fn send_some(&mut self, stream: &TcpStream) -> Result<u64, Abort> {
-        self.join_short_body()?;
+        self.join_first_piece()?;
         let sent = if self.ready_sent < self.ready.len() {
             let more =
                 if self.body_left > 0 || self.file.is_some() { SendFlags::MORE } else { SendFlags::empty() };
@@ -280,10 +292,10 @@ impl Outgoing {
         Ok(sent)
     }
 
-    /// Puts a short text behind the head, so that both go out at once.
-    fn join_short_body(&mut self) -> Result<(), Abort> {
-        let short = self.body_left > 0 && self.body_left <= ONE_WRITE_BYTES as u64;
-        if self.ready_sent > 0 || self.head_left == 0 || !short || self.file.is_some() {
+    /// Puts the beginning of the body behind the head: a text goes out at once with it, and a body that cannot even
+    /// begin can still be answered for.
+    fn join_first_piece(&mut self) -> Result<(), Abort> {
+        if self.ready_sent > 0 || self.head_left == 0 || self.body_left == 0 || self.file.is_some() {
             return Ok(());
         }
         let head = std::mem::take(&mut self.ready);

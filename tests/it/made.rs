@@ -1,16 +1,16 @@
 //! Bodies that are made while they are sent, handlers that fail, and lanes that are full: a server of a stub.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use restreamer::error::{Error, Result};
 use restreamer::http::reply::{Body, Piece, Reply, Sink};
 use restreamer::http::request::Request;
 use restreamer::http::{Lane, Service};
-use restreamer::server::Limits;
+use restreamer::server::{Limits, Server};
 
 use crate::harness::{
     PATIENCE, WORKERS, ask, connect, exchange, read_until_closed, serve, take_apart, wait_until,
@@ -21,6 +21,8 @@ use crate::harness::{
 struct Stub {
     /// Lets those go that wait.
     released: AtomicBool,
+    /// How often it was called.
+    calls: AtomicUsize,
     /// Set when a body was told that nobody wants it.
     unwanted: Arc<AtomicBool>,
 }
@@ -42,28 +44,33 @@ fn endless(out: &mut dyn Sink) -> Result<()> {
 
 impl Service for Stub {
     fn lane(&self, request: &Request) -> Lane {
-        if request.path().starts_with("/wait") { Lane::Cut } else { Lane::Media }
+        match request.path() {
+            path if path.starts_with("/wait") => Lane::Cut,
+            path if path.starts_with("/list") => Lane::Playlist,
+            _ => Lane::Media,
+        }
     }
 
     fn call(&self, request: &Request) -> Reply {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let unwanted = Arc::clone(&self.unwanted);
         let body = match request.path() {
-            "/whole" => Body::made(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
+            "/whole" | "/list/whole" => Body::made(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
             "/empty" => Body::made(|_| Ok(())),
             "/flushed" => Body::made(|out| {
                 sent(out.write_all(b"first").and_then(|()| out.flush()))?;
                 sent(out.write_all(b"second"))
             }),
-            "/fails" => Body::made(|out| {
+            "/fails" | "/list/fails" => Body::made(|out| {
                 sent(out.write_all(&vec![b'x'; 200_000]))?;
                 Err(failure())
             }),
-            "/fails-at-once" => Body::made(|_| Err(failure())),
-            "/panics-late" => Body::made(|out| {
+            "/fails-at-once" | "/list/fails-at-once" => Body::made(|_| Err(failure())),
+            "/panics-late" | "/list/panics-late" => Body::made(|out| {
                 sent(out.write_all(&vec![b'x'; 200_000]))?;
                 panic!("as it should")
             }),
-            "/endless" => Body::made(endless),
+            "/endless" | "/list/endless" => Body::made(endless),
             "/silent" => Body::made(move |out| {
                 let begun = Instant::now();
                 while out.is_wanted() && begun.elapsed() < PATIENCE {
@@ -77,6 +84,7 @@ impl Service for Stub {
                 let pieces = [Ok(Piece::Bytes(vec![b'x'; 100_000])), Err(failure())];
                 Body::Known { len: 200_000, pieces: Box::new(pieces.into_iter()) }
             }
+            "/large" => Body::bytes(vec![b'x'; 16 * 1024 * 1024]),
             "/panics" => panic!("as it should"),
             path => {
                 if path.starts_with("/wait") {
@@ -102,7 +110,7 @@ fn ask_old(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
 fn a_made_body_comes_in_chunks_or_until_the_end() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let address = server.address();
-    for (target, len) in [("/whole", 200_000), ("/empty", 0), ("/flushed", 11)] {
+    for (target, len) in [("/whole", 200_000), ("/list/whole", 200_000), ("/empty", 0), ("/flushed", 11)] {
         let answer = ask(address, "GET", target, &[]);
         assert_eq!((answer.whole, answer.body.len()), (true, len), "{target}");
         assert_eq!((answer.header("transfer-encoding"), answer.header("content-length")), ("chunked", ""));
@@ -124,18 +132,18 @@ fn a_made_body_comes_in_chunks_or_until_the_end() {
 fn a_body_that_fails_does_not_look_whole() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let address = server.address();
-    for target in ["/fails", "/panics-late", "/short"] {
+    for target in ["/fails", "/list/fails", "/panics-late", "/list/panics-late", "/short"] {
         let answer = ask(address, "GET", target, &[]);
         assert!(answer.status == 200 && !answer.whole, "{target}");
         let (_, proper) = ask_old(address, target);
         assert!(!proper, "{target} ends properly for HTTP/1.0");
     }
-    for target in ["/fails-at-once", "/nothing"] {
+    for target in ["/fails-at-once", "/list/fails-at-once", "/nothing"] {
         let answer = ask(address, "GET", target, &[]);
         assert_eq!(answer.text(), "the archive changed while it was being read; try again\n", "{target}");
         assert_eq!((answer.status, answer.whole), (500, true), "{target}");
     }
-    assert_eq!(server.panics(), 2);
+    assert_eq!(server.panics(), 4);
     assert!(server.stop(PATIENCE));
 }
 
@@ -197,7 +205,7 @@ fn a_body_learns_that_its_client_has_gone() {
 
 #[test]
 fn a_server_that_cannot_wait_ends_bodies_that_are_being_made() {
-    for target in ["/endless", "/silent"] {
+    for target in ["/endless", "/list/endless", "/silent"] {
         let server = serve(Arc::new(Stub::default()), Limits::default());
         let mut stream = connect(server.address());
         stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
@@ -236,5 +244,130 @@ fn a_full_lane_says_so_at_once_and_the_others_go_on() {
     for mut stream in waiting {
         assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].text(), "ready");
     }
+    assert!(server.stop(PATIENCE));
+}
+
+/// Fills the lane for cuts: one works and two wait.
+fn fill_cut_lane(server: &Server, stub: &Stub) -> Vec<TcpStream> {
+    let mut waiting = Vec::new();
+    for number in 1..=3 {
+        let mut stream = connect(server.address());
+        stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("ask");
+        wait_until("it is there", || server.connections() == number);
+        wait_until("one works", || stub.calls.load(Ordering::SeqCst) == 1);
+        waiting.push(stream);
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    waiting
+}
+
+#[test]
+fn those_who_ask_a_full_lane_without_a_pause_hold_nobody_up() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let waiting = fill_cut_lane(&server, &stub);
+    let over = AtomicBool::new(false);
+    let request = b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n";
+    let stream = connect(server.address());
+    let (mut writer, mut reader) = (&stream, &stream);
+    let (slowest, refused) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let many = request.repeat(1000);
+            let wanted = || !over.load(Ordering::SeqCst);
+            let _ =
+                std::iter::repeat(()).take_while(|()| wanted()).try_for_each(|()| writer.write_all(&many));
+        });
+        let reading = scope.spawn(|| {
+            let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                bytes += count;
+            }
+            bytes
+        });
+        let others = scope.spawn(|| {
+            let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+            while begun.elapsed() < Duration::from_secs(1) {
+                let asked = Instant::now();
+                assert_eq!(ask(server.address(), "GET", "/ready", &[]).text(), "ready");
+                slowest = slowest.max(asked.elapsed());
+            }
+            slowest
+        });
+        let slowest = others.join();
+        over.store(true, Ordering::SeqCst);
+        stub.released.store(true, Ordering::SeqCst);
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+        (slowest.expect("they are served"), reading.join().expect("a reader"))
+    });
+    assert!(refused > 100_000, "only {refused} bytes of refusals came");
+    assert!(slowest < Duration::from_millis(500), "somebody waited for {slowest:?}");
+    drop(waiting);
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn a_server_that_cannot_wait_begins_nothing_more() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let waiting = fill_cut_lane(&server, &stub);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            stub.released.store(true, Ordering::SeqCst);
+        });
+        assert!(!server.stop(Duration::from_millis(50)));
+    });
+    assert_eq!(stub.calls.load(Ordering::SeqCst), 1, "what waited was begun");
+    drop(waiting);
+}
+
+#[test]
+fn what_slow_clients_leave_lying_is_bounded() {
+    let limits = Limits { held_bytes: 40 * 1024 * 1024, ..Limits::default() };
+    let server = serve(Arc::new(Stub::default()), limits);
+    let request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let waiting: Vec<TcpStream> = (0..10)
+        .map(|_| {
+            let mut stream = connect(server.address());
+            stream.write_all(request).expect("ask");
+            stream.peek(&mut [0]).expect("an answer");
+            std::thread::sleep(Duration::from_millis(20));
+            stream
+        })
+        .collect();
+    // Two of these fit, beside each other; those that have waited longest have made room for them.
+    wait_until("there is room", || server.connections() == 2);
+    let whole = |mut stream: TcpStream| take_apart(&read_until_closed(&mut stream), &[])[0].whole;
+    let whole: Vec<bool> = waiting.into_iter().map(whole).collect();
+    assert_eq!(whole, [[false; 8].as_slice(), &[true; 2]].concat());
+    assert_eq!(ask(server.address(), "GET", "/ready", &[]).text(), "ready");
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn who_is_slow_to_take_a_long_list_keeps_no_short_one_waiting() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let begin = |number: usize| {
+        let mut stream = connect(server.address());
+        stream.write_all(b"GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+        wait_until("it is there", || server.connections() == number);
+        stream
+    };
+    // Two are made and four wait.
+    let mut slow: Vec<TcpStream> = (1..=2).map(begin).collect();
+    for stream in &mut slow {
+        stream.read_exact(&mut [0]).expect("the beginning");
+    }
+    slow.extend((3..=6).map(begin));
+    for _ in 0..10 {
+        assert_eq!(ask(server.address(), "GET", "/list/short", &[]).text(), "ready");
+    }
+    let both = "GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\nGET /list/short HTTP/1.0\r\n\r\n";
+    let answers = exchange(server.address(), both.as_bytes(), &[]);
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [503, 200]);
+    assert_eq!(answers[0].header("retry-after"), "1");
+    drop(slow);
+    wait_until("they are gone", || server.connections() == 0);
+    assert_eq!(ask(server.address(), "GET", "/list/whole", &[]).body.len(), 200_000);
     assert!(server.stop(PATIENCE));
 }

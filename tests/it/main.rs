@@ -1,5 +1,6 @@
 //! The tests that run the whole server.
 
+mod abuse;
 mod binary;
 mod cut_engine;
 mod cut_failures;
@@ -15,5 +16,6 @@ mod process;
 mod recording;
 mod routes;
 mod selection;
+mod shortage;
 mod tidy;
 mod transport;

@@ -22,6 +22,7 @@ pub(crate) const RESTREAMER: &str = env!("CARGO_BIN_EXE_restreamer");
 pub(crate) struct Program {
     command: Command,
     patience: Duration,
+    deaf: bool,
 }
 
 /// A program that runs, and what it writes.
@@ -62,7 +63,7 @@ impl Program {
         command.args(["--pdeathsig", "KILL", "--"]).arg(name).process_group(0);
         command.env_clear().env("PATH", setting("PATH").expect("where programs are"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, patience: PATIENCE }
+        Self { command, patience: PATIENCE, deaf: false }
     }
 
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -81,6 +82,12 @@ impl Program {
         self
     }
 
+    /// Leaves what it writes to stderr unread.
+    pub(crate) fn deaf(mut self) -> Self {
+        self.deaf = true;
+        self
+    }
+
     /// Starts it, and keeps all that it writes.
     pub(crate) fn start(self) -> Running {
         let mut running = self.start_unread();
@@ -93,8 +100,8 @@ impl Program {
     fn start_unread(mut self) -> Running {
         let name = self.command.get_args().nth(3).unwrap_or_default().display().to_string();
         let mut child = self.command.spawn().expect("start a program");
-        let stderr = child.stderr.take().expect("a pipe");
-        let stderr = Some(collect(BufReader::new(stderr)));
+        let stderr = if self.deaf { None } else { child.stderr.take() };
+        let stderr = stderr.map(|stderr| collect(BufReader::new(stderr)));
         Running { name, child, stdout: None, stderr, patience: self.patience, reaped: false }
     }
 
@@ -166,9 +173,14 @@ impl Drop for Running {
 impl Served {
     /// Starts the server over the archive `base` on a free port, with more options behind, and waits until it listens.
     pub(crate) fn over(base: &Path, options: &[&str]) -> Self {
+        Self::by(Program::new(RESTREAMER), base, options)
+    }
+
+    /// The same, started by a program that may stand before it.
+    pub(crate) fn by(program: Program, base: &Path, options: &[&str]) -> Self {
         let all =
             [&["--host", "127.0.0.1", "--port", "0", "--base-dir"].map(OsStr::new), &[base.as_os_str()][..]];
-        let mut running = Program::new(RESTREAMER).args(all.concat()).args(options).start_unread();
+        let mut running = program.args(all.concat()).args(options).start_unread();
         let mut stdout = BufReader::new(running.child.stdout.take().expect("a pipe"));
         let mut first_line = String::new();
         stdout.read_line(&mut first_line).expect("read its first line");

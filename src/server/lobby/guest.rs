@@ -26,6 +26,8 @@ pub(super) struct Guest {
     pub(super) deadline: Instant,
     /// What the system was told to watch for.
     pub(super) watched: Option<Interest>,
+    /// How much memory its answer took when it was given its place.
+    pub(super) held_bytes: usize,
 }
 
 /// What a connection is at.
@@ -95,6 +97,22 @@ impl Guest {
         matches!(self.state, State::Reading { begun: None })
     }
 
+    /// How much memory the answer takes that it is sent.
+    pub(super) fn answer_bytes(&self) -> usize {
+        match &self.state {
+            State::Sending(outgoing) => outgoing.held_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Ends it so that the client can tell, if it is being sent an answer.
+    pub(super) fn cut_off(self, why: &Abort) {
+        if let State::Sending(outgoing) = &self.state {
+            outgoing.exchange.finish(Some(why));
+            self.connection.reset_on_drop();
+        }
+    }
+
     /// Whether it has no answer coming.
     pub(super) fn is_without_answer(&self) -> bool {
         matches!(self.state, State::Reading { .. } | State::ReadingBody { .. })
@@ -105,9 +123,8 @@ impl Guest {
         match &self.state {
             State::Reading { begun: None } | State::Lingering { .. } => Next::Left,
             State::Reading { begun: Some(_) } | State::ReadingBody { .. } => self.refuse(TOO_SLOW, limits),
-            State::Sending(outgoing) => {
-                outgoing.exchange.finish(Some(&Abort::Stalled));
-                self.connection.reset_on_drop();
+            State::Sending(_) => {
+                self.cut_off(&Abort::Stalled);
                 Next::Left
             }
         }
@@ -218,7 +235,7 @@ impl Visit<'_> {
         let Err(job) = self.pool.submit(lane, job) else { return Next::Left };
         let Job { connection, head: Head { request, keep_alive, .. }, begun } = *job;
         let state = State::Reading { begun: None };
-        let guest = Guest { connection, state, deadline: guest.deadline, watched: None };
+        let guest = Guest { connection, state, deadline: guest.deadline, watched: None, held_bytes: 0 };
         let reply = Reply::busy("this server has too much to do just now");
         let after = if keep_alive { After::KeepAlive } else { After::Linger };
         let (version, head_only) = (request.version.clone(), is_head(&request));
