@@ -273,7 +273,11 @@ fn those_who_ask_a_full_lane_without_a_pause_hold_nobody_up() {
     let (slowest, refused) = std::thread::scope(|scope| {
         scope.spawn(|| {
             let many = request.repeat(1000);
-            while !over.load(Ordering::SeqCst) && writer.write_all(&many).is_ok() {}
+            while !over.load(Ordering::SeqCst) {
+                if writer.write_all(&many).is_err() {
+                    break;
+                }
+            }
         });
         let reading = scope.spawn(|| {
             let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
@@ -353,7 +357,9 @@ fn who_is_slow_to_take_a_long_list_keeps_no_short_one_waiting() {
     };
     // Two are made and four wait.
     let mut slow: Vec<TcpStream> = (1..=2).map(begin).collect();
-    slow.iter_mut().for_each(|stream| stream.read_exact(&mut [0]).expect("the beginning"));
+    for stream in &mut slow {
+        stream.read_exact(&mut [0]).expect("the beginning");
+    }
     slow.extend((3..=6).map(begin));
     for _ in 0..10 {
         assert_eq!(ask(server.address(), "GET", "/list/short", &[]).text(), "ready");
