@@ -47,7 +47,6 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
     let signals = catch_signals()?;
     let limits = limits(config, raise_descriptor_limit());
-    log::info!("starting with {config:?}, {limits:?}");
     let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
@@ -59,6 +58,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
         .map_err(|error| format!("cannot listen at {}:{}: {error}", config.host, config.port))?;
     say(&format!("listening on http://{}\n", server.address()));
+    log::info!("started with {config:?}, {limits:?}");
     let looker = std::thread::Builder::new().name("tools".to_owned()).spawn(move || look_for_ffmpeg(&app));
 
     let _ = signals.recv();

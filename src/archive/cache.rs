@@ -4,6 +4,10 @@
 //! moment before it was read may change again within the same tick of the file system's clock, so what is read then
 //! is used once and not trusted later. Of several that want one hour at a time one reads it and the others wait for
 //! what it finds. The lock is held for look-ups only, never while the disk is read.
+//!
+//! Who walks through many hours keeps but a share of them. More would drive out what others ask for again and again,
+//! and so much memory as the cache may take would be taken once for each thread that walks: what one thread has
+//! allocated and another lets go of is there for the first one only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -100,20 +104,29 @@ impl HourCache {
         }
     }
 
-    /// The hour whose directory is `path`, from memory where that is still true, else by `read`.
+    /// How many bytes of hours one walk may keep.
+    pub(super) fn share_bytes(&self) -> usize {
+        self.limit_bytes / 2
+    }
+
+    /// The hour whose directory is `path`, from memory where that is still true, else by `read`, and then only kept
+    /// in memory if `keep` says so.
     pub(super) fn get(
         &self,
         hour: Hour,
         path: &Path,
+        keep: bool,
         read: impl FnOnce() -> Result<HourIndex>,
     ) -> Result<Arc<HourIndex>> {
         let Some(stamp) = Stamp::of(path)? else {
             self.lock().remove(path);
             return Ok(Arc::new(HourIndex::empty(hour)));
         };
-        if self.limit_bytes == 0 {
-            self.misses.fetch_add(1, Ordering::Relaxed);
-            return read().map(Arc::new);
+        if self.limit_bytes == 0 || !keep {
+            let known = self.lock().touch(path, stamp);
+            let counter = if known.is_some() { &self.hits } else { &self.misses };
+            counter.fetch_add(1, Ordering::Relaxed);
+            return known.map_or_else(|| read().map(Arc::new), Ok);
         }
         let mut turn = match self.look(path, stamp) {
             Look::Known(index) => {

@@ -136,11 +136,16 @@ impl HourIndex {
         self.hour
     }
 
-    /// The segments from the first that starts at or after `start`.
-    pub fn segments_from(&self, start: Timestamp) -> impl DoubleEndedIterator<Item = Segment<'_>> {
+    /// Where the first segment is that starts at or after `start`.
+    pub fn position(&self, start: Timestamp) -> usize {
         let offset = (start - self.hour.start()).micros();
-        let first = self.entries.partition_point(|entry| i64::from(entry.offset_us) < offset);
-        self.entries[first..].iter().map(|entry| Segment {
+        self.entries.partition_point(|entry| i64::from(entry.offset_us) < offset)
+    }
+
+    /// The segment at a position, if there are so many.
+    pub fn segment(&self, position: usize) -> Option<Segment<'_>> {
+        let entry = self.entries.get(position)?;
+        Some(Segment {
             hour: self.hour,
             start: self.hour.start() + Span::from_micros(i64::from(entry.offset_us)),
             duration: entry.duration,
@@ -151,7 +156,7 @@ impl HourIndex {
 
     /// All segments of the hour.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = Segment<'_>> {
-        self.segments_from(self.hour.start())
+        (0..self.entries.len()).filter_map(|position| self.segment(position))
     }
 
     /// How many segments the hour has.

@@ -9,6 +9,7 @@ pub mod hour;
 pub mod measure;
 pub mod segment;
 pub mod select;
+pub mod selection;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,10 +23,9 @@ use rustix::fs::{FileType, Mode, OFlags};
 use self::cache::{CacheStats, HourCache};
 use self::directory::{NameKind, absent_is_none, read_names};
 use self::hour::{HourIndex, Unparsable, is_extension};
-use self::segment::{Kind, Segment};
-use self::select::{LOOK_BACK, Verdict, Walk};
+use self::segment::Segment;
 use crate::error::{Error, Result};
-use crate::timestamp::{Hour, Span, Timestamp};
+use crate::timestamp::Hour;
 
 /// How many unparsable names are remembered, so that each is logged once.
 const NAMES_REMEMBERED: usize = 4096;
@@ -141,56 +141,22 @@ impl Archive {
 
     /// The best segments of one hour, as it is now. An hour that is not there has none.
     pub fn hour(&self, name: VariantName, hour: Hour) -> Result<Arc<HourIndex>> {
+        self.read_hour(name, hour, true)
+    }
+
+    /// The same on a walk that has gone through hours of `walked_bytes` before, and keeps no more in memory than its
+    /// share.
+    fn hour_of_walk(&self, name: VariantName, hour: Hour, walked_bytes: usize) -> Result<Arc<HourIndex>> {
+        self.read_hour(name, hour, walked_bytes <= self.cache.share_bytes())
+    }
+
+    fn read_hour(&self, name: VariantName, hour: Hour, keep: bool) -> Result<Arc<HourIndex>> {
         let path = self.variant_path(name).join(hour.to_string());
-        self.cache.get(hour, &path, || {
+        self.cache.get(hour, &path, keep, || {
             let (index, unparsable) = HourIndex::read(hour, &path)?;
             self.note_unparsable(unparsable, &path);
             Ok(index)
         })
-    }
-
-    /// The hours among `hours` that can hold segments of the range from `start` to `end`.
-    pub fn hours_of_range(hours: &[Hour], start: Timestamp, end: Timestamp) -> &[Hour] {
-        let first = hours.partition_point(|hour| hour.end() <= start - LOOK_BACK);
-        let last = hours.partition_point(|hour| hour.start() < end);
-        &hours[first..last.max(first)]
-    }
-
-    /// Calls `each` with every segment that represents the range from `start` to `end`, in order, and whether a hole
-    /// lies before it. Returns whether a hole lies at the end.
-    ///
-    /// `hours` are those the variant has, sorted. They are read one after another as the walk comes to them, so that
-    /// the memory used does not grow with the range. `each` may end the walk early by saying `false`.
-    pub fn select(
-        &self,
-        name: VariantName,
-        hours: &[Hour],
-        (start, end): (Timestamp, Timestamp),
-        mut each: impl FnMut(&Segment, bool) -> Result<bool>,
-    ) -> Result<Selected> {
-        let mut selected = Selected::nothing();
-        let mut walk = Walk::new(start, end);
-        for hour in Self::hours_of_range(hours, start, end) {
-            if walk.is_covered() {
-                break;
-            }
-            let index = self.hour(name, *hour)?;
-            selected.visited.push(Visited::of(&index));
-            for segment in index.segments_from(start - LOOK_BACK) {
-                let full = segment.kind == Kind::Full;
-                match walk.offer(segment.start, segment.duration, full) {
-                    Verdict::Skip => {}
-                    Verdict::Stop => break,
-                    Verdict::Take { hole_before } => {
-                        if !each(&segment, hole_before)? {
-                            return Ok(selected);
-                        }
-                    }
-                }
-            }
-        }
-        selected.ends_in_hole = walk.ends_in_hole();
-        Ok(selected)
     }
 
     /// Opens a regular file of the archive; `parts` are the names that lead to it.
@@ -260,39 +226,6 @@ impl Archive {
                 path.display()
             );
         }
-    }
-}
-
-/// What a walk over a range went through.
-#[derive(Debug, Clone)]
-pub struct Selected {
-    /// Whether something is missing at the end of the range.
-    pub ends_in_hole: bool,
-    /// The hours that were read.
-    pub visited: Vec<Visited>,
-}
-
-impl Selected {
-    /// Nothing at all, which is a hole.
-    pub fn nothing() -> Self {
-        Self { ends_in_hole: true, visited: Vec::new() }
-    }
-}
-
-/// An hour that was read.
-#[derive(Debug, Clone, Copy)]
-pub struct Visited {
-    /// Which one.
-    pub hour: Hour,
-    /// A number that differs where its segments do.
-    pub fingerprint: u64,
-    /// The greatest duration of its segments.
-    pub longest: Span,
-}
-
-impl Visited {
-    fn of(index: &HourIndex) -> Self {
-        Self { hour: index.hour(), fingerprint: index.fingerprint(), longest: index.longest() }
     }
 }
 

@@ -12,6 +12,9 @@ use super::source::unsupported;
 /// A length for frames of sound that tell none, in ticks.
 const SOUND_FRAME: i64 = TICKS_PER_SECOND / 40;
 
+/// No unit of sound is longer, in ticks: near silence hundreds of frames go into one.
+const LONG_UNIT: i64 = 20 * TICKS_PER_SECOND;
+
 /// The streams of a cut on their way into the output, part by part.
 #[derive(Debug)]
 pub(super) struct Editor {
@@ -29,6 +32,17 @@ pub(super) struct Pictures {
     pub(super) end: i64,
 }
 
+/// What comes after a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// A part on the same clock.
+    Joined,
+    /// A part behind a hole or on another clock.
+    Break,
+    /// Nothing.
+    End,
+}
+
 /// Where sound may start that is kept, in ticks of the output.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
@@ -42,7 +56,7 @@ impl Editor {
         Self { program: plan.program.clone(), shifts: vec![0; plan.program.streams.len()] }
     }
 
-    /// The edits of the next part. `last` says that a break or the end follows.
+    /// The edits of the next part.
     ///
     /// # Errors
     /// [`crate::error::Error::Unsupported`] if its pictures or sound are of another kind than the first part's.
@@ -52,9 +66,10 @@ impl Editor {
         planned: &Planned,
         scan: &Scan,
         pictures: Pictures,
-        last: bool,
+        follows: Follows,
         joiner: &Joiner,
     ) -> Result<Vec<Edit>> {
+        let edge = follows != Follows::Joined;
         let driver = scan.driver().map(|track| track.pid);
         let mut pictures = Some(pictures);
         let mut edits = Vec::new();
@@ -71,21 +86,21 @@ impl Editor {
                 edit(track, stream, planned.clock, actions, 0..0)
             } else if is_driver {
                 let from = if planned.joined { plan.start } else { planned.clock.at.max(plan.start) };
-                let bounds = Bounds { from, to: if last { end } else { plan.end } };
+                let bounds = Bounds { from, to: if edge { end } else { plan.end } };
                 edit(
                     track,
                     stream,
                     planned.clock,
-                    sound_actions(track, planned.clock, bounds, last || !planned.joined),
+                    sound_actions(track, planned.clock, bounds, edge || !planned.joined),
                     bounds.from..bounds.to,
                 )
             } else if track.codec.is_audio() {
                 let from = self.sound_start(index, plan, planned, track, joiner);
                 // The end of the cut may be in the middle of a frame, which stays. At a break it goes, so that there is
                 // room for what comes.
-                let to = if end < plan.end && last { end - frame_of(stream) + 1 } else { plan.end };
+                let to = if follows == Follows::Break { end - frame_of(stream) + 1 } else { plan.end };
                 let clock = planned.clock.later(self.shifts[index]);
-                let actions = sound_actions(track, clock, Bounds { from, to }, last || !planned.joined);
+                let actions = sound_actions(track, clock, Bounds { from, to }, edge || !planned.joined);
                 edit(track, stream, clock, actions, from..to)
             } else {
                 let shown = |unit: &crate::mpegts::scan::Unit| {
@@ -153,7 +168,7 @@ fn frame_of(stream: &Stream) -> i64 {
 
 /// The stream of a part that goes where stream `index` of the first part went: the one with its PID if that is of the
 /// same kind in both, else the one that has as many of its kind before it.
-fn counterpart<'a>(program: &Program, index: usize, scan: &'a Scan) -> Option<&'a Track> {
+pub(super) fn counterpart<'a>(program: &Program, index: usize, scan: &'a Scan) -> Option<&'a Track> {
     let stream = program.streams.get(index)?;
     let kind = |codec: Codec| (codec.is_video(), codec.is_audio());
     let same = |track: &&Track| kind(track.codec) == kind(stream.codec);
@@ -173,7 +188,9 @@ fn sound_actions(track: &Track, clock: Clock, bounds: Bounds, edges: bool) -> Ve
         let next = starts.get(index + 1).copied();
         actions[index] = if *start >= bounds.to || next.is_some_and(|next| next <= bounds.from) {
             Action::Drop
-        } else if *start < bounds.from || next.is_none_or(|next| next > bounds.to) {
+        } else if *start < bounds.from
+            || next.map_or(edges || bounds.to - start < LONG_UNIT, |next| next > bounds.to)
+        {
             Action::Trim
         } else {
             Action::Copy

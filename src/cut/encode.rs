@@ -61,8 +61,20 @@ impl Format {
                 77 => "cabac=1",
                 _ => "8x8dct=1",
             };
-            let fixed =
-                &["-preset", "ultrafast", "-tune", "zerolatency", "-crf", "18", "-bf", "0", "-x264-params"];
+            // The greatest quantizer holds the quality of pictures that a rate factor alone lets go, such as confetti.
+            let fixed = &[
+                "-preset",
+                "ultrafast",
+                "-tune",
+                "zerolatency",
+                "-crf",
+                "18",
+                "-qmax",
+                "22",
+                "-bf",
+                "0",
+                "-x264-params",
+            ];
             (fixed, format!("{rate}{tools}:force-cfr=1"))
         };
         let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];
@@ -93,6 +105,8 @@ pub(super) struct Encoder {
     expected: Vec<Ticks>,
     /// What to add to the encoder's ticks to get those of the output.
     later: i64,
+    /// libx265 gives wrong stamps to so few pictures that none leaves it before the end, though at the right distances.
+    few_of_hevc: bool,
     codec: Codec,
 }
 
@@ -121,6 +135,7 @@ impl Encoder {
             decoded: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts) - group.delay_90k)).collect(),
             expected: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts))).collect(),
             later: clock.place(anchor) - GROUP_AT,
+            few_of_hevc: format.codec == Codec::Hevc && group.shown.len() <= 2,
             codec: format.codec,
         })
     }
@@ -147,6 +162,9 @@ impl Encoder {
             self.decoded.pop_front().ok_or_else(|| amiss("more pictures are wanted than were planned"))?;
         let mut pes =
             self.ready.pop_front().ok_or_else(|| amiss("it made fewer pictures than it was given"))?;
+        if self.few_of_hevc {
+            self.later = self.expected.first().map_or(self.later, |pts| pts.since(pes.pts));
+        }
         let stamp = pes.pts.plus(self.later);
         let found = self.expected.iter().position(|pts| pts.since(stamp).abs() <= 1);
         let pts =
@@ -188,7 +206,7 @@ fn group_alone(loaded: &Loaded, group: &Encode, clock: Clock) -> Vec<u8> {
     }
     let edit = Edit { from: track.pid, to: track.pid, clock, actions, keep: 0..0, coding: None };
     let mut joiner = Joiner::new(loaded.scan.pmt_pid, &pmt);
-    let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, vec![edit]);
+    let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, i64::MAX, vec![edit]);
     let (mut input, mut buffer) = (Vec::new(), Vec::new());
     loop {
         let step = walk.step(&mut joiner, &mut buffer);

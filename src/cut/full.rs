@@ -14,7 +14,7 @@ use crate::mpegts::retime::Action;
 use super::plan::{Plan, Planned};
 use super::source::{self, Loaded};
 use super::weave::Weaver;
-use super::{groups, send};
+use super::{edit, groups, send};
 
 /// How far the stream for ffmpeg is moved, so that what comes before the first frame is not before zero.
 const LATER: i64 = 100 * TICKS_PER_SECOND;
@@ -31,12 +31,13 @@ pub(super) fn check(_plan: &Plan, tools: &Tools) -> Result<()> {
 /// Makes a full cut.
 pub(super) fn run(plan: Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn Fn() -> bool) -> Result<()> {
     let mut moved = plan;
-    for part in &mut moved.parts {
+    for part in moved.parts.iter_mut().chain(&mut moved.tail) {
         part.clock = part.clock.later(LATER);
         part.last = part.last.map(|last| last + LATER);
     }
     (moved.start, moved.end) = (moved.start + LATER, moved.end + LATER);
-    let args = arguments(&moved, tools);
+    let sounds = sounds(&moved)?;
+    let args = arguments(&moved, &sounds, tools);
     let mut progress = Progress::new(&moved);
     let feed = Box::new(move |stdin: &mut dyn Write| feed(moved, stdin));
     let mut child = tools.ffmpeg(&args, Some(feed))?;
@@ -87,20 +88,24 @@ impl Progress {
 /// Feeds all parts to ffmpeg.
 fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     (plan.start, plan.end) = (plan.start - SOUND_MARGIN, plan.end + SOUND_MARGIN);
+    if let Some(tail) = &mut plan.tail {
+        tail.last = Some(plan.end - tail.frame_90k);
+    }
     let parts = plan.parts.clone();
     let mut weaver = Weaver::new(plan);
+    let mut write = |buffer: &mut Vec<u8>| {
+        stdin.write_all(buffer).map_err(Error::io("write", "ffmpeg's input"))?;
+        buffer.clear();
+        Ok(())
+    };
     for (index, planned) in parts.iter().enumerate() {
         let loaded = source::load(&planned.part)?;
         let actions = actions(planned, &loaded);
         let mut nothing =
             || Err(Error::Child { program: "ffmpeg", why: "nothing is to be put in".to_owned() });
-        weaver.part(index, &loaded, actions, &mut nothing, &mut |buffer| {
-            stdin.write_all(buffer).map_err(Error::io("write", "ffmpeg's input"))?;
-            buffer.clear();
-            Ok(())
-        })?;
+        weaver.part(index, &loaded, actions, &mut nothing, &mut write)?;
     }
-    Ok(())
+    weaver.tail(&mut write)
 }
 
 fn actions(planned: &Planned, loaded: &Loaded) -> Vec<Action> {
@@ -110,7 +115,28 @@ fn actions(planned: &Planned, loaded: &Loaded) -> Vec<Action> {
     })
 }
 
-fn arguments(plan: &Plan, tools: &Tools) -> Vec<String> {
+/// The PIDs of the sounds that are heard at one of the ends; ffmpeg fails if there is nothing of a stream it maps.
+fn sounds(plan: &Plan) -> Result<Vec<u16>> {
+    let mut heard = Vec::new();
+    for planned in plan.parts.first().into_iter().chain(plan.parts.last()) {
+        let scan = source::load(&planned.part)?.scan;
+        for (index, stream) in plan.program.streams.iter().enumerate() {
+            let track = edit::counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
+            let in_range = track.is_some_and(|track| {
+                let places = track.units.iter().map(|unit| planned.clock.place(unit.pts));
+                // The first unit may begin before the cut and go on into it.
+                let next = places.clone().skip(1).chain([i64::MAX]);
+                places.zip(next).any(|(from, to)| from < plan.end && to > plan.start)
+            });
+            if in_range && stream.audio.is_some() && !heard.contains(&stream.pid) {
+                heard.push(stream.pid);
+            }
+        }
+    }
+    Ok(heard)
+}
+
+fn arguments(plan: &Plan, sounds: &[u16], tools: &Tools) -> Vec<String> {
     let threads = tools.threads().to_string();
     let words =
         ["-hide_banner", "-v", "error", "-threads", &threads, "-copyts", "-f", "mpegts", "-i", "pipe:0"];
@@ -139,13 +165,11 @@ fn arguments(plan: &Plan, tools: &Tools) -> Vec<String> {
         let words = [tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000"];
         args.extend(words.map(str::to_owned));
     }
-    let sounds =
-        plan.program.streams.iter().filter(|stream| stream.codec.is_audio() && stream.audio.is_some());
-    for (index, stream) in sounds.enumerate() {
+    for (index, pid) in sounds.iter().enumerate() {
         let seconds =
             |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
         let (start, end) = (seconds(plan.start), seconds(plan.end));
-        args.extend(["-map".to_owned(), format!("0:i:{}", stream.pid)]);
+        args.extend(["-map".to_owned(), format!("0:i:{pid}")]);
         args.extend([
             format!("-filter:a:{index}"),
             format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB"),

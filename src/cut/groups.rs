@@ -48,7 +48,7 @@ pub fn pieces(track: &Track, window: &Window, joined: bool, copied: bool) -> Res
     let head = units[..first].iter().filter(|unit| shows(unit)).count();
     if head > 0 && joined {
         if !copied || head < first {
-            return Err("does not begin with a group of pictures of its own");
+            return Err("does not begin with a closed group of pictures");
         }
         pieces.actions[..first].fill(Action::Copy);
     } else if head > 0 && units[..first].iter().any(|unit| unit.access.parameter_sets) {
@@ -100,4 +100,94 @@ pub fn needed(track: &Track, window: &Window, decodable: usize) -> Vec<Action> {
         *action = Action::Drop;
     }
     actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mpegts::h264::Access;
+    use crate::timestamp::{Span, Timestamp};
+
+    const FRAME: i64 = 3600;
+
+    /// Groups of four: I0 P3 B1 B2, as they are decoded.
+    fn track(groups: i64) -> Track {
+        let unit = |index: i64| {
+            let (group, place) = (index / 4, usize::try_from(index % 4).expect("small"));
+            let start = place == 0;
+            Unit {
+                pts: Ticks::new((group * 4 + [0, 3, 1, 2][place]) * FRAME),
+                dts: Ticks::new((index - 1) * FRAME),
+                access: Access { idr: start, parameter_sets: start, picture: true },
+                complete: true,
+            }
+        };
+        Track { pid: 256, codec: Codec::H264, units: (0..groups * 4).map(unit).collect() }
+    }
+
+    /// Shows frames `from` to before `to`.
+    fn window(from: i64, to: i64) -> Window {
+        let at = |frame: i64| Timestamp::from_micros(frame * 40_000);
+        Window {
+            segment: at(0),
+            lowest: Ticks::new(0),
+            start: at(from),
+            end: at(to) - Span::from_micros(1),
+            after: None,
+        }
+    }
+
+    fn letters(actions: &[Action]) -> String {
+        let letter = |action: &Action| match action {
+            Action::Copy => 'c',
+            Action::Drop => '-',
+            Action::Replace => 'r',
+            Action::Trim => 't',
+        };
+        actions.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn only_groups_at_the_ends_are_encoded() {
+        let rows = [
+            (0, 12, "cccccccccccc", vec![]),
+            (2, 12, "-r-rcccccccc", vec![(2, 4)]),
+            (4, 8, "----cccc----", vec![]),
+            (1, 9, "-rrrccccr---", vec![(1, 4), (8, 9)]),
+            (5, 7, "------rr----", vec![(5, 7)]),
+            (12, 13, "------------", vec![]),
+        ];
+        for (from, to, wanted, encoded) in rows {
+            let pieces = pieces(&track(3), &window(from, to), false, false).expect("pieces");
+            assert_eq!(letters(&pieces.actions), wanted);
+            let shown = |(from, to): (i64, i64)| -> Vec<_> {
+                (from..to).map(|frame| Ticks::new(frame * FRAME)).collect()
+            };
+            let found: Vec<_> = pieces.encode.into_iter().map(|group| group.shown).collect();
+            assert_eq!(found, encoded.into_iter().map(shown).collect::<Vec<_>>(), "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_goes_on_from_the_part_before_is_copied_or_refused() {
+        let mut track = track(3);
+        track.units[0].access = Access { picture: true, ..Access::default() };
+        let all = pieces(&track, &window(0, 12), true, true).expect("pieces");
+        assert_eq!(letters(&all.actions), "cccccccccccc");
+        assert!(pieces(&track, &window(0, 12), true, false).is_err());
+        assert!(pieces(&track, &window(2, 12), true, true).is_err());
+        let alone = pieces(&track, &window(0, 12), false, true).expect("pieces");
+        assert_eq!(letters(&alone.actions), "----cccccccc");
+        track.units[0].access.parameter_sets = true;
+        assert!(pieces(&track, &window(0, 12), false, true).is_err());
+    }
+
+    #[test]
+    fn a_picture_that_is_cut_short_goes_and_its_group_stays() {
+        let mut track = track(2);
+        track.units[7].complete = false;
+        let found = pieces(&track, &window(0, 8), false, false).expect("pieces");
+        assert_eq!(letters(&found.actions), "ccccccc-");
+        assert_eq!(letters(&needed(&track, &window(4, 8), 0)), "----ccc-");
+    }
 }

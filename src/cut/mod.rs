@@ -60,12 +60,21 @@ pub struct Cut {
 
 /// Prepares a cut of `parts`, in their order, from `start` to before `end`.
 ///
+/// `tail` is the segment that follows on the last part, where there is one: sound is stored behind the pictures that it
+/// belongs to, so the last of it may be there.
+///
 /// # Errors
 /// [`Error::RangeIsEmpty`] if no frame lies in the range; [`Error::Unsupported`] if the parts cannot be joined or, for
 /// [`Kind::Smart`], spliced; [`Error::ProgramMissing`] without an ffmpeg that can make the cut, where it needs one;
 /// [`Error::Io`] if a part cannot be read.
-pub fn prepare(kind: Kind, parts: Vec<Part>, start: Timestamp, end: Timestamp, tools: &Tools) -> Result<Cut> {
-    let plan = source::plan(parts, start, end)?;
+pub fn prepare(
+    kind: Kind,
+    parts: Vec<Part>,
+    tail: Option<Part>,
+    (start, end): (Timestamp, Timestamp),
+    tools: &Tools,
+) -> Result<Cut> {
+    let plan = source::plan(kind, parts, tail, start, end)?;
     match kind {
         Kind::Full => full::check(&plan, tools)?,
         Kind::Smart => smart::check(&plan, tools)?,

@@ -18,6 +18,8 @@ const CLOCK_TOLERANCE: i64 = TICKS_PER_SECOND / 4;
 pub struct Plan {
     /// The parts that have a share in it; never empty.
     pub parts: Vec<Planned>,
+    /// The segment behind the last part, of which nothing is shown: it can hold the sound of the last pictures.
+    pub tail: Option<Planned>,
     /// What the first part holds: the streams of the output.
     pub program: Program,
     /// Where the first frame starts that is shown, in ticks of the output.
@@ -58,6 +60,13 @@ pub struct Window {
     pub end: Timestamp,
     /// The last frame of the part before, if frames up to it are there twice.
     pub after: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Part `index`, of which the tail is the last.
+    pub fn part(&self, index: usize) -> Option<&Planned> {
+        if index == self.parts.len() { self.tail.as_ref() } else { self.parts.get(index) }
+    }
 }
 
 impl Window {
@@ -144,6 +153,23 @@ pub fn plan(facts: Vec<Facts>, start: Timestamp, end: Timestamp, at: i64) -> Res
     Ok((planned, end))
 }
 
+/// The plan of the segment behind the last part, if its clock goes on from there. The cut ends at `end` in the output.
+pub fn tail(last: &Planned, tail: Part, lowest: Ticks, end: i64) -> Option<Planned> {
+    let known = |part: &Part, lowest| Facts { part: part.clone(), lowest, frame_90k: 0, frames: None };
+    if !known(&tail, lowest).joins(&known(&last.part, last.window.lowest)) {
+        return None;
+    }
+    Some(Planned {
+        clock: Clock { anchor: lowest, at: last.clock.place(lowest) },
+        joined: true,
+        window: Window { segment: tail.start, lowest, after: None, ..last.window },
+        frame_90k: last.frame_90k,
+        // Nothing of it is shown, and its sound ends where that of the cut does.
+        last: Some(end - last.frame_90k),
+        part: tail,
+    })
+}
+
 /// Where the frame behind a part's last one starts.
 fn follows(part: &Planned) -> i64 {
     part.last
@@ -160,5 +186,89 @@ fn repeated(last: &Planned, before: &Facts, fact: &Facts, joined: bool) -> Optio
     } else {
         let time = last.window.time(highest);
         (time >= fact.part.start).then_some(time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: i64 = 3600;
+
+    /// A part of two seconds at 25 frames a second, `start` seconds into the footage, its clock at `ticks`.
+    fn fact(start: i64, ticks: i64, hole_before: bool, known: bool) -> Facts {
+        let start = Timestamp::from_micros(start * 1_000_000);
+        let end = start + Span::from_secs(2);
+        let part = Part { path: "x.ts".into(), start, end, hole_before, whole: true };
+        let frames = known.then(|| (0..50).map(|frame| Ticks::new(ticks + frame * FRAME)).collect());
+        Facts { part, lowest: Ticks::new(ticks), frame_90k: FRAME, frames }
+    }
+
+    fn millis(millis: i64) -> Timestamp {
+        Timestamp::from_micros(millis * 1000)
+    }
+
+    #[test]
+    fn times_are_rounded_to_the_microsecond() {
+        let window = Window {
+            segment: millis(0),
+            lowest: Ticks::new((1 << 33) - 10),
+            start: Timestamp::from_micros(33_367),
+            end: millis(100),
+            after: None,
+        };
+        let time = |ticks: i64| window.time(Ticks::new(ticks - 10)).micros();
+        assert_eq!(
+            [time(0), time(3003), time(6006), time(9009), time(-1)],
+            [0, 33_367, 66_733, 100_100, -11]
+        );
+        let shows = |ticks: i64| window.shows(Ticks::new(ticks - 10));
+        assert_eq!([shows(0), shows(3003), shows(6006), shows(9009)], [false, true, true, false]);
+    }
+
+    #[test]
+    fn parts_on_one_clock_keep_their_distance_also_over_its_wrap() {
+        let wrap = 1 << 33;
+        let facts = vec![
+            fact(0, wrap - 200_000, false, true),
+            fact(2, wrap - 20_000, false, false),
+            fact(4, 160_000, false, true),
+        ];
+        let (parts, end) = plan(facts, millis(1000), millis(5000), 54_000).expect("a plan");
+        assert_eq!(parts.iter().map(|part| part.joined).collect::<Vec<_>>(), [false, true, true]);
+        let at = |index: usize, ticks: i64| parts[index].clock.place(Ticks::new(ticks));
+        assert_eq!((at(0, wrap - 110_000), at(1, -20_000), at(2, 160_000)), (54_000, 144_000, 324_000));
+        assert_eq!(end, 54_000 + 100 * FRAME);
+    }
+
+    #[test]
+    fn a_hole_and_a_clock_that_starts_anew_add_nothing() {
+        for second in [fact(4, 500, true, true), fact(2, 0, false, true), fact(9, 900_000, true, true)] {
+            let facts = vec![fact(0, 180_000, false, true), second.clone()];
+            let (parts, end) = plan(facts, millis(0), millis(20_000), 0).expect("a plan");
+            assert!(!parts[1].joined);
+            assert_eq!(parts[1].clock, Clock { anchor: second.lowest, at: 50 * FRAME });
+            assert_eq!(end, 100 * FRAME);
+        }
+    }
+
+    #[test]
+    fn a_part_without_a_frame_in_the_range_has_no_share() {
+        let facts = vec![fact(0, 0, false, true), fact(2, 180_000, false, true)];
+        let (parts, _) = plan(facts.clone(), millis(1990), millis(2500), 0).expect("a plan");
+        assert_eq!(parts.len(), 1);
+        assert_eq!(parts[0].clock, Clock { anchor: Ticks::new(180_000), at: 0 });
+        assert!(matches!(plan(facts, millis(1961), millis(1999), 0), Err(Error::RangeIsEmpty)));
+    }
+
+    #[test]
+    fn frames_that_were_shown_are_not_shown_again() {
+        let mut second = fact(2, 7_000_000, false, true);
+        second.part.start = millis(1955);
+        let facts = vec![fact(0, 0, false, true), second];
+        let (parts, end) = plan(facts, millis(0), millis(9000), 0).expect("a plan");
+        assert_eq!(parts[1].window.after, Some(millis(1960)));
+        assert_eq!(parts[1].clock, Clock { anchor: Ticks::new(7_000_000 + FRAME), at: 50 * FRAME });
+        assert_eq!(end, 99 * FRAME);
     }
 }

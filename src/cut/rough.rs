@@ -1,76 +1,58 @@
 //! The segments that cover a range, byte for byte one after another. No ffmpeg.
 
-use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use super::Part;
-use crate::archive::open_regular;
+use crate::archive::selection::Selection;
+use crate::archive::{Archive, OpenFile, open_regular};
 use crate::error::{Error, Result};
 
-/// The files of a rough cut, opened one by one as they are needed, so that a cut of many costs no more descriptors
-/// than one.
-#[derive(Debug)]
-pub struct Rough {
-    sources: VecDeque<(PathBuf, u64)>,
-    len: u64,
+/// How many bytes the file at `path` has.
+///
+/// # Errors
+/// [`Error::Changed`] if it has gone since it was chosen.
+pub fn measure(path: &Path) -> Result<u64> {
+    std::fs::metadata(path).map(|meta| meta.len()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => changed(path),
+        _ => Error::io("look at", path)(error),
+    })
 }
 
-/// One file of a rough cut.
+/// The files of a rough cut, found and opened one by one as they are needed, so that a cut of many costs no more
+/// memory and descriptors than one of few.
 #[derive(Debug)]
-pub struct RoughFile {
-    /// The file, open.
-    pub file: File,
-    /// Its length in bytes, which is what it was when the cut was measured.
-    pub len: u64,
+pub struct Files {
+    archive: Arc<Archive>,
+    selection: Selection,
 }
 
-impl Rough {
-    /// Measures the files.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] if one has gone since it was chosen.
-    pub fn measure(parts: Vec<Part>) -> Result<Self> {
-        let mut rough = Self { sources: VecDeque::with_capacity(parts.len()), len: 0 };
-        for Part { path, .. } in parts {
-            let meta = std::fs::metadata(&path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => changed(&path),
-                _ => Error::io("look at", &path)(error),
-            })?;
-            rough.len += meta.len();
-            rough.sources.push_back((path, meta.len()));
-        }
-        Ok(rough)
-    }
-
-    /// How many bytes the files have together.
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether there is nothing in them.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+impl Files {
+    /// The files of the segments of a selection.
+    pub fn new(archive: Arc<Archive>, selection: Selection) -> Self {
+        Self { archive, selection }
     }
 }
 
 /// # Errors
-/// An item is an error where its file has gone, or is not as long as it was.
-impl Iterator for Rough {
-    type Item = Result<RoughFile>;
+/// An item is an error where its file has gone.
+impl Iterator for Files {
+    type Item = Result<OpenFile>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (path, len) = self.sources.pop_front()?;
+        let path = match self.selection.next_segment() {
+            Ok(None) => return None,
+            Err(error) => return Some(Err(error)),
+            Ok(Some(chosen)) => self.archive.segment_path(chosen.of, &chosen.segment),
+        };
         Some(match open_regular(&path) {
-            Ok(open) if open.len == len => Ok(RoughFile { file: open.file, len }),
-            Ok(_) | Err(Error::NotFound { .. }) => Err(changed(&path)),
-            Err(error) => Err(error),
+            Err(Error::NotFound { .. }) => Err(changed(&path)),
+            other => other,
         })
     }
 }
 
-/// The error for a file that has gone, or is no longer what it was.
+/// The error for a file that has gone.
 fn changed(path: &Path) -> Error {
     Error::Changed { what: format!("`{}`", path.display()) }
 }

@@ -56,7 +56,7 @@ fn format(plan: &Plan) -> Result<Format, &'static str> {
 }
 
 fn refused(planned: &Planned, why: &str) -> Error {
-    unsupported(&planned.part, &format!("cannot be spliced, for it {why}; type=full can cut it"))
+    unsupported(&planned.part, &format!("cannot be spliced, as it {why}: try type=full"))
 }
 
 fn pieces(planned: &Planned, loaded: &Loaded, copied: bool) -> Result<Pieces> {
@@ -86,11 +86,14 @@ pub(super) fn run(plan: &Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn F
             Some(encoders) => encoders,
             None => start(planned, &loaded, &pieces)?,
         };
+        if index == 0
+            && let Some(encoder) = encoders.front_mut()
+        {
+            // Until there is a first picture nothing is sent, so that a failure can still be told.
+            encoder.wait(alive)?;
+        }
         if index == 0 && !is_last {
             // The far end is encoded while the middle is sent, but not before the near end has something to show.
-            if let Some(encoder) = encoders.front_mut() {
-                encoder.wait(alive)?;
-            }
             far = plan.parts.last().map(|last| start_far(last, start)).transpose()?;
         }
         let mut lengths = pieces.encode.iter().map(|group| group.shown.len()).collect::<VecDeque<_>>();
@@ -108,7 +111,7 @@ pub(super) fn run(plan: &Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn F
         };
         weaver.part(index, &loaded, pieces.actions, &mut insert, &mut |buffer| send(buffer, out, alive))?;
     }
-    Ok(())
+    weaver.tail(&mut |buffer| send(buffer, out, alive))
 }
 
 /// Starts the encoders of the last part.

@@ -1,7 +1,7 @@
 //! Parts as they are on disk: read, scanned, and told as facts for the plan.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::error::{Error, Result};
 use crate::mpegts::audio::Coding;
@@ -11,8 +11,8 @@ use crate::mpegts::remux::{Assembler, Pes};
 use crate::mpegts::scan::{Scan, Track};
 use crate::timestamp::{Span, Timestamp};
 
-use super::Part;
-use super::plan::{self, Facts, Plan};
+use super::plan::{self, Facts, Plan, Planned};
+use super::{Kind, Part};
 
 /// Bytes of a segment that are read first, and that may be all that is needed.
 const HEAD: u64 = 64 * 1024;
@@ -59,7 +59,7 @@ fn open(part: &Part) -> Result<File> {
 /// A refusal that names the segment, and what works whatever the segments hold.
 pub(super) fn unsupported(part: &Part, why: &str) -> Error {
     let name = part.path.file_name().unwrap_or_default().to_string_lossy();
-    Error::Unsupported { why: format!("segment `{name}` {why}: try type=rough") }
+    Error::Unsupported { why: format!("segment `{name}` {why}; type=rough works with any") }
 }
 
 /// The start of a segment, described.
@@ -69,24 +69,23 @@ struct Head {
     frame_90k: i64,
 }
 
-/// Reads as much of a segment as it takes to know its streams and its lowest time stamp.
-fn head(part: &Part) -> Result<Option<Head>> {
+/// Reads as much of a segment as it takes to know its streams and its lowest time stamp. It begins with as much as the
+/// segment before took, which `bytes` still has, and leaves what it read there.
+fn head(part: &Part, bytes: &mut Vec<u8>) -> Result<Option<Head>> {
     let mut file = open(part)?;
-    let mut bytes = Vec::new();
-    let mut wanted = HEAD;
+    let mut wanted = (bytes.len() as u64).next_power_of_two().clamp(HEAD, LOOK);
+    bytes.clear();
     loop {
-        let missing = wanted - bytes.len() as u64;
-        let read = file
-            .by_ref()
-            .take(missing)
-            .read_to_end(&mut bytes)
-            .map_err(Error::io("read the segment", &part.path))?;
-        let at_end = (read as u64) < missing;
-        let scan = Scan::of(&bytes, false);
-        let lowest = scan.as_ref().and_then(|scan| settled(scan, at_end));
-        if at_end || (lowest.is_some() && wanted >= LOOK) || lowest.is_some() && described(&bytes) {
-            let frame_90k = scan.as_ref().and_then(Scan::driver).map_or(0, |track| frame_90k(track, None));
-            return Ok(probe::probe(&bytes).map(|program| Head { program, lowest, frame_90k }));
+        let at_end = !fill(&mut file, bytes, wanted).map_err(Error::io("read the segment", &part.path))?;
+        let program = probe::probe(bytes);
+        if at_end || wanted >= LOOK || program.as_ref().is_some_and(described) {
+            let scan = Scan::of(bytes, false);
+            let lowest = scan.as_ref().and_then(|scan| settled(scan, at_end));
+            if at_end || lowest.is_some() {
+                let frame_90k =
+                    scan.as_ref().and_then(Scan::driver).map_or(0, |track| frame_90k(track, None));
+                return Ok(program.map(|program| Head { program, lowest, frame_90k }));
+            }
         }
         if wanted >= MAX_SEGMENT {
             return Ok(None);
@@ -95,13 +94,28 @@ fn head(part: &Part) -> Result<Option<Head>> {
     }
 }
 
-/// Whether the bytes tell the format of every stream of picture and sound that can be told.
-fn described(bytes: &[u8]) -> bool {
-    probe::probe(bytes).is_some_and(|program| {
-        program.streams.iter().all(|stream| match stream.codec {
-            Codec::H264 | Codec::Hevc => stream.video.is_some(),
-            codec => codec.coding().is_none() || stream.audio.is_some(),
-        })
+/// Reads on until there are `wanted` bytes; whether there are.
+fn fill(file: &mut File, bytes: &mut Vec<u8>, wanted: u64) -> io::Result<bool> {
+    let mut filled = bytes.len();
+    bytes.resize(usize::try_from(wanted).unwrap_or(usize::MAX), 0);
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let whole = filled == bytes.len();
+    bytes.truncate(filled);
+    Ok(whole)
+}
+
+/// Whether the format of every stream of picture and sound is told that can be told.
+fn described(program: &Program) -> bool {
+    program.streams.iter().all(|stream| match stream.codec {
+        Codec::H264 | Codec::Hevc => stream.video.is_some(),
+        codec => codec.coding().is_none() || stream.audio.is_some(),
     })
 }
 
@@ -180,8 +194,19 @@ struct Opened {
 }
 
 /// Plans a cut from what is on disk.
-pub(super) fn plan(parts: Vec<Part>, start: Timestamp, end: Timestamp) -> Result<Plan> {
+pub(super) fn plan(
+    kind: Kind,
+    parts: Vec<Part>,
+    tail: Option<Part>,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Plan> {
     let parts = with_heads(parts)?;
+    if let Some((first, others)) = parts.split_first() {
+        for other in others {
+            check_format(kind, &first.head.program, other)?;
+        }
+    }
     let program = parts.first().ok_or(Error::RangeIsEmpty)?.head.program.clone();
     let mut facts: Vec<Facts> = parts
         .iter()
@@ -221,16 +246,31 @@ pub(super) fn plan(parts: Vec<Part>, start: Timestamp, end: Timestamp) -> Result
     }
     let at = FIRST_FRAME_AT.max(delay_90k + TICKS_PER_SECOND / 10);
     let (parts, end) = plan::plan(facts, start, end, at)?;
-    Ok(Plan { parts, program, start: at, end, lead_90k })
+    let tail = tail.zip(parts.last()).and_then(|(tail, last)| plan_tail(kind, &program, last, tail, end));
+    Ok(Plan { parts, tail, program, start: at, end, lead_90k })
+}
+
+/// The plan of the segment behind the last part. A cut can do without it: where it cannot be read, is not complete or
+/// does not go on from the last part, there is none.
+fn plan_tail(kind: Kind, program: &Program, last: &Planned, tail: Part, end: i64) -> Option<Planned> {
+    let has_pictures = program.streams.iter().any(|stream| stream.codec.is_video());
+    let has_sound = program.streams.iter().any(|stream| stream.codec.is_audio());
+    if !(has_pictures && has_sound && tail.whole) {
+        return None;
+    }
+    let opened = with_heads(vec![tail]).ok()?.pop()?;
+    check_format(kind, program, &opened).ok()?;
+    plan::tail(last, opened.part, opened.lowest, end)
 }
 
 /// Reads the starts of all parts. A part that is not known to be complete, and has nothing that could be shown, is left out.
 fn with_heads(parts: Vec<Part>) -> Result<Vec<Opened>> {
     let mut read = Vec::with_capacity(parts.len());
     let mut hole = false;
+    let mut bytes = Vec::new();
     for mut part in parts {
         part.hole_before |= std::mem::take(&mut hole);
-        match head(&part)?.and_then(|head| head.lowest.map(|lowest| (head, lowest))) {
+        match head(&part, &mut bytes)?.and_then(|head| head.lowest.map(|lowest| (head, lowest))) {
             Some((head, lowest)) => read.push(Opened { part, head, lowest }),
             None if part.whole => {
                 return Err(unsupported(&part, "has no pictures or sound that can be read"));
@@ -239,4 +279,41 @@ fn with_heads(parts: Vec<Part>) -> Result<Vec<Opened>> {
         }
     }
     Ok(read)
+}
+
+/// Refuses a part whose streams cannot go on where those of the first part end.
+fn check_format(kind: Kind, first: &Program, other: &Opened) -> Result<()> {
+    let picture = |program: &Program| {
+        let stream = program.streams.iter().find(|stream| stream.codec.is_video())?;
+        let size = stream.video.as_ref().map(|video| {
+            let picture = &video.picture;
+            (picture.width, picture.height, picture.chroma, picture.depth)
+        });
+        Some((stream.codec, size))
+    };
+    let sounds = |program: &Program| -> Vec<_> {
+        let streams = program.streams.iter().filter(|stream| stream.audio.is_some());
+        streams.map(|stream| (stream.codec, stream.audio)).collect()
+    };
+    let (old, new) = (picture(first), picture(&other.head.program));
+    if old.map(|old| old.0) != new.map(|new| new.0) {
+        return Err(unsupported(&other.part, "has pictures of another kind than the ones before"));
+    }
+    if kind == Kind::Full {
+        return Ok(());
+    }
+    if old != new {
+        return Err(unsupported(
+            &other.part,
+            "has pictures of another format than the ones before; type=full can cut it",
+        ));
+    }
+    let (old, new) = (sounds(first), sounds(&other.head.program));
+    if old.iter().zip(&new).any(|(old, new)| old != new) {
+        return Err(unsupported(
+            &other.part,
+            "has sound of another format than the ones before; type=full can cut it",
+        ));
+    }
+    Ok(())
 }

@@ -3,11 +3,11 @@
 use crate::error::Result;
 use crate::mpegts::pes::TICKS_PER_SECOND;
 use crate::mpegts::remux::Pes;
-use crate::mpegts::retime::{Action, Clock, Joiner, Step, Walk};
+use crate::mpegts::retime::{Action, Joiner, Step, Walk};
 
-use super::edit::{Editor, Pictures};
-use super::plan::Plan;
-use super::source::Loaded;
+use super::edit::{Editor, Follows, Pictures};
+use super::plan::{Plan, Planned};
+use super::source::{self, Loaded};
 
 /// Takes finished bytes away.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<()>;
@@ -40,14 +40,21 @@ impl Weaver {
         insert: &mut dyn FnMut() -> Result<(Pes, bool)>,
         sink: Sink<'_>,
     ) -> Result<()> {
-        let planned = &self.plan.parts[index];
-        let ends = self.plan.parts.get(index + 1).is_none_or(|next| !next.joined);
-        let pictures = Pictures { actions, end: self.end(index, loaded) };
-        let edits = self.editor.edits(&self.plan, planned, &loaded.scan, pictures, ends, &self.joiner)?;
+        let Some(planned) = self.plan.part(index) else { return Ok(()) };
+        let follows = match self.plan.part(index + 1) {
+            Some(next) if next.joined => Follows::Joined,
+            Some(_) => Follows::Break,
+            None => Follows::End,
+        };
+        let pictures = Pictures { actions, end: self.end(planned, loaded) };
+        let edits = self.editor.edits(&self.plan, planned, &loaded.scan, pictures, follows, &self.joiner)?;
         let driver = loaded.scan.driver().map(|track| track.pid);
         let pid = edits.iter().find(|edit| Some(edit.from) == driver).map_or(0, |edit| edit.to);
-        let clock = self.pcr_clock(index, loaded);
-        let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, edits);
+        self.shorten_lead(index, loaded);
+        let Some(clock) = self.plan.part(index).map(|planned| planned.clock.later(self.pcr_later)) else {
+            return Ok(());
+        };
+        let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, self.plan.end, edits);
         loop {
             let step = walk.step(&mut self.joiner, &mut self.buffer);
             if step == Step::Insert {
@@ -61,24 +68,31 @@ impl Weaver {
         }
     }
 
+    /// Takes the sound in that the segment behind the last part has of the last pictures.
+    pub(super) fn tail(&mut self, sink: Sink<'_>) -> Result<()> {
+        let Some(Planned { part, .. }) = self.plan.tail.clone() else { return Ok(()) };
+        let loaded = source::load(&part)?;
+        let pictures = loaded.scan.driver().map_or(0, |track| track.units.len());
+        let mut nothing = || Err(source::unsupported(&part, "is not what it was"));
+        let index = self.plan.parts.len();
+        self.part(index, &loaded, vec![Action::Drop; pictures.max(1)], &mut nothing, sink)
+    }
+
     /// Where the last frame of a part that is shown ends in the output.
-    fn end(&self, index: usize, loaded: &Loaded) -> i64 {
-        let planned = &self.plan.parts[index];
+    fn end(&self, planned: &Planned, loaded: &Loaded) -> i64 {
         let units = loaded.scan.driver().map_or(&[][..], |track| &track.units[..]);
         let shown = units.iter().filter(|unit| unit.complete && planned.window.shows(unit.pts));
         let last = planned.last.or_else(|| shown.map(|unit| planned.clock.place(unit.pts)).max());
         last.map_or(self.plan.start, |last| last + planned.frame_90k)
     }
 
-    /// The clock for a part's clock references, which may not lead by more than the output has room for.
-    fn pcr_clock(&mut self, index: usize, loaded: &Loaded) -> Clock {
-        let planned = &self.plan.parts[index];
-        if !planned.joined {
+    /// Sees to it that the clock references of a part do not lead by more than the output has room for.
+    fn shorten_lead(&mut self, index: usize, loaded: &Loaded) {
+        if self.plan.part(index).is_some_and(|planned| !planned.joined) {
             let units = loaded.scan.driver().map_or(&[][..], |track| &track.units[..]);
             let delay = units.first().map_or(0, |unit| unit.pts.since(unit.dts));
             let room = (self.plan.start - delay - 1).clamp(0, self.lead_90k);
             self.pcr_later = (loaded.scan.lead_90k - room).max(0);
         }
-        planned.clock.later(self.pcr_later)
     }
 }

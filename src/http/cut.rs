@@ -2,35 +2,42 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::App;
 use super::reply::{Body, Piece, Reply, Sink};
 use super::route::{Cut, CutKind, Variant};
-use crate::archive::segment::Kind;
-use crate::cut::rough::Rough;
-use crate::cut::{self, Part};
+use crate::archive::OpenFile;
+use crate::archive::segment::{Kind, Segment};
+use crate::archive::select::TOLERANCE;
+use crate::archive::selection::{Chosen, Selection};
+use crate::cut::{self, Part, rough};
 use crate::error::{Error, Result};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
 
-/// What a cut is made of, before it is made.
-#[derive(Debug)]
+/// How long behind its picture sound can be stored, at the most that is usual.
+const SOUND_DELAY: Span = Span::from_secs(1);
+
+/// What a range is represented by.
+#[derive(Debug, Default)]
 struct Material {
-    parts: Vec<Part>,
+    segments: usize,
     holes: usize,
+    /// When the first segment starts and the last one ends.
+    covers: Option<(Timestamp, Timestamp)>,
 }
 
 /// Cuts a range. All that can be wrong with it is found out here; only then is the reply's body made.
 pub(super) fn cut(app: &App, cut: &Cut) -> Result<Reply> {
-    let material = gather(app, cut)?;
     match cut.kind {
-        CutKind::Rough => rough_cut(cut, material),
-        CutKind::Full => exact_cut(app, cut, cut::Kind::Full, material),
-        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart, material),
+        CutKind::Rough => rough_cut(app, cut),
+        CutKind::Full => exact_cut(app, cut, cut::Kind::Full),
+        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart),
     }
 }
 
-/// Finds the segments that cover the range, and whether they cover it well enough.
-fn gather(app: &App, cut: &Cut) -> Result<Material> {
+/// The segments of the range.
+fn selection(app: &App, cut: &Cut) -> Result<Selection> {
     let name = cut.of.name();
     let hours = app.archive.hours(name)?;
     if hours.is_empty() && !app.archive.has_variant(name) {
@@ -38,51 +45,96 @@ fn gather(app: &App, cut: &Cut) -> Result<Material> {
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound { what: what.escape_debug().to_string() });
     }
-    let mut material = Material { parts: Vec::new(), holes: 0 };
-    let selected = app.archive.select(name, &hours, (cut.start, cut.end), |segment, hole_before| {
-        material.holes += usize::from(hole_before);
-        material.parts.push(Part {
-            path: app.archive.segment_path(name, segment),
-            start: segment.start,
-            end: segment.end(),
-            hole_before,
-            whole: segment.kind == Kind::Full,
-        });
-        Ok(true)
-    })?;
-    material.holes += usize::from(selected.ends_in_hole);
-    if material.parts.is_empty() {
-        return Err(Error::RangeIsEmpty);
-    }
-    if material.holes > 0 && !cut.allow_holes {
-        return Err(Error::RangeHasHoles);
-    }
-    Ok(material)
+    Ok(Selection::new(&app.archive, name, &hours, (cut.start, cut.end)))
 }
 
-/// The segments one after another, as they are.
-fn rough_cut(cut: &Cut, material: Material) -> Result<Reply> {
-    let start = material.parts.first().map_or(cut.start, |first| first.start);
-    let end = material.parts.last().map_or(cut.end, |last| last.end);
-    let reply = describe(cut, (start, end), &material);
-    let count = material.parts.len();
-    let rough = Rough::measure(material.parts)?;
-    let len = rough.len();
-    // The count tells the transport how many are still to come.
-    let pieces = rough
-        .take(count)
-        .map(|file| file.map(|file| Piece::File { file: file.file, offset: 0, len: file.len }));
+/// Calls `each` with the segments of the range, and whether a hole lies before them; fails where they do not cover
+/// the range well enough.
+fn gather(
+    cut: &Cut,
+    mut selection: Selection,
+    mut each: impl FnMut(&Segment, bool) -> Result<()>,
+) -> Result<Material> {
+    let mut material = Material::default();
+    while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
+        material.segments += 1;
+        material.holes += usize::from(hole_before);
+        if material.holes > 0 && !cut.allow_holes {
+            return Err(Error::RangeHasHoles);
+        }
+        let start = material.covers.map_or(segment.start, |(start, _)| start);
+        material.covers = Some((start, segment.end()));
+        each(&segment, hole_before)?;
+    }
+    material.holes += usize::from(selection.ends_in_hole());
+    match material {
+        Material { segments: 0, .. } => Err(Error::RangeIsEmpty),
+        Material { holes: 1.., .. } if !cut.allow_holes => Err(Error::RangeHasHoles),
+        material => Ok(material),
+    }
+}
+
+/// The segments one after another, as they are. They are measured first, and selected once more while they are sent.
+fn rough_cut(app: &App, cut: &Cut) -> Result<Reply> {
+    let selection = selection(app, cut)?;
+    let mut len = 0;
+    let material = gather(cut, selection.clone(), |segment, _| {
+        len += rough::measure(&app.archive.segment_path(cut.of.name(), segment))?;
+        Ok(())
+    })?;
+    let pieces = rough::Files::new(Arc::clone(&app.archive), selection);
+    let pieces =
+        pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
+    let reply = describe(cut, material.covers.unwrap_or((cut.start, cut.end)), &material);
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
 }
 
 /// The frames of the range and no others.
-fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, material: Material) -> Result<Reply> {
+fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
+    let mut parts = Vec::new();
+    let material = gather(cut, selection(app, cut)?, |segment, hole_before| {
+        parts.push(part(app, cut, segment, hole_before));
+        Ok(())
+    })?;
+    let tail = match parts.last() {
+        Some(last) if last.whole => tail(app, cut, last.end)?,
+        _ => None,
+    };
     let reply = describe(cut, (cut.start, cut.end), &material);
-    let prepared = cut::prepare(kind, material.parts, cut.start, cut.end, &app.tools)?;
+    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools)?;
     Ok(reply.with_body(Body::made(move |sink| {
         let sink = RefCell::new(sink);
         prepared.run(&mut Prompt(&sink), &|| sink.borrow().is_wanted())
     })))
+}
+
+/// A segment as a part of a cut.
+fn part(app: &App, cut: &Cut, segment: &Segment, hole_before: bool) -> Part {
+    Part {
+        path: app.archive.segment_path(cut.of.name(), segment),
+        start: segment.start,
+        end: segment.end(),
+        hole_before,
+        whole: segment.kind == Kind::Full,
+    }
+}
+
+/// The segment that follows on the last one of a cut, whose end is `end`, if the cut ends so near to it that it can
+/// hold some of the cut's sound.
+fn tail(app: &App, cut: &Cut, end: Timestamp) -> Result<Option<Part>> {
+    if end - cut.end > SOUND_DELAY {
+        return Ok(None);
+    }
+    let name = cut.of.name();
+    let mut behind =
+        Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
+    while let Some(Chosen { segment, .. }) = behind.next_segment()? {
+        if segment.start >= end - TOLERANCE {
+            let follows = segment.start <= end + TOLERANCE;
+            return Ok(follows.then(|| part(app, cut, &segment, false)));
+        }
+    }
+    Ok(None)
 }
 
 /// A sink that is asked in between whether it still wants anything, and is given every byte at once: who waits for a
@@ -110,7 +162,7 @@ fn describe(cut: &Cut, shown: (Timestamp, Timestamp), material: &Material) -> Re
         .with("Cache-Control", "no-store")
         .with("X-Cut-Start", shown.0.to_string())
         .with("X-Cut-End", shown.1.to_string())
-        .with("X-Cut-Segments", material.parts.len().to_string())
+        .with("X-Cut-Segments", material.segments.to_string())
         .with("X-Cut-Holes", material.holes.to_string())
 }
 

@@ -9,7 +9,8 @@ use super::request::Request;
 use super::route::{Range, Variant};
 use super::text::{Conditional, TextHead, tag_of, with_long_text, with_text};
 use crate::archive::segment::{Kind, Segment};
-use crate::archive::{Archive, Selected, VariantName};
+use crate::archive::selection::{Chosen, Selection, Visited};
+use crate::archive::{Archive, VariantName};
 use crate::error::{Error, Result};
 use crate::hls::media::{MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
 use crate::hls::{encode, multivariant};
@@ -40,6 +41,16 @@ struct MediaList {
     range: (Timestamp, Timestamp),
     now: Timestamp,
     uri_prefix: String,
+}
+
+/// What a walk over the segments of a list went through.
+#[derive(Debug)]
+struct Walked {
+    visited: Vec<Visited>,
+    /// Whether something is missing at the end.
+    ends_in_hole: bool,
+    /// Whether something was held back.
+    held_back: bool,
 }
 
 /// What must be known of a media playlist before its first line.
@@ -108,17 +119,16 @@ impl MediaList {
     /// Walks the range once without a word, for what the first lines must say.
     fn outline(&self) -> Result<Outline> {
         let mut segments = 0;
-        let selected = self.walk(|_, _| {
+        let walked = self.walk(|_, _| {
             segments += 1;
             Ok(())
         })?;
-        let longest = selected.0.visited.iter().map(|visited| visited.longest).max().unwrap_or(Span::ZERO);
+        let longest = walked.visited.iter().map(|visited| visited.longest).max().unwrap_or(Span::ZERO);
         let target_secs = if segments == 0 { self.newest_target()? } else { target_secs(longest) };
-        let (selected, held_back) = selected;
         let settled = self.range.1 < self.now - SETTLED_AFTER;
-        let closed = !held_back && (settled || !selected.ends_in_hole);
+        let closed = !walked.held_back && (settled || !walked.ends_in_hole);
         let state =
-            selected.visited.iter().map(|visited| tag_of(&(visited.hour, visited.fingerprint))).collect();
+            walked.visited.iter().map(|visited| tag_of(&(visited.hour, visited.fingerprint))).collect();
         Ok(Outline { target_secs, closed, segments, state })
     }
 
@@ -137,25 +147,25 @@ impl MediaList {
         Ok(())
     }
 
-    /// Calls `each` with the segments of the list and whether a hole lies before them. Returns what was gone through,
-    /// and whether anything was held back: what might soon have to be taken back is not published, nor anything
-    /// behind it.
-    fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<(Selected, bool)> {
+    /// Calls `each` with the segments of the list and whether a hole lies before them. What might soon have to be
+    /// taken back is held back, and so is all behind it.
+    fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<Walked> {
         let young = self.now - HELD_BACK;
-        let mut held_back = false;
         if self.range.1 <= self.range.0 {
-            return Ok((Selected::nothing(), held_back));
+            return Ok(Walked { visited: Vec::new(), ends_in_hole: true, held_back: false });
         }
-        let selected =
-            self.archive.select(self.of.name(), &self.hours, self.range, |segment, hole_before| {
-                let behind_young_hole = hole_before && segment.start > young;
-                held_back = behind_young_hole || segment.kind != Kind::Full && segment.end() > young;
-                if !held_back {
-                    each(segment, hole_before)?;
-                }
-                Ok(!held_back)
-            })?;
-        Ok((selected, held_back))
+        let mut selection = Selection::new(&self.archive, self.of.name(), &self.hours, self.range);
+        let mut held_back = false;
+        while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
+            let behind_young_hole = hole_before && segment.start > young;
+            held_back = behind_young_hole || segment.kind != Kind::Full && segment.end() > young;
+            if held_back {
+                break;
+            }
+            each(&segment, hole_before)?;
+        }
+        let ends_in_hole = held_back || selection.ends_in_hole();
+        Ok(Walked { visited: selection.visited().to_vec(), ends_in_hole, held_back })
     }
 
     /// What the variant's newest segment makes the target duration of a list that has none, so that it stays what it

@@ -125,8 +125,10 @@ impl Reply {
             Error::Changed { .. } => (500, Some("the archive changed while it was being read; try again")),
             Error::Child { .. } => (500, Some("ffmpeg failed on this range; the server's log says why")),
         };
-        if status >= 500 {
-            log::error!("{error}");
+        match status {
+            500 => log::error!("{error}"),
+            501.. => log::warn!("{error}"),
+            _ => {}
         }
         match told {
             Some(told) => Self::refusal(status, told),

@@ -1,7 +1,7 @@
 //! Answers that are text: conditional, and compressed for those who can read that.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -13,6 +13,9 @@ use crate::error::Result;
 
 /// What is shorter is not worth compressing.
 const WORTH_COMPRESSING_BYTES: usize = 1024;
+
+/// How much a compressor is given at a time.
+const FED_BYTES: usize = 32 * 1024;
 
 /// How hard to compress: playlists and lists shrink to a third even at the fastest.
 const LEVEL: Compression = Compression::fast();
@@ -83,9 +86,14 @@ pub(super) fn with_long_text(
         return reply.with_body(Body::made(move |sink| render(sink)));
     }
     let body = Body::made(move |sink| {
-        let mut encoder = GzEncoder::new(SinkWriter(sink), LEVEL);
-        render(&mut encoder)?;
-        encoder.finish().map_err(crate::error::Error::io("send to", "the client"))?;
+        let sent = crate::error::Error::io;
+        // The encoder does not care for being fed a few bytes at a time.
+        let encoder = GzEncoder::new(SinkWriter(sink), LEVEL);
+        let mut buffer = BufWriter::with_capacity(FED_BYTES, encoder);
+        render(&mut buffer)?;
+        let encoder =
+            buffer.into_inner().map_err(|error| sent("send to", "the client")(error.into_error()))?;
+        encoder.finish().map_err(sent("send to", "the client"))?;
         Ok(())
     });
     reply.with("Content-Encoding", "gzip").with_body(body)

@@ -167,6 +167,8 @@ pub struct Walk<'a> {
     pcr_pid: u16,
     /// The clock for the references, with what their lead is shortened by.
     pcr_clock: Clock,
+    /// Where the stream ends, in ticks of the output: behind it a reference alone is of no use.
+    end: i64,
 }
 
 /// A stream on the way through a segment.
@@ -182,8 +184,8 @@ struct Lane<'a> {
 impl<'a> Walk<'a> {
     /// Begins with a segment, its scan and what is to become of its streams; streams without an edit are left out.
     ///
-    /// `clock` is that of the clock references.
-    pub fn new(bytes: &'a [u8], scan: &Scan, clock: Clock, edits: Vec<Edit>) -> Self {
+    /// `clock` is that of the clock references, `end` where the output ends, in its ticks.
+    pub fn new(bytes: &'a [u8], scan: &Scan, clock: Clock, end: i64, edits: Vec<Edit>) -> Self {
         let by_pid = ByPid::new(edits.iter().map(|edit| edit.from));
         let lane = |edit| Lane { edit, next: 0, action: None, gathered: Vec::new(), last: None };
         Self {
@@ -193,6 +195,7 @@ impl<'a> Walk<'a> {
             pmt_pid: scan.pmt_pid,
             pcr_pid: scan.pmt.pcr_pid,
             pcr_clock: clock,
+            end,
         }
     }
 
@@ -226,7 +229,7 @@ impl<'a> Walk<'a> {
         }
         let pcr = if pid == self.pcr_pid { packet.pcr().map(|pcr| self.pcr_of(pcr)) } else { None };
         let Some(lane) = self.by_pid.get(pid).and_then(|index| self.lanes.get_mut(index)) else {
-            if let Some(pcr) = pcr {
+            if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end.saturating_mul(300)) {
                 pass_clock(joiner, pcr, out);
             }
             return false;
@@ -240,7 +243,7 @@ impl<'a> Walk<'a> {
             Some(Action::Trim) => lane.gathered.extend_from_slice(packet.payload()),
             _ => {}
         }
-        if let Some(pcr) = pcr
+        if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end.saturating_mul(300))
             && lane.action != Some(Action::Copy)
         {
             pass_clock(joiner, pcr, out);
@@ -357,3 +360,6 @@ impl<'a> Lane<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

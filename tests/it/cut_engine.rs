@@ -8,7 +8,7 @@ use restreamer::ffmpeg::Tools;
 use restreamer::mpegts::packet::packets;
 use restreamer::timestamp::{Span, Timestamp};
 
-use crate::footage::{self, Footage, Kind, Shown, base, check_beeps, look, psnr, run, to_f64};
+use crate::footage::{self, Footage, Kind, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64};
 
 pub(crate) fn tools() -> Tools {
     Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))
@@ -48,15 +48,19 @@ pub(crate) fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, e
         times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
     let parts = select(&footage.parts, start, end);
     if wanted.is_empty() {
-        let result = prepare(how, parts, start, end, &tools());
+        let result = prepare(how, parts, None, (start, end), &tools());
         assert!(matches!(result, Err(Error::RangeIsEmpty)), "{result:?}");
         return None;
     }
-    let path = cut(how, parts, start, end);
+    let tail =
+        footage.parts.iter().find(|part| parts.last().is_some_and(|last| last.end == part.start)).cloned();
+    let path = cut_with(how, parts, tail, start, end);
     let shown = look(&path, sounds, true);
     assert_eq!(shown.numbers, wanted, "{how:?} {start_ms} {end_ms}");
+    check_sound_end(&path, sounds, &shown, footage.rate);
     check_beeps(&shown, footage.rate);
     check_stream(&path, &shown.times, footage.rate);
+    std::fs::remove_file(&path).expect("a cut");
     Some(shown)
 }
 
@@ -74,13 +78,30 @@ fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
     }
 }
 
+/// Checks that sound goes on to the end of the last picture, but for one of its frames at the most.
+fn check_sound_end(path: &Path, sounds: usize, shown: &Shown, rate: (i64, i64)) {
+    let last = shown.times.last().expect("a picture") + to_f64(rate.1) / to_f64(rate.0);
+    for sound in 0..sounds {
+        let times = packet_times(&path.to_string_lossy(), &format!("a:{sound}"));
+        let frame = 1024.0 / 44_100.0;
+        let end = times.last().expect("sound") + frame;
+        assert!(end > last - frame, "sound {sound} ends at {end}, the pictures at {last}");
+    }
+}
+
 pub(crate) fn cut(how: How, parts: Vec<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
+    cut_with(how, parts, None, start, end)
+}
+
+/// A cut of parts, with the segment behind them.
+fn cut_with(how: How, parts: Vec<Part>, tail: Option<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let path = footage::root().join(format!("cut-{next}.ts"));
     let mut file = std::fs::File::create(&path).expect("a file");
-    let cut = prepare(how, parts, start, end, &tools().with_threads(2)).expect("a cut that can be made");
-    cut.run(&mut file, &|| true).expect("a cut");
+    let cut =
+        prepare(how, parts, tail, (start, end), &tools().with_threads(2)).expect("a cut that can be made");
+    cut.run(&mut file, &|| true).unwrap_or_else(|error| panic!("{how:?} {start} {end}: {error}"));
     path
 }
 
@@ -121,6 +142,7 @@ pub(crate) fn check_words(path: &Path) {
     let output = run("ffmpeg", &["-v", "warning", "-y", "-i", &name, "-c", "copy", &mp4]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}: to MP4");
     assert!(output.status.success());
+    std::fs::remove_file(&mp4).expect("an MP4");
 }
 
 /// Ranges in milliseconds over `seconds` of footage, fewer unless the long form is asked for.

@@ -128,6 +128,26 @@ fn a_cut_comes_with_its_headers_and_ffmpeg_finds_nothing_wrong_with_it() {
 }
 
 #[test]
+fn a_cut_that_ends_where_a_segment_does_has_all_of_its_sound() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let path = base.path().join("cut.ts");
+    for kind in ["full", "smart"] {
+        let query = format!("start=2026-11-20T10:59:58&end=2026-11-20T11:00:03&type={kind}");
+        fs::write(&path, cut(&served, "GET", &query).body).expect("write the cut");
+        let last = |stream| {
+            footage::packet_times(&path.display().to_string(), stream).into_iter().fold(0.0, f64::max)
+        };
+        // A picture lasts 40 ms, and a frame of sound 21 ms at 48 kHz.
+        let (pictures, sound) = (last("v") + 0.040, last("a") + 1024.0 / 48_000.0);
+        assert!(
+            sound > pictures - 1024.0 / 48_000.0,
+            "{kind}: sound ends at {sound}, pictures at {pictures}"
+        );
+    }
+}
+
+#[test]
 fn what_cannot_be_cut_is_said_before_the_first_byte() {
     let base = archive();
     let served = Served::over(base.path(), &[]);

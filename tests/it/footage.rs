@@ -43,19 +43,19 @@ pub(crate) struct Footage {
     pub(crate) luma: Vec<Vec<u8>>,
 }
 
-/// The directory of all footage of this run. What earlier runs have left is removed first.
+/// The directory of all footage of this run. What earlier runs left is removed.
 pub(crate) fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix("footage-"));
-            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for entry in std::fs::read_dir(all).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let run = name.strip_prefix("footage-").and_then(|pid| pid.parse::<u32>().ok());
+            if run.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        let root = directory.join(format!("footage-{}", std::process::id()));
+        let root = all.join(format!("footage-{}", std::process::id()));
         std::fs::create_dir_all(&root).expect("a directory for footage");
         root
     })

@@ -273,11 +273,9 @@ fn those_who_ask_a_full_lane_without_a_pause_hold_nobody_up() {
     let (slowest, refused) = std::thread::scope(|scope| {
         scope.spawn(|| {
             let many = request.repeat(1000);
-            while !over.load(Ordering::SeqCst) {
-                if writer.write_all(&many).is_err() {
-                    break;
-                }
-            }
+            let wanted = || !over.load(Ordering::SeqCst);
+            let _ =
+                std::iter::repeat(()).take_while(|()| wanted()).try_for_each(|()| writer.write_all(&many));
         });
         let reading = scope.spawn(|| {
             let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);

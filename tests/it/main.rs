@@ -1,15 +1,19 @@
 //! The tests that run the whole server.
 
 mod abuse;
+mod binary;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
 mod cuts;
 mod footage;
 mod harness;
+mod large;
 mod made;
+mod players;
 mod playlists;
 mod process;
+mod recording;
 mod routes;
 mod selection;
 mod shortage;

@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use restreamer::archive::segment::Kind;
+use restreamer::archive::selection::Selection;
 use restreamer::archive::{Archive, VariantName};
 use restreamer::timestamp::{Hour, Span, Timestamp};
 use tempfile::TempDir;
@@ -119,18 +121,18 @@ fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
 }
 
 /// The list for a range, as the archive finds it.
-fn selected(archive: &Archive, start: i64, end: i64) -> Vec<Entry> {
+fn selected(archive: &Arc<Archive>, start: i64, end: i64) -> Vec<Entry> {
     let hours = archive.hours(NAME).expect("the hours");
     let range = (Timestamp::from_micros(start), Timestamp::from_micros(end));
     let mut list = Vec::new();
-    let walked = archive.select(NAME, &hours, range, |segment, hole_before| {
-        if hole_before {
+    let mut selection = Selection::new(archive, NAME, &hours, range);
+    while let Some(chosen) = selection.next_segment().expect("a walk") {
+        if chosen.hole_before {
             list.push(Entry::Hole);
         }
-        list.push(Entry::Segment(segment.name.to_owned()));
-        Ok(true)
-    });
-    if walked.expect("a walk").ends_in_hole {
+        list.push(Entry::Segment(chosen.segment.name.to_owned()));
+    }
+    if selection.ends_in_hole() {
         list.push(Entry::Hole);
     }
     list
@@ -236,7 +238,7 @@ proptest! {
     ) {
         let base = scratch();
         write(base.path(), &samples, junk);
-        let archive = Archive::new(base.path(), 1 << 20);
+        let archive = Arc::new(Archive::new(base.path(), 1 << 20));
         for (from, to, from_off, to_off) in ranges {
             let (start, end) = (instant(&samples, from, from_off), instant(&samples, to, to_off));
             if start < end {
@@ -249,7 +251,7 @@ proptest! {
 #[test]
 fn an_hour_that_changes_is_read_again_even_within_one_tick() {
     let base = tempfile::tempdir().expect("a directory");
-    let archive = Archive::new(base.path(), 1 << 20);
+    let archive = Arc::new(Archive::new(base.path(), 1 << 20));
     let (start, end) = (time("2026-11-20T10").micros(), time("2026-11-20T11").micros());
     let mut expected = Vec::new();
     let hour = base.path().join("s/v/2026-11-20T10");
@@ -280,7 +282,7 @@ fn an_hour_that_does_not_change_is_read_once() {
     let times = fs::FileTimes::new()
         .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_500_000_000_123));
     File::open(&hour).expect("the hour").set_times(times).expect("set its time");
-    let archive = Archive::new(base.path(), 1 << 20);
+    let archive = Arc::new(Archive::new(base.path(), 1 << 20));
     let index = Hour::parse("2026-11-20T10").expect("an hour");
     for _ in 0..5 {
         assert_eq!(archive.hour(NAME, index).expect("an hour").len(), 1);

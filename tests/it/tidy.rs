@@ -100,7 +100,7 @@ fn each_power_is_in_few_hands() {
     only("tiny_http's vocabulary belongs to server/ and http/", &["tiny_http"], |name| {
         name.starts_with("server/") || name.starts_with("http/")
     });
-    only("processes belong to ffmpeg", &["process::Command", "process::{", "Stdio"], |name| {
+    only("processes belong to ffmpeg", &["process::Command", "std::process::{", "Stdio"], |name| {
         name == "ffmpeg.rs" || name.starts_with("ffmpeg/")
     });
     only("the environment belongs to config.rs", &["env::var", "env::args"], |name| name == "config.rs");
@@ -132,7 +132,7 @@ fn lower_floors_do_not_know_the_upper_ones() {
 fn files_are_of_a_size_to_be_read() {
     for source in sources() {
         assert!(
-            source.lines <= 420,
+            source.lines <= 400,
             "src/{} has {} lines: does it hold two things?",
             source.name,
             source.lines

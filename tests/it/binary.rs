@@ -1,0 +1,242 @@
+//! The program as somebody starts it: options, exit codes, what it says, signals.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{ask, connect, read_one, read_until_closed, take_apart, wait_until, write_whole};
+use crate::process::{Output, Program, RESTREAMER, Running, Served};
+
+const HOUR: &str = "gdq/source/2026-11-20T10";
+const SEGMENT: &str = "55:02.000-2.000-full-abc.ts";
+/// More than the buffers between a server and a client that does not read can take.
+const LARGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// An archive with one segment, and a file that is large.
+fn archive() -> TempDir {
+    let base = tempfile::tempdir().expect("a temporary directory");
+    write_whole(&base.path().join(HOUR).join(SEGMENT), b"0123456789");
+    write_whole(&base.path().join("gdq/large.bin"), &large());
+    base
+}
+
+fn large() -> Vec<u8> {
+    (0..LARGE_BYTES).map(|index| u8::try_from(index % 251).expect("a byte")).collect()
+}
+
+/// Runs the program to its end.
+fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
+    Program::new(RESTREAMER).args(args).run()
+}
+
+/// Checks that nothing was said but one line on stderr, which is `line`.
+fn assert_one_line(output: &Output, code: i32, line: &str) {
+    let Output { code: found, stdout, stderr } = output;
+    assert_eq!((*found, stdout.as_str()), (Some(code), ""), "{stderr}");
+    assert_eq!(stderr, &format!("{line}\n"));
+}
+
+#[test]
+fn bad_usage_is_one_line_and_exit_code_2() {
+    let rows: [(&[&str], &str); 4] = [
+        (&["--nope"], "restreamer: invalid option '--nope'; try --help"),
+        (&["archive"], "restreamer: unexpected argument \"archive\"; try --help"),
+        (&["--port"], "restreamer: missing argument for option '--port'; try --help"),
+        (
+            &["--check", "--port", "x"],
+            "restreamer: bad --port: `x` is not a number from 0 to 65535; try --help",
+        ),
+    ];
+    for (args, line) in rows {
+        assert_one_line(&run(args), 2, line);
+    }
+    let output = Program::new(RESTREAMER).env("RESTREAMER_WORKERS", "0").run();
+    assert_one_line(
+        &output,
+        2,
+        "restreamer: bad RESTREAMER_WORKERS: `0` is not a number from 1 to 1024; try --help",
+    );
+}
+
+#[test]
+fn a_base_directory_that_is_not_there_is_one_line_and_exit_code_1() {
+    let base = archive();
+    let missing = base.path().join("missing");
+    let file = base.path().join("gdq/large.bin");
+    for path in [missing, file] {
+        let path = path.to_str().expect("text");
+        let line = format!("restreamer: cannot serve `{path}`: the base directory is not there");
+        assert_one_line(&run(&["--base-dir", path, "--port", "0"]), 1, &line);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_line_and_exit_code_1() {
+    let base = archive();
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+    let port = taken.local_addr().expect("an address").port();
+    let args =
+        ["--base-dir", base.path().to_str().expect("text"), "--host", "127.0.0.1", "--log-level", "warn"];
+    let output = Program::new(RESTREAMER).args(args).args(["--port", &port.to_string()]).run();
+    let why = "Address already in use (os error 98)";
+    assert_one_line(&output, 1, &format!("restreamer: cannot listen at 127.0.0.1:{port}: {why}"));
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let Output { code, stdout, stderr } = run(&["--help"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("Usage: restreamer [OPTIONS]") && stdout.contains("--base-dir DIR"), "{stdout}");
+    let Output { code, stdout, stderr } = run(&["--version"]);
+    let version = concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), version, ""));
+}
+
+#[test]
+fn a_check_says_what_is_there_and_what_is_wrong() {
+    let base = archive();
+    let check = |base: &Path, more: &[&str]| {
+        let output = Program::new(RESTREAMER).args(["--check", "--base-dir"]).args([base]).args(more).run();
+        (output.code, output.stdout, output.stderr)
+    };
+    let (code, stdout, stderr) = check(base.path(), &[]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let variant =
+        "stream `gdq`, variant `source`: 1 hours, the newest segment ends 2026-11-20T10:55:04.000000Z\n";
+    assert!(stdout.starts_with(variant) && stdout.contains("\nffmpeg "), "{stdout}");
+
+    write_whole(&base.path().join(HOUR).join("odd.ts"), b"");
+    let (code, stdout, stderr) = check(base.path(), &[]);
+    assert_eq!(code, Some(0), "odd names are nothing wrong: {stdout}");
+    assert!(stdout.contains("1 names in the newest hours are not those of segments"), "{stdout}");
+    assert!(stderr.contains("skipped `odd.ts`"), "{stderr}");
+
+    let (code, stdout, _) = check(&base.path().join("missing"), &[]);
+    assert_eq!(code, Some(1));
+    assert!(stdout.starts_with("WRONG: the base directory is not there\n"), "{stdout}");
+
+    let (code, stdout, _) = check(base.path(), &["--ffmpeg", "/nowhere/ffmpeg"]);
+    assert_eq!(code, Some(1));
+    assert!(stdout.contains("\nWRONG: cannot run ffmpeg"), "{stdout}");
+}
+
+#[test]
+fn the_first_line_says_where_it_listens_and_a_signal_ends_it() {
+    let base = archive();
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let served = Served::over(base.path(), &[]);
+        assert_eq!(served.first_line, format!("listening on http://{}\n", served.address));
+        assert_eq!(ask(served.address, "GET", "/files", &[]).text(), "[\"gdq\"]");
+        // A connection without a request keeps nobody.
+        let _idle = connect(served.address);
+        served.running.signal(signal);
+        let Output { code, stdout, .. } = served.running.wait();
+        assert_eq!((code, stdout.as_str()), (Some(0), ""), "{signal:?}");
+    }
+}
+
+/// Asks for the large file and reads the first part of the answer.
+fn begin_large(served: &Served) -> (TcpStream, Vec<u8>) {
+    let mut client = connect(served.address);
+    client.write_all(b"GET /segments/gdq/large.bin HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
+    let mut begun = vec![0; LARGE_BYTES / 2];
+    client.read_exact(&mut begun).expect("the first half");
+    (client, begun)
+}
+
+/// Waits until a server that was told to stop takes no more connections.
+fn wait_until_stopping(served: &Served) {
+    wait_until("the server stops listening", || TcpStream::connect(served.address).is_err());
+}
+
+#[test]
+fn what_is_being_sent_is_sent_before_it_ends() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let (mut client, mut bytes) = begin_large(&served);
+    served.running.signal(Signal::TERM);
+    wait_until_stopping(&served);
+    assert!(!served.running.has_ended(), "it waits for its client");
+    bytes.extend(read_until_closed(&mut client));
+    let answers = take_apart(&bytes, &["GET"]);
+    assert!(answers.len() == 1 && answers[0].whole && answers[0].body == large(), "all of the file");
+    assert_eq!(served.running.wait().code, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let (mut client, mut bytes) = begin_large(&served);
+    served.running.signal(Signal::TERM);
+    wait_until_stopping(&served);
+    served.running.signal(Signal::INT);
+    let Output { code, stderr, .. } = served.running.wait();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("stopped at once"), "{stderr}");
+    bytes.extend(read_until_closed(&mut client));
+    assert!(!take_apart(&bytes, &["GET"])[0].whole, "the client was cut off");
+}
+
+/// The names of a program's threads, sorted.
+fn threads(running: &Running) -> Vec<String> {
+    let tasks = fs::read_dir(running.proc_file("task")).expect("its threads");
+    // One that ends meanwhile has no name any more.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let mut names: Vec<_> = names.map(|name| name.trim_end().to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn the_number_of_threads_does_not_depend_on_that_of_connections() {
+    let base = archive();
+    let served = Served::over(base.path(), &["--workers", "2", "--cut-workers", "1"]);
+    let lanes = ["media-0", "media-1", "playlist-0", "playlist-1", "quick-0", "quick-1"];
+    let expected = [&["accept", "ctrl-c", "cut-0", "lobby"], &lanes[..], &["restreamer"]].concat();
+    // At first one more looks for ffmpeg.
+    let check =
+        |when: &str| wait_until(&format!("its threads {when}"), || threads(&served.running) == expected);
+    check("are those it needs");
+    let mut clients: Vec<_> = (0..300).map(|_| connect(served.address)).collect();
+    for client in &mut clients {
+        client.write_all(b"GET /files HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
+    }
+    for client in &mut clients {
+        assert_eq!(read_one(client).status, 200);
+    }
+    check("are the same with 300 connections");
+    // Half of them now leave a large answer unread.
+    for client in clients.iter_mut().step_by(2) {
+        client.write_all(b"GET /segments/gdq/large.bin HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
+        client.read_exact(&mut [0; 100]).expect("its beginning");
+    }
+    check("are the same with clients that do not read");
+    assert_eq!(ask(served.address, "GET", "/files", &[]).status, 200);
+}
+
+#[test]
+fn it_can_start_again_on_the_same_port_at_once() {
+    let base = archive();
+    // An address of its own, where no other test can get the port meanwhile.
+    let host = ["--host", "127.0.0.7"];
+    let first = Served::over(base.path(), &host);
+    let address = first.address;
+    assert_eq!(address.ip().to_string(), "127.0.0.7");
+    // The server closes first, so that the system remembers the connection for a while.
+    assert_eq!(ask(address, "GET", "/files", &[]).status, 200);
+    let unfinished = connect(address);
+    first.running.signal(Signal::TERM);
+    assert_eq!(first.running.wait().code, Some(0));
+
+    let again = Served::over(base.path(), &["--host", "127.0.0.7", "--port", &address.port().to_string()]);
+    assert_eq!(again.address, address);
+    assert_eq!(ask(address, "GET", "/files", &[]).status, 200);
+    drop(unfinished);
+    again.running.signal(Signal::TERM);
+    assert_eq!(again.running.wait().code, Some(0));
+}

@@ -1,0 +1,227 @@
+//! Playlists in real players: what they play of a recording with a hole and a clock that begins anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use percent_encoding::percent_decode_str;
+use restreamer::archive::Archive;
+use restreamer::clock::Clock;
+use restreamer::http::reply::Reply;
+use restreamer::http::request::Request;
+use restreamer::http::{App, Lane, LazyTools, Service};
+use restreamer::server::{Limits, Server};
+
+use crate::harness::{PATIENCE, Site, serve, tools, wait_until, write_whole};
+use crate::process::{Output, Program, find, say, setting};
+use crate::recording::{FRAMES, VARIANTS, WHOLE, copy_segments, count_packets, files_of, footage};
+
+/// How long a browser may take to start and to play.
+const BROWSER_PATIENCE: Duration = Duration::from_secs(90);
+
+/// A server of some archive that remembers what it was asked for.
+struct Watched {
+    app: App,
+    targets: Mutex<Vec<String>>,
+}
+
+impl Service for Watched {
+    fn lane(&self, request: &Request) -> Lane {
+        self.app.lane(request)
+    }
+
+    fn call(&self, request: &Request) -> Reply {
+        self.targets.lock().expect("the targets").push(request.target.clone());
+        self.app.call(request)
+    }
+}
+
+impl Watched {
+    fn over(base: &Path) -> (Arc<Self>, Server) {
+        let app = App {
+            archive: Arc::new(Archive::new(base, 64 * 1024 * 1024)),
+            clock: Clock::System,
+            tools: LazyTools::new(Box::new(tools)),
+            segments_url: "/segments".to_owned(),
+            started: Instant::now(),
+        };
+        let watched = Arc::new(Self { app, targets: Mutex::default() });
+        let server = serve(Arc::clone(&watched) as Arc<dyn Service>, Limits::default());
+        (watched, server)
+    }
+
+    /// What came, decoded, of the targets that begin with `prefix`, behind that.
+    fn asked(&self, prefix: &str) -> Vec<String> {
+        let targets = self.targets.lock().expect("the targets");
+        let behind = targets.iter().filter_map(|target| target.strip_prefix(prefix));
+        behind.map(|rest| percent_decode_str(rest).decode_utf8_lossy().into_owned()).collect()
+    }
+}
+
+/// ffmpeg, told to play a URL without a word but for its progress.
+fn ffmpeg(url: &str, options: &[&str]) -> Program {
+    let quiet = ["-nostdin", "-nostats", "-v", "error", "-progress", "pipe:1"];
+    Program::new("ffmpeg").args(quiet).args(options).args(["-i", url, "-c", "copy", "-f", "null", "-"])
+}
+
+/// Checks that ffmpeg has played to the end without a word. Returns how many frames of picture went by.
+fn frames_played(output: Output) -> usize {
+    let Output { code, stdout, stderr } = output;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "ffmpeg");
+    let last = stdout.lines().filter_map(|line| line.strip_prefix("frame=")).next_back();
+    last.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no frames: {stdout}"))
+}
+
+/// The packets of each kind in all the files of a variant.
+fn packets_in_files(base: &Path, variant: &str) -> BTreeMap<String, usize> {
+    let mut sum = BTreeMap::new();
+    for file in files_of(base, variant) {
+        for (kind, count) in count_packets(&base.join(file).to_string_lossy()) {
+            *sum.entry(kind).or_default() += count;
+        }
+    }
+    sum
+}
+
+#[test]
+fn ffmpeg_plays_a_media_playlist_over_a_hole_and_misses_nothing() {
+    let footage = footage();
+    let (_, server) = Watched::over(footage.path());
+    for (variant, _) in VARIANTS {
+        let url = format!("http://{}/playlist/test/{variant}.m3u8?{WHOLE}", server.address());
+        assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES, "{variant}");
+        let in_files = packets_in_files(footage.path(), variant);
+        assert_eq!(in_files.get("video"), Some(&FRAMES), "{variant}");
+        assert_eq!(count_packets(&url), in_files, "{variant}");
+    }
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn ffmpeg_plays_a_multivariant_playlist_and_misses_nothing() {
+    let footage = footage();
+    let (watched, server) = Watched::over(footage.path());
+    let url = format!("http://{}/playlist/test.m3u8?{WHOLE}", server.address());
+    assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES);
+    for (variant, _) in VARIANTS {
+        assert!(!watched.asked(&format!("/playlist/test/{variant}.m3u8?")).is_empty(), "{variant}");
+        assert!(!watched.asked(&format!("/segments/test/{variant}/2026-11-20T10/")).is_empty(), "{variant}");
+    }
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn ffmpeg_follows_an_open_playlist_to_its_end() {
+    let footage = footage();
+    let site = Site::at("2026-11-20T11:00:04");
+    let files = files_of(footage.path(), "source");
+    let (first_run, second_run) = files.split_at(5);
+    copy_segments(footage.path(), site.archive.path(), first_run);
+    let target = format!("/playlist/test/source.m3u8?{WHOLE}");
+    assert!(!site.get(&target).text().contains("#EXT-X-ENDLIST"), "the list is open");
+
+    let url = format!("http://{}{target}", site.address);
+    let player = ffmpeg(&url, &["-live_start_index", "0"]).patience(3 * PATIENCE).start();
+    wait_until("the player has come", || site.server().connections() > 0);
+    site.set_clock("2026-11-20T11:00:40");
+    for file in second_run {
+        copy_segments(footage.path(), site.archive.path(), std::slice::from_ref(file));
+    }
+    assert_eq!(frames_played(player.wait()), FRAMES);
+}
+
+/// A page that plays the recording, faster than it was, and reports what comes of it.
+fn page(source: &str) -> String {
+    let mut page =
+        String::from("<!doctype html><title>player</title><video id=video muted autoplay></video><script>");
+    let _ = write!(page, "const source = '{source}';");
+    page.push_str(
+        "const video = document.getElementById('video');
+        const report = (what) => fetch('/files/report-' + encodeURIComponent(what), {cache: 'no-store'});
+        const seen = () => `${video.currentTime} ${video.getVideoPlaybackQuality().totalVideoFrames}`;
+        video.onerror = () => report(`error ${video.error.code} ${video.error.message}`);
+        video.onended = () => report(`ended ${seen()}`);
+        video.ontimeupdate = () => report(`at ${seen()}`);
+        video.defaultPlaybackRate = 4;
+        video.src = source;
+        </script>",
+    );
+    page
+}
+
+/// Where Chromium is; nothing, with the reason said, where it is not to be tried.
+fn chromium() -> Option<std::path::PathBuf> {
+    let wanted = setting("RESTREAMER_TEST_PEERS");
+    if wanted.as_ref().is_some_and(|value| value == "0") {
+        say("skipped Chromium: RESTREAMER_TEST_PEERS is 0");
+        return None;
+    }
+    let found = find("chromium");
+    if found.is_none() {
+        assert!(wanted.is_none(), "chromium is not installed, and RESTREAMER_TEST_PEERS asks for it");
+        say("skipped Chromium: `chromium` is not installed");
+    }
+    found
+}
+
+#[test]
+fn chromium_plays_a_multivariant_playlist_over_a_hole() {
+    let Some(chromium) = chromium() else { return };
+    let footage = footage();
+    let archive = tempfile::tempdir().expect("a temporary directory");
+    for (variant, _) in VARIANTS {
+        copy_segments(footage.path(), archive.path(), &files_of(footage.path(), variant));
+    }
+    let page = page(&format!("/playlist/test.m3u8?{WHOLE}"));
+    write_whole(&archive.path().join("test/page.html"), page.as_bytes());
+    let (watched, server) = Watched::over(archive.path());
+
+    let profile = tempfile::tempdir().expect("a temporary directory");
+    // The HLS player that current versions have needs no switch of its own.
+    let options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--disable-breakpad",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--autoplay-policy=no-user-gesture-required",
+        // Without this it would show the page and end.
+        "--remote-debugging-port=0",
+    ];
+    let browser = Program::new(chromium)
+        .args(options)
+        .args([format!("--user-data-dir={}", profile.path().display())])
+        .args([format!("http://{}/segments/test/page.html", server.address())])
+        .env("HOME", profile.path())
+        .env("TMPDIR", profile.path())
+        .start();
+    let begun = Instant::now();
+    let reports = loop {
+        let reports = watched.asked("/files/report-");
+        if reports.iter().any(|report| report.starts_with("ended") || report.starts_with("error")) {
+            break reports;
+        }
+        let goes_on = !browser.has_ended() && begun.elapsed() < BROWSER_PATIENCE;
+        assert!(goes_on, "it reported {reports:?}, asked for {:?}", watched.asked("/"));
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    drop(browser);
+    assert!(!reports.iter().any(|report| report.starts_with("error")), "{reports:?}");
+    let ended = reports.iter().find_map(|report| report.strip_prefix("ended ")).expect("its end");
+    // The hole takes no time in a player: two runs of 10 s are 20 s.
+    let (played, frames) = ended.split_once(' ').expect("a time and a number of frames");
+    assert!((19.5..20.5).contains(&played.parse::<f64>().expect("a time")), "{reports:?}");
+    assert!(frames.parse::<usize>().expect("a number") > 0, "{reports:?}");
+    assert!(reports.iter().any(|report| report.starts_with("at ")), "{reports:?}");
+    assert!(
+        !watched.asked("/segments/test/source/2026-11-20T11/").is_empty(),
+        "the better variant is played"
+    );
+}

@@ -1,0 +1,251 @@
+//! A small archive of real footage, and the recorder that makes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+
+use restreamer::archive::segment::{Kind, SegmentName};
+use restreamer::timestamp::{Hour, Span, Timestamp};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{time, wait_until};
+use crate::process::{Output, Program, Running};
+
+/// The recorder.
+const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/record");
+
+/// The variants of the stream `test`, with the size of their pictures.
+pub(crate) const VARIANTS: [(&str, &str); 2] = [("source", "320x180"), ("small", "160x90")];
+
+/// When each of the two runs begins, with the pitch of its sound. An hour border is in the first; between them is a
+/// hole, and the clock of the second begins anew.
+const RUNS: [(&str, u32); 2] = [("2026-11-20T10:59:54", 330), ("2026-11-20T11:00:07.500", 440)];
+
+/// How long a run is, in seconds.
+const RUN_SECS: usize = 10;
+
+/// The whole recording as the query of a playlist.
+pub(crate) const WHOLE: &str = "start=2026-11-20T10:59:54&end=2026-11-20T11:00:17.5";
+
+/// Frames of picture in each variant.
+pub(crate) const FRAMES: usize = RUNS.len() * RUN_SECS * 25;
+
+/// Where the segments of each variant are, and what their names begin with.
+pub(crate) const SEGMENTS: [&str; 10] = [
+    "2026-11-20T10/59:54.000-2.000-full-",
+    "2026-11-20T10/59:56.000-2.000-full-",
+    "2026-11-20T10/59:58.000-2.000-full-",
+    "2026-11-20T11/00:00.000-2.000-full-",
+    "2026-11-20T11/00:02.000-2.000-full-",
+    "2026-11-20T11/00:07.500-2.000-full-",
+    "2026-11-20T11/00:09.500-2.000-full-",
+    "2026-11-20T11/00:11.500-2.000-full-",
+    "2026-11-20T11/00:13.500-2.000-full-",
+    "2026-11-20T11/00:15.500-2.000-full-",
+];
+
+/// The footage. It is recorded for the first test that wants it, shared, and goes with the last.
+pub(crate) fn footage() -> Arc<TempDir> {
+    static SHARED: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().expect("footage that could be recorded");
+    shared.upgrade().unwrap_or_else(|| {
+        let recorded = Arc::new(record_all());
+        *shared = Arc::downgrade(&recorded);
+        recorded
+    })
+}
+
+/// Copies what is of a recording in `paths`, which lead from its base directory to files, to another archive.
+pub(crate) fn copy_segments(from: &Path, to: &Path, paths: &[PathBuf]) {
+    for path in paths {
+        let bytes = fs::read(from.join(path)).expect("read a segment");
+        crate::harness::write_whole(&to.join(path), &bytes);
+    }
+}
+
+/// The paths of a variant's files, hidden ones too, from the archive's base directory on, sorted.
+pub(crate) fn files_of(base: &Path, variant: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![base.join("test").join(variant)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("read a directory") {
+            let path = entry.expect("read a directory").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                files.push(path.strip_prefix(base).expect("a path below it").to_owned());
+            }
+        }
+    }
+    files.sort_unstable();
+    files
+}
+
+/// How many packets of each kind, `video` or `audio`, there are in what ffprobe is given to read.
+pub(crate) fn count_packets(input: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in probe(input, &["-count_packets", "-show_entries", "stream=index,codec_type,nb_read_packets"])
+    {
+        // A playlist's streams are listed with its programs and on their own.
+        if let [_, kind, count] = line.split(',').collect::<Vec<_>>()[..] {
+            counts.insert(kind.to_owned(), count.parse().expect("a number of packets"));
+        }
+    }
+    counts
+}
+
+/// What ffprobe has to say, as lines with commas; it must not complain.
+fn probe(input: &str, options: &[&str]) -> Vec<String> {
+    let fixed = ["-v", "error", "-of", "csv=p=0", "-i", input];
+    let Output { code, stdout, stderr } = Program::new("ffprobe").args(fixed).args(options).run();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "ffprobe on {input}");
+    stdout.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+}
+
+/// The times of the pictures in a file, by its own clock of 90 kHz.
+fn picture_times(path: &Path) -> Vec<i64> {
+    let lines = probe(&path.to_string_lossy(), &["-select_streams", "v:0", "-show_entries", "packet=pts"]);
+    // Lines of their own, left empty, stand for what is said about a packet beside its time.
+    let times = lines.iter().filter(|line| !line.is_empty()).map(|line| line.parse().expect("a time"));
+    times.collect()
+}
+
+/// Records both runs of all variants at once.
+fn record_all() -> TempDir {
+    let base = tempfile::tempdir().expect("a temporary directory");
+    let mut recorders = Vec::new();
+    for (variant, size) in VARIANTS {
+        for (start, pitch) in RUNS {
+            // A last frame of sound that outlasted the picture would overlap the next run's where players join them.
+            let input = format!(
+                "testsrc2=size={size}:rate=25:duration={RUN_SECS}[out0];\
+                 sine=frequency={pitch}:sample_rate=48000:duration={}.95[out1]",
+                RUN_SECS - 1
+            );
+            recorders.push(start_recorder(&input, base.path(), variant, &["--quiet", "--start", start]));
+        }
+    }
+    for recorder in recorders {
+        let Output { code, stdout, stderr } = recorder.wait();
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""), "the recorder");
+    }
+    base
+}
+
+/// Starts to record what ffmpeg draws and beeps.
+fn start_recorder(input: &str, base: &Path, variant: &str, options: &[&str]) -> Running {
+    let base = base.to_str().expect("a path that is text");
+    let recorder = Program::new(RECORD).args([input, base, "test", variant, "--encode"]).args(options);
+    recorder.args(["--", "-f", "lavfi"]).start()
+}
+
+/// The SHA-256 of a file, in URL-safe base64 without padding.
+fn hash_of(path: &Path) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let printed = Program::new("sha256sum").args([path]).run().stdout;
+    // Names with odd characters make it put a backslash before the sum.
+    let sum = printed.trim_start_matches('\\').split(' ').next().unwrap_or_default();
+    assert_eq!(sum.len(), 64, "sha256sum says `{printed}`");
+    // Three hexadecimal digits make two of base64.
+    let padded = format!("{sum:0<66}");
+    let threes = padded
+        .as_bytes()
+        .chunks(3)
+        .map(|three| usize::from_str_radix(std::str::from_utf8(three).expect("text"), 16).expect("digits"));
+    let digits = threes.flat_map(|bits| [bits >> 6, bits & 63]).map(|six| char::from(DIGITS[six]));
+    digits.take(43).collect()
+}
+
+/// The hour and the name of a file of the archive.
+fn hour_and_name(path: &Path) -> (Hour, &str) {
+    let mut parts = path.iter().skip(2).map(|part| part.to_str().expect("text"));
+    let hour = Hour::parse(parts.next().expect("an hour")).expect("an hour");
+    (hour, parts.next().expect("a name"))
+}
+
+/// Checks that a recorded file's name tells the truth. Returns what it says: start, duration and type.
+fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, Kind) {
+    let (hour, name) = hour_and_name(path);
+    let parsed = SegmentName::parse(name).unwrap_or_else(|| panic!("`{name}` is no segment's name"));
+    assert_eq!(parsed.hash, hash_of(&base.join(path)), "{name}");
+    let pictures = picture_times(&base.join(path));
+    let (first, last) =
+        (pictures.iter().min().expect("a picture"), pictures.iter().max().expect("a picture"));
+    // At 25 pictures a second each lasts 3600 ticks of the 90 kHz clock.
+    assert_eq!(parsed.duration, Span::from_micros((last - first + 3600) * 100 / 9), "{name}");
+    (hour.start() + parsed.offset, parsed.duration, parsed.kind)
+}
+
+#[test]
+fn a_recorder_names_segments_by_time_duration_and_hash() {
+    let footage = footage();
+    for (variant, _) in VARIANTS {
+        let files = files_of(footage.path(), variant);
+        let expected = SEGMENTS.map(|segment| format!("test/{variant}/{segment}"));
+        assert_eq!(files.len(), expected.len(), "{files:?}");
+        for (file, expected) in files.iter().zip(&expected) {
+            let shown = file.to_str().expect("text");
+            assert!(shown.starts_with(expected), "`{shown}` should begin with `{expected}`");
+            check_name(footage.path(), file);
+        }
+        let left: Vec<_> = fs::read_dir(footage.path().join("test").join(variant)).expect("hours").collect();
+        assert_eq!(left.len(), 2, "hours and nothing else: {left:?}");
+    }
+}
+
+#[test]
+fn segments_of_one_run_follow_on_from_each_other_on_one_clock() {
+    let footage = footage();
+    let first_and_count = |path: &PathBuf| {
+        let times = picture_times(&footage.path().join(path));
+        (*times.iter().min().expect("a picture"), times.len())
+    };
+    for (variant, _) in VARIANTS {
+        let firsts: Vec<_> = files_of(footage.path(), variant).iter().map(first_and_count).collect();
+        let (begin, _) = firsts[0];
+        // The clock of the second run, the sixth segment on, begins where that of the first did.
+        let expected: Vec<_> = (0..10).map(|number| (begin + number % 5 * 180_000, 50)).collect();
+        assert_eq!(firsts, expected, "{variant}");
+    }
+}
+
+#[test]
+fn a_segment_has_a_temporary_name_while_it_is_written() {
+    let base = tempfile::tempdir().expect("a temporary directory");
+    let begun = restreamer::clock::Clock::System.now();
+    let input = "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]";
+    let recorder = start_recorder(input, base.path(), "live", &["--segment", "1"]);
+    let names = |kind: &str| {
+        let files = files_of(base.path(), "live");
+        files.into_iter().filter(|file| file.to_string_lossy().contains(kind)).collect::<Vec<_>>()
+    };
+    let variant = base.path().join("test/live");
+    wait_until("a segment is being written", || {
+        assert!(!recorder.has_ended(), "the recorder ended");
+        variant.is_dir() && names("-1.000-temp-").len() == 1
+    });
+    wait_until("a segment is whole", || !names("-full-").is_empty());
+    wait_until("the next one is being written", || !names("-temp-").is_empty());
+    let written = names("-temp-");
+    let (_, name) = hour_and_name(&written[0]);
+    let parsed = SegmentName::parse(name).expect("a segment's name");
+    assert_eq!((parsed.kind, parsed.hash.len()), (Kind::Temp, 36), "{name}");
+
+    recorder.signal(Signal::TERM);
+    let Output { code, stderr, .. } = recorder.wait();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let ended = restreamer::clock::Clock::System.now();
+    assert_eq!(names("-temp-"), Vec::<PathBuf>::new());
+    let mut next = None;
+    for file in files_of(base.path(), "live") {
+        let (start, duration, kind) = check_name(base.path(), &file);
+        assert_eq!(kind, Kind::Full, "{file:?}");
+        assert!(start >= begun && start <= ended, "{file:?}, recorded from {begun} to {ended}");
+        assert!(next.is_none_or(|next: Timestamp| next == start), "{file:?} after {next:?}");
+        next = Some(start + duration);
+    }
+    assert!(next.is_some_and(|end| end > begun));
+    assert!(begun > time("2026-01-01"), "a clock that is set");
+}
