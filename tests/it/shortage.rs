@@ -1,11 +1,18 @@
 //! What befalls a server that is short of something: descriptors, permission, its whole archive.
 
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{connect, read_until_closed, take_apart, wait_until, write_whole};
-use crate::process::{Program, RESTREAMER, Served};
+use rustix::process::geteuid;
+
+use crate::abuse::status_of;
+use crate::harness::{Site, ask, connect, read_until_closed, take_apart, wait_until, write_whole};
+use crate::process::{Program, RESTREAMER, Served, say};
 
 /// How many descriptors the server has open.
 fn descriptors(served: &Served) -> usize {
@@ -14,7 +21,6 @@ fn descriptors(served: &Served) -> usize {
 
 /// Asks once, on a connection of its own; the status, or nothing where it was closed without an answer.
 fn try_once(served: &Served, target: &str) -> Option<u16> {
-    use std::io::Write;
     let mut stream = connect(served.address);
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     // One that is turned away at once may not even take the question.
@@ -46,4 +52,173 @@ fn a_server_short_of_descriptors_recovers_by_itself() {
             }
         }
     }
+}
+
+#[test]
+fn a_file_that_grows_is_sent_as_long_as_it_was() {
+    const LARGE: usize = 16 * 1024 * 1024;
+    let site = Site::at("2026-11-22T00:00:00");
+    let path = site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let mut stream = connect(site.address);
+    let request = "GET /segments/s/large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /files HTTP/1.0\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("ask");
+    let mut bytes = vec![0; 1000];
+    stream.read_exact(&mut bytes).expect("the beginning");
+    let mut file = fs::File::options().append(true).open(&path).expect("the file");
+    file.write_all(&vec![b'y'; LARGE]).expect("let it grow");
+    stream.read_to_end(&mut bytes).expect("the rest");
+    let answers = take_apart(&bytes, &[]);
+    assert_eq!(answers[0].body.len(), LARGE);
+    assert!(answers[0].body.iter().all(|byte| *byte == b'x'), "something new was sent");
+    assert_eq!(answers[1].text(), "[\"s\"]", "the connection goes on behind it");
+}
+
+#[test]
+fn an_hour_with_a_hundred_thousand_files_is_served_in_little_memory() {
+    let archive = tempfile::tempdir().expect("a temporary directory");
+    let hour = archive.path().join("s/v/2026-11-20T10");
+    fs::create_dir_all(&hour).expect("make the hour");
+    for number in 0..100_000 {
+        let (minute, second, fraction) = (number / 2000, number / 40 % 50, number % 40 * 25);
+        let name = format!("{minute:02}:{second:02}.{fraction:03}-0.025-full-x{number}.ts");
+        fs::File::create(hour.join(name)).expect("make a file");
+    }
+    let served = Served::over(archive.path(), &["--log-level", "warn"]);
+    let names = ask(served.address, "GET", "/files/s/v/2026-11-20T10", &[]).text();
+    assert_eq!(names.matches(".ts\"").count(), 100_000);
+    let zipped = ask(served.address, "GET", "/files/s/v/2026-11-20T10", &[("Accept-Encoding", "gzip")]);
+    assert!(zipped.whole && zipped.body.len() < names.len() / 3);
+    let list = ask(served.address, "GET", "/playlist/s/v.m3u8", &[]);
+    assert!(list.whole && list.text().ends_with("#EXT-X-ENDLIST\n"));
+    assert_eq!(list.text().matches("#EXTINF:").count(), 100_000);
+    let most = status_of(&served.running, "VmHWM");
+    assert!(most < 64 * 1024, "it took {most} KiB");
+}
+
+/// The server as a program that anybody may run, whoever it is that runs these tests.
+fn copy_for_anybody(directory: &Path) -> std::path::PathBuf {
+    let program = directory.join("restreamer");
+    fs::copy(RESTREAMER, &program).expect("copy the server");
+    for path in [directory, &program] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("let anybody in");
+    }
+    program
+}
+
+/// The server as the program of a user who owns nothing and runs nothing else, by way of another program.
+fn as_nobody(program: &Path, by_way_of: &[String]) -> Program {
+    let user = 20_000 + std::process::id() % 30_000;
+    let who = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
+    Program::new("setpriv").args(who).args(["--pdeathsig", "KILL", "--"]).args(by_way_of).args([program])
+}
+
+#[test]
+fn what_the_server_may_not_read_is_an_error_and_the_rest_goes_on() {
+    if !geteuid().is_root() {
+        say("shortage: needs root to become another user; skipped");
+        return;
+    }
+    let (place, archive) = (tempfile::tempdir().expect("a place"), tempfile::tempdir().expect("an archive"));
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    mode(archive.path(), 0o755);
+    let good = write_whole(&archive.path().join("s/good/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"ready");
+    let closed = write_whole(&archive.path().join("s/closed/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"x");
+    let served = Served::by(as_nobody(&copy_for_anybody(place.path()), &[]), archive.path(), &["--no-cache"]);
+    let range = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:02";
+    let [segment, names, list, cut] = [
+        "/segments/s/closed/2026-11-20T10/00:00.000-2.000-full-x.ts",
+        "/files/s/closed/2026-11-20T10",
+        "/playlist/s/closed.m3u8",
+        &format!("/cut/s/closed.ts?{range}&type=rough"),
+    ];
+    let hour = closed.parent().expect("an hour");
+    let status = |target: &str| {
+        let answer = ask(served.address, "GET", target, &[]);
+        assert!(answer.status == 200 || !answer.text().contains('/'), "a path was told: {}", answer.text());
+        (answer.status, answer.text().lines().count())
+    };
+    for (path, targets) in [
+        (closed.as_path(), &[segment, cut][..]),
+        (hour, &[segment, names, list, cut]),
+        (hour.parent().expect("a variant"), &["/files/s/closed", list, cut]),
+        (&archive.path().join("s"), &["/files/s"]),
+    ] {
+        let before = fs::metadata(path).expect("a mode").permissions();
+        mode(path, 0o000);
+        for target in targets {
+            assert_eq!(status(target), (500, 1), "{target} without {}", path.display());
+        }
+        if path.starts_with(archive.path().join("s/closed")) {
+            let good = good.strip_prefix(archive.path()).expect("below").display().to_string();
+            assert_eq!(ask(served.address, "GET", &format!("/segments/{good}"), &[]).text(), "ready");
+        }
+        fs::set_permissions(path, before).expect("the mode it had");
+        for target in targets {
+            assert_eq!(ask(served.address, "GET", target, &[]).status, 200, "{target} afterwards");
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_is_taken_away_and_put_back_is_served_again() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let (base, away) = (place.path().join("base"), place.path().join("away"));
+    write_whole(&base.join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"ready");
+    let served = Served::over(&base, &[]);
+    let status = |target: &str| ask(served.address, "GET", target, &[]).status;
+    let segment = "/segments/s/v/2026-11-20T10/00:00.000-2.000-full-x.ts";
+    let list = "/playlist/s/v.m3u8";
+    for _ in 0..3 {
+        wait_until("it is well", || status("/health") == 200);
+        assert_eq!([status("/files"), status(segment), status(list)], [200; 3]);
+        fs::rename(&base, &away).expect("take it away");
+        assert_eq!(
+            [status("/health"), status("/files"), status(segment), status(list)],
+            [503, 200, 404, 404]
+        );
+        // Something else stands in its place, as where a disk is not mounted.
+        fs::create_dir(&base).expect("an empty directory");
+        assert_eq!(
+            [status("/health"), status("/files"), status(segment), status(list)],
+            [200, 200, 404, 404]
+        );
+        fs::remove_dir(&base).expect("take that away");
+        fs::rename(&away, &base).expect("put it back");
+    }
+}
+
+#[test]
+fn a_server_that_may_start_no_thread_or_process_still_serves() {
+    if !geteuid().is_root() {
+        say("shortage: needs root to become another user; skipped");
+        return;
+    }
+    let (place, archive) = (tempfile::tempdir().expect("a place"), tempfile::tempdir().expect("an archive"));
+    fs::set_permissions(archive.path(), Permissions::from_mode(0o755)).expect("a mode");
+    write_whole(&archive.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"ready");
+    let program = copy_for_anybody(place.path());
+    let served = Served::by(as_nobody(&program, &[]), archive.path(), &[]);
+    wait_until("it has looked for ffmpeg", || try_once(&served, "/health") == Some(200));
+    let threads = status_of(&served.running, "Threads");
+    drop(served);
+    let limited =
+        |most: u64| as_nobody(&program, &["prlimit".into(), format!("--nproc={most}"), "--".into()]);
+
+    // With as many as it needs for itself it serves all but what takes another program.
+    let served = Served::by(limited(threads), archive.path(), &[]);
+    wait_until("it has looked for ffmpeg", || try_once(&served, "/health") == Some(200));
+    let range = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:02";
+    for _ in 0..3 {
+        assert!(ask(served.address, "GET", "/health", &[]).text().contains("\"ffmpeg\":false"));
+        assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{range}&type=rough")), Some(200));
+        assert_eq!(try_once(&served, "/playlist/s/v.m3u8"), Some(200));
+    }
+    drop(served);
+
+    // With fewer it says so and ends.
+    let options =
+        ["--host", "127.0.0.1", "--port", "0", "--base-dir", archive.path().to_str().expect("a path")];
+    let ended = limited(threads / 2).args(options).args(["--log-level", "warn"]).run();
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 }

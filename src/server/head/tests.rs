@@ -156,3 +156,69 @@ fn headers_that_are_not_visible_ascii_are_passed_over() {
     assert_eq!(head.request.header("user-agent"), None);
     assert_eq!(head.request.header("Range"), Some("bytes=0-1"));
 }
+
+/// Numbers that look random, and are the same in every run.
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((self.0 >> 33) % bound as u64).expect("a small number")
+    }
+
+    /// A request's head with some bytes changed, moved, doubled or lost.
+    fn mutated(&mut self) -> Vec<u8> {
+        const HEADS: [&str; 6] = [
+            "GET /files?a=b%20c&start=2026-11-20 HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip;q=0.5, *\r\n\r\n",
+            "POST http://a:80/x HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nExpect: 100-continue\r\n\r\n",
+            "OPTIONS * HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+            "GET /segments/s/a.ts HTTP/1.1\r\nHost: a\r\nRange: bytes=0-99\r\nIf-Range: \"a\"\r\n\r\n",
+            "\r\n\r\nHEAD /cut/s/v.ts HTTP/1.1\nHost: a\nIf-None-Match: W/\"a\", \"b\n\n",
+        ];
+        const SPECIAL: &[u8] = b"\r\n\0 \t:/?#%*,;=\"HTTP0129\x7f\x80\xff";
+        let mut bytes = HEADS[self.below(HEADS.len())].as_bytes().to_vec();
+        for _ in 0..self.below(6) {
+            let at = self.below(bytes.len().max(1)).min(bytes.len());
+            let to = (at + self.below(20)).min(bytes.len());
+            match self.below(5) {
+                0 => drop(bytes.drain(at..to)),
+                1 => bytes.insert(at, SPECIAL[self.below(SPECIAL.len())]),
+                2 => bytes[at..to].fill(SPECIAL[self.below(SPECIAL.len())]),
+                3 => bytes.extend_from_within(at..to),
+                _ => bytes[at..to].iter_mut().for_each(|byte| *byte ^= 1 << self.below(8)),
+            }
+        }
+        bytes
+    }
+
+    fn random(&mut self) -> Vec<u8> {
+        (0..self.below(200)).map(|_| u8::try_from(self.below(256)).expect("a byte")).collect()
+    }
+}
+
+#[test]
+fn nothing_that_can_come_makes_the_parser_panic_or_read_too_much() {
+    let mut seeded = Seeded(20_261_120);
+    let mut outcomes = [0; 3];
+    for number in 0..100_000 {
+        let bytes = if number % 4 == 0 { seeded.random() } else { seeded.mutated() };
+        match parsed(&bytes) {
+            Parsed::Partial => outcomes[0] += 1,
+            Parsed::Refused(refusal) => {
+                outcomes[1] += 1;
+                assert!((400..=505).contains(&refusal.status), "{refusal:?} to {bytes:?}");
+            }
+            Parsed::Whole(head) => {
+                outcomes[2] += 1;
+                assert!(head.len <= bytes.len() && head.body_len <= MAX_BODY_BYTES, "{head:?} of {bytes:?}");
+                // The same bytes mean the same when more comes behind them, and nothing while the last is missing.
+                assert!(matches!(parsed(&bytes[..head.len - 1]), Parsed::Partial), "{bytes:?}");
+                let more = [&bytes[..head.len], b"GET /other HTTP/1.1\r\n"].concat();
+                let Parsed::Whole(again) = parsed(&more) else { panic!("{bytes:?}") };
+                assert_eq!((again.len, again.request.target), (head.len, head.request.target), "{bytes:?}");
+            }
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 1000), "too much of one kind: {outcomes:?}");
+}

@@ -183,6 +183,10 @@ impl Visit<'_> {
                     guest.state = State::Reading { begun: Some(now) };
                     guest.deadline = now + limits.head_timeout;
                 }
+                if waits && guest.connection.input.is_empty() {
+                    // What a large head has taken is not kept for the next one.
+                    guest.connection.input = Vec::new();
+                }
                 if waits { Next::Stay(guest) } else { Next::Again(guest) }
             }
             Parsed::Refused(refusal) => guest.refuse(refusal, limits),
