@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::error::{Error, Result};
+use crate::metrics::process::RunningChild;
 
 /// How often a wait looks up to see whether it is still wanted.
 const LOOK_UP: Duration = Duration::from_millis(50);
@@ -45,6 +46,7 @@ pub struct Child {
     tail: Arc<Mutex<Vec<u8>>>,
     stall_limit: Duration,
     reaped: bool,
+    counted: RunningChild,
 }
 
 impl Child {
@@ -72,6 +74,7 @@ impl Child {
         let tail = Arc::new(Mutex::new(Vec::new()));
         let mut child = Self {
             program,
+            counted: RunningChild::started(process.id()),
             process,
             chunks: Some(chunks),
             reader: None,
@@ -154,6 +157,7 @@ impl Child {
         // What it left behind in its process group would keep the pipes open.
         self.kill_group();
         self.reaped = true;
+        self.counted.ended(status.success());
         let read = self.reader.take().map_or(Ok(Ok(())), JoinHandle::join);
         let fed = self.feeder.take().map_or(Ok(Ok(())), JoinHandle::join);
         let _ = self.listener.take().map(JoinHandle::join);

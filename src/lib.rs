@@ -13,6 +13,7 @@ pub mod ffmpeg;
 pub mod hls;
 pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod mpegts;
 pub mod server;
 pub mod timestamp;

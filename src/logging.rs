@@ -12,6 +12,7 @@ use log::LevelFilter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock::Clock;
+use crate::metrics::process::logged;
 
 /// How long a reader who has kept up so far is waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -25,6 +26,7 @@ pub fn start(level: LevelFilter) {
         .target(Target::Pipe(Box::new(Unhurried::over(io::stderr()))))
         .format(|out, record| {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
+            logged(record.level(), module);
             writeln!(out, "{} {} {module}: {}", Clock::System.now(), record.level(), record.args())
         })
         .try_init();

@@ -19,6 +19,7 @@ use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::Tools;
 use restreamer::http::{App, LazyTools, Service};
 use restreamer::logging;
+use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
 
 /// How long a server that was told to stop goes on with what it has begun.
@@ -53,6 +54,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         tools: tools(config.clone()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
+        metrics: Metrics::new().map_err(|error| format!("cannot count anything: {error}"))?,
     });
     let workers = Workers { each: config.workers, cut: config.cut_workers };
     let server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)

@@ -7,6 +7,7 @@ pub mod cache;
 mod directory;
 pub mod hour;
 pub mod measure;
+pub mod newest;
 pub mod segment;
 pub mod select;
 pub mod selection;
@@ -38,6 +39,7 @@ pub struct Archive {
     contents: measure::Contents,
     unparsable_total: AtomicU64,
     unparsable_seen: Mutex<HashSet<String>>,
+    newest: newest::Remembered,
 }
 
 /// A file of the archive, open, with what the system says about it.
@@ -69,6 +71,7 @@ impl Archive {
             contents: measure::Contents::default(),
             unparsable_total: AtomicU64::new(0),
             unparsable_seen: Mutex::default(),
+            newest: newest::Remembered::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::App;
 use super::reply::{Body, Piece, Reply, Sink};
@@ -13,6 +14,7 @@ use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
 use crate::cut::{self, Part, rough};
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::timestamp::{Span, Timestamp};
 
 /// How long behind its picture sound can be stored, at the most that is usual.
@@ -102,9 +104,17 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
     };
     let reply = describe(cut, (cut.start, cut.end), &material);
     let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools)?;
+    let counted = Counted { metrics: Arc::clone(&app.metrics), kind, begun: Instant::now(), result: "panic" };
     Ok(reply.with_body(Body::made(move |sink| {
+        let mut counted = counted;
         let sink = RefCell::new(sink);
-        prepared.run(&mut Prompt(&sink), &|| sink.borrow().is_wanted())
+        let made = prepared.run(&mut Prompt(&sink, &counted.metrics), &|| sink.borrow().is_wanted());
+        counted.result = match &made {
+            Ok(()) => "ok",
+            Err(_) if !sink.borrow().is_wanted() => "unwanted",
+            Err(_) => "failed",
+        };
+        made
     })))
 }
 
@@ -139,13 +149,32 @@ fn tail(app: &App, cut: &Cut, end: Timestamp) -> Result<Option<Part>> {
 
 /// A sink that is asked in between whether it still wants anything, and is given every byte at once: who waits for a
 /// cut waits for its first frame.
-struct Prompt<'a, 'b>(&'a RefCell<&'b mut dyn Sink>);
+struct Prompt<'a, 'b>(&'a RefCell<&'b mut dyn Sink>, &'a Metrics);
+
+/// A cut that is counted when it is over.
+struct Counted {
+    metrics: Arc<Metrics>,
+    kind: cut::Kind,
+    begun: Instant,
+    result: &'static str,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let kind = match self.kind {
+            cut::Kind::Full => "full",
+            cut::Kind::Smart => "smart",
+        };
+        self.metrics.cut_ended(kind, self.result, self.begun.elapsed().as_secs_f64());
+    }
+}
 
 impl Write for Prompt<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut sink = self.0.borrow_mut();
         sink.write_all(bytes)?;
         sink.flush()?;
+        self.1.cut_wrote(bytes.len());
         Ok(bytes.len())
     }
 

@@ -55,6 +55,7 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
             format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start={start}&end={end}&type=rough'"),
         ),
         ("how this server is", format!("curl {base}/health")),
+        ("what it has counted, for Prometheus", format!("curl {base}/metrics")),
     ];
     for (what, line) in lines {
         let _ = writeln!(page, "# {what}\n{line}\n");

@@ -8,6 +8,7 @@ mod cut;
 mod files;
 mod health;
 mod home;
+mod metrics;
 mod playlist;
 pub mod query;
 pub mod reply;
@@ -29,6 +30,9 @@ use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::ffmpeg::Tools;
+use crate::metrics::Metrics;
+use crate::metrics::exchange::Endpoint;
+use crate::metrics::variants;
 
 /// Kinds of work that must not wait for each other; each has workers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +54,21 @@ pub trait Service: Send + Sync + 'static {
 
     /// The answer to a request. May block on the disk.
     fn call(&self, request: &Request) -> Reply;
+
+    /// Where requests are counted; without, the transport has counters of its own.
+    fn metrics(&self) -> Option<Arc<Metrics>> {
+        None
+    }
+
+    /// What a request is counted as. Must not block.
+    fn endpoint(&self, _request: &Request) -> Endpoint {
+        Endpoint::Unknown
+    }
+
+    /// The variant that a request is about, if there is one. May block on the disk.
+    fn variant(&self, _request: &Request) -> Option<Arc<variants::Variant>> {
+        None
+    }
 }
 
 /// The programs that cut, looked for when they are first needed.
@@ -68,6 +87,8 @@ pub struct App {
     pub segments_url: String,
     /// When the server started.
     pub started: Instant,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Service for App {
@@ -105,6 +126,18 @@ impl Service for App {
         let compressible = !matches!(shape, Shape::File(_) | Shape::Cut(_) | Shape::Home);
         if compressible { reply.with("Vary", "Accept-Encoding") } else { reply }
     }
+
+    fn metrics(&self) -> Option<Arc<Metrics>> {
+        Some(Arc::clone(&self.metrics))
+    }
+
+    fn endpoint(&self, request: &Request) -> Endpoint {
+        metrics::endpoint(request)
+    }
+
+    fn variant(&self, request: &Request) -> Option<Arc<variants::Variant>> {
+        metrics::variant(self, request)
+    }
 }
 
 impl App {
@@ -113,6 +146,7 @@ impl App {
         match &Route::decode(shape, Query::new(request.query()))? {
             Route::Home => Ok(home::home(self, request)),
             Route::Health => Ok(health::health(self)),
+            Route::Metrics => metrics::page(self, request),
             Route::Streams => files::streams(self, request),
             Route::Variants { stream } => files::variants(self, request, stream),
             Route::Hours(of) => files::hours(self, request, of),

@@ -11,6 +11,8 @@ pub enum Route {
     Home,
     /// How this server is.
     Health,
+    /// What this server has counted.
+    Metrics,
     /// The names of the streams.
     Streams,
     /// The names of a stream's variants.
@@ -103,6 +105,8 @@ pub enum Shape<'a> {
     Home,
     /// [`Route::Health`].
     Health,
+    /// [`Route::Metrics`].
+    Metrics,
     /// [`Route::Streams`].
     Streams,
     /// [`Route::Variants`].
@@ -135,6 +139,7 @@ impl<'a> Shape<'a> {
         let shape = match (first, rest) {
             ("", None) => Some(Self::Home),
             ("health", None) => Some(Self::Health),
+            ("metrics", None | Some("restreamer")) => Some(Self::Metrics),
             ("files", None) => Some(Self::Streams),
             ("files", Some(rest)) => (split(rest).map(Self::Variants))
                 .or_else(|| split(rest).map(Self::Hours))
@@ -160,6 +165,7 @@ impl Route {
         Ok(match shape {
             Shape::Home => Self::Home,
             Shape::Health => Self::Health,
+            Shape::Metrics => Self::Metrics,
             Shape::Streams => Self::Streams,
             Shape::Variants(parts) => {
                 let [stream] = decode_parts(["stream"], parts)?;

@@ -87,6 +87,7 @@ impl Acceptor {
     /// Hands a connection on, unless there are so many that it could not even be told so.
     fn take(&mut self, stream: TcpStream, client: SocketAddr) {
         if self.shared.open() >= self.shared.limits.max_connections + SPARE_CONNECTIONS {
+            self.shared.metrics.connections.dropped("far_too_many");
             self.trouble.log(&io::Error::other("far too many connections"));
             return;
         }
@@ -102,6 +103,7 @@ impl Acceptor {
         match accepted {
             Some((stream, client)) if self.spare.is_some() => self.take(stream, client),
             Some(turned_away) => {
+                self.shared.metrics.connections.dropped("no_descriptor");
                 drop(turned_away);
                 self.spare = spare_descriptor();
             }

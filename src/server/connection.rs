@@ -3,10 +3,12 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
+
+use crate::metrics::Metrics;
 
 /// Bounds of what a client may cost.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +53,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) limits: Limits,
-    open: AtomicUsize,
+    pub(super) metrics: Arc<Metrics>,
     phase: AtomicU8,
     /// Handlers that panicked.
     pub(super) panics: AtomicU64,
@@ -69,10 +71,10 @@ pub(super) enum Phase {
 }
 
 impl Shared {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             limits,
-            open: AtomicUsize::new(0),
+            metrics,
             phase: AtomicU8::new(Phase::Running as u8),
             panics: AtomicU64::new(0),
         })
@@ -80,7 +82,7 @@ impl Shared {
 
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.metrics.connections.open.load(Ordering::SeqCst)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -120,7 +122,7 @@ pub(super) enum Received {
 impl Connection {
     /// Takes a connection in, and counts it until it is dropped.
     pub(super) fn new(stream: TcpStream, client: SocketAddr, shared: &Arc<Shared>) -> Self {
-        shared.open.fetch_add(1, Ordering::SeqCst);
+        shared.metrics.connections.open.fetch_add(1, Ordering::SeqCst);
         Self { stream, client, input: Vec::new(), shared: Arc::clone(shared) }
     }
 
@@ -150,6 +152,6 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        self.shared.metrics.connections.open.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -105,6 +105,8 @@ pub(super) struct Lobby {
     /// Those of them that keep memory busy with what they have not taken, and how much it is.
     holding: BTreeSet<(Instant, u64)>,
     held_bytes: usize,
+    /// How many are sent an answer.
+    sending: usize,
     last_token: u64,
     /// Where bytes are read to, before a connection gets as many of its own as came.
     scratch: Box<[u8]>,
@@ -122,6 +124,7 @@ impl Lobby {
             idle: BTreeSet::new(),
             holding: BTreeSet::new(),
             held_bytes: 0,
+            sending: 0,
             last_token: BELL,
             scratch: vec![0; MAX_HEAD_BYTES].into_boxed_slice(),
         }
@@ -142,6 +145,7 @@ impl Lobby {
                 self.welcome(arrival);
             }
             self.expire();
+            self.publish();
             match self.shared.phase() {
                 Phase::Running => {}
                 Phase::Draining => self.guests_without_answer().for_each(|token| drop(self.take(token))),
@@ -151,6 +155,15 @@ impl Lobby {
                 }
             }
         }
+    }
+
+    /// Says how many there are, for whoever counts.
+    fn publish(&self) {
+        let (idle, sending) = (self.idle.len(), self.sending);
+        let counted = &self.shared.metrics.connections;
+        counted.idle.store(idle, Ordering::Relaxed);
+        counted.sending.store(sending, Ordering::Relaxed);
+        counted.reading.store(self.guests.len().saturating_sub(idle + sending), Ordering::Relaxed);
     }
 
     /// Sleeps until something comes or a deadline is over.
@@ -187,7 +200,9 @@ impl Lobby {
             Arrival::New(connection) => {
                 if self.shared.open() > limits.max_connections && !self.evict() {
                     let reply = Reply::busy("there are too many connections to this server just now");
-                    let outgoing = Box::new(Outgoing::refusal(connection.client, reply));
+                    let metrics = &self.shared.metrics;
+                    metrics.connections.dropped("too_many");
+                    let outgoing = Box::new(Outgoing::refusal(connection.client, reply, metrics));
                     (connection, State::Sending(outgoing), now + limits.write_timeout)
                 } else {
                     (connection, State::Reading { begun: None }, now + limits.idle_timeout)
@@ -265,6 +280,7 @@ impl Lobby {
         if guest.is_idle() {
             self.idle.insert((guest.deadline, token));
         }
+        self.sending += usize::from(matches!(guest.state, State::Sending(_)));
         guest.held_bytes = guest.answer_bytes();
         if guest.held_bytes > 0 {
             self.holding.insert((guest.deadline, token));
@@ -280,6 +296,7 @@ impl Lobby {
         while self.held_bytes > self.shared.limits.held_bytes && self.holding.len() > 1 {
             let Some((_, token)) = self.holding.first().copied() else { return };
             let Some(guest) = self.take(token) else { return };
+            self.shared.metrics.connections.dropped("crowded");
             guest.cut_off(&Abort::Crowded);
         }
     }
@@ -291,12 +308,14 @@ impl Lobby {
         self.idle.remove(&(guest.deadline, token));
         self.holding.remove(&(guest.deadline, token));
         self.held_bytes -= guest.held_bytes;
+        self.sending -= usize::from(matches!(guest.state, State::Sending(_)));
         Some(guest)
     }
 
     /// Sends the guest away that has been idle for longest; whether there was one.
     fn evict(&mut self) -> bool {
         let Some((_, token)) = self.idle.first().copied() else { return false };
+        self.shared.metrics.connections.dropped("evicted");
         self.take(token).is_some()
     }
 
@@ -308,7 +327,7 @@ impl Lobby {
                 return;
             }
             let Some(guest) = self.take(token) else { continue };
-            let next = guest.too_late(&self.shared.limits);
+            let next = guest.too_late(&self.shared);
             self.settle(token, next);
         }
     }

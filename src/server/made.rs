@@ -15,6 +15,7 @@ use super::connection::{Connection, Phase, Shared};
 use super::wire::{Abort, After, Exchange, Framing, head, send};
 use crate::error::{Error, Result};
 use crate::http::reply::{Producer, Reply, Sink};
+use crate::metrics::live::AtHand;
 
 /// How much is gathered before it is sent.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -43,7 +44,8 @@ pub(super) fn send_made(
 ) -> Made {
     let chunked = *version != HTTPVersion(1, 0);
     let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
-    exchange.status = reply.status.0;
+    exchange.meter.ready(reply.status.0);
+    let _at_hand = AtHand::begin(&exchange.meter.flight);
     let head = head(reply.status, &reply.headers, framing, version, after);
     let mut body = MadeBody {
         stream: &connection.stream,
@@ -105,7 +107,7 @@ impl MadeBody<'_> {
             self.abort = Some(abort);
             io::Error::from(io::ErrorKind::BrokenPipe)
         })?;
-        self.exchange.sent += body_bytes;
+        self.exchange.meter.sent(body_bytes);
         Ok(())
     }
 

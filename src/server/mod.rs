@@ -26,6 +26,7 @@ use self::lobby::{Lobby, Mailbox, door};
 use self::pool::Pool;
 pub use self::pool::Workers;
 use crate::http::Service;
+use crate::metrics::Metrics;
 
 /// How often a server that stops looks whether all is done.
 const LOOK: Duration = Duration::from_millis(5);
@@ -57,7 +58,8 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = Arc::new(listen_at(address)?);
         let address = listener.local_addr()?;
-        let shared = Shared::new(limits);
+        let metrics = service.metrics().map_or_else(Metrics::new, Ok).map_err(io::Error::other)?;
+        let shared = Shared::new(limits, metrics);
         let (mailbox, door) = door(&shared)?;
         let (pool, workers) = Pool::start(workers, &service, &shared, &mailbox)?;
         let lobby = Lobby::new(door, pool, service, Arc::clone(&shared));

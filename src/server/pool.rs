@@ -18,6 +18,7 @@ use super::made::{Made, send_made, wait};
 use super::wire::{Abort, After, Exchange, Outgoing, Progress, is_head};
 use crate::http::reply::{Body, HTTP_1_1, Reply};
 use crate::http::{Lane, Service};
+use crate::metrics::{LONG_LANE, Metrics};
 
 /// All lanes, in the order of their queues.
 const LANES: [Lane; 4] = [Lane::Quick, Lane::Playlist, Lane::Media, Lane::Cut];
@@ -47,6 +48,7 @@ struct Long {
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     queues: [Sender<Job>; 4],
+    metrics: Arc<Metrics>,
 }
 
 /// How many workers each lane has.
@@ -95,14 +97,19 @@ impl Pool {
             }
         }
         let queues = queues.try_into().map_err(|_| io::Error::other("a lane has no queue"))?;
-        Ok((Self { queues }, threads))
+        Ok((Self { queues, metrics: Arc::clone(&shared.metrics) }, threads))
     }
 
     /// Hands a job to a lane, or gives it back where the lane is full.
     pub(super) fn submit(&self, lane: Lane, job: Job) -> Result<(), Box<Job>> {
         let index = LANES.iter().position(|found| *found == lane).unwrap_or_default();
+        let counted = self.metrics.lane(index);
+        counted.queued();
         self.queues[index].try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => Box::new(job),
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => {
+                counted.refused();
+                Box::new(job)
+            }
         })
     }
 }
@@ -145,7 +152,9 @@ impl From<After> for Served {
 
 impl Worker {
     fn run(self) {
+        let lane = self.shared.metrics.lane(self.lane as usize);
         while let Ok(job) = self.jobs.recv() {
+            let _busy = lane.taken();
             if self.shared.phase() == Phase::Aborting {
                 continue;
             }
@@ -158,7 +167,9 @@ impl Worker {
 
     /// Makes long answers, and nothing else.
     fn run_long(&self, longs: &Receiver<(Connection, Box<Long>)>) {
+        let lane = self.shared.metrics.lane(LONG_LANE);
         for (connection, long) in longs {
+            let _busy = lane.taken();
             if self.shared.phase() == Phase::Aborting {
                 continue;
             }
@@ -207,6 +218,8 @@ impl Worker {
     /// Makes the answer and sends as much of it as goes at once.
     fn answer(&self, connection: &Connection, head: Head, begun: Instant) -> Served {
         let Head { request, keep_alive, .. } = head;
+        let subject = (self.service.endpoint(&request), self.service.variant(&request));
+        let exchange = Exchange::of(&request, begun, &self.shared.metrics, subject);
         let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request)));
         let reply = called.unwrap_or_else(|_| {
             self.shared.panics.fetch_add(1, Ordering::Relaxed);
@@ -219,7 +232,6 @@ impl Worker {
             false => After::Linger,
         };
         let (version, head_only) = (request.version.clone(), is_head(&request));
-        let exchange = Exchange::of(request, begun);
         match reply.body {
             Body::Made(_) if !head_only => {
                 let long = Long { exchange, reply, version, after };
@@ -250,14 +262,20 @@ impl Worker {
                 let reply = Reply::of_error(&error);
                 push(connection, Outgoing::new(exchange, reply, false, &version, after))
             }
-            Made::Aborted(abort) => abandon(connection, &exchange, &abort),
+            Made::Aborted(abort) => abandon(connection, &mut exchange, &abort),
         }
     }
 
     /// Hands an answer to those who make long ones, or says that they have too much to do.
     fn hand_on(&self, connection: Connection, long: Box<Long>) -> Option<Connection> {
         let refused = match &self.long {
-            Some(longs) => longs.try_send((connection, long)).err()?.into_inner(),
+            Some(longs) => {
+                let lane = self.shared.metrics.lane(LONG_LANE);
+                lane.queued();
+                let refused = longs.try_send((connection, long)).err()?;
+                lane.refused();
+                refused.into_inner()
+            }
             None => (connection, long),
         };
         let (connection, long) = refused;
@@ -297,7 +315,7 @@ impl Worker {
 }
 
 /// Ends a response that cannot be finished so that the client can tell.
-fn abandon(connection: &Connection, exchange: &Exchange, abort: &Abort) -> Served {
+fn abandon(connection: &Connection, exchange: &mut Exchange, abort: &Abort) -> Served {
     exchange.finish(Some(abort));
     connection.reset_on_drop();
     Served::Close
@@ -315,6 +333,6 @@ fn push(connection: &Connection, mut outgoing: Outgoing) -> Served {
             let reply = Reply::of_error(&error);
             push(connection, Outgoing::new(outgoing.exchange, reply, false, &HTTP_1_1, After::Linger))
         }
-        Err(abort) => abandon(connection, &outgoing.exchange, &abort),
+        Err(abort) => abandon(connection, &mut outgoing.exchange, &abort),
     }
 }

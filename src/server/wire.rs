@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rustix::fs::Advice;
@@ -15,6 +17,10 @@ use crate::clock::system_time;
 use crate::error::Error;
 use crate::http::reply::{Body, COMMON_HEADERS, HTTP_1_1, Piece, Pieces, Reply};
 use crate::http::request::Request;
+use crate::metrics::Metrics;
+use crate::metrics::exchange::{Endpoint, Meter};
+use crate::metrics::live::Flight;
+use crate::metrics::variants::Variant;
 
 /// About what each piece costs that is not even got ready: a path and what goes with it.
 const PIECE_BYTES: usize = 256;
@@ -26,13 +32,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// A request being answered, for the log: every answer is logged once, when it is over.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    client: SocketAddr,
-    method: String,
-    target: String,
-    begun: Instant,
-    pub(super) status: u16,
-    /// Bytes of body sent so far.
-    pub(super) sent: u64,
+    pub(super) meter: Meter,
 }
 
 /// Why a response ends before its end.
@@ -54,40 +54,57 @@ pub(super) enum Abort {
 
 impl Exchange {
     /// The exchange of a request whose head was read.
-    pub(super) fn of(request: Request, begun: Instant) -> Self {
-        let Request { method, target, client, .. } = request;
-        Self { client, method: method.to_string(), target, begun, status: 0, sent: 0 }
+    pub(super) fn of(
+        request: &Request,
+        begun: Instant,
+        metrics: &Arc<Metrics>,
+        (endpoint, variant): (Endpoint, Option<Arc<Variant>>),
+    ) -> Self {
+        let asked = (request.method.to_string(), request.target.clone());
+        Self { meter: Meter::begin(metrics, endpoint, variant, request.client, asked, begun) }
     }
 
     /// The exchange of something that was no request.
-    pub(super) fn of_none(client: SocketAddr) -> Self {
-        let (method, target) = ("-".to_owned(), "-".to_owned());
-        Self { client, method, target, begun: Instant::now(), status: 0, sent: 0 }
+    pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
+        let asked = ("-".to_owned(), "-".to_owned());
+        Self { meter: Meter::begin(metrics, Endpoint::Unknown, None, client, asked, Instant::now()) }
     }
 
-    /// Logs how the exchange ended.
-    pub(super) fn finish(&self, aborted: Option<&Abort>) {
+    /// Counts and logs how the exchange ended.
+    pub(super) fn finish(&mut self, aborted: Option<&Abort>) {
+        self.meter.end(aborted.map(Abort::name));
+        let Flight { client, asked: (method, target), begun, sent, .. } = &*self.meter.flight;
         if let Some(Abort::Body(error)) = aborted {
-            log::error!("aborted `{}`: {error}", self.target.escape_debug());
+            log::error!("aborted `{}`: {error}", target.escape_debug());
         }
         if !log::log_enabled!(log::Level::Info) {
             return;
         }
-        let reason = match aborted {
-            None => String::new(),
-            Some(Abort::Gone(error)) => format!(" aborted=gone cause=\"{error}\""),
-            Some(Abort::Stalled) => " aborted=stalled".to_owned(),
-            Some(Abort::TooSlow) => " aborted=slow".to_owned(),
-            Some(Abort::Crowded) => " aborted=crowded".to_owned(),
-            Some(Abort::Stopping) => " aborted=stopping".to_owned(),
-            Some(Abort::Body(_)) => " aborted=body".to_owned(),
+        let cause = match aborted {
+            Some(Abort::Gone(error)) => format!(" cause=\"{error}\""),
+            _ => String::new(),
         };
-        let Self { client, method, target, status, sent, begun } = self;
+        let (status, sent) = (self.meter.status(), sent.load(Ordering::Relaxed));
+        let reason = aborted.map_or("no", Abort::name);
         let millis = begun.elapsed().as_secs_f64() * 1000.0;
         let target = target.escape_debug();
         log::info!(
-            "client={client} method={method} target=\"{target}\" status={status} bytes={sent} ms={millis:.1}{reason}"
+            "client={client} method={method} target=\"{target}\" status={status} bytes={sent} ms={millis:.1} aborted={reason}{cause}"
         );
+    }
+}
+
+impl Abort {
+    /// The reason in one word, for the log and for whoever counts.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Gone(_) => "gone",
+            Self::Stalled => "stalled",
+            Self::TooSlow => "slow",
+            Self::Crowded => "crowded",
+            Self::Stopping => "stopping",
+            Self::Body(_) => "body",
+        }
     }
 }
 
@@ -191,7 +208,7 @@ impl Outgoing {
         after: After,
     ) -> Self {
         let Reply { status, headers, body } = reply;
-        exchange.status = status.0;
+        exchange.meter.ready(status.0);
         let (length, pieces) = match body {
             Body::Known { len, pieces } => (Framing::Length(len), Some(pieces)),
             Body::Made(_) => (Framing::UntilClose, None),
@@ -217,8 +234,8 @@ impl Outgoing {
     }
 
     /// A short answer that ends the connection, to something that was no request.
-    pub(super) fn refusal(client: SocketAddr, reply: Reply) -> Self {
-        Self::new(Exchange::of_none(client), reply, false, &HTTP_1_1, After::Linger)
+    pub(super) fn refusal(client: SocketAddr, reply: Reply, metrics: &Arc<Metrics>) -> Self {
+        Self::new(Exchange::of_none(client, metrics), reply, false, &HTTP_1_1, After::Linger)
     }
 
     /// Sends until all is sent, the socket is full, or `budget` bytes have gone.
@@ -288,7 +305,7 @@ impl Outgoing {
         let of_head = self.head_left.min(usize::try_from(sent).unwrap_or(usize::MAX));
         self.head_left -= of_head;
         self.sent += sent;
-        self.exchange.sent += sent - of_head as u64;
+        self.exchange.meter.sent(sent - of_head as u64);
         Ok(sent)
     }
 

@@ -14,6 +14,7 @@ use restreamer::archive::Archive;
 use restreamer::clock::Clock;
 use restreamer::ffmpeg::Tools;
 use restreamer::http::{App, LazyTools, Service};
+use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
 use tempfile::TempDir;
@@ -48,6 +49,7 @@ impl Site {
             tools: LazyTools::new(Box::new(tools)),
             segments_url: "/segments".to_owned(),
             started: Instant::now(),
+            metrics: Metrics::new().expect("counters"),
         };
         let server = serve(Arc::new(app), limits);
         Self { archive, address: server.address(), clock, server: Some(server) }

@@ -46,6 +46,7 @@ impl Watched {
             tools: LazyTools::new(Box::new(tools)),
             segments_url: "/segments".to_owned(),
             started: Instant::now(),
+            metrics: restreamer::metrics::Metrics::new().expect("counters"),
         };
         let watched = Arc::new(Self { app, targets: Mutex::default() });
         let server = serve(Arc::clone(&watched) as Arc<dyn Service>, Limits::default());

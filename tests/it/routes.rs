@@ -178,6 +178,7 @@ fn every_answer_can_be_read_by_any_page_and_errors_are_one_line() {
         ("OPTIONS", "/files", 200),
         ("OPTIONS", "*", 200),
         ("GET", "/health", 200),
+        ("GET", "/metrics", 200),
         ("HEAD", "/", 200),
     ];
     for (method, target, status) in rows {

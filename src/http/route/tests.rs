@@ -27,6 +27,8 @@ fn targets_lead_to_their_routes() {
         ("/", Route::Home),
         ("/?x=1", Route::Home),
         ("/health", Route::Health),
+        ("/metrics", Route::Metrics),
+        ("/metrics/restreamer", Route::Metrics),
         ("/files", Route::Streams),
         ("/files/gdq", Route::Variants { stream: "gdq".to_owned() }),
         ("/files/a%20b%25", Route::Variants { stream: "a b%".to_owned() }),
@@ -70,6 +72,7 @@ fn unknown_paths_are_unknown() {
         "/cut/a/b",
         "/cut/a/b/c.ts",
         "/health/",
+        "/metrics/other",
     ];
     for target in rows {
         assert!(matches!(route(target), Err(Error::NoSuchRoute)), "{target}: {:?}", route(target));

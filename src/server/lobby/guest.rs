@@ -106,8 +106,8 @@ impl Guest {
     }
 
     /// Ends it so that the client can tell, if it is being sent an answer.
-    pub(super) fn cut_off(self, why: &Abort) {
-        if let State::Sending(outgoing) = &self.state {
+    pub(super) fn cut_off(mut self, why: &Abort) {
+        if let State::Sending(outgoing) = &mut self.state {
             outgoing.exchange.finish(Some(why));
             self.connection.reset_on_drop();
         }
@@ -119,11 +119,16 @@ impl Guest {
     }
 
     /// What comes of it when its time is over.
-    pub(super) fn too_late(self, limits: &Limits) -> Next {
+    pub(super) fn too_late(self, shared: &Shared) -> Next {
+        let connections = &shared.metrics.connections;
         match &self.state {
             State::Reading { begun: None } | State::Lingering { .. } => Next::Left,
-            State::Reading { begun: Some(_) } | State::ReadingBody { .. } => self.refuse(TOO_SLOW, limits),
+            State::Reading { begun: Some(_) } | State::ReadingBody { .. } => {
+                connections.dropped("head_timeout");
+                self.refuse(TOO_SLOW, shared)
+            }
             State::Sending(_) => {
+                connections.dropped("stalled");
                 self.cut_off(&Abort::Stalled);
                 Next::Left
             }
@@ -131,11 +136,11 @@ impl Guest {
     }
 
     /// Answers what is not a request, and ends the connection.
-    fn refuse(mut self, refusal: Refusal, limits: &Limits) -> Next {
+    fn refuse(mut self, refusal: Refusal, shared: &Shared) -> Next {
         let reply = Reply::refusal(refusal.status, refusal.text);
-        let outgoing = Outgoing::refusal(self.connection.client, reply);
+        let outgoing = Outgoing::refusal(self.connection.client, reply, &shared.metrics);
         self.connection.input.clear();
-        self.send(outgoing, limits)
+        self.send(outgoing, &shared.limits)
     }
 
     /// Begins to send an answer.
@@ -189,7 +194,7 @@ impl Visit<'_> {
                 }
                 if waits { Next::Stay(guest) } else { Next::Again(guest) }
             }
-            Parsed::Refused(refusal) => guest.refuse(refusal, limits),
+            Parsed::Refused(refusal) => guest.refuse(refusal, self.shared),
             Parsed::Whole(head) => {
                 guest.connection.input.drain(..head.len);
                 if head.body_len == 0 {
@@ -243,7 +248,8 @@ impl Visit<'_> {
         let reply = Reply::busy("this server has too much to do just now");
         let after = if keep_alive { After::KeepAlive } else { After::Linger };
         let (version, head_only) = (request.version.clone(), is_head(&request));
-        let exchange = Exchange::of(request, begun);
+        let subject = (self.service.endpoint(&request), None);
+        let exchange = Exchange::of(&request, begun, &self.shared.metrics, subject);
         guest.send(Outgoing::new(exchange, reply, head_only, &version, after), &self.shared.limits)
     }
 
