@@ -4,7 +4,8 @@
 # The places of daemons such as nginx are not in every user's path.
 PATH=$PATH:/usr/sbin:/sbin
 
-# Installs each package whose command is not there; does nothing, and says nothing, if all are.
+# Installs each package whose command is not there; does nothing, and says nothing, if all are. No service is started
+# for it, but where systemd runs.
 # Arguments: COMMAND or COMMAND=PACKAGE.
 need() {
     local pair missing=() as_root=()
@@ -25,7 +26,7 @@ need() {
     fi
     echo "installing from Debian: ${missing[*]}"
     if ! { ${as_root[@]+"${as_root[@]}"} apt-get update -qq &&
-        ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+        ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
             apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; }; then
         echo "apt-get could not install ${missing[*]}; its message is above" >&2
         return 1

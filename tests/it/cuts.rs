@@ -16,13 +16,13 @@ use crate::harness::{Answer, PATIENCE, ask, connect, wait_until};
 use crate::process::{Program, Running, Served, find, say, setting};
 
 /// The range that most tests cut, which begins and ends within segments.
-const RANGE: &str = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:04.5";
+pub(crate) const RANGE: &str = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:04.5";
 
 /// How many bytes two sockets may swallow before a client that does not read is felt.
 const LARGE_SEGMENT: usize = 4 * 1024 * 1024;
 
 /// An archive of ten seconds of footage across an hour's border.
-fn archive() -> TempDir {
+pub(crate) fn archive() -> TempDir {
     static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
     let parts = PARTS.get_or_init(|| {
         let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";

@@ -10,6 +10,7 @@ mod footage;
 mod harness;
 mod large;
 mod made;
+mod metrics;
 mod players;
 mod playlists;
 mod process;
