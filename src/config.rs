@@ -16,6 +16,8 @@ pub struct Config {
     pub host: String,
     /// The port to listen at; 0 takes a free one.
     pub port: u16,
+    /// The port of the console, on this machine only; 0 for none.
+    pub backdoor_port: u16,
     /// Workers in each lane but that for cuts.
     pub workers: usize,
     /// Workers in the lane for cuts.
@@ -68,10 +70,15 @@ struct Known {
     about: &'static str,
 }
 
-const OPTIONS: [Known; 13] = [
+const OPTIONS: [Known; 14] = [
     Known { name: "base-dir", value: "DIR", about: "the archive [default: .]" },
     Known { name: "host", value: "ADDR", about: "the address to listen at [default: 0.0.0.0]" },
     Known { name: "port", value: "N", about: "the port to listen at; 0 takes a free one [default: 8000]" },
+    Known {
+        name: "backdoor-port",
+        value: "N",
+        about: "the port of a console, on 127.0.0.1 only; 0 for none [default: 0]",
+    },
     Known {
         name: "workers",
         value: "N",
@@ -123,6 +130,7 @@ impl Default for Config {
             base_dir: PathBuf::from("."),
             host: "0.0.0.0".to_owned(),
             port: 8000,
+            backdoor_port: 0,
             workers: (2 * cores).clamp(4, 32),
             cut_workers: (cores / 2).clamp(2, 32),
             max_connections: None,
@@ -207,6 +215,7 @@ impl Config {
             "base-dir" => self.base_dir = value.into(),
             "host" => text()?.clone_into(&mut self.host),
             "port" => self.port = number(text()?, 0, u16::MAX)?,
+            "backdoor-port" => self.backdoor_port = number(text()?, 0, u16::MAX)?,
             "workers" => self.workers = number(text()?, 1, 1024)?,
             "cut-workers" => self.cut_workers = number(text()?, 1, 256)?,
             "max-connections" => self.max_connections = Some(number(text()?, 1, 1_000_000)?),

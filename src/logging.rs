@@ -22,7 +22,7 @@ const PIECE_BYTES: usize = 4096;
 /// Begins to log what is at least as grave as `level`, panics among it. Called once; a second call changes nothing.
 pub fn start(level: LevelFilter) {
     let begun = env_logger::Builder::new()
-        .filter_level(level)
+        .filter_level(LevelFilter::Trace)
         .target(Target::Pipe(Box::new(Unhurried::over(io::stderr()))))
         .format(|out, record| {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
@@ -34,6 +34,8 @@ pub fn start(level: LevelFilter) {
         log::debug!("the log was begun already");
         return;
     }
+    // This is what decides, so that it can be changed later.
+    log::set_max_level(level);
     std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replace('\n', " "))));
 }
 

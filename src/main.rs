@@ -57,10 +57,14 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         metrics: Metrics::new().map_err(|error| format!("cannot count anything: {error}"))?,
     });
     let workers = Workers { each: config.workers, cut: config.cut_workers };
-    let server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
+    let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
         .map_err(|error| format!("cannot listen at {}:{}: {error}", config.host, config.port))?;
+    let console = open_console(&mut server, config.backdoor_port)?;
     say(&format!("listening on http://{}\n", server.address()));
     log::info!("started with {config:?}, {limits:?}");
+    if let Some(console) = console {
+        log::info!("the console is at {console}");
+    }
     let looker = std::thread::Builder::new().name("tools".to_owned()).spawn(move || look_for_ffmpeg(&app));
 
     let _ = signals.recv();
@@ -77,6 +81,15 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         (false, false) => log::warn!("stopped; what was not finished in {GRACE:?} is cut off"),
     }
     Ok(if finished || !hurried.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Opens the console, if one is wanted.
+fn open_console(server: &mut Server, port: u16) -> Result<Option<SocketAddr>, String> {
+    if port == 0 {
+        return Ok(None);
+    }
+    let opened = server.open_console(port);
+    opened.map(Some).map_err(|error| format!("cannot open a console at 127.0.0.1:{port}: {error}"))
 }
 
 /// The programs that cut, which are looked for when somebody needs them.

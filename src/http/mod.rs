@@ -26,6 +26,7 @@ use self::query::Query;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 use self::route::{CutKind, Route, Shape, Variant};
+use crate::archive::cache::CacheStats;
 use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -57,6 +58,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// Where requests are counted; without, the transport has counters of its own.
     fn metrics(&self) -> Option<Arc<Metrics>> {
+        None
+    }
+
+    /// How the cache of directories is doing, if there is one.
+    fn cache(&self) -> Option<CacheStats> {
         None
     }
 
@@ -129,6 +135,10 @@ impl Service for App {
 
     fn metrics(&self) -> Option<Arc<Metrics>> {
         Some(Arc::clone(&self.metrics))
+    }
+
+    fn cache(&self) -> Option<CacheStats> {
+        Some(self.archive.cache_stats())
     }
 
     fn endpoint(&self, request: &Request) -> Endpoint {

@@ -4,6 +4,7 @@
 
 mod accept;
 mod connection;
+mod console;
 mod head;
 mod lobby;
 mod made;
@@ -22,6 +23,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::accept::{Acceptor, listen_at};
 pub use self::connection::Limits;
 use self::connection::{Phase, Shared};
+use self::console::Console;
 use self::lobby::{Lobby, Mailbox, door};
 use self::pool::Pool;
 pub use self::pool::Workers;
@@ -34,7 +36,6 @@ const LOOK: Duration = Duration::from_millis(5);
 const MOST_DESCRIPTORS: u64 = 65_536;
 
 /// A server that is running.
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     listener: Arc<TcpListener>,
@@ -43,6 +44,14 @@ pub struct Server {
     acceptor: JoinHandle<()>,
     lobby: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    service: Arc<dyn Service>,
+    console: Option<Console>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -62,11 +71,22 @@ impl Server {
         let shared = Shared::new(limits, metrics);
         let (mailbox, door) = door(&shared)?;
         let (pool, workers) = Pool::start(workers, &service, &shared, &mailbox)?;
-        let lobby = Lobby::new(door, pool, service, Arc::clone(&shared));
+        let lobby = Lobby::new(door, pool, Arc::clone(&service), Arc::clone(&shared));
         let lobby = Builder::new().name("lobby".to_owned()).spawn(move || lobby.run())?;
         let acceptor = Acceptor::new(Arc::clone(&listener), Arc::clone(&shared), mailbox.clone());
         let acceptor = Builder::new().name("accept".to_owned()).spawn(move || acceptor.run())?;
-        Ok(Self { address, listener, shared, mailbox, acceptor, lobby, workers })
+        Ok(Self { address, listener, shared, mailbox, acceptor, lobby, workers, service, console: None })
+    }
+
+    /// Opens a console at a port of this machine, which only programs on it can reach; 0 takes a free one. Returns
+    /// where it is.
+    ///
+    /// # Errors
+    /// The port cannot be listened at, or the system gives no more threads.
+    pub fn open_console(&mut self, port: u16) -> io::Result<SocketAddr> {
+        let (console, address) = Console::open(port, Arc::clone(&self.service), Arc::clone(&self.shared))?;
+        self.console = Some(console);
+        Ok(address)
     }
 
     /// Where it listens.
@@ -107,7 +127,8 @@ impl Server {
         self.shared.enter(Phase::Aborting);
         self.mailbox.ring();
         // The lobby takes the queues to the workers with it, and so they end.
-        for thread in [self.acceptor, self.lobby].into_iter().chain(self.workers) {
+        let console = self.console.map(Console::close);
+        for thread in [self.acceptor, self.lobby].into_iter().chain(self.workers).chain(console) {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             if thread.join().is_err() {
                 log::error!("the thread `{name}` panicked");

@@ -1,0 +1,185 @@
+//! The console, for whoever is on the machine and wants to look inside.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use restreamer::http::reply::Reply;
+use restreamer::http::request::Request;
+use restreamer::http::{Lane, Service};
+use restreamer::server::{Limits, Server};
+
+use crate::cuts;
+use crate::harness::{WORKERS, ask, connect, read_until_closed, serve, wait_until};
+use crate::process::{Program, Served};
+
+/// A session at a console.
+struct Session(BufReader<TcpStream>);
+
+impl Session {
+    fn at(address: SocketAddr) -> Self {
+        let mut session = Self(BufReader::new(connect(address)));
+        let greeting = session.answer();
+        assert!(greeting.starts_with("restreamer ") && greeting.contains("`help`"), "{greeting}");
+        session
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).expect("ask");
+        self.answer()
+    }
+
+    /// All up to an empty line.
+    fn answer(&mut self) -> String {
+        let mut text = String::new();
+        while !text.ends_with("\n\n") && text != "\n" {
+            assert!(self.0.read_line(&mut text).expect("an answer") > 0, "it ended after `{text}`");
+        }
+        text
+    }
+}
+
+/// A service that keeps every worker it gets.
+#[derive(Default)]
+struct Stub {
+    released: AtomicBool,
+}
+
+impl Service for Stub {
+    fn lane(&self, request: &Request) -> Lane {
+        match request.path() {
+            "/quick" => Lane::Quick,
+            "/playlist" => Lane::Playlist,
+            "/media" => Lane::Media,
+            _ => Lane::Cut,
+        }
+    }
+
+    fn call(&self, _: &Request) -> Reply {
+        wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
+        Reply::empty(200)
+    }
+}
+
+fn console_of(server: &mut Server) -> SocketAddr {
+    let address = server.open_console(0).expect("a console");
+    assert!(address.ip().is_loopback());
+    address
+}
+
+#[test]
+fn it_answers_at_once_while_every_lane_is_full() {
+    let stub = Arc::new(Stub::default());
+    let limits = Limits { queue: 2, ..Limits::default() };
+    let mut server = serve(Arc::clone(&stub) as Arc<dyn Service>, limits);
+    let console = console_of(&mut server);
+    let mut session = Session::at(console);
+    let mut waiting = Vec::new();
+    let lanes = ["quick", "playlist", "media", "cut"];
+    wait_until("all lanes are full", || {
+        for lane in lanes {
+            let mut client = connect(server.address());
+            client.write_all(format!("GET /{lane}?x HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("ask");
+            waiting.push(client);
+        }
+        let text = session.ask("connections");
+        lanes.iter().all(|lane| {
+            let workers = if *lane == "cut" { WORKERS.cut } else { WORKERS.each };
+            text.contains(&format!("lane {lane:<9} {workers:4} workers busy,    2 requests wait"))
+        })
+    });
+    let refused = ask(server.address(), "GET", "/quick", &[]);
+    assert_eq!(refused.status, 503);
+    for command in ["requests", "threads", "cache", "connections", "help", "nonsense", "log", ""] {
+        let begun = Instant::now();
+        session.ask(command);
+        assert!(begun.elapsed() < Duration::from_millis(100), "{command} took {:?}", begun.elapsed());
+    }
+    let text = session.ask("requests");
+    assert!(text.starts_with("7 requests are being answered\n"), "{text}");
+    assert!(text.contains("  GET /media?x  0 bytes\n") && text.contains(" s  127.0.0.1:"), "{text}");
+    let text = session.ask("threads");
+    assert!(
+        ["quick-0", "cut-0", "lobby", "accept", "console"].iter().all(|name| text.contains(name)),
+        "{text}"
+    );
+    assert!(session.ask("nonsense\u{7}").contains("no command `nonsense\\u{7}`"));
+    stub.released.store(true, Ordering::SeqCst);
+    drop(waiting);
+    wait_until("nothing is under way", || session.ask("requests").starts_with("0 requests"));
+    assert!(server.stop(Duration::from_secs(10)));
+    assert_eq!(read_until_closed(session.0.get_mut()), b"");
+}
+
+#[test]
+fn it_has_room_for_four_and_bears_with_the_rude() {
+    let mut server = serve(Arc::new(Stub::default()), Limits::default());
+    let console = console_of(&mut server);
+    let mut sessions: Vec<Session> = (0..4).map(|_| Session::at(console)).collect();
+    let fifth = read_until_closed(&mut connect(console));
+    assert_eq!(fifth, b"there are 4 sessions already\n");
+    // One leaves, one says a line without an end, one asks without reading.
+    sessions.pop();
+    sessions[0].0.get_mut().write_all(&[b'x'; 5000]).expect("a long line");
+    let _ = read_until_closed(sessions[0].0.get_mut());
+    let deaf = sessions.remove(1);
+    deaf.0.get_ref().set_write_timeout(Some(Duration::from_secs(1))).expect("a limit");
+    while deaf.0.get_ref().write_all(&b"threads\n".repeat(1000)).is_ok() {}
+    wait_until("there is room", || {
+        let mut stream = connect(console);
+        stream.write_all(b"quit\n").expect("ask");
+        read_until_closed(&mut stream).starts_with(b"restreamer ")
+    });
+    assert!(sessions[1].ask("help").contains("connections"));
+    server.stop(Duration::ZERO);
+}
+
+#[test]
+fn the_level_of_the_log_changes_and_a_cut_shows_its_ffmpeg() {
+    let port =
+        TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a port").port();
+    let archive = cuts::archive();
+    let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ffmpeg-stalls");
+    let programs = tempfile::tempdir().expect("a directory");
+    let stalls = programs.path().join("ffmpeg");
+    std::os::unix::fs::symlink(fake, &stalls).expect("a link");
+    let stalls = stalls.to_str().expect("a path in UTF-8");
+    let served = Served::over(archive.path(), &["--backdoor-port", &port.to_string(), "--ffmpeg", stalls]);
+    let mut session = Session::at(([127, 0, 0, 1], port).into());
+    assert_eq!(session.ask("log loud"), "levels are off, error, warn, info, debug and trace\n\n");
+    assert_eq!(session.ask("log warn"), "the log's level was INFO and is WARN now\n\n");
+    ask(served.address, "GET", "/nothing/quiet", &[]);
+    assert_eq!(session.ask("log debug"), "the log's level was WARN and is DEBUG now\n\n");
+    ask(served.address, "GET", "/nothing/loud", &[]);
+    assert!(session.ask("cache").ends_with(" misses\n\n"));
+    let mut client = connect(served.address);
+    let request = format!("GET /cut/s/v.ts?{} HTTP/1.1\r\nHost: x\r\n\r\n", cuts::RANGE);
+    client.write_all(request.as_bytes()).expect("ask");
+    wait_until("its ffmpeg is shown", || {
+        let text = session.ask("requests");
+        let pid = text.split_once("  ffmpeg ").and_then(|(_, rest)| rest.split('\n').next());
+        pid.is_some_and(|pid| std::fs::metadata(format!("/proc/{pid}")).is_ok())
+    });
+    drop(client);
+    wait_until("the cut is ended", || session.ask("requests").starts_with("0 requests"));
+    served.running.signal(rustix::process::Signal::TERM);
+    let output = served.running.wait();
+    assert_eq!(output.code, Some(0));
+    assert!(output.stderr.contains("/nothing/loud") && !output.stderr.contains("/nothing/quiet"));
+    assert!(output.stderr.contains("the console is at 127.0.0.1:"), "{}", output.stderr);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_in_one_line() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let archive = tempfile::tempdir().expect("a directory");
+    let arguments = ["--port", "0", "--host", "127.0.0.1", "--backdoor-port", &port, "--base-dir"];
+    let program = Program::new(crate::process::RESTREAMER).args(arguments).args([archive.path()]);
+    let output = program.run();
+    assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""));
+    let last = output.stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with(&format!("restreamer: cannot open a console at 127.0.0.1:{port}: ")), "{last}");
+}
