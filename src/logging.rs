@@ -1,16 +1,22 @@
 //! The log: lines on stderr with time, level and module.
 //!
 //! Everybody logs, also those who must never wait. So a log that nobody reads, such as a pipe that is full, stops
-//! nothing: after a moment's patience lines are dropped and counted until somebody reads again.
+//! nothing: after a moment's patience lines are dropped and counted until somebody reads again. And the same trouble is
+//! not told more than once a second.
+
+mod repeats;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use env_logger::Target;
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::repeats::Repeats;
 use crate::clock::Clock;
 use crate::metrics::process::logged;
 
@@ -27,7 +33,13 @@ pub fn start(level: LevelFilter) {
         .format(|out, record| {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
             logged(record.level(), module);
-            writeln!(out, "{} {} {module}: {}", Clock::System.now(), record.level(), record.args())
+            let (now, line) =
+                (Clock::System.now(), format!("{} {module}: {}", record.level(), record.args()));
+            let (admitted, due) = look_for_repeats(record.level(), &line);
+            for (line, count) in due {
+                writeln!(out, "{now} {line} (and {count} times more since)")?;
+            }
+            if admitted { writeln!(out, "{now} {line}") } else { Ok(()) }
         })
         .try_init();
     if begun.is_err() {
@@ -37,6 +49,22 @@ pub fn start(level: LevelFilter) {
     // This is what decides, so that it can be changed later.
     log::set_max_level(level);
     std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replace('\n', " "))));
+}
+
+/// Whether a line is to be logged, and which ones that were held back are to be named now. Only warnings and errors
+/// are held back; all lines are an occasion to name them.
+fn look_for_repeats(level: Level, line: &str) -> (bool, Vec<(String, u64)>) {
+    static REPEATS: LazyLock<Mutex<Repeats>> = LazyLock::new(Mutex::default);
+    static HELD_BACK: AtomicBool = AtomicBool::new(false);
+    if level > Level::Warn && !HELD_BACK.load(Ordering::Relaxed) {
+        return (true, Vec::new());
+    }
+    let mut repeats = REPEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    let due = repeats.take_due(now);
+    let admitted = level > Level::Warn || repeats.admit(line, now);
+    HELD_BACK.store(repeats.holds_back(), Ordering::Relaxed);
+    (admitted, due)
 }
 
 /// A writer of lines that does not wait for a reader who does not read. Each line comes in one write.
@@ -103,7 +131,6 @@ impl<W: Write + AsFd> Write for Unhurried<W> {
 mod tests {
     use super::*;
     use std::io::{Read, pipe};
-    use std::time::Instant;
 
     #[test]
     fn a_reader_who_does_not_read_holds_nobody_up_and_is_told_later() {

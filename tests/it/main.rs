@@ -10,6 +10,7 @@ mod cuts;
 mod footage;
 mod harness;
 mod large;
+mod logs;
 mod made;
 mod metrics;
 mod players;

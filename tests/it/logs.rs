@@ -1,0 +1,73 @@
+//! The log: a line a response, whatever the target, and no line again and again.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::harness::{ask, connect, read_until_closed, wait_until, write_whole};
+use crate::process::Served;
+
+/// What a server logs while `drive` drives it.
+fn logged(drive: impl FnOnce(&Served)) -> String {
+    let archive = tempfile::tempdir().expect("a directory");
+    write_whole(&archive.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"x");
+    let served = Served::over(archive.path(), &[]);
+    drive(&served);
+    served.running.signal(rustix::process::Signal::TERM);
+    let output = served.running.wait();
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    output.stderr
+}
+
+#[test]
+fn each_response_is_one_line_of_keys_and_values_whatever_its_target() {
+    let log = logged(|served| {
+        ask(served.address, "GET", "/files/s", &[]);
+        ask(served.address, "GET", "/files/%0aa%22b\"c\\d?x=\"%00", &[]);
+        let mut stream = connect(served.address);
+        stream.write_all(b"nonsense\r\n\r\n").expect("send");
+        read_until_closed(&mut stream);
+    });
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(" client=127.0.0.1:")).collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    let keys = ["client", "method", "target", "status", "bytes", "ms", "aborted"];
+    for (line, shown) in lines.iter().zip([
+        r#" method=GET target="/files/s" status=200 bytes=5 ms="#,
+        r#" method=GET target="/files/%0aa%22b\"c\\d?x=\"%00" status="#,
+        r#" method=- target="-" status=400 bytes="#,
+    ]) {
+        assert!(line.contains(shown) && line.ends_with(" aborted=no"), "{line}");
+        let mut rest = *line;
+        for key in keys {
+            rest = rest.split_once(&format!(" {key}=")).unwrap_or_else(|| panic!("no {key} in {line}")).1;
+        }
+    }
+    assert!(log.lines().any(|line| line.contains(" INFO restreamer: started with ")), "{log}");
+}
+
+#[test]
+fn the_same_trouble_is_told_once_a_second_and_counted_in_between() {
+    let archive = tempfile::tempdir().expect("a directory");
+    let base = archive.path().join("base");
+    std::fs::create_dir(&base).expect("a directory");
+    let served = Served::over(&base, &[]);
+    std::fs::remove_dir(&base).expect("remove it");
+    let mut asked = 0;
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(2500) {
+        assert_eq!(ask(served.address, "GET", "/health", &[]).status, 503);
+        asked += 1;
+    }
+    let counted = || {
+        let page = ask(served.address, "GET", "/metrics", &[]).text();
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("log_count_total{level=\"ERROR\",module=\"http::health\"}"));
+        line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or(0)
+    };
+    wait_until("all are counted", || counted() == asked);
+    served.running.signal(rustix::process::Signal::TERM);
+    let log = served.running.wait().stderr;
+    let told: Vec<_> = log.lines().filter(|line| line.contains("the archive cannot be read")).collect();
+    let again = told.iter().filter(|line| line.ends_with(" times more since)")).count();
+    assert!((2..=3).contains(&again) && (3..=4).contains(&(told.len() - again)), "{asked}: {told:#?}");
+}
