@@ -268,6 +268,41 @@ fn promtool_has_nothing_against_the_page_or_the_rules() {
     let check = ["-c", r#"exec "$0" check metrics < "$1""#];
     let checked = Program::new("sh").args(check).args([promtool.as_path(), &file]).run();
     assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{}", checked.stdout);
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/monitoring/alerts.yml");
+    let checked = Program::new(&promtool).args(["check", "rules", rules]).run();
+    assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+}
+
+#[test]
+fn what_the_dashboard_and_the_rules_ask_for_is_there_and_explained() {
+    let file = |name: &str| {
+        let path = format!("{}/docs/monitoring/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("a file")
+    };
+    let (dashboard, rules, readme) = (file("dashboard.json"), file("alerts.yml"), file("README.md"));
+    let api = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).expect("a file");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+    let mut asked = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect::<Vec<_>>();
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        let line =
+            format!("| {} | {} |", panel["title"].as_str().unwrap(), panel["description"].as_str().unwrap());
+        assert!(readme.contains(&line), "{line}");
+        asked.extend(
+            panel["targets"].as_array().expect("targets").iter().filter_map(|one| one["expr"].as_str()),
+        );
+    }
+    for name in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(readme.contains(&format!("| `{name}` | ")), "{name}");
+    }
+    assert!(asked.len() > 20, "{asked:?}");
+    let kinds = ["http", "archive", "requests", "lane", "connections", "aborted", "cut", "ffmpeg", "log"];
+    for word in asked.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')) {
+        let is_metric =
+            kinds.iter().any(|kind| word.strip_prefix(kind).is_some_and(|rest| rest.starts_with('_')));
+        let plain =
+            ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
+        assert!(!is_metric || api.contains(&format!("`{plain}`")), "{word} is not in docs/api.md");
+    }
 }
 
 #[test]
