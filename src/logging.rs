@@ -20,6 +20,9 @@ use self::repeats::Repeats;
 use crate::clock::Clock;
 use crate::metrics::process::logged;
 
+/// Whether lines came again that are still to be named.
+static HELD_BACK: AtomicBool = AtomicBool::new(false);
+
 /// How long a reader who has kept up so far is waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// What fits into a pipe that has room at all (`PIPE_BUF`), so that writing it does not wait.
@@ -33,9 +36,12 @@ pub fn start(level: LevelFilter) {
         .format(|out, record| {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
             logged(record.level(), module);
-            let (now, line) =
-                (Clock::System.now(), format!("{} {module}: {}", record.level(), record.args()));
-            let (admitted, due) = look_for_repeats(record.level(), &line);
+            let (now, level) = (Clock::System.now(), record.level());
+            if level > Level::Warn && !HELD_BACK.load(Ordering::Relaxed) {
+                return writeln!(out, "{now} {level} {module}: {}", record.args());
+            }
+            let line = format!("{level} {module}: {}", record.args());
+            let (admitted, due) = look_for_repeats(level, &line);
             for (line, count) in due {
                 writeln!(out, "{now} {line} (and {count} times more since)")?;
             }
@@ -55,10 +61,6 @@ pub fn start(level: LevelFilter) {
 /// are held back; all lines are an occasion to name them.
 fn look_for_repeats(level: Level, line: &str) -> (bool, Vec<(String, u64)>) {
     static REPEATS: LazyLock<Mutex<Repeats>> = LazyLock::new(Mutex::default);
-    static HELD_BACK: AtomicBool = AtomicBool::new(false);
-    if level > Level::Warn && !HELD_BACK.load(Ordering::Relaxed) {
-        return (true, Vec::new());
-    }
     let mut repeats = REPEATS.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
     let due = repeats.take_due(now);
