@@ -86,7 +86,7 @@ fn tools(config: Config) -> LazyTools {
 
 /// Looks for the programs that cut as soon as the server listens, and says what is missing.
 fn look_for_ffmpeg(app: &App) {
-    match app.tools.ffmpeg_version() {
+    match app.tools.get().ffmpeg_version() {
         Ok(version) => log::info!("cuts are made by ffmpeg {version}"),
         Err(why) => log::warn!("cannot run ffmpeg: {why}; all but full and smart cuts will work"),
     }

@@ -101,7 +101,7 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
         _ => None,
     };
     let reply = describe(cut, (cut.start, cut.end), &material);
-    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools)?;
+    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get())?;
     Ok(reply.with_body(Body::made(move |sink| {
         let sink = RefCell::new(sink);
         prepared.run(&mut Prompt(&sink), &|| sink.borrow().is_wanted())

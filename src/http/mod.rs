@@ -15,8 +15,9 @@ pub mod request;
 pub mod route;
 mod segments;
 mod text;
+mod tools;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tiny_http::Method;
@@ -25,10 +26,10 @@ use self::query::Query;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 use self::route::{CutKind, Route, Shape, Variant};
+pub use self::tools::LazyTools;
 use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::ffmpeg::Tools;
 
 /// Kinds of work that must not wait for each other; each has workers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,9 +53,6 @@ pub trait Service: Send + Sync + 'static {
     fn call(&self, request: &Request) -> Reply;
 }
 
-/// The programs that cut, looked for when they are first needed.
-pub type LazyTools = LazyLock<Tools, Box<dyn FnOnce() -> Tools + Send>>;
-
 /// All that the handlers share.
 #[derive(Debug)]
 pub struct App {
@@ -62,7 +60,7 @@ pub struct App {
     pub archive: Arc<Archive>,
     /// The time.
     pub clock: Clock,
-    /// The programs that cut. Looking for them starts them, which takes a while, so whoever needs them first waits.
+    /// The programs that cut.
     pub tools: LazyTools,
     /// What segments' URIs in playlists begin with: `/segments`, or the address of another server.
     pub segments_url: String,
