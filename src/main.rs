@@ -16,8 +16,8 @@ use restreamer::archive::Archive;
 use restreamer::check::check;
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
-use restreamer::ffmpeg::Tools;
-use restreamer::http::{App, LazyTools, Service};
+use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::http::{App, Service};
 use restreamer::logging;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
 

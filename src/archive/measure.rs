@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Archive, VariantName, open_regular};
 use crate::error::{Error, Result};
-use crate::ffmpeg::Tools;
+use crate::ffmpeg::{LazyTools, Tools};
 use crate::hls::multivariant::MediaInfo;
 use crate::mpegts::probe::{Program, Stream, probe};
 use crate::timestamp::Hour;
@@ -41,12 +41,7 @@ pub(super) struct Contents(Mutex<HashMap<PathBuf, MediaInfo>>);
 impl Archive {
     /// Measures the newest segments in `hours`, which are the variant's, sorted. What is in them is read from the
     /// newest one; ffprobe, of `tools`, is asked about streams that are not understood here.
-    pub fn measure<'a>(
-        &self,
-        name: VariantName,
-        hours: &[Hour],
-        tools: impl Fn() -> &'a Tools,
-    ) -> Result<Measured> {
+    pub fn measure(&self, name: VariantName, hours: &[Hour], tools: &LazyTools) -> Result<Measured> {
         let (mut peak, mut bits, mut micros) = (1, 0_u128, 0_u128);
         let mut newest = None;
         let mut left = MEASURED_SEGMENTS;
@@ -74,7 +69,7 @@ impl Archive {
 
 impl Contents {
     /// What the segment at `path` holds; nothing known of one that has gone.
-    fn of<'a>(&self, path: &Path, tools: impl Fn() -> &'a Tools) -> Result<MediaInfo> {
+    fn of(&self, path: &Path, tools: &LazyTools) -> Result<MediaInfo> {
         if let Some(known) = self.lock().get(path) {
             return Ok(known.clone());
         }
@@ -87,7 +82,7 @@ impl Contents {
             Err(error) => return Err(error),
         }
         let info = probe(&bytes).map_or_else(MediaInfo::default, |program| {
-            let more = if is_understood(&program) { Value::Null } else { ask_ffprobe(path, tools()) };
+            let more = if is_understood(&program) { Value::Null } else { ask_ffprobe(path, &tools.get()) };
             describe(&program, &more)
         });
         let mut known = self.lock();

@@ -15,7 +15,6 @@ pub mod request;
 pub mod route;
 mod segments;
 mod text;
-mod tools;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,10 +25,10 @@ use self::query::Query;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 use self::route::{CutKind, Route, Shape, Variant};
-pub use self::tools::LazyTools;
 use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::ffmpeg::LazyTools;
 
 /// Kinds of work that must not wait for each other; each has workers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

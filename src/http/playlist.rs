@@ -196,7 +196,7 @@ pub(super) fn multivariant(app: &App, request: &Request, stream: &str, range: &R
         if outside || variant == CHAT {
             continue;
         }
-        let measured = app.archive.measure(name, &hours[..wanted], || &app.tools)?;
+        let measured = app.archive.measure(name, &hours[..wanted], &app.tools)?;
         let uri = format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range_query(range));
         variants.push(multivariant::Variant {
             name: variant,
