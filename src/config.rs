@@ -281,7 +281,7 @@ pub fn help() -> String {
     use std::fmt::Write;
     let mut text = String::from(
         "restreamer serves an archive of recorded live streams over HTTP: it lists what is there, makes\n\
-         HLS playlists for any time range, serves the segments, and joins them to clips.\n\n\
+         HLS playlists for any time range, serves the segments, and cuts exact ranges.\n\n\
          Usage: restreamer [OPTIONS]\n\n\
          The archive is a tree of directories, DIR/STREAM/VARIANT/YYYY-MM-DDTHH/SEGMENT.ts (UTC). It is only\n\
          read, and others may write to it at any time.\n\nOptions:\n",

@@ -4,8 +4,10 @@
 //! bounded queue, one keeps the end of what it says on stderr. Whichever way a [`Child`] goes out of scope, its whole
 //! process group is killed and the child reaped first, so that none of the threads can be left waiting for it.
 
+mod lazy;
 mod tools;
 
+pub use lazy::LazyTools;
 pub use tools::Tools;
 
 use std::ffi::OsStr;

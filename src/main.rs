@@ -16,8 +16,8 @@ use restreamer::archive::Archive;
 use restreamer::check::check;
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
-use restreamer::ffmpeg::Tools;
-use restreamer::http::{App, LazyTools, Service};
+use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::http::{App, Service};
 use restreamer::logging;
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
@@ -101,7 +101,7 @@ fn tools(config: Config) -> LazyTools {
 
 /// Looks for the programs that cut as soon as the server listens, and says what is missing.
 fn look_for_ffmpeg(app: &App) {
-    match app.tools.ffmpeg_version() {
+    match app.tools.get().ffmpeg_version() {
         Ok(version) => log::info!("cuts are made by ffmpeg {version}"),
         Err(why) => log::warn!("cannot run ffmpeg: {why}; all but full and smart cuts will work"),
     }

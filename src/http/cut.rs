@@ -103,7 +103,7 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
         _ => None,
     };
     let reply = describe(cut, (cut.start, cut.end), &material);
-    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools)?;
+    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get())?;
     let counted = Counted { metrics: Arc::clone(&app.metrics), kind, begun: Instant::now(), result: "panic" };
     Ok(reply.with_body(Body::made(move |sink| {
         let mut counted = counted;

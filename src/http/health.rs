@@ -12,11 +12,12 @@ pub(super) fn health(app: &App) -> Reply {
     if let Err(error) = &archive {
         log::error!("the archive cannot be read: {error}");
     }
+    let tools = app.tools.get();
     let body = json!({
         "status": if archive.is_ok() { "ok" } else { "unavailable" },
         "archive": archive.is_ok(),
-        "ffmpeg": app.tools.ffmpeg_version().is_ok(),
-        "ffmpeg_version": app.tools.ffmpeg_version().ok(),
+        "ffmpeg": tools.ffmpeg_version().is_ok(),
+        "ffmpeg_version": tools.ffmpeg_version().ok(),
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": app.started.elapsed().as_secs(),
     });

@@ -51,6 +51,10 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
             format!("ffplay '{base}/playlist/{stream}/{variant}.m3u8?start={start}&end={end}'"),
         ),
         (
+            "an exact time range as one file",
+            format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start={start}&end={end}&type=smart'"),
+        ),
+        (
             "the segments that cover a time range, as one file",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start={start}&end={end}&type=rough'"),
         ),

@@ -17,7 +17,7 @@ pub mod route;
 mod segments;
 mod text;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tiny_http::Method;
@@ -30,7 +30,7 @@ use crate::archive::cache::CacheStats;
 use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::ffmpeg::Tools;
+use crate::ffmpeg::LazyTools;
 use crate::metrics::Metrics;
 use crate::metrics::exchange::Endpoint;
 use crate::metrics::variants;
@@ -77,9 +77,6 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
-/// The programs that cut, looked for when they are first needed.
-pub type LazyTools = LazyLock<Tools, Box<dyn FnOnce() -> Tools + Send>>;
-
 /// All that the handlers share.
 #[derive(Debug)]
 pub struct App {
@@ -87,7 +84,7 @@ pub struct App {
     pub archive: Arc<Archive>,
     /// The time.
     pub clock: Clock,
-    /// The programs that cut. Looking for them starts them, which takes a while, so whoever needs them first waits.
+    /// The programs that cut.
     pub tools: LazyTools,
     /// What segments' URIs in playlists begin with: `/segments`, or the address of another server.
     pub segments_url: String,

@@ -188,14 +188,15 @@ pub(super) fn multivariant(app: &App, request: &Request, stream: &str, range: &R
     }
     let mut variants = Vec::new();
     for variant in app.archive.variants(stream)? {
-        let hours = app.archive.hours(VariantName { stream, variant: &variant })?;
+        let name = VariantName { stream, variant: &variant };
+        let hours = app.archive.hours(name)?;
         let (start, end) = limits(range, &hours);
         let wanted = hours.partition_point(|hour| hour.start() < end);
         let outside = hours.last().is_none_or(|last| last.end() <= start) || wanted == 0;
         if outside || variant == CHAT {
             continue;
         }
-        let measured = app.archive.measure(VariantName { stream, variant: &variant }, &hours[..wanted])?;
+        let measured = app.archive.measure(name, &hours[..wanted], &app.tools)?;
         let uri = format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range_query(range));
         variants.push(multivariant::Variant {
             name: variant,

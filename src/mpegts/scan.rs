@@ -127,6 +127,9 @@ struct Lane {
     track: Track,
     /// Bytes of the current unit while its first slice is not found.
     start: Option<Vec<u8>>,
+    /// How many of them there must be to look again: twice as many each time, so that all looks together take no
+    /// longer than a few.
+    look_at: usize,
     /// The length that the current unit should have, with its header.
     total: Option<usize>,
     /// The bytes of the current unit so far.
@@ -142,7 +145,14 @@ impl Scanner {
             codec: Codec::of(stream),
             units: Vec::new(),
         };
-        let lane = |stream| Lane { track: track(stream), start: None, total: None, seen: 0, filled: false };
+        let lane = |stream| Lane {
+            track: track(stream),
+            start: None,
+            look_at: 0,
+            total: None,
+            seen: 0,
+            filled: false,
+        };
         Self {
             by_pid: ByPid::new(pmt.streams.iter().map(|stream| stream.pid)),
             lanes: pmt.streams.iter().map(lane).collect(),
@@ -170,9 +180,11 @@ impl Lane {
         let header = if packet.starts_unit() { Header::parse(payload) } else { None };
         if let Some((header, pts)) = header.and_then(|header| Some((header, header.pts?))) {
             let dts = header.dts.unwrap_or(pts);
+            self.look();
             self.track.units.push(Unit { pts, dts, access: Access::default(), complete: true });
             (self.total, self.seen) = (header.total, 0);
             self.start = self.track.codec.is_video().then(Vec::new);
+            self.look_at = 1;
             self.filled = !packet.stuffed();
             self.seen += payload.len();
             payload = payload.get(header.len..).unwrap_or(&[]);
@@ -180,22 +192,25 @@ impl Lane {
             self.filled = !packet.stuffed();
             self.seen += payload.len();
         }
-        if self.start.is_some() {
-            self.look(payload);
+        if let Some(start) = &mut self.start {
+            start.extend_from_slice(payload);
+            if start.len() >= self.look_at {
+                self.look();
+            }
         }
         header.is_some_and(|header| header.len > packet.payload().len())
     }
 
-    /// Looks for the first slice of the current unit.
-    fn look(&mut self, payload: &[u8]) {
-        let (Some(start), Some(unit)) = (&mut self.start, self.track.units.last_mut()) else { return };
-        start.extend_from_slice(payload);
+    /// Looks for the first slice in what there is of the current unit.
+    fn look(&mut self) {
+        let (Some(start), Some(unit)) = (&self.start, self.track.units.last_mut()) else { return };
         let access = match self.track.codec {
             Codec::H264 => h264::access(start),
             Codec::Hevc => hevc::access(start),
             _ => Access { picture: true, ..Access::default() },
         };
         unit.access = access;
+        self.look_at = 2 * start.len();
         // A slice's header may go on in the next packet, its kind may not.
         if access.picture || start.len() > LOOK {
             self.start = None;
@@ -203,6 +218,7 @@ impl Lane {
     }
 
     fn finish(mut self, whole: bool) -> Track {
+        self.look();
         if let Some(last) = self.track.units.last_mut() {
             last.complete = whole || self.total.map_or(!self.filled, |total| self.seen >= total);
         }

@@ -203,8 +203,8 @@ impl Worker {
     fn part(&self, mut connection: Connection, served: Served) -> Option<Connection> {
         let arrival = match served {
             Served::Keep if self.shared.phase() == Phase::Running => return Some(connection),
-            Served::Keep | Served::Close => return None,
-            Served::Linger => {
+            Served::Close => return None,
+            Served::Keep | Served::Linger => {
                 connection.input.clear();
                 Arrival::Lingering(connection)
             }
@@ -226,10 +226,11 @@ impl Worker {
             log::error!("the handler of `{}` panicked", request.target.escape_debug());
             Reply::refusal(500, "something went wrong in this server; its log says what")
         });
-        let after = match keep_alive && self.shared.phase() == Phase::Running {
-            true => After::KeepAlive,
-            false if connection.input.is_empty() => After::Close,
-            false => After::Linger,
+        // A client that meant to go on may have asked for more, which must not turn the end into a reset.
+        let after = match (keep_alive, self.shared.phase() == Phase::Running) {
+            (true, true) => After::KeepAlive,
+            (false, _) if connection.input.is_empty() => After::Close,
+            _ => After::Linger,
         };
         let (version, head_only) = (request.version.clone(), is_head(&request));
         match reply.body {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
-use restreamer::ffmpeg::Tools;
-use restreamer::http::{App, LazyTools, Service};
+use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::http::{App, Service};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;

@@ -371,3 +371,24 @@ fn who_is_slow_to_take_a_long_list_keeps_no_short_one_waiting() {
     assert_eq!(ask(server.address(), "GET", "/list/whole", &[]).body.len(), 200_000);
     assert!(server.stop(PATIENCE));
 }
+
+#[test]
+fn a_client_that_asks_on_while_the_server_stops_gets_its_answer_unharmed() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let mut stream = connect(server.address());
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+    wait_until("one works", || stub.calls.load(Ordering::SeqCst) == 1);
+    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask on");
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| server.stop(PATIENCE));
+        std::thread::sleep(Duration::from_millis(100));
+        stub.released.store(true, Ordering::SeqCst);
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("a proper end, not a reset");
+        let answers = take_apart(&bytes, &[]);
+        assert_eq!((answers.len(), answers[0].header("connection")), (1, "close"));
+        drop(stream);
+        assert!(stopping.join().expect("it stops"), "something was cut off");
+    });
+}

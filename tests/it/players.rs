@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use percent_encoding::percent_decode_str;
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
+use restreamer::ffmpeg::LazyTools;
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
-use restreamer::http::{App, Lane, LazyTools, Service};
+use restreamer::http::{App, Lane, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::harness::{PATIENCE, Site, serve, tools, wait_until, write_whole};

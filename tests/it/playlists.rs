@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use crate::footage::ffmpeg;
 use crate::harness::{Answer, Site, ask};
 use restreamer::timestamp::{Span, Timestamp};
 
@@ -231,6 +232,25 @@ fn variants_outside_the_range_and_the_chat_are_left_out() {
     let text = site.get("/playlist/s.m3u8").text();
     assert!(text.contains("BANDWIDTH=1600,AVERAGE-BANDWIDTH=1067,VIDEO=\"both\",NAME=\"both\"\n"), "{text}");
     assert!(!text.contains("CODECS"), "nothing is known of zeros: {text}");
+}
+
+#[test]
+fn what_segments_hold_is_read_from_them_or_asked_of_ffprobe() {
+    let site = Site::at("2026-11-22T00:00:00");
+    let rows = [
+        ("common", "-c:v libx264 -preset ultrafast -profile:v baseline -c:a aac", "avc1.42C00D,mp4a.40.2"),
+        ("rare", "-c:v mpeg2video -c:a mp2", "mp4v.61,mp4a.40.33"),
+    ];
+    for (stream, codecs, name) in rows {
+        let video = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30000/1001:d=1"];
+        let sound = ["-f", "lavfi", "-i", "sine=d=1"];
+        let codecs: Vec<&str> = codecs.split(' ').collect();
+        let args = [&video[..], &sound, &codecs, &["-pix_fmt", "yuv420p", "-f", "mpegts", "-"]].concat();
+        site.write(&format!("{stream}/v/2026-11-20T10/00:00.000-1.000-full-x.ts"), &ffmpeg(&args));
+        let text = site.get(&format!("/playlist/{stream}.m3u8")).text();
+        let expected = format!(",CODECS=\"{name}\",RESOLUTION=320x180,FRAME-RATE=29.970,VIDEO=");
+        assert!(text.contains(&expected), "{text}");
+    }
 }
 
 #[test]

@@ -227,6 +227,7 @@ fn the_first_page_has_a_line_to_try_for_each_route() {
         "curl http://test/files/gdq/source/2026-11-20T10\n",
         "http://test/segments/gdq/source/2026-11-20T10/55%3A02.000-2.000-full-abc.ts",
         "'http://test/playlist/gdq/source.m3u8?start=2026-11-20T10:54:54.000&end=2026-11-20T10:55:04.000'",
+        "&type=smart",
         "&type=rough",
     ] {
         assert!(page.contains(line), "{line} in {page}");

@@ -171,7 +171,11 @@ impl Visit<'_> {
     /// Reads on in a head, and hands a whole one on.
     fn read_head(&mut self, mut guest: Guest, begun: Option<Instant>) -> Next {
         let limits = &self.shared.limits;
-        let mut parsed = parse(&guest.connection.input, guest.connection.client);
+        // What came before was looked at when it came.
+        let mut parsed = match begun {
+            None => parse(&guest.connection.input, guest.connection.client),
+            Some(_) => Parsed::Partial,
+        };
         let mut waits = false;
         if matches!(parsed, Parsed::Partial) {
             match guest.connection.receive(self.scratch) {

@@ -1,0 +1,118 @@
+//! How fast transport streams are understood and rewritten, in bytes a second, on one core and a segment in memory.
+
+use std::hint::black_box;
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use restreamer::mpegts::pes::Ticks;
+use restreamer::mpegts::probe::probe;
+use restreamer::mpegts::psi::{Elementary, Pmt, write_pat, write_pmt};
+use restreamer::mpegts::remux::{Pes, clock_packet, write_pes};
+use restreamer::mpegts::retime::{Action, Clock, Edit, Joiner, Step, Walk};
+use restreamer::mpegts::scan::Scan;
+
+const MAP: u16 = 0x1000;
+const VIDEO: u16 = 0x100;
+const SOUND: u16 = 0x101;
+/// Ticks of 90 kHz from one picture to the next.
+const PICTURE_90K: i64 = 3600;
+
+fn main() {
+    divan::main();
+}
+
+/// Two seconds of 50 pictures and 100 frames of sound, at about 6 Mbit/s.
+fn segment() -> Vec<u8> {
+    let stream = |(pid, stream_type)| Elementary { pid, stream_type, descriptors: Vec::new() };
+    let streams = [(VIDEO, 0x1B), (SOUND, 0x0F)].map(stream).to_vec();
+    let map = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams };
+    let mut bytes = [write_pat(1, MAP), write_pmt(MAP, &map)].concat();
+    let (mut video, mut sound) = (0, 0);
+    let frame: Vec<u8> = [&[0xFF, 0xF1, 0x4C, 0x80, 0x2F, 0xFF, 0xFC][..], &[0x55; 376]].concat();
+    for index in 0..50 {
+        let pts = Ticks::new(900_000 + index * PICTURE_90K);
+        let reference = u64::try_from(pts.plus(-9000).get()).unwrap_or(0) * 300;
+        bytes.extend(clock_packet(VIDEO, video, reference));
+        let payload = picture(index == 0);
+        let picture = Pes { stream_id: 0xE0, pts, dts: pts.plus(-PICTURE_90K), payload };
+        write_pes(&picture, VIDEO, &mut video, index == 0, &mut bytes);
+        let frames = Pes { stream_id: 0xC0, pts, dts: pts, payload: frame.repeat(2) };
+        write_pes(&frames, SOUND, &mut sound, true, &mut bytes);
+    }
+    bytes
+}
+
+/// A picture of H.264: a delimiter and one slice.
+fn picture(is_idr: bool) -> Vec<u8> {
+    let slice = if is_idr { 0x65 } else { 0x41 };
+    [&[0, 0, 0, 1, 0x09, 0xF0, 0, 0, 0, 1, slice, 0x88][..], &vec![0x77; 30_000]].concat()
+}
+
+/// Pictures in which no slice can be found: nothing that is in a segment may make it slow to read.
+fn obscure() -> Vec<u8> {
+    let mut bytes = segment();
+    for packet in bytes.chunks_exact_mut(188).filter(|packet| packet[1] & 0x5F == 0x41) {
+        for at in 18..186 {
+            if packet[at..at + 3] == [0, 0, 1] {
+                packet[at + 2] = 7;
+            }
+        }
+    }
+    bytes
+}
+
+fn bytes_of(segment: &[u8]) -> BytesCount {
+    BytesCount::new(segment.len())
+}
+
+#[divan::bench]
+fn describe(bencher: Bencher) {
+    let segment = segment();
+    bencher.counter(bytes_of(&segment)).bench(|| probe(black_box(&segment)));
+}
+
+#[divan::bench]
+fn scan(bencher: Bencher) {
+    let segment = segment();
+    bencher.counter(bytes_of(&segment)).bench(|| Scan::of(black_box(&segment), true));
+}
+
+#[divan::bench]
+fn scan_obscure(bencher: Bencher) {
+    let segment = obscure();
+    bencher.counter(bytes_of(&segment)).bench(|| Scan::of(black_box(&segment), true));
+}
+
+/// What a smart cut does with the segments between its ends, but for reading and sending them.
+#[divan::bench]
+fn scan_and_rewrite(bencher: Bencher) {
+    let segment = segment();
+    let mut out = Vec::with_capacity(segment.len() + 4096);
+    bencher.counter(bytes_of(&segment)).bench_local(|| {
+        out.clear();
+        rewrite(black_box(&segment), &mut out)
+    });
+}
+
+/// Puts a segment on another clock, as it is otherwise.
+fn rewrite(segment: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let scan = Scan::of(segment, true)?;
+    let clock = Clock { anchor: Ticks::new(900_000), at: 54_000 };
+    let edit = |track: &restreamer::mpegts::scan::Track| Edit {
+        from: track.pid,
+        to: track.pid,
+        clock,
+        actions: vec![Action::Copy],
+        keep: 0..i64::MAX,
+        coding: track.codec.coding(),
+    };
+    let edits = scan.tracks.iter().map(edit).collect();
+    let mut joiner = Joiner::new(MAP, &scan.pmt);
+    let mut walk = Walk::new(segment, &scan, clock, i64::MAX, edits);
+    let mut buffer = Vec::new();
+    while walk.step(&mut joiner, &mut buffer) != Step::Done {
+        out.append(&mut buffer);
+    }
+    out.append(&mut buffer);
+    Some(out.len())
+}
