@@ -43,26 +43,25 @@ pub(super) fn page(app: &App, request: &Request) -> Result<Reply> {
 }
 
 /// What a request is counted as.
-pub(super) fn endpoint(request: &Request) -> Endpoint {
-    match Shape::of(request.path()) {
-        Ok(Shape::Home) => Endpoint::Home,
-        Ok(Shape::Health) => Endpoint::Health,
-        Ok(Shape::Metrics) => Endpoint::Metrics,
-        Ok(Shape::Streams) => Endpoint::ListStreams,
-        Ok(Shape::Variants(_)) => Endpoint::ListVariants,
-        Ok(Shape::Hours(_)) => Endpoint::ListHours,
-        Ok(Shape::Names(_)) => Endpoint::ListSegments,
-        Ok(Shape::File(_)) => Endpoint::Segments,
-        Ok(Shape::Multivariant(_)) => Endpoint::GenerateMasterPlaylist,
-        Ok(Shape::Media(_)) => Endpoint::GenerateMediaPlaylist,
-        Ok(Shape::Cut(_)) => Endpoint::Cut,
-        Err(_) => Endpoint::Unknown,
+pub(super) fn endpoint(shape: Shape) -> Endpoint {
+    match shape {
+        Shape::Home => Endpoint::Home,
+        Shape::Health => Endpoint::Health,
+        Shape::Metrics => Endpoint::Metrics,
+        Shape::Streams => Endpoint::ListStreams,
+        Shape::Variants(_) => Endpoint::ListVariants,
+        Shape::Hours(_) => Endpoint::ListHours,
+        Shape::Names(_) => Endpoint::ListSegments,
+        Shape::File(_) => Endpoint::Segments,
+        Shape::Multivariant(_) => Endpoint::GenerateMasterPlaylist,
+        Shape::Media(_) => Endpoint::GenerateMediaPlaylist,
+        Shape::Cut(_) => Endpoint::Cut,
     }
 }
 
 /// The variant that a request is about, if there is one.
-pub(super) fn variant(app: &App, request: &Request) -> Option<Arc<Variant>> {
-    let (stream, variant) = match Shape::of(request.path()).ok()? {
+pub(super) fn variant(app: &App, shape: Shape) -> Option<Arc<Variant>> {
+    let (stream, variant) = match shape {
         Shape::Hours([stream, variant])
         | Shape::Names([stream, variant, _])
         | Shape::Media([stream, variant])

@@ -71,9 +71,9 @@ pub trait Service: Send + Sync + 'static {
         Endpoint::Unknown
     }
 
-    /// The variant that a request is about, if there is one. May block on the disk.
-    fn variant(&self, _request: &Request) -> Option<Arc<variants::Variant>> {
-        None
+    /// The same, with the variant that a request is about, if there is one. May block on the disk.
+    fn subject(&self, request: &Request) -> (Endpoint, Option<Arc<variants::Variant>>) {
+        (self.endpoint(request), None)
     }
 }
 
@@ -139,11 +139,12 @@ impl Service for App {
     }
 
     fn endpoint(&self, request: &Request) -> Endpoint {
-        metrics::endpoint(request)
+        Shape::of(request.path()).map_or(Endpoint::Unknown, metrics::endpoint)
     }
 
-    fn variant(&self, request: &Request) -> Option<Arc<variants::Variant>> {
-        metrics::variant(self, request)
+    fn subject(&self, request: &Request) -> (Endpoint, Option<Arc<variants::Variant>>) {
+        let Ok(shape) = Shape::of(request.path()) else { return (Endpoint::Unknown, None) };
+        (metrics::endpoint(shape), metrics::variant(self, shape))
     }
 }
 

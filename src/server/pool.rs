@@ -218,7 +218,7 @@ impl Worker {
     /// Makes the answer and sends as much of it as goes at once.
     fn answer(&self, connection: &Connection, head: Head, begun: Instant) -> Served {
         let Head { request, keep_alive, .. } = head;
-        let subject = (self.service.endpoint(&request), self.service.variant(&request));
+        let subject = self.service.subject(&request);
         let exchange = Exchange::of(&request, begun, &self.shared.metrics, subject);
         let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request)));
         let reply = called.unwrap_or_else(|_| {
