@@ -25,7 +25,8 @@ pub fn start(level: LevelFilter) {
         .target(Target::Pipe(Box::new(Unhurried::over(io::stderr()))))
         .format(|out, record| {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
-            writeln!(out, "{} {} {module}: {}", Clock::System.now(), record.level(), record.args())
+            let said = one_line(record.args().to_string());
+            writeln!(out, "{} {} {module}: {said}", Clock::System.now(), record.level())
         })
         .try_init();
     if begun.is_err() {
@@ -33,6 +34,17 @@ pub fn start(level: LevelFilter) {
         return;
     }
     std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replace('\n', " "))));
+}
+
+/// What is said, as one line that moves no cursor: it may quote names from the disk, and those may hold anything.
+fn one_line(said: String) -> String {
+    if !said.contains(char::is_control) {
+        return said;
+    }
+    let shown = |character: char| {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    said.chars().map(shown).collect()
 }
 
 /// A writer of lines that does not wait for a reader who does not read. Each line comes in one write.
@@ -100,6 +112,12 @@ mod tests {
     use super::*;
     use std::io::{Read, pipe};
     use std::time::Instant;
+
+    #[test]
+    fn what_is_said_is_one_line_whatever_it_quotes() {
+        assert_eq!(one_line("plain, `ä`".to_owned()), "plain, `ä`");
+        assert_eq!(one_line("a\nb\r\u{1b}[2J\u{85}ä".to_owned()), "a\\nb\\r\\u{1b}[2J\\u{85}ä");
+    }
 
     #[test]
     fn a_reader_who_does_not_read_holds_nobody_up_and_is_told_later() {
