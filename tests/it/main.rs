@@ -15,6 +15,7 @@ mod playlists;
 mod process;
 mod recording;
 mod routes;
+mod security;
 mod selection;
 mod shortage;
 mod tidy;
