@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::cuts::{RANGE, archive, at_rest, fake, holdings};
 use crate::footage::run;
 use crate::harness::{PATIENCE, Site, ask, connect, wait_until, write_whole};
-use crate::process::{Program, RESTREAMER, Served, find, say, setting};
+use crate::process::{Program, RESTREAMER, Running, Served, find, say, setting};
 
 /// The segments of the archive `base` of one variant, in order.
 fn segments(base: &Path) -> Vec<PathBuf> {
@@ -32,6 +32,9 @@ fn pipe(path: &Path) {
     mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).expect("a pipe");
 }
 
+/// Puts something at a path.
+type Put = Box<dyn Fn(&Path)>;
+
 #[test]
 fn what_is_no_file_in_place_of_a_segment_holds_nobody_up() {
     let base = archive();
@@ -41,9 +44,9 @@ fn what_is_no_file_in_place_of_a_segment_holds_nobody_up() {
     let _listener = UnixListener::bind(&socket).expect("a socket");
     let link = |to: &Path| {
         let to = to.to_owned();
-        Box::new(move |path: &Path| symlink(&to, path).expect("a link")) as Box<dyn Fn(&Path)>
+        Box::new(move |path: &Path| symlink(&to, path).expect("a link")) as Put
     };
-    let rows: [(&str, Box<dyn Fn(&Path)>); 7] = [
+    let rows: [(&str, Put); 7] = [
         ("a pipe", Box::new(pipe)),
         ("a socket", Box::new(|path| drop(UnixListener::bind(path).expect("a socket")))),
         ("a directory", Box::new(|path| fs::create_dir(path).expect("a directory"))),
@@ -244,6 +247,46 @@ fn example(replacements: &[(&str, &str)]) -> String {
     replacements.iter().fold(text.to_owned(), replace)
 }
 
+/// The nginx of the security page before a server, and the port it listens at. What it needs goes into `directory`.
+fn front(nginx: &Path, served: &Served, directory: &Path) -> (Running, u16) {
+    let dir = directory.display();
+    let (key, cert, users) = (format!("{dir}/key"), format!("{dir}/cert"), format!("{dir}/users"));
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"];
+    let made = run("openssl", &[&request[..], &["-keyout", &key, "-out", &cert]].concat());
+    assert!(made.status.success(), "{made:?}");
+    fs::write(&users, "viewer:{PLAIN}secret\n").expect("users");
+    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let config = example(&[
+        ("listen 443 ssl;", &format!("listen 127.0.0.1:{port} ssl;")),
+        ("/etc/nginx/archive.crt", &cert),
+        ("/etc/nginx/archive.key", &key),
+        ("/etc/nginx/archive.users", &users),
+        ("http://127.0.0.1:8000", &format!("http://{}", served.address)),
+    ]);
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {dir}/{name};\n"))
+        .concat();
+    let config = format!(
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\nevents {{ }}\n\
+         http {{ access_log off; {paths} {config} }}\n"
+    );
+    let path = directory.join("nginx.conf");
+    fs::write(&path, config).expect("its configuration");
+    let front = Program::new(nginx).args([Path::new("-c"), &path]).start();
+    let begun = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            !front.has_ended() && begun.elapsed() < PATIENCE,
+            "nginx does not listen: {:?}",
+            front.wait()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (front, port)
+}
+
 #[test]
 fn the_nginx_of_the_security_page_keeps_strangers_out() {
     let nginx = find("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()));
@@ -257,55 +300,7 @@ fn the_nginx_of_the_security_page_keeps_strangers_out() {
     let (base, directory) = (archive(), tempfile::tempdir().expect("a directory"));
     write_whole(&base.path().join("s/page.html"), b"<p>");
     let served = Served::over(base.path(), &[]);
-    let dir = directory.path().display().to_string();
-    let (key, cert) = (format!("{dir}/key"), format!("{dir}/cert"));
-    let made = run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-            "-keyout",
-            &key,
-            "-out",
-            &cert,
-        ],
-    );
-    assert!(made.status.success(), "{made:?}");
-    fs::write(directory.path().join("users"), "viewer:{PLAIN}secret\n").expect("users");
-    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
-    let config = example(&[
-        ("listen 443 ssl;", &format!("listen 127.0.0.1:{port} ssl;")),
-        ("/etc/nginx/archive.crt", &cert),
-        ("/etc/nginx/archive.key", &key),
-        ("/etc/nginx/archive.users", &format!("{dir}/users")),
-        ("http://127.0.0.1:8000", &format!("http://{}", served.address)),
-    ]);
-    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {dir}/{name};\n"))
-        .concat();
-    let config = format!(
-        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\nevents {{ }}\n\
-         http {{ access_log off; {paths} {config} }}\n"
-    );
-    let path = directory.path().join("nginx.conf");
-    fs::write(&path, config).expect("its configuration");
-    let front = Program::new(nginx).args([Path::new("-c"), &path]).start();
-    let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(
-            !front.has_ended() && begun.elapsed() < PATIENCE,
-            "nginx does not listen: {:?}",
-            front.wait()
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let (_front, port) = front(&nginx, &served, directory.path());
     let curl = |target: &str, more: &[&str]| {
         let url = format!("https://127.0.0.1:{port}{target}");
         let output = run("curl", &[&["-sk", "-D", "-", "-o", "/dev/null", &url], more].concat());
@@ -323,4 +318,21 @@ fn the_nginx_of_the_security_page_keeps_strangers_out() {
     assert!(page.to_lowercase().contains("content-security-policy: sandbox"), "{page}");
     assert_eq!(curl("/files", &["-u", "viewer:secret", "-X", "POST"]).0, 403, "POST");
     assert_eq!(curl("/metrics", &viewer).0, 403, "what is for the operator");
+}
+
+#[test]
+fn every_test_that_the_security_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/security.md")).expect("the page");
+    let files = fs::read_dir(root.join("tests/it")).expect("the tests").flatten();
+    let tests: String = files.map(|file| fs::read_to_string(file.path()).expect("tests")).collect();
+    let is_test = |word: &&str| {
+        word.matches('_').count() > 3
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: Vec<&str> = page.split('`').filter(is_test).collect();
+    assert!(named.len() > 25, "only {} are named", named.len());
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}()")), "there is no test `{name}`");
+    }
 }
