@@ -37,10 +37,10 @@ pub fn start(level: LevelFilter) {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
             logged(record.level(), module);
             let (now, level) = (Clock::System.now(), record.level());
+            let line = format!("{level} {module}: {}", one_line(record.args().to_string()));
             if level > Level::Warn && !HELD_BACK.load(Ordering::Relaxed) {
-                return writeln!(out, "{now} {level} {module}: {}", record.args());
+                return writeln!(out, "{now} {line}");
             }
-            let line = format!("{level} {module}: {}", record.args());
             let (admitted, due) = look_for_repeats(level, &line);
             for (line, count) in due {
                 writeln!(out, "{now} {line} (and {count} times more since)")?;
@@ -67,6 +67,17 @@ fn look_for_repeats(level: Level, line: &str) -> (bool, Vec<(String, u64)>) {
     let admitted = level > Level::Warn || repeats.admit(line, now);
     HELD_BACK.store(repeats.holds_back(), Ordering::Relaxed);
     (admitted, due)
+}
+
+/// What is said, as one line that moves no cursor: it may quote names from the disk, and those may hold anything.
+fn one_line(said: String) -> String {
+    if !said.contains(char::is_control) {
+        return said;
+    }
+    let shown = |character: char| {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    said.chars().map(shown).collect()
 }
 
 /// A writer of lines that does not wait for a reader who does not read. Each line comes in one write.
@@ -133,6 +144,12 @@ impl<W: Write + AsFd> Write for Unhurried<W> {
 mod tests {
     use super::*;
     use std::io::{Read, pipe};
+
+    #[test]
+    fn what_is_said_is_one_line_whatever_it_quotes() {
+        assert_eq!(one_line("plain, `ä`".to_owned()), "plain, `ä`");
+        assert_eq!(one_line("a\nb\r\u{1b}[2J\u{85}ä".to_owned()), "a\\nb\\r\\u{1b}[2J\\u{85}ä");
+    }
 
     #[test]
     fn a_reader_who_does_not_read_holds_nobody_up_and_is_told_later() {

@@ -11,12 +11,14 @@ use crate::error::{Error, Result};
 /// How many bytes the file at `path` has.
 ///
 /// # Errors
-/// [`Error::Changed`] if it has gone since it was chosen.
+/// [`Error::Changed`] if it has gone since it was chosen, or is no file.
 pub fn measure(path: &Path) -> Result<u64> {
-    std::fs::metadata(path).map(|meta| meta.len()).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => changed(path),
-        _ => Error::io("look at", path)(error),
-    })
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(meta.len()),
+        Ok(_) => Err(changed(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(changed(path)),
+        Err(error) => Err(Error::io("look at", path)(error)),
+    }
 }
 
 /// The files of a rough cut, found and opened one by one as they are needed, so that a cut of many costs no more

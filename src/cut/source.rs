@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use crate::archive::open_regular;
 use crate::error::{Error, Result};
 use crate::mpegts::audio::Coding;
 use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
@@ -52,8 +53,15 @@ pub(super) fn load(part: &Part) -> Result<Loaded> {
     Ok(Loaded { bytes, scan })
 }
 
+/// Opens a segment, and nothing else that may stand under its name: a pipe would keep whoever opens it waiting.
 fn open(part: &Part) -> Result<File> {
-    File::open(&part.path).map_err(Error::io("open the segment", &part.path))
+    match open_regular(&part.path) {
+        Ok(opened) => Ok(opened.file),
+        Err(Error::NotFound { .. }) => {
+            Err(Error::io("open the segment", &part.path)(io::ErrorKind::NotFound.into()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A refusal that names the segment, and what works whatever the segments hold.

@@ -84,7 +84,8 @@ fn rough_cut(app: &App, cut: &Cut) -> Result<Reply> {
         len += rough::measure(&app.archive.segment_path(cut.of.name(), segment))?;
         Ok(())
     })?;
-    let pieces = rough::Files::new(Arc::clone(&app.archive), selection);
+    // What comes behind the last one meanwhile is not part of it.
+    let pieces = rough::Files::new(Arc::clone(&app.archive), selection).take(material.segments);
     let pieces =
         pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
     let reply = describe(cut, material.covers.unwrap_or((cut.start, cut.end)), &material);

@@ -12,7 +12,7 @@ use restreamer::cut::Part;
 use tempfile::TempDir;
 
 use crate::footage::{self, Kind, run};
-use crate::harness::{Answer, PATIENCE, ask, connect, wait_until};
+use crate::harness::{Answer, PATIENCE, ask, connect, take_apart, wait_until, write_whole};
 use crate::process::{Program, Running, Served, find, say, setting};
 
 /// The range that most tests cut, which begins and ends within segments.
@@ -62,7 +62,7 @@ fn cut(served: &Served, method: &str, query: &str) -> Answer {
 }
 
 /// What a server holds: threads, descriptors, children.
-fn holdings(running: &Running) -> (usize, usize, usize) {
+pub(crate) fn holdings(running: &Running) -> (usize, usize, usize) {
     let count = |name: &str| fs::read_dir(running.proc_file(name)).expect("a directory of /proc").count();
     let tasks = fs::read_dir(running.proc_file("task")).expect("its threads");
     let children = tasks.flatten().map(|task| {
@@ -73,7 +73,7 @@ fn holdings(running: &Running) -> (usize, usize, usize) {
 }
 
 /// A server over an archive that has answered once, and what it holds when it does nothing.
-fn at_rest(base: &Path, options: &[&str]) -> (Served, (usize, usize, usize)) {
+pub(crate) fn at_rest(base: &Path, options: &[&str]) -> (Served, (usize, usize, usize)) {
     let served = Served::over(base, options);
     assert_eq!(ask(served.address, "GET", "/health", &[]).status, 200);
     let mut held = holdings(&served.running);
@@ -86,7 +86,7 @@ fn at_rest(base: &Path, options: &[&str]) -> (Served, (usize, usize, usize)) {
 }
 
 /// One of the programs in `tests/data` under a name of its own in `dir`.
-fn fake(dir: &Path, name: &str) -> String {
+pub(crate) fn fake(dir: &Path, name: &str) -> String {
     let path = dir.join(name);
     let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     std::os::unix::fs::symlink(real, &path).expect("a link");
@@ -305,6 +305,28 @@ fn a_segment_that_is_deleted_on_the_way_breaks_a_rough_cut_so_that_the_client_ca
     served.running.signal(rustix::process::Signal::TERM);
     let stderr = served.running.wait().stderr;
     assert!(stderr.contains("changed while it was being read"), "{stderr}");
+}
+
+#[test]
+fn what_is_recorded_behind_a_rough_cut_on_the_way_does_not_break_it() {
+    let base = tempfile::tempdir().expect("a directory");
+    let name = |second: u8| base.path().join(format!("s/v/2026-11-20T10/00:{second:02}.000-2.000-full-x.ts"));
+    // So large that a client that does not read keeps the rest of them unread.
+    let bytes = vec![b'x'; 2 * LARGE_SEGMENT];
+    for second in [0, 2] {
+        write_whole(&name(second), &bytes);
+    }
+    let served = Served::over(base.path(), &["--no-cache"]);
+    let mut stream = connect(served.address);
+    let range = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:30&type=rough&allow_holes=true";
+    let request = format!("GET /cut/s/v.ts?{range} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("ask");
+    let mut seen = vec![0; 1000];
+    stream.read_exact(&mut seen).expect("the beginning");
+    write_whole(&name(4), &bytes);
+    stream.read_to_end(&mut seen).expect("the rest");
+    let answer = &take_apart(&seen, &[])[0];
+    assert!(answer.whole && answer.body.len() == 2 * bytes.len(), "{}", answer.body.len());
 }
 
 /// An nginx that hands everything on to a server.

@@ -18,6 +18,7 @@ mod playlists;
 mod process;
 mod recording;
 mod routes;
+mod security;
 mod selection;
 mod shortage;
 mod tidy;

@@ -1,0 +1,338 @@
+//! What `docs/security.md` promises: what an archive can hold that wishes the server ill, how much of a cut is there
+//! for many, what the server needs of its surroundings, and what an nginx in front adds.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::Signal;
+
+use crate::cuts::{RANGE, archive, at_rest, fake, holdings};
+use crate::footage::run;
+use crate::harness::{PATIENCE, Site, ask, connect, wait_until, write_whole};
+use crate::process::{Program, RESTREAMER, Running, Served, find, say, setting};
+
+/// The segments of the archive `base` of one variant, in order.
+fn segments(base: &Path) -> Vec<PathBuf> {
+    let hours = fs::read_dir(base.join("s/v")).expect("a variant").flatten();
+    let mut paths: Vec<PathBuf> = hours
+        .flat_map(|hour| fs::read_dir(hour.path()).expect("an hour").flatten())
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn pipe(path: &Path) {
+    mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).expect("a pipe");
+}
+
+/// Puts something at a path.
+type Put = Box<dyn Fn(&Path)>;
+
+#[test]
+fn what_is_no_file_in_place_of_a_segment_holds_nobody_up() {
+    let base = archive();
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let (fifo, socket) = (elsewhere.path().join("fifo"), elsewhere.path().join("socket"));
+    pipe(&fifo);
+    let _listener = UnixListener::bind(&socket).expect("a socket");
+    let link = |to: &Path| {
+        let to = to.to_owned();
+        Box::new(move |path: &Path| symlink(&to, path).expect("a link")) as Put
+    };
+    let rows: [(&str, Put); 7] = [
+        ("a pipe", Box::new(pipe)),
+        ("a socket", Box::new(|path| drop(UnixListener::bind(path).expect("a socket")))),
+        ("a directory", Box::new(|path| fs::create_dir(path).expect("a directory"))),
+        ("a link to a pipe", link(&fifo)),
+        ("a link to a socket", link(&socket)),
+        ("a link to a device", link(Path::new("/dev/zero"))),
+        ("a link to nothing", link(Path::new("/nowhere"))),
+    ];
+    let (served, before) = at_rest(base.path(), &["--workers", "1", "--cut-workers", "1"]);
+    let paths = segments(base.path());
+    let newest = paths.last().expect("a segment");
+    for (what, put) in rows {
+        for path in [&paths[2], newest] {
+            let kept = elsewhere.path().join("kept");
+            fs::rename(path, &kept).expect("take a segment away");
+            put(path);
+            let begun = Instant::now();
+            for kind in ["rough", "smart", "full"] {
+                let range = format!("start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:06.5&type={kind}");
+                let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{range}"), &[]);
+                assert!(answer.status >= 400 || !answer.whole, "{what}, {kind}: {}", answer.status);
+                assert!(answer.status == 200 || !answer.text().contains('/'), "{what}: {}", answer.text());
+            }
+            for target in ["/playlist/s/v.m3u8", "/playlist/s.m3u8", "/files/s/v/2026-11-20T10"] {
+                assert_eq!(ask(served.address, "GET", target, &[]).status, 200, "{what}: {target}");
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{what} took {:?}", begun.elapsed());
+            if path.is_dir() && !path.is_symlink() { fs::remove_dir(path) } else { fs::remove_file(path) }
+                .expect("take it away");
+            fs::rename(&kept, path).expect("put the segment back");
+        }
+    }
+    for kind in ["rough", "smart", "full"] {
+        let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{RANGE}&type={kind}"), &[]);
+        assert!(answer.status == 200 && answer.whole, "{kind} afterwards");
+    }
+    wait_until("nothing is left behind", || holdings(&served.running) == before);
+}
+
+#[test]
+fn links_lead_out_and_paths_do_not() {
+    let place = tempfile::tempdir().expect("a directory");
+    write_whole(&place.path().join("outside/secret.txt"), b"secret");
+    write_whole(&place.path().join("base/s/.hidden"), b"secret");
+    symlink(place.path().join("outside"), place.path().join("base/link")).expect("a link");
+    let served = Served::over(&place.path().join("base"), &[]);
+    let status = |target: &str| ask(served.address, "GET", target, &[]).status;
+    assert_eq!(status("/segments/link/secret.txt"), 200);
+    for target in [
+        "/segments/../outside/secret.txt",
+        "/segments/s/../../outside/secret.txt",
+        "/segments/%2e%2e/outside/secret.txt",
+        "/segments/s/.hidden",
+        "/files/..",
+        "/playlist/../s.m3u8",
+        "/cut/s/...ts?start=2026-11-20&end=2026-11-21",
+    ] {
+        assert_eq!(status(target), 403, "{target}");
+    }
+    for target in
+        ["/segments/..%2foutside%2fsecret.txt", "/segments/%5c..%5coutside", "/segments//etc/passwd"]
+    {
+        assert_eq!(status(target), 400, "{target}");
+    }
+}
+
+#[test]
+fn a_page_in_the_archive_is_sent_as_what_its_name_says_and_nothing_else() {
+    let site = Site::at("2026-11-22T00:00:00");
+    let page = b"<script>alert(1)</script>";
+    for (name, kind) in [
+        ("a.html", "text/html; charset=utf-8"),
+        ("a.svg", "application/octet-stream"),
+        ("a.ts", "video/mp2t"),
+    ] {
+        site.write(&format!("s/{name}"), page);
+        let answer = site.get(&format!("/segments/s/{name}"));
+        assert_eq!(answer.header("content-type"), kind, "{name}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{name}");
+        assert_eq!(answer.header("access-control-allow-credentials"), "false", "{name}");
+    }
+}
+
+#[test]
+fn names_from_the_disk_write_no_lines_of_their_own_into_the_log() {
+    let base = tempfile::tempdir().expect("a directory");
+    let variant = base.path().join("s/v\n2026 FORGED\u{1b}[2J");
+    write_whole(&variant.join("2026-11-20T10/odd\nFORGED.ts"), b"x");
+    write_whole(&variant.join("2026-11-20T10/00:00.000-2.000-full-x.ts"), b"x");
+    let served = Served::over(base.path(), &[]);
+    for target in ["/playlist/s/v%0A2026%20FORGED%1B%5B2J.m3u8", "/files/s", "/playlist/s.m3u8"] {
+        assert_eq!(ask(served.address, "GET", target, &[]).status, 200);
+    }
+    served.running.signal(Signal::TERM);
+    let stderr = served.running.wait().stderr;
+    assert!(stderr.contains("FORGED") && !stderr.contains('\u{1b}'), "{stderr}");
+    for line in stderr.lines() {
+        assert!(line.starts_with("20") && !line.starts_with("2026 FORGED"), "{line:?} in {stderr}");
+    }
+}
+
+/// Reads what there is; the answer's status once it has all come.
+fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<String> {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    text.contains("\r\n\r\n").then_some(text)
+}
+
+#[test]
+fn of_a_thousand_cuts_at_once_all_but_a_few_are_refused_at_once() {
+    let base = archive();
+    let dir = tempfile::tempdir().expect("a directory");
+    // This ffmpeg would never end by itself.
+    let options =
+        ["--ffmpeg", &fake(dir.path(), "ffmpeg-stalls"), "--cut-workers", "2", "--log-level", "warn"];
+    let (served, before) = at_rest(base.path(), &options);
+    let request = format!("GET /cut/s/v.ts?{RANGE}&type=full HTTP/1.1\r\nHost: a\r\n\r\n");
+    let begun = Instant::now();
+    let mut clients: Vec<(TcpStream, Vec<u8>)> = Vec::new();
+    for _ in 0..1000 {
+        let mut stream = connect(served.address);
+        stream.write_all(request.as_bytes()).expect("ask");
+        stream.set_nonblocking(true).expect("a mode");
+        clients.push((stream, Vec::new()));
+    }
+    // Two are cut, four wait.
+    let mut refused = 0;
+    wait_until("all but six are refused", || {
+        clients.retain_mut(|(stream, bytes)| match read_some(stream, bytes) {
+            Some(answer) => {
+                assert!(
+                    answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: "),
+                    "{answer}"
+                );
+                refused += 1;
+                false
+            }
+            None => true,
+        });
+        refused >= 994
+    });
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    assert_eq!((refused, clients.len()), (994, 6));
+    assert_eq!(ask(served.address, "GET", "/files", &[]).status, 200);
+    wait_until("each of two has its ffmpeg", || holdings(&served.running).2 == 2);
+    drop(clients);
+    wait_until("nothing is left behind", || holdings(&served.running) == before);
+}
+
+#[test]
+fn a_server_whose_output_leads_nowhere_serves() {
+    let base = tempfile::tempdir().expect("a directory");
+    write_whole(&base.path().join("s/a.txt"), b"ready");
+    let by_way_of = |redirections: &str| {
+        Program::new("bash").args(["-c", &format!("exec \"$0\" \"$@\" {redirections}"), RESTREAMER])
+    };
+    let asks = |address: SocketAddr| {
+        for _ in 0..100 {
+            assert_eq!(ask(address, "GET", "/segments/s/a.txt", &[]).text(), "ready");
+        }
+    };
+    // Nobody has the other end of the log, or there is no log, or no input either.
+    for redirections in ["2> >(exec true)", "2>&-", "<&- 2>&-", "2>/dev/full"] {
+        let served = Served::by(by_way_of(redirections), base.path(), &["--log-level", "debug"]);
+        asks(served.address);
+        served.running.signal(Signal::PIPE);
+        asks(served.address);
+        served.running.signal(Signal::TERM);
+        assert_eq!(served.running.wait().code, Some(0), "{redirections}");
+    }
+    // Nobody can be told where it listens.
+    for redirections in [">&-", "> >(exec true)", ">/dev/full", "<&- >&- 2>&-"] {
+        let free = TcpListener::bind(("127.0.0.9", 0)).expect("a free port");
+        let address = free.local_addr().expect("an address");
+        drop(free);
+        let options = ["--host", "127.0.0.9", "--port", &address.port().to_string(), "--base-dir"];
+        let running = by_way_of(redirections).args(options).args([base.path()]).start();
+        wait_until("it listens", || TcpStream::connect(address).is_ok());
+        asks(address);
+        running.signal(Signal::TERM);
+        assert_eq!(running.wait().code, Some(0), "{redirections}");
+    }
+}
+
+/// The nginx configuration of the security page, with what stands in it replaced.
+fn example(replacements: &[(&str, &str)]) -> String {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md")).expect("the page");
+    let (_, rest) = page.split_once("```nginx\n").expect("an example");
+    let (text, _) = rest.split_once("```").expect("its end");
+    let replace = |text: String, (old, new): &(&str, &str)| {
+        assert!(text.contains(old), "`{old}` is not in the example");
+        text.replace(old, new)
+    };
+    replacements.iter().fold(text.to_owned(), replace)
+}
+
+/// The nginx of the security page before a server, and the port it listens at. What it needs goes into `directory`.
+fn front(nginx: &Path, served: &Served, directory: &Path) -> (Running, u16) {
+    let dir = directory.display();
+    let (key, cert, users) = (format!("{dir}/key"), format!("{dir}/cert"), format!("{dir}/users"));
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"];
+    let made = run("openssl", &[&request[..], &["-keyout", &key, "-out", &cert]].concat());
+    assert!(made.status.success(), "{made:?}");
+    fs::write(&users, "viewer:{PLAIN}secret\n").expect("users");
+    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let config = example(&[
+        ("listen 443 ssl;", &format!("listen 127.0.0.1:{port} ssl;")),
+        ("/etc/nginx/archive.crt", &cert),
+        ("/etc/nginx/archive.key", &key),
+        ("/etc/nginx/archive.users", &users),
+        ("http://127.0.0.1:8000", &format!("http://{}", served.address)),
+    ]);
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {dir}/{name};\n"))
+        .concat();
+    let config = format!(
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\nevents {{ }}\n\
+         http {{ access_log off; {paths} {config} }}\n"
+    );
+    let path = directory.join("nginx.conf");
+    fs::write(&path, config).expect("its configuration");
+    let front = Program::new(nginx).args([Path::new("-c"), &path]).start();
+    let begun = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            !front.has_ended() && begun.elapsed() < PATIENCE,
+            "nginx does not listen: {:?}",
+            front.wait()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (front, port)
+}
+
+#[test]
+fn the_nginx_of_the_security_page_keeps_strangers_out() {
+    let nginx = find("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()));
+    let (Some(nginx), Some(_)) = (nginx, find("openssl")) else {
+        say("security: needs nginx and openssl; skipped");
+        return;
+    };
+    if setting("RESTREAMER_TEST_PEERS").is_some_and(|wanted| wanted == "0") {
+        return;
+    }
+    let (base, directory) = (archive(), tempfile::tempdir().expect("a directory"));
+    write_whole(&base.path().join("s/page.html"), b"<p>");
+    let served = Served::over(base.path(), &[]);
+    let (_front, port) = front(&nginx, &served, directory.path());
+    let curl = |target: &str, more: &[&str]| {
+        let url = format!("https://127.0.0.1:{port}{target}");
+        let output = run("curl", &[&["-sk", "-D", "-", "-o", "/dev/null", &url], more].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), text)
+    };
+    let viewer = ["-u", "viewer:secret"];
+    let cut = format!("/cut/s/v.ts?{RANGE}&type=smart");
+    for target in ["/files", "/playlist/s.m3u8", "/segments/s/page.html", &cut] {
+        assert_eq!(curl(target, &[]).0, 401, "{target} for a stranger");
+        assert_eq!(curl(target, &["-u", "viewer:guess"]).0, 401, "{target} for one who guesses");
+        assert_eq!(curl(target, &viewer).0, 200, "{target} for a viewer");
+    }
+    let (_, page) = curl("/segments/s/page.html", &viewer);
+    assert!(page.to_lowercase().contains("content-security-policy: sandbox"), "{page}");
+    assert_eq!(curl("/files", &["-u", "viewer:secret", "-X", "POST"]).0, 403, "POST");
+    assert_eq!(curl("/metrics", &viewer).0, 403, "what is for the operator");
+}
+
+#[test]
+fn every_test_that_the_security_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/security.md")).expect("the page");
+    let files = fs::read_dir(root.join("tests/it")).expect("the tests").flatten();
+    let tests: String = files.map(|file| fs::read_to_string(file.path()).expect("tests")).collect();
+    let is_test = |word: &&str| {
+        word.matches('_').count() > 3
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: Vec<&str> = page.split('`').filter(is_test).collect();
+    assert!(named.len() > 25, "only {} are named", named.len());
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}()")), "there is no test `{name}`");
+    }
+}
