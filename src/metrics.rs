@@ -29,6 +29,10 @@ use self::variants::Variants;
 /// The type of the page that is read by monitors.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// Whether requests are counted. They are not in a program that is built to measure what that costs
+/// (`--cfg uncounted`).
+const COUNTED: bool = !cfg!(uncounted);
+
 /// The names of the lanes, in the order of their numbers; the last one is of those that make long playlists.
 const LANE_NAMES: [&str; 5] = ["quick", "playlist", "media", "cut", "long"];
 /// The number of the lane of long playlists.
@@ -185,27 +189,43 @@ impl fmt::Debug for Metrics {
 impl Lane {
     /// A request begins to wait.
     pub fn queued(&self) {
-        self.queue.inc();
+        if COUNTED {
+            self.queue.inc();
+        }
     }
 
     /// A request waits no longer, for there was no room for it.
     pub fn refused(&self) {
-        self.queue.dec();
-        self.refused.inc();
+        if COUNTED {
+            self.queue.dec();
+            self.refused.inc();
+        }
     }
 
     /// A request waits no longer, for a worker has taken it.
     #[must_use]
     pub fn taken(&self) -> Busy<'_> {
-        self.queue.dec();
-        self.busy.inc();
+        if COUNTED {
+            self.queue.dec();
+        }
+        self.busy()
+    }
+
+    /// A worker has a request that did not wait.
+    #[must_use]
+    pub fn busy(&self) -> Busy<'_> {
+        if COUNTED {
+            self.busy.inc();
+        }
         Busy(&self.busy)
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.dec();
+        if COUNTED {
+            self.0.dec();
+        }
     }
 }
 

@@ -1,9 +1,10 @@
-//! Hours that were read already, so that an hour that has not changed is not read again.
+//! What was read of directories already, so that one that has not changed is not read again.
 //!
-//! An hour is as it was while its directory's device, inode and modification time are. A directory that changed a
-//! moment before it was read may change again within the same tick of the file system's clock, so what is read then
-//! is used once and not trusted later. Of several that want one hour at a time one reads it and the others wait for
-//! what it finds. The lock is held for look-ups only, never while the disk is read.
+//! A directory is as it was while its device, inode and modification time are. One that changed a moment before it was
+//! read may change again within the same tick of the file system's clock, so what is read then is used once and not
+//! trusted later. Of several that want one directory at a time one reads it and the others wait for what it finds; and
+//! where it was read within the tick already, they wait for the end of the tick, so that a change costs two readings
+//! however many want to see it. The lock is held for look-ups only, never while the disk is read.
 //!
 //! Who walks through many hours keeps but a share of them. More would drive out what others ask for again and again,
 //! and so much memory as the cache may take would be taken once for each thread that walks: what one thread has
@@ -13,73 +14,79 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use super::directory::Stamp;
-use super::hour::HourIndex;
-use crate::clock::Clock;
+use super::directory::{Stamp, TICK_US};
 use crate::error::Result;
-use crate::timestamp::Hour;
 
-/// How long a changed directory's time stays open to another change that it would not show: more than a tick.
-const TICK_US: i64 = 20_000;
-/// The same where the file system seems to keep whole seconds, or pairs of them.
-const COARSE_TICK_US: i64 = 2_100_000;
-/// What an hour costs beside its index: its path and its places in the maps.
+/// What a directory costs beside what is kept of it: its path and its places in the maps.
 const ENTRY_BYTES: usize = 512;
+/// How many directories are remembered that were read within their tick.
+const MOST_FRESH: usize = 1024;
 
-/// The hours read so far, within a bound of memory; the least recently used go first.
+/// What can be kept of a directory.
+pub(super) trait Kept {
+    /// Roughly how many bytes of memory it takes.
+    fn bytes(&self) -> usize;
+}
+
+/// What was read of directories so far, within a bound of memory; the least recently used go first.
 #[derive(Debug)]
-pub(super) struct HourCache {
+pub(super) struct DirectoryCache<V> {
     limit_bytes: usize,
-    state: Mutex<State>,
+    state: Mutex<State<V>>,
     finished: Condvar,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    hours: HashMap<PathBuf, Cached>,
+#[derive(Debug)]
+struct State<V> {
+    directories: HashMap<PathBuf, Cached<V>>,
     /// Paths by when they were last used.
     by_use: BTreeMap<u64, PathBuf>,
     uses: u64,
     bytes: usize,
-    /// Hours that somebody is reading now.
-    readings: HashMap<PathBuf, Arc<Reading>>,
+    /// Directories that somebody is reading now.
+    readings: HashMap<PathBuf, Arc<Reading<V>>>,
+    /// Directories that were read within the tick of their last change, as they were then.
+    fresh: HashMap<PathBuf, Stamp>,
 }
 
 #[derive(Debug)]
-struct Cached {
+struct Cached<V> {
     stamp: Stamp,
-    index: Arc<HourIndex>,
+    value: Arc<V>,
     used: u64,
     bytes: usize,
 }
 
-/// An hour that is being read.
+/// A directory that is being read.
 #[derive(Debug)]
-struct Reading {
+struct Reading<V> {
     /// What the directory was like before the reading began.
     stamp: Stamp,
     /// What was read, once that is over; nothing where it failed or cannot be trusted later.
-    result: OnceLock<Option<Arc<HourIndex>>>,
+    result: OnceLock<Option<Arc<V>>>,
 }
 
-/// The turn of the one that reads an hour. Whatever becomes of it, the others are told when it is over.
-struct Turn<'a> {
-    cache: &'a HourCache,
+/// The turn of the one that reads a directory. Whatever becomes of it, the others are told when it is over.
+struct Turn<'a, V: Kept> {
+    cache: &'a DirectoryCache<V>,
     path: &'a Path,
-    reading: Arc<Reading>,
-    found: Option<Arc<HourIndex>>,
+    reading: Arc<Reading<V>>,
+    found: Option<Arc<V>>,
 }
 
-/// What there is to know about an hour that somebody wants.
-enum Look<'a> {
-    Known(Arc<HourIndex>),
-    YourTurn(Turn<'a>),
+/// What there is to know about a directory that somebody wants.
+enum Look<'a, V: Kept> {
+    Known(Arc<V>),
+    YourTurn(Turn<'a, V>),
+    /// It was read within this tick, which is over in a moment.
+    TooSoon(Duration),
 }
 
-/// How the cache is doing.
+/// How the cache of hours is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStats {
     /// Hours that were answered from memory.
@@ -92,8 +99,8 @@ pub struct CacheStats {
     pub bytes: usize,
 }
 
-impl HourCache {
-    /// A cache of at most about `limit_bytes`; with 0 every hour is read each time.
+impl<V: Kept> DirectoryCache<V> {
+    /// A cache of at most about `limit_bytes`; with 0 every directory is read each time.
     pub(super) fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
@@ -104,58 +111,67 @@ impl HourCache {
         }
     }
 
-    /// How many bytes of hours one walk may keep.
+    /// How many bytes one walk may keep.
     pub(super) fn share_bytes(&self) -> usize {
         self.limit_bytes / 2
     }
 
-    /// The hour whose directory is `path`, from memory where that is still true, else by `read`, and then only kept
-    /// in memory if `keep` says so.
+    /// What there is in the directory at `path`, from memory where that is still true, else by `read`, and then only
+    /// kept in memory if `keep` says so. `None` where there is no such directory.
     pub(super) fn get(
         &self,
-        hour: Hour,
         path: &Path,
         keep: bool,
-        read: impl FnOnce() -> Result<HourIndex>,
-    ) -> Result<Arc<HourIndex>> {
-        let Some(stamp) = Stamp::of(path)? else {
+        read: impl FnOnce() -> Result<V>,
+    ) -> Result<Option<Arc<V>>> {
+        let Some(mut stamp) = Stamp::of(path)? else {
             self.lock().remove(path);
-            return Ok(Arc::new(HourIndex::empty(hour)));
+            return Ok(None);
         };
         if self.limit_bytes == 0 || !keep {
             let known = self.lock().touch(path, stamp);
             let counter = if known.is_some() { &self.hits } else { &self.misses };
             counter.fetch_add(1, Ordering::Relaxed);
-            return known.map_or_else(|| read().map(Arc::new), Ok);
+            return known.map_or_else(|| read().map(Arc::new), Ok).map(Some);
         }
-        let mut turn = match self.look(path, stamp) {
-            Look::Known(index) => {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                return Ok(index);
+        let mut turn = loop {
+            match self.look(path, stamp) {
+                Look::Known(value) => {
+                    self.hits.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(value));
+                }
+                Look::YourTurn(turn) => break turn,
+                Look::TooSoon(moment) => {
+                    std::thread::sleep(moment);
+                    let Some(again) = Stamp::of(path)? else { return Ok(None) };
+                    stamp = again;
+                }
             }
-            Look::YourTurn(turn) => turn,
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let started_us = Clock::System.now().micros();
-        let index = read().map(Arc::new)?;
-        let tick_us = if stamp.is_coarse() { COARSE_TICK_US } else { TICK_US };
-        if started_us.saturating_sub(stamp.mtime_us()) > tick_us {
-            turn.found = Some(Arc::clone(&index));
+        let age_us = stamp.age_us();
+        let value = read().map(Arc::new)?;
+        if age_us > stamp.tick_us() {
+            turn.found = Some(Arc::clone(&value));
         }
-        Ok(index)
+        Ok(Some(value))
     }
 
-    /// What is known of the hour, or what another reader finds; else it is the caller's turn to read.
+    /// What is known of the directory, or what another reader finds; else it is the caller's turn to read.
     ///
     /// The finding of another reader serves only if that one saw the directory in the same state and can trust its
     /// time; else it may have missed what this caller has seen.
-    fn look<'a>(&'a self, path: &'a Path, stamp: Stamp) -> Look<'a> {
+    fn look<'a>(&'a self, path: &'a Path, stamp: Stamp) -> Look<'a, V> {
         let mut state = self.lock();
         loop {
-            if let Some(index) = state.touch(path, stamp) {
-                return Look::Known(index);
+            if let Some(value) = state.touch(path, stamp) {
+                return Look::Known(value);
             }
             let Some(reading) = state.readings.get(path).map(Arc::clone) else {
+                let left_us = stamp.tick_us() - stamp.age_us();
+                if state.fresh.get(path) == Some(&stamp) && (0..=TICK_US).contains(&left_us) {
+                    return Look::TooSoon(Duration::from_micros(left_us.unsigned_abs() + 1));
+                }
                 let reading = Arc::new(Reading { stamp, result: OnceLock::new() });
                 state.readings.insert(path.to_owned(), Arc::clone(&reading));
                 return Look::YourTurn(Turn { cache: self, path, reading, found: None });
@@ -163,8 +179,8 @@ impl HourCache {
             while reading.result.get().is_none() {
                 state = self.finished.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            if let (true, Some(Some(index))) = (reading.stamp == stamp, reading.result.get()) {
-                return Look::Known(Arc::clone(index));
+            if let (true, Some(Some(value))) = (reading.stamp == stamp, reading.result.get()) {
+                return Look::Known(Arc::clone(value));
             }
         }
     }
@@ -175,20 +191,33 @@ impl HourCache {
         CacheStats {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            hours: state.hours.len(),
+            hours: state.directories.len(),
             bytes: state.bytes,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The hour if it is known as `stamp` says it is, now the most recently used.
-    fn touch(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<HourIndex>> {
-        let cached = self.hours.get_mut(path)?;
+impl<V> Default for State<V> {
+    fn default() -> Self {
+        Self {
+            directories: HashMap::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
+            bytes: 0,
+            readings: HashMap::new(),
+            fresh: HashMap::new(),
+        }
+    }
+}
+
+impl<V: Kept> State<V> {
+    /// The directory if it is known as `stamp` says it is, now the most recently used.
+    fn touch(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<V>> {
+        let cached = self.directories.get_mut(path)?;
         if cached.stamp != stamp {
             return None;
         }
@@ -197,42 +226,53 @@ impl State {
             self.by_use.insert(self.uses, path);
         }
         cached.used = self.uses;
-        Some(Arc::clone(&cached.index))
+        Some(Arc::clone(&cached.value))
     }
 
-    /// Keeps an hour, and lets go of the least recently used ones beyond the bound.
-    fn insert(&mut self, path: &Path, stamp: Stamp, index: &Arc<HourIndex>, limit_bytes: usize) {
+    /// Keeps a directory, and lets go of the least recently used ones beyond the bound.
+    fn insert(&mut self, path: &Path, stamp: Stamp, value: &Arc<V>, limit_bytes: usize) {
         self.remove(path);
-        let bytes = index.bytes() + ENTRY_BYTES + 2 * path.as_os_str().len();
+        let bytes = value.bytes() + ENTRY_BYTES + 2 * path.as_os_str().len();
         if bytes > limit_bytes {
             return;
         }
         self.uses += 1;
         self.bytes += bytes;
         self.by_use.insert(self.uses, path.to_owned());
-        let cached = Cached { stamp, index: Arc::clone(index), used: self.uses, bytes };
-        self.hours.insert(path.to_owned(), cached);
+        let cached = Cached { stamp, value: Arc::clone(value), used: self.uses, bytes };
+        self.directories.insert(path.to_owned(), cached);
         while self.bytes > limit_bytes {
             let Some((_, oldest)) = self.by_use.pop_first() else { break };
             self.remove(&oldest);
         }
     }
 
+    /// Notes that a directory was read and cannot be trusted to be the same later, though it may look the same.
+    fn note_fresh(&mut self, path: &Path, stamp: Stamp) {
+        if self.fresh.len() >= MOST_FRESH {
+            self.fresh.clear();
+        }
+        self.fresh.insert(path.to_owned(), stamp);
+    }
+
     fn remove(&mut self, path: &Path) {
-        if let Some(cached) = self.hours.remove(path) {
+        self.fresh.remove(path);
+        if let Some(cached) = self.directories.remove(path) {
             self.by_use.remove(&cached.used);
             self.bytes -= cached.bytes;
         }
     }
 }
 
-impl Drop for Turn<'_> {
+impl<V: Kept> Drop for Turn<'_, V> {
     fn drop(&mut self) {
         let found = self.found.take();
         let mut state = self.cache.lock();
         state.readings.remove(self.path);
-        if let Some(index) = &found {
-            state.insert(self.path, self.reading.stamp, index, self.cache.limit_bytes);
+        if let Some(value) = &found {
+            state.insert(self.path, self.reading.stamp, value, self.cache.limit_bytes);
+        } else {
+            state.note_fresh(self.path, self.reading.stamp);
         }
         // Set under the lock, so that nobody checks before and waits after.
         let _ = self.reading.result.set(found);

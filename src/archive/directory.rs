@@ -7,10 +7,17 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 /// How many bytes of directory entries are asked of the system at a time.
 const BUFFER_BYTES: usize = 32 * 1024;
+
+/// How long a changed directory's time stays open to another change that it would not show: more than a tick of the
+/// slowest clock, which is 10 ms.
+pub(super) const TICK_US: i64 = 12_000;
+/// The same where the file system seems to keep whole seconds, or pairs of them.
+const COARSE_TICK_US: i64 = 2_100_000;
 
 /// What changes about a directory whenever a name in it comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +39,15 @@ impl Stamp {
         Self { device: stat.st_dev, inode: stat.st_ino, mtime_ns }
     }
 
-    /// When the directory last changed, in microseconds since the epoch.
-    pub(super) fn mtime_us(&self) -> i64 {
-        i64::try_from(self.mtime_ns / 1000).unwrap_or(i64::MAX)
+    /// How many microseconds ago the directory last changed, by this machine's clock; negative where that lies ahead.
+    pub(super) fn age_us(&self) -> i64 {
+        let mtime_us = i64::try_from(self.mtime_ns / 1000).unwrap_or(i64::MAX);
+        Clock::System.now().micros().saturating_sub(mtime_us)
     }
 
-    /// Whether the file system seems to keep times only to the second or coarser.
-    pub(super) fn is_coarse(&self) -> bool {
-        self.mtime_ns % 1_000_000_000 == 0
+    /// How long after a change another one may come that the time does not show.
+    pub(super) fn tick_us(&self) -> i64 {
+        if self.mtime_ns % 1_000_000_000 == 0 { COARSE_TICK_US } else { TICK_US }
     }
 }
 

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
+use super::cache::Kept;
 use super::directory::{NameKind, read_names};
 use super::segment::{Kind, Segment, SegmentName};
 use crate::error::Result;
@@ -19,6 +20,21 @@ pub struct HourIndex {
     names: String,
     longest: Span,
     fingerprint: u64,
+}
+
+/// What is known of an hour without its segments, which is kept for longer than they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HourSummary {
+    /// Which one.
+    pub hour: Hour,
+    /// How many segments it has.
+    pub segments: usize,
+    /// The greatest duration of its segments.
+    pub longest: Span,
+    /// When the last of them ends; of none, before all time.
+    pub latest_end: Timestamp,
+    /// A number that differs where the segments do: the same on every server that has the same files.
+    pub fingerprint: u64,
 }
 
 /// The names in an hour's directory that say nothing about a segment.
@@ -169,19 +185,34 @@ impl HourIndex {
         self.entries.is_empty()
     }
 
-    /// The greatest duration of its segments.
-    pub fn longest(&self) -> Span {
-        self.longest
+    /// The hour in a few words.
+    pub(super) fn summary(&self) -> HourSummary {
+        HourSummary {
+            hour: self.hour,
+            segments: self.entries.len(),
+            longest: self.longest,
+            latest_end: self.segments().map(|segment| segment.end()).max().unwrap_or(Timestamp::MIN),
+            fingerprint: self.fingerprint,
+        }
     }
+}
 
-    /// A number that differs where the segments do: the same on every server that has the same files.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-
-    /// Roughly how many bytes of memory the index takes.
-    pub(super) fn bytes(&self) -> usize {
+impl Kept for HourIndex {
+    fn bytes(&self) -> usize {
         size_of::<Self>() + self.entries.capacity() * size_of::<Entry>() + self.names.capacity()
+    }
+}
+
+impl HourSummary {
+    /// That of an hour with nothing in it.
+    pub(super) fn empty(hour: Hour) -> Self {
+        HourIndex::empty(hour).summary()
+    }
+}
+
+impl Kept for HourSummary {
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
     }
 }
 
@@ -203,5 +234,6 @@ fn largest(several: &[Entry], names: &str, path: &Path) -> Option<Entry> {
 
 /// Whether a file name ends in `.extension`.
 pub(super) fn is_extension(name: &str, extension: &str) -> bool {
-    Path::new(name).extension().is_some_and(|found| found == extension)
+    let stem = name.strip_suffix(extension).and_then(|rest| rest.strip_suffix('.'));
+    stem.is_some_and(|stem| !stem.is_empty())
 }

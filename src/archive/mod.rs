@@ -6,6 +6,7 @@
 pub mod cache;
 mod directory;
 pub mod hour;
+pub mod listing;
 pub mod measure;
 pub mod newest;
 pub mod segment;
@@ -13,17 +14,18 @@ pub mod select;
 pub mod selection;
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
-use self::cache::{CacheStats, HourCache};
+use self::cache::{CacheStats, DirectoryCache, Kept};
 use self::directory::{NameKind, absent_is_none, read_names};
-use self::hour::{HourIndex, Unparsable, is_extension};
+use self::hour::{HourIndex, HourSummary, Unparsable};
+use self::listing::Listing;
 use self::segment::Segment;
 use crate::error::{Error, Result};
 use crate::timestamp::Hour;
@@ -35,11 +37,23 @@ const NAMES_REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub struct Archive {
     base: PathBuf,
-    cache: HourCache,
+    indexes: DirectoryCache<HourIndex>,
+    summaries: DirectoryCache<HourSummary>,
+    listings: DirectoryCache<Listing>,
     contents: measure::Contents,
     unparsable_total: AtomicU64,
     unparsable_seen: Mutex<HashSet<String>>,
     newest: newest::Remembered,
+}
+
+/// A regular file of the archive that is there, and what the system says about it.
+#[derive(Debug)]
+pub struct FoundFile {
+    path: PathBuf,
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it was last written.
+    pub modified: SystemTime,
 }
 
 /// A file of the archive, open, with what the system says about it.
@@ -63,11 +77,13 @@ pub struct VariantName<'a> {
 }
 
 impl Archive {
-    /// An archive below `base`, with at most about `cache_bytes` of memory for hours read already; 0 keeps none.
+    /// An archive below `base`, with at most about `cache_bytes` of memory for what was read already; 0 keeps nothing.
     pub fn new(base: impl Into<PathBuf>, cache_bytes: usize) -> Self {
         Self {
             base: base.into(),
-            cache: HourCache::new(cache_bytes),
+            indexes: DirectoryCache::new(cache_bytes / 8 * 5),
+            summaries: DirectoryCache::new(cache_bytes / 8),
+            listings: DirectoryCache::new(cache_bytes / 4),
             contents: measure::Contents::default(),
             unparsable_total: AtomicU64::new(0),
             unparsable_seen: Mutex::default(),
@@ -119,60 +135,59 @@ impl Archive {
         Ok(hours)
     }
 
-    /// The names of an hour's segments (of every kind) and `.json` files, sorted, without those that have a
-    /// tombstone; with `tombstones` the tombstones' names too. None where there is no such directory.
-    pub fn names(&self, name: VariantName, hour: &str, tombstones: bool) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        let mut dead = HashSet::new();
-        let keep = |name: &str, kind| {
-            if let Some(stem) = name.strip_suffix(".tombstone") {
-                dead.insert(stem.to_owned());
-            } else if kind == NameKind::File && (is_extension(name, "ts") || is_extension(name, "json")) {
-                names.push(name.to_owned());
-            }
-        };
-        read_names(&self.variant_path(name).join(hour), false, keep, || {})?;
-        if !dead.is_empty() {
-            names.retain(|name| name.rsplit_once('.').is_none_or(|(stem, _)| !dead.contains(stem)));
-        }
-        if tombstones {
-            names.extend(dead.into_iter().map(|stem| stem + ".tombstone"));
-        }
-        names.sort_unstable();
-        Ok(names)
+    /// What there is to list of an hour, as it is now; nothing where there is no such directory.
+    pub fn listing(&self, name: VariantName, hour: &str) -> Result<Arc<Listing>> {
+        let path = self.variant_path(name).join(hour);
+        let listing = self.listings.get(&path, true, || Listing::read(&path))?;
+        listing.map_or_else(|| Listing::empty().map(Arc::new), Ok)
     }
 
     /// The best segments of one hour, as it is now. An hour that is not there has none.
     pub fn hour(&self, name: VariantName, hour: Hour) -> Result<Arc<HourIndex>> {
-        self.read_hour(name, hour, true)
+        self.read_hour(name, hour, 0)
     }
 
     /// The same on a walk that has gone through hours of `walked_bytes` before, and keeps no more in memory than its
     /// share.
-    fn hour_of_walk(&self, name: VariantName, hour: Hour, walked_bytes: usize) -> Result<Arc<HourIndex>> {
-        self.read_hour(name, hour, walked_bytes <= self.cache.share_bytes())
-    }
-
-    fn read_hour(&self, name: VariantName, hour: Hour, keep: bool) -> Result<Arc<HourIndex>> {
+    fn read_hour(&self, name: VariantName, hour: Hour, walked_bytes: usize) -> Result<Arc<HourIndex>> {
         let path = self.variant_path(name).join(hour.to_string());
-        self.cache.get(hour, &path, keep, || {
+        let keep = walked_bytes <= self.indexes.share_bytes();
+        let read = || {
             let (index, unparsable) = HourIndex::read(hour, &path)?;
             self.note_unparsable(unparsable, &path);
             Ok(index)
-        })
+        };
+        let index = self.indexes.get(&path, keep, read)?;
+        Ok(index.unwrap_or_else(|| Arc::new(HourIndex::empty(hour))))
     }
 
-    /// Opens a regular file of the archive; `parts` are the names that lead to it.
+    /// What there is to know of hours without their segments, as they are now.
+    pub fn summaries(&self, name: VariantName, hours: &[Hour]) -> Result<Vec<HourSummary>> {
+        let mut walked_bytes = 0;
+        let mut summaries = Vec::with_capacity(hours.len());
+        for hour in hours {
+            let path = self.variant_path(name).join(hour.to_string());
+            let read = || {
+                let index = self.read_hour(name, *hour, walked_bytes)?;
+                walked_bytes += index.bytes();
+                Ok(index.summary())
+            };
+            let summary = self.summaries.get(&path, true, read)?;
+            summaries.push(summary.map_or_else(|| HourSummary::empty(*hour), |summary| *summary));
+        }
+        Ok(summaries)
+    }
+
+    /// Finds a regular file of the archive; `parts` are the names that lead to it.
     ///
-    /// Symbolic links are followed. Nothing that could block or answer for something else, such as a pipe, a socket
-    /// or a device, is opened. The parts must not hold `/` or begin with a period.
+    /// Symbolic links are followed. The parts must not hold `/` or begin with a period.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such file or it is not a regular one.
-    pub fn open<S: AsRef<str>>(&self, parts: &[S]) -> Result<OpenFile> {
+    pub fn find<S: AsRef<str>>(&self, parts: &[S]) -> Result<FoundFile> {
         let mut path = self.base.clone();
         path.extend(parts.iter().map(AsRef::as_ref));
-        open_regular(&path)
+        FoundFile::at(path)
     }
 
     /// Where a segment's file is.
@@ -190,7 +205,7 @@ impl Archive {
 
     /// How the cache of hours is doing.
     pub fn cache_stats(&self) -> CacheStats {
-        self.cache.stats()
+        self.indexes.stats()
     }
 
     fn variant_path(&self, name: VariantName) -> PathBuf {
@@ -232,20 +247,41 @@ impl Archive {
     }
 }
 
-/// Opens the regular file at `path` for reading, as [`Archive::open`] says.
+/// Opens the regular file at `path` for reading.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such file or it is not a regular one.
 pub fn open_regular(path: &Path) -> Result<OpenFile> {
-    let missing = || Error::NotFound { what: "there is no such file".to_owned() };
-    let looked = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("look at", path))?;
-    if looked.is_none_or(|stat| !FileType::from_raw_mode(stat.st_mode).is_file()) {
-        return Err(missing());
+    FoundFile::at(path.to_owned())?.open()
+}
+
+impl FoundFile {
+    fn at(path: PathBuf) -> Result<Self> {
+        let looked = absent_is_none(std::fs::metadata(&path)).map_err(Error::io("look at", &path))?;
+        let meta = looked.filter(Metadata::is_file).ok_or_else(no_file)?;
+        let modified = meta.modified().map_err(Error::io("look at", &path))?;
+        Ok(Self { len: meta.len(), modified, path })
     }
-    // It may have been replaced since: what a pipe does to an opening reader is kept off by NONBLOCK.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
-    let file = File::from(opened.map_err(Error::io("open", path))?.ok_or_else(missing)?);
-    let meta = file.metadata().map_err(Error::io("look at", path))?;
-    if !meta.is_file() {
-        return Err(missing());
+
+    /// Opens it for reading. Nothing that could block or answer for something else, such as a pipe, a socket or a
+    /// device, is opened.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it has gone, or something else is in its place.
+    pub fn open(self) -> Result<OpenFile> {
+        let path = &self.path;
+        // It may have been replaced since: what a pipe does to an opening reader is kept off by NONBLOCK.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
+        let file = File::from(opened.map_err(Error::io("open", path))?.ok_or_else(no_file)?);
+        let meta = file.metadata().map_err(Error::io("look at", path))?;
+        if !meta.is_file() {
+            return Err(no_file());
+        }
+        Ok(OpenFile { len: meta.len(), modified: meta.modified().map_err(Error::io("look at", path))?, file })
     }
-    Ok(OpenFile { len: meta.len(), modified: meta.modified().map_err(Error::io("look at", path))?, file })
+}
+
+fn no_file() -> Error {
+    Error::NotFound { what: "there is no such file".to_owned() }
 }

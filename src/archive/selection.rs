@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use super::cache::Kept;
 use super::hour::HourIndex;
 use super::segment::{Kind, Segment};
 use super::select::{LOOK_BACK, Verdict, Walk};
 use super::{Archive, VariantName};
 use crate::error::Result;
-use crate::timestamp::{Hour, Span, Timestamp};
+use crate::timestamp::{Hour, Timestamp};
 
 /// A walk over the segments that represent a range of a variant.
 #[derive(Debug, Clone)]
@@ -22,20 +23,8 @@ pub struct Selection {
     hours: Vec<Hour>,
     /// The hour at hand, and which of its segments is next.
     at_hand: Option<(Arc<HourIndex>, usize)>,
-    visited: Vec<Visited>,
     /// How much memory the hours that were read take.
     walked_bytes: usize,
-}
-
-/// An hour that was read on the way.
-#[derive(Debug, Clone, Copy)]
-pub struct Visited {
-    /// Which one.
-    pub hour: Hour,
-    /// A number that differs where its segments do.
-    pub fingerprint: u64,
-    /// The greatest duration of its segments.
-    pub longest: Span,
 }
 
 /// A segment that was selected.
@@ -49,6 +38,13 @@ pub struct Chosen<'a> {
     pub hole_before: bool,
 }
 
+/// Those of a variant's hours, sorted, in which a range's segments are looked for.
+pub fn hours_of(hours: &[Hour], (start, end): (Timestamp, Timestamp)) -> &[Hour] {
+    let first = hours.partition_point(|hour| hour.end() <= start - LOOK_BACK);
+    let last = hours.partition_point(|hour| hour.start() < end);
+    hours.get(first..last).unwrap_or_default()
+}
+
 impl Selection {
     /// The selection for the range from `start` to `end`; `hours` are those that the variant has, sorted.
     pub fn new(
@@ -57,9 +53,7 @@ impl Selection {
         hours: &[Hour],
         (start, end): (Timestamp, Timestamp),
     ) -> Self {
-        let first = hours.partition_point(|hour| hour.end() <= start - LOOK_BACK);
-        let last = hours.partition_point(|hour| hour.start() < end);
-        let hours = hours.get(first..last).unwrap_or_default();
+        let hours = hours_of(hours, (start, end));
         Self {
             archive: Arc::clone(archive),
             stream: name.stream.to_owned(),
@@ -68,7 +62,6 @@ impl Selection {
             walk: Walk::new(start, end),
             hours: hours.iter().rev().copied().collect(),
             at_hand: None,
-            visited: Vec::new(),
             walked_bytes: 0,
         }
     }
@@ -92,9 +85,8 @@ impl Selection {
         while !self.walk.is_covered() {
             let Some((index, position)) = &mut self.at_hand else {
                 let Some(hour) = self.hours.pop() else { return Ok(None) };
-                let index = self.archive.hour_of_walk(self.name(), hour, self.walked_bytes)?;
+                let index = self.archive.read_hour(self.name(), hour, self.walked_bytes)?;
                 self.walked_bytes += index.bytes();
-                self.visited.push(Visited::of(&index));
                 let position = index.position(self.start - LOOK_BACK);
                 self.at_hand = Some((index, position));
                 continue;
@@ -116,16 +108,5 @@ impl Selection {
     /// Whether, when there are no more segments, something is missing at the end of the range.
     pub fn ends_in_hole(&self) -> bool {
         self.walk.ends_in_hole()
-    }
-
-    /// The hours that were read so far.
-    pub fn visited(&self) -> &[Visited] {
-        &self.visited
-    }
-}
-
-impl Visited {
-    fn of(index: &HourIndex) -> Self {
-        Self { hour: index.hour(), fingerprint: index.fingerprint(), longest: index.longest() }
     }
 }

@@ -1,7 +1,5 @@
 //! The text of a media playlist: the segments of one variant, in order.
 
-use std::io::{self, Write};
-
 use crate::archive::segment::Segment;
 use crate::timestamp::{Hour, Span};
 
@@ -15,57 +13,93 @@ pub fn target_secs(longest: Span) -> i64 {
 
 /// A media playlist that is being written.
 #[derive(Debug)]
-pub struct MediaPlaylist<W> {
-    out: W,
-    /// What stands before the hour in every segment's URI.
+pub struct MediaPlaylist {
+    text: Vec<u8>,
+    /// What stands before the hour in every segment's URI, with the slash.
     uri_prefix: String,
-    /// The hour that was written last, as it stands in a URI and in a date.
-    hour: Option<(Hour, String)>,
+    /// The hour that was written last, and what stands before all times and before all URIs in it.
+    hour: Option<(Hour, String, String)>,
     empty: bool,
 }
 
-impl<W: Write> MediaPlaylist<W> {
+impl MediaPlaylist {
     /// Begins a playlist. The segments' URIs are `uri_prefix`, `/`, the hour, `/` and the file's name.
-    pub fn begin(mut out: W, uri_prefix: String, target_secs: i64, closed: bool) -> io::Result<Self> {
-        write!(out, "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{target_secs}\n")?;
-        if closed {
-            out.write_all(b"#EXT-X-PLAYLIST-TYPE:VOD\n")?;
-        }
-        Ok(Self { out, uri_prefix, hour: None, empty: true })
+    pub fn begin(uri_prefix: &str, target_secs: i64, closed: bool) -> Self {
+        let kind = if closed { "#EXT-X-PLAYLIST-TYPE:VOD\n" } else { "" };
+        let text =
+            format!("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{target_secs}\n{kind}").into_bytes();
+        Self { text, uri_prefix: format!("{uri_prefix}/"), hour: None, empty: true }
     }
 
     /// Writes the next segment; a hole before the first one leaves no trace.
-    pub fn segment(&mut self, segment: &Segment, hole_before: bool) -> io::Result<()> {
-        if hole_before && !self.empty {
-            self.out.write_all(b"#EXT-X-DISCONTINUITY\n")?;
+    pub fn segment(&mut self, segment: &Segment, hole_before: bool) {
+        let Self { text, uri_prefix, hour, empty } = self;
+        if hole_before && !*empty {
+            text.extend_from_slice(b"#EXT-X-DISCONTINUITY\n");
         }
-        self.empty = false;
-        let Self { out, uri_prefix, .. } = self;
-        let hour = match &self.hour {
-            Some((hour, text)) if *hour == segment.hour => text,
-            _ => &self.hour.insert((segment.hour, segment.hour.to_string())).1,
+        *empty = false;
+        let (_, date, place) = match hour {
+            Some(known) if known.0 == segment.hour => known,
+            _ => {
+                let name = segment.hour;
+                hour.insert((
+                    name,
+                    format!("#EXT-X-PROGRAM-DATE-TIME:{name}:"),
+                    format!(",\n{uri_prefix}{name}/"),
+                ))
+            }
         };
-        let micros = (segment.start - segment.hour.start()).micros();
-        let (minute, second, fraction) = (micros / 60_000_000, micros / 1_000_000 % 60, micros % 1_000_000);
-        write!(
-            out,
-            "#EXT-X-PROGRAM-DATE-TIME:{hour}:{minute:02}:{second:02}.{fraction:06}Z\n#EXTINF:{},\n{uri_prefix}/{hour}/",
-            segment.duration,
-        )?;
-        // Of all that a segment's name can hold only the colon needs encoding.
-        for (index, piece) in segment.name.split(':').enumerate() {
-            out.write_all(if index == 0 { b"" } else { b"%3A" })?;
-            out.write_all(piece.as_bytes())?;
-        }
-        out.write_all(b"\n")
+        text.extend_from_slice(date.as_bytes());
+        let micros = (segment.start - segment.hour.start()).micros().unsigned_abs();
+        push_digits::<2>(text, micros / 60_000_000);
+        text.push(b':');
+        push_digits::<2>(text, micros / 1_000_000 % 60);
+        text.push(b'.');
+        push_digits::<6>(text, micros % 1_000_000);
+        text.extend_from_slice(b"Z\n#EXTINF:");
+        push_seconds(text, segment.duration);
+        text.extend_from_slice(place.as_bytes());
+        // Of all that a segment's name can hold only the colon needs encoding, and there is one.
+        let (minute, rest) = segment.name.split_once(':').unwrap_or(("", segment.name));
+        text.extend_from_slice(minute.as_bytes());
+        text.extend_from_slice(b"%3A");
+        text.extend_from_slice(rest.as_bytes());
+        text.push(b'\n');
     }
 
-    /// Ends the playlist, and gives back what it was written to.
-    pub fn end(mut self, closed: bool) -> io::Result<W> {
+    /// What is written so far; who has sent it takes it out.
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Ends the playlist: what is written, and not taken out.
+    pub fn end(mut self, closed: bool) -> Vec<u8> {
         if closed {
-            self.out.write_all(b"#EXT-X-ENDLIST\n")?;
+            self.text.extend_from_slice(b"#EXT-X-ENDLIST\n");
         }
-        Ok(self.out)
+        self.text
+    }
+}
+
+/// Writes the last `N` digits of a number.
+fn push_digits<const N: usize>(text: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+    text.extend_from_slice(&digits);
+}
+
+/// Writes a span as it shows itself; most have few seconds and no more than milliseconds.
+fn push_seconds(text: &mut Vec<u8>, span: Span) {
+    match u64::try_from(span.micros()) {
+        Ok(micros) if micros < 10_000_000 && micros.is_multiple_of(1000) => {
+            push_digits::<1>(text, micros / 1_000_000);
+            text.push(b'.');
+            push_digits::<3>(text, micros / 1000);
+        }
+        _ => text.extend_from_slice(span.to_string().as_bytes()),
     }
 }
 
@@ -84,11 +118,10 @@ mod tests {
             kind: Kind::Full,
             name,
         };
-        let mut list =
-            MediaPlaylist::begin(Vec::new(), "/segments/a%20b/source".to_owned(), 3, true).unwrap();
-        list.segment(&segment(3_302_000_000, 2_000_000, "55:02.000-2.000-full-x.ts"), true).unwrap();
-        list.segment(&segment(3_304_000_001, 2_002_001, "55:04.000001-2.002001-full-y.ts"), true).unwrap();
-        let text = String::from_utf8(list.end(true).unwrap()).unwrap();
+        let mut list = MediaPlaylist::begin("/segments/a%20b/source", 3, true);
+        list.segment(&segment(3_302_000_000, 2_000_000, "55:02.000-2.000-full-x.ts"), true);
+        list.segment(&segment(3_304_000_001, 2_002_001, "55:04.000001-2.002001-full-y.ts"), true);
+        let text = String::from_utf8(list.end(true)).unwrap();
         let expected = "\
             #EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXT-X-PLAYLIST-TYPE:VOD\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:02.000000Z\n#EXTINF:2.000,\n\
@@ -98,6 +131,17 @@ mod tests {
             /segments/a%20b/source/2026-11-20T10/55%3A04.000001-2.002001-full-y.ts\n\
             #EXT-X-ENDLIST\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn durations_stand_as_spans_show_themselves() {
+        for micros in
+            [0, 1, 999, 1000, 33_367, 999_000, 2_000_000, 9_999_000, 9_999_999, 10_000_000, 3_600_000_000]
+        {
+            let (mut text, span) = (Vec::new(), Span::from_micros(micros));
+            push_seconds(&mut text, span);
+            assert_eq!(String::from_utf8(text).unwrap(), span.to_string());
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! `/files…`: what the archive has, as JSON arrays.
 
+use std::sync::Arc;
+
 use super::App;
-use super::reply::Reply;
+use super::reply::{Body, Reply};
 use super::request::Request;
 use super::route::Variant;
-use super::text::{TextHead, tag_of};
-use crate::error::{Error, Result};
+use super::text::{Conditional, TextHead, gzip, is_compressed, tag_of};
+use crate::archive::listing::NamesJson;
+use crate::error::Result;
 
 /// The names of the streams.
 pub(super) fn streams(app: &App, request: &Request) -> Result<Reply> {
@@ -31,17 +34,27 @@ pub(super) fn names(
     hour: &str,
     tombstones: bool,
 ) -> Result<Reply> {
-    json_array(request, &app.archive.names(of.name(), hour, tombstones)?)
+    let listing = app.archive.listing(of.name(), hour)?;
+    json_reply(request, if tombstones { &listing.with_tombstones } else { &listing.alive })
 }
 
 /// Sorted names as a reply.
 fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
+    json_reply(request, &NamesJson::of(names)?)
+}
+
+fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {
     let head = TextHead {
         content_type: "application/json",
         cache_control: "max-age=1",
-        tag: tag_of(&("array", names)),
+        tag: tag_of(&("array", names.fingerprint())),
     };
-    head.reply(request, || {
-        serde_json::to_vec(names).map_err(|error| Error::io("write JSON for", "a list")(error.into()))
+    Ok(match head.begin(request) {
+        Conditional::Unchanged(reply) => reply,
+        Conditional::Wanted(reply) if is_compressed(request, names.json().len()) => {
+            let compressed = Arc::clone(names.compressed(gzip)?);
+            reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed))
+        }
+        Conditional::Wanted(reply) => reply.with_body(Body::bytes(Arc::clone(names.json()))),
     })
 }

@@ -39,7 +39,7 @@ pub(super) fn page(app: &App, request: &Request) -> Result<Reply> {
     let page = app.metrics.page(&state);
     let page = page.map_err(|error| Error::io("write", "the metrics")(std::io::Error::other(error)))?;
     let reply = Reply::empty(200).with("Content-Type", CONTENT_TYPE).with("Cache-Control", "no-store");
-    Ok(with_text(request, reply, page))
+    with_text(request, reply, page)
 }
 
 /// What a request is counted as.

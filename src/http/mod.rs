@@ -33,7 +33,6 @@ use crate::error::Result;
 use crate::ffmpeg::LazyTools;
 use crate::metrics::Metrics;
 use crate::metrics::exchange::Endpoint;
-use crate::metrics::variants;
 
 /// Kinds of work that must not wait for each other; each has workers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,10 +47,19 @@ pub enum Lane {
     Cut,
 }
 
+/// What is known of a request before anybody works on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// The kind of work that it is.
+    pub lane: Lane,
+    /// What it is counted as.
+    pub endpoint: Endpoint,
+}
+
 /// What the transport serves.
 pub trait Service: Send + Sync + 'static {
-    /// The kind of work that a request is. Asked before [`Service::call`], and must not block.
-    fn lane(&self, request: &Request) -> Lane;
+    /// What kind of work a request is. Asked before [`Service::call`], and must not block.
+    fn admit(&self, request: &Request) -> Admission;
 
     /// The answer to a request. May block on the disk.
     fn call(&self, request: &Request) -> Reply;
@@ -65,15 +73,12 @@ pub trait Service: Send + Sync + 'static {
     fn cache(&self) -> Option<CacheStats> {
         None
     }
+}
 
-    /// What a request is counted as. Must not block.
-    fn endpoint(&self, _request: &Request) -> Endpoint {
-        Endpoint::Unknown
-    }
-
-    /// The same, with the variant that a request is about, if there is one. May block on the disk.
-    fn subject(&self, request: &Request) -> (Endpoint, Option<Arc<variants::Variant>>) {
-        (self.endpoint(request), None)
+impl From<Lane> for Admission {
+    /// A request that is counted as nothing in particular.
+    fn from(lane: Lane) -> Self {
+        Self { lane, endpoint: Endpoint::Unknown }
     }
 }
 
@@ -95,20 +100,22 @@ pub struct App {
 }
 
 impl Service for App {
-    fn lane(&self, request: &Request) -> Lane {
-        match Shape::of(request.path()) {
-            Ok(Shape::File(_)) => Lane::Media,
-            Ok(Shape::Cut(parts)) if request.method == Method::Get => {
-                match Route::decode(Shape::Cut(parts), Query::new(request.query())) {
+    fn admit(&self, request: &Request) -> Admission {
+        let Ok(shape) = Shape::of(request.path()) else { return Lane::Quick.into() };
+        let lane = match shape {
+            Shape::File(_) => Lane::Media,
+            Shape::Cut(_) if request.method == Method::Get => {
+                match Route::decode(shape, Query::new(request.query())) {
                     Ok(Route::Cut(cut)) if cut.kind != CutKind::Rough => Lane::Cut,
                     Ok(_) => Lane::Media,
                     Err(_) => Lane::Quick,
                 }
             }
             // Nothing is cut for a HEAD, but its range is looked through as for a playlist.
-            Ok(Shape::Multivariant(_) | Shape::Media(_) | Shape::Cut(_)) => Lane::Playlist,
+            Shape::Multivariant(_) | Shape::Media(_) | Shape::Cut(_) => Lane::Playlist,
             _ => Lane::Quick,
-        }
+        };
+        Admission { lane, endpoint: metrics::endpoint(shape) }
     }
 
     fn call(&self, request: &Request) -> Reply {
@@ -126,6 +133,7 @@ impl Service for App {
             }
             _ => Reply::method_not_allowed(),
         };
+        let reply = Reply { about: metrics::variant(self, shape), ..reply };
         let compressible = !matches!(shape, Shape::File(_) | Shape::Cut(_) | Shape::Home);
         if compressible { reply.with("Vary", "Accept-Encoding") } else { reply }
     }
@@ -136,15 +144,6 @@ impl Service for App {
 
     fn cache(&self) -> Option<CacheStats> {
         Some(self.archive.cache_stats())
-    }
-
-    fn endpoint(&self, request: &Request) -> Endpoint {
-        Shape::of(request.path()).map_or(Endpoint::Unknown, metrics::endpoint)
-    }
-
-    fn subject(&self, request: &Request) -> (Endpoint, Option<Arc<variants::Variant>>) {
-        let Ok(shape) = Shape::of(request.path()) else { return (Endpoint::Unknown, None) };
-        (metrics::endpoint(shape), metrics::variant(self, shape))
     }
 }
 

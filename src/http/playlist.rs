@@ -1,6 +1,5 @@
 //! `/playlist/…`: HLS playlists for any time range.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use super::App;
@@ -8,8 +7,9 @@ use super::reply::Reply;
 use super::request::Request;
 use super::route::{Range, Variant};
 use super::text::{Conditional, TextHead, tag_of, with_long_text, with_text};
+use crate::archive::hour::HourSummary;
 use crate::archive::segment::{Kind, Segment};
-use crate::archive::selection::{Chosen, Selection, Visited};
+use crate::archive::selection::{Chosen, Selection, hours_of};
 use crate::archive::{Archive, VariantName};
 use crate::error::{Error, Result};
 use crate::hls::media::{MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
@@ -29,6 +29,9 @@ const HELD_BACK: Span = Span::from_secs(15);
 /// How many segments a playlist may have to be made in memory. A longer one is made while it is sent.
 const IN_MEMORY_SEGMENTS: usize = 4096;
 
+/// How much of a long playlist is gathered before it is sent.
+const SENT_BYTES: usize = 64 * 1024;
+
 /// The variant that holds a chat and has no pictures.
 const CHAT: &str = "chat";
 
@@ -43,10 +46,9 @@ struct MediaList {
     uri_prefix: String,
 }
 
-/// What a walk over the segments of a list went through.
-#[derive(Debug)]
+/// How a walk over the segments of a list ended.
+#[derive(Debug, Clone, Copy)]
 struct Walked {
-    visited: Vec<Visited>,
     /// Whether something is missing at the end.
     ends_in_hole: bool,
     /// Whether something was held back.
@@ -58,9 +60,10 @@ struct Walked {
 struct Outline {
     target_secs: i64,
     closed: bool,
+    /// How many segments the list has; of a long one, how many at the most.
     segments: usize,
-    /// The hours and what is in them, each as a number.
-    state: Vec<u64>,
+    /// The hours and what is in them, as a number.
+    state: u64,
 }
 
 /// The playlist of one variant's segments.
@@ -88,11 +91,19 @@ pub(super) fn media(app: &App, request: &Request, of: &Variant, range: &Range) -
         Conditional::Wanted(reply) => reply,
     };
     if outline.segments > IN_MEMORY_SEGMENTS {
-        return Ok(with_long_text(request, reply, move |out| list.write(out, &outline)));
+        return Ok(with_long_text(request, reply, move |out| {
+            let mut send = |text: &mut Vec<u8>| {
+                out.write_all(text).map_err(Error::io("send to", "the client"))?;
+                text.clear();
+                Ok(())
+            };
+            let mut rest =
+                list.render(&outline, |text| if text.len() < SENT_BYTES { Ok(()) } else { send(text) })?;
+            send(&mut rest)
+        }));
     }
-    let mut text = Vec::with_capacity(256 + outline.segments * 256);
-    list.write(&mut text, &outline)?;
-    Ok(with_text(request, reply, text))
+    let text = list.render(&outline, |_| Ok(()))?;
+    with_text(request, reply, text)
 }
 
 /// The range that is meant: from the first hour there is, to an hour after the last one there is.
@@ -116,43 +127,78 @@ fn nothing_of(app: &App, of: &Variant) -> Error {
 }
 
 impl MediaList {
-    /// Walks the range once without a word, for what the first lines must say.
+    /// What the first lines must say. A long list is known by its hours; through one that is not, or that they leave
+    /// in doubt, goes a walk without a word.
     fn outline(&self) -> Result<Outline> {
+        let hours = if self.is_empty() { &[] } else { hours_of(&self.hours, self.range) };
+        let hours = self.archive.summaries(self.of.name(), hours)?;
+        let longest = hours.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
+        let settled = self.range.1 < self.now - SETTLED_AFTER;
+        let state = hours.iter().map(|hour| (hour.hour, hour.fingerprint)).collect::<Vec<_>>();
+        let outline =
+            |segments, closed, target_secs| Outline { target_secs, closed, segments, state: tag_of(&state) };
+        if let Some(closed) = self.is_long_and_closed(&hours, settled) {
+            let segments = hours.iter().map(|hour| hour.segments).sum();
+            return Ok(outline(segments, closed, target_secs(longest)));
+        }
         let mut segments = 0;
         let walked = self.walk(|_, _| {
             segments += 1;
             Ok(())
         })?;
-        let longest = walked.visited.iter().map(|visited| visited.longest).max().unwrap_or(Span::ZERO);
         let target_secs = if segments == 0 { self.newest_target()? } else { target_secs(longest) };
-        let settled = self.range.1 < self.now - SETTLED_AFTER;
         let closed = !walked.held_back && (settled || !walked.ends_in_hole);
-        let state =
-            walked.visited.iter().map(|visited| tag_of(&(visited.hour, visited.fingerprint))).collect();
-        Ok(Outline { target_secs, closed, segments, state })
+        Ok(outline(segments, closed, target_secs))
     }
 
-    /// Writes the playlist.
-    fn write<W: Write>(&self, out: W, outline: &Outline) -> Result<()> {
-        let sent = Error::io;
-        let begun = MediaPlaylist::begin(out, self.uri_prefix.clone(), outline.target_secs, outline.closed);
-        let mut playlist = begun.map_err(sent("send to", "the client"))?;
+    /// Of a list that is long for certain, and has something in it, whether it is closed, if the hours alone say so.
+    fn is_long_and_closed(&self, hours: &[HourSummary], settled: bool) -> Option<bool> {
+        let is_old = |hour: &HourSummary| hour.latest_end <= self.now - HELD_BACK;
+        // Of an hour in the midst of the range at least the first segment is taken, if no other is.
+        let has_one = |hour: &HourSummary| {
+            let inside = hour.hour.start() > self.range.0 && hour.hour.end() <= self.range.1;
+            inside && hour.segments > 0 && is_old(hour)
+        };
+        let segments: usize = hours.iter().map(|hour| hour.segments).sum();
+        if segments <= IN_MEMORY_SEGMENTS || !hours.iter().any(has_one) {
+            return None;
+        }
+        if settled {
+            // What is old enough is not held back.
+            return hours.iter().all(is_old).then_some(true);
+        }
+        // What nothing reaches ends in a hole.
+        hours.iter().all(|hour| hour.latest_end < self.range.1).then_some(false)
+    }
+
+    /// The text of the playlist, or what is left of it: after each segment `spill` may take what there is.
+    fn render(
+        &self,
+        outline: &Outline,
+        mut spill: impl FnMut(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<Vec<u8>> {
+        let mut playlist = MediaPlaylist::begin(&self.uri_prefix, outline.target_secs, outline.closed);
         self.walk(|segment, hole_before| {
             if target_secs(segment.duration) > outline.target_secs {
                 return Err(Error::Changed { what: format!("hour `{}`", segment.hour) });
             }
-            playlist.segment(segment, hole_before).map_err(sent("send to", "the client"))
+            playlist.segment(segment, hole_before);
+            spill(playlist.text())
         })?;
-        playlist.end(outline.closed).map_err(sent("send to", "the client"))?;
-        Ok(())
+        Ok(playlist.end(outline.closed))
+    }
+
+    /// Whether the range has no time in it.
+    fn is_empty(&self) -> bool {
+        self.range.1 <= self.range.0
     }
 
     /// Calls `each` with the segments of the list and whether a hole lies before them. What might soon have to be
     /// taken back is held back, and so is all behind it.
     fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<Walked> {
         let young = self.now - HELD_BACK;
-        if self.range.1 <= self.range.0 {
-            return Ok(Walked { visited: Vec::new(), ends_in_hole: true, held_back: false });
+        if self.is_empty() {
+            return Ok(Walked { ends_in_hole: true, held_back: false });
         }
         let mut selection = Selection::new(&self.archive, self.of.name(), &self.hours, self.range);
         let mut held_back = false;
@@ -165,7 +211,7 @@ impl MediaList {
             each(&segment, hole_before)?;
         }
         let ends_in_hole = held_back || selection.ends_in_hole();
-        Ok(Walked { visited: selection.visited().to_vec(), ends_in_hole, held_back })
+        Ok(Walked { ends_in_hole, held_back })
     }
 
     /// What the variant's newest segment makes the target duration of a list that has none, so that it stays what it

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::sync::Arc;
 
 use tiny_http::{HTTPVersion, Header, HeaderField, StatusCode};
 
 use crate::error::{Error, Result};
+use crate::metrics::variants::Variant;
 
 /// What every response says, whatever its status: any page may read it, and which headers it may see.
 pub const COMMON_HEADERS: &str = "\
@@ -31,6 +33,8 @@ pub struct Reply {
     pub headers: Vec<Header>,
     /// The body.
     pub body: Body,
+    /// The variant that it is about, if it is about one, for whoever counts.
+    pub about: Option<Arc<Variant>>,
 }
 
 /// The body of an answer.
@@ -64,7 +68,7 @@ pub trait Sink: Write {
 #[derive(Debug)]
 pub enum Piece {
     /// Bytes in memory.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// Bytes of an open file.
     File {
         /// The file.
@@ -76,10 +80,57 @@ pub enum Piece {
     },
 }
 
+/// Bytes in memory, which may be sent to others as well.
+#[derive(Debug)]
+pub enum Bytes {
+    /// Bytes of this answer alone.
+    Own(Vec<u8>),
+    /// Bytes that are kept for others.
+    Shared(Arc<[u8]>),
+}
+
+impl Bytes {
+    /// About how much memory they take that would be free without them.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Own(bytes) => bytes.capacity(),
+            Self::Shared(bytes) if Arc::strong_count(bytes) == 1 => bytes.len(),
+            Self::Shared(_) => 0,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Own(bytes)
+    }
+}
+
+impl From<Arc<[u8]>> for Bytes {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
 impl Reply {
     /// An answer without a body.
     pub fn empty(status: u16) -> Self {
-        Self { status: StatusCode(status), headers: Vec::new(), body: Body::bytes(Vec::new()) }
+        Self { status: StatusCode(status), headers: Vec::new(), body: Body::bytes(Vec::new()), about: None }
     }
 
     /// An answer of some bytes.
@@ -172,8 +223,10 @@ impl Reply {
 
 impl Body {
     /// A body of bytes in memory.
-    pub fn bytes(bytes: Vec<u8>) -> Self {
-        Self::Known { len: bytes.len() as u64, pieces: Box::new(std::iter::once(Ok(Piece::Bytes(bytes)))) }
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let len = bytes.as_ref().len() as u64;
+        Self::Known { len, pieces: Box::new(std::iter::once(Ok(Piece::Bytes(bytes)))) }
     }
 
     /// A body of `len` bytes of an open file from `offset` on.

@@ -1,6 +1,6 @@
 //! `/segments/…`: the files of the archive, byte for byte.
 
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::App;
 use super::conditional::{Validators, Wanted};
@@ -15,29 +15,18 @@ use crate::error::Result;
 /// A `full` segment's name holds the hash of its bytes, which makes it the best of tags, and a file that never
 /// changes. All others are known by size and time.
 pub(super) fn file(app: &App, request: &Request, parts: &[String]) -> Result<Reply> {
-    let OpenFile { file, len, modified } = app.archive.open(parts)?;
+    let found = app.archive.find(parts)?;
     let name = parts.last().map_or("", String::as_str);
-    let hash = SegmentName::parse(name).filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
-    let etag = hash.map_or_else(
-        || {
-            let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-            format!("\"{len:x}-{:x}\"", since.as_nanos())
-        },
-        |hash| format!("\"{hash}\""),
-    );
-    let validators = Validators { etag, last_modified: Some(modified) };
-    let reply = Reply::empty(200)
-        .with("ETag", &validators.etag)
-        .with("Last-Modified", httpdate::fmt_http_date(modified))
-        .with("Accept-Ranges", "bytes")
-        .with("X-Content-Type-Options", "nosniff")
-        .with(
-            "Cache-Control",
-            if hash.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" },
-        );
+    let parsed = SegmentName::parse(name);
+    let hash = parsed.filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
+    let validators = validators(hash, found.len, found.modified);
     if validators.not_modified(request) {
-        return Ok(reply.with_status(304));
+        return Ok(describe(&validators, hash.is_some()).with_status(304));
     }
+    // What was found may have been replaced before it was opened.
+    let OpenFile { file, len, modified } = found.open()?;
+    let validators = self::validators(hash, len, modified);
+    let reply = describe(&validators, hash.is_some());
     let (reply, offset, part_len) = match validators.wanted(request, len) {
         Wanted::Whole => (reply, 0, len),
         Wanted::Part { offset, len: part } => {
@@ -50,6 +39,30 @@ pub(super) fn file(app: &App, request: &Request, parts: &[String]) -> Result<Rep
         }
     };
     Ok(reply.with("Content-Type", content_type(name)).with_body(Body::file(file, offset, part_len)))
+}
+
+/// What a file is known by.
+fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators {
+    let etag = hash.map_or_else(
+        || {
+            let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+            format!("\"{len:x}-{:x}\"", since.as_nanos())
+        },
+        |hash| format!("\"{hash}\""),
+    );
+    Validators { etag, last_modified: Some(modified) }
+}
+
+/// The reply but for what of the file it sends.
+fn describe(validators: &Validators, is_immutable: bool) -> Reply {
+    let modified = validators.last_modified.map(httpdate::fmt_http_date).unwrap_or_default();
+    let kept = if is_immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
+    Reply::empty(200)
+        .with("ETag", &validators.etag)
+        .with("Last-Modified", modified)
+        .with("Accept-Ranges", "bytes")
+        .with("X-Content-Type-Options", "nosniff")
+        .with("Cache-Control", kept)
 }
 
 /// The type of a file, by its extension.

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use super::conditional::Validators;
 use super::reply::{Body, Reply, Sink};
 use super::request::Request;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What is shorter is not worth compressing.
 const WORTH_COMPRESSING_BYTES: usize = 1024;
@@ -50,7 +50,7 @@ impl TextHead {
     pub(super) fn reply(&self, request: &Request, render: impl FnOnce() -> Result<Vec<u8>>) -> Result<Reply> {
         match self.begin(request) {
             Conditional::Unchanged(reply) => Ok(reply),
-            Conditional::Wanted(reply) => Ok(with_text(request, reply, render()?)),
+            Conditional::Wanted(reply) => with_text(request, reply, render()?),
         }
     }
 }
@@ -65,15 +65,22 @@ pub(super) enum Conditional {
 }
 
 /// A reply with a text that is at hand, compressed where that is understood and pays.
-pub(super) fn with_text(request: &Request, reply: Reply, text: Vec<u8>) -> Reply {
-    if text.len() < WORTH_COMPRESSING_BYTES || !accepts_gzip(request) {
-        return reply.with_body(Body::bytes(text));
+pub(super) fn with_text(request: &Request, reply: Reply, text: Vec<u8>) -> Result<Reply> {
+    if is_compressed(request, text.len()) {
+        return Ok(reply.with("Content-Encoding", "gzip").with_body(Body::bytes(gzip(&text)?)));
     }
+    Ok(reply.with_body(Body::bytes(text)))
+}
+
+/// Whether a text of so many bytes is compressed for the client.
+pub(super) fn is_compressed(request: &Request, text_bytes: usize) -> bool {
+    text_bytes >= WORTH_COMPRESSING_BYTES && accepts_gzip(request)
+}
+
+/// The text compressed.
+pub(super) fn gzip(text: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 2), LEVEL);
-    match encoder.write_all(&text).and_then(|()| encoder.finish()) {
-        Ok(compressed) => reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed)),
-        Err(_) => reply.with_body(Body::bytes(text)),
-    }
+    encoder.write_all(text).and_then(|()| encoder.finish()).map_err(Error::io("compress", "a text"))
 }
 
 /// A reply with a long text that `render` writes while it is sent, compressed where that is understood.
@@ -86,7 +93,7 @@ pub(super) fn with_long_text(
         return reply.with_body(Body::made(move |sink| render(sink)));
     }
     let body = Body::made(move |sink| {
-        let sent = crate::error::Error::io;
+        let sent = Error::io;
         // The encoder does not care for being fed a few bytes at a time.
         let encoder = GzEncoder::new(SinkWriter(sink), LEVEL);
         let mut buffer = BufWriter::with_capacity(FED_BYTES, encoder);
@@ -177,7 +184,7 @@ mod tests {
     #[test]
     fn short_texts_stay_as_they_are() {
         let request = accepting(&["gzip"]);
-        let sized = |len: usize| with_text(&request, Reply::empty(200), vec![b'x'; len]);
+        let sized = |len: usize| with_text(&request, Reply::empty(200), vec![b'x'; len]).expect("a reply");
         assert_eq!(sized(1023).header("Content-Encoding"), None);
         assert_eq!(sized(1024).header("Content-Encoding"), Some("gzip"));
     }

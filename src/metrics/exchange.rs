@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::live::Flight;
 use super::variants::Variant;
-use super::{Metrics, register};
+use super::{COUNTED, Metrics, register};
 
 /// The upper bounds of latencies, in seconds.
 const LATENCY_BUCKETS: [f64; 14] =
@@ -164,23 +164,29 @@ impl Meter {
     pub fn begin(
         metrics: &Arc<Metrics>,
         endpoint: Endpoint,
-        variant: Option<Arc<Variant>>,
         client: SocketAddr,
         asked: (String, String),
         begun: Instant,
     ) -> Self {
         let method = METHODS.iter().position(|known| *known == asked.0).unwrap_or(METHODS.len() - 1);
-        metrics.exchanges.slots[endpoint as usize][method].concurrency.inc();
+        if COUNTED {
+            metrics.exchanges.slots[endpoint as usize][method].concurrency.inc();
+        }
         Self {
             flight: metrics.flights.enter(client, asked, begun),
             metrics: Arc::clone(metrics),
             endpoint,
             method,
-            variant,
+            variant: None,
             status: 0,
             ready_after: Duration::ZERO,
             ended: false,
         }
+    }
+
+    /// Says which variant the request is about, if it is about one.
+    pub fn about(&mut self, variant: Option<Arc<Variant>>) {
+        self.variant = variant;
     }
 
     /// The response is ready to be sent, or another one in its place.
@@ -201,7 +207,7 @@ impl Meter {
 
     /// It is over, for the reason `aborted` where that was before its end.
     pub fn end(&mut self, aborted: Option<&str>) {
-        if std::mem::replace(&mut self.ended, true) {
+        if std::mem::replace(&mut self.ended, true) || !COUNTED {
             return;
         }
         let Self { metrics, endpoint, method, variant, flight, status, .. } = self;

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry, Result};
 
 use super::exchange::Endpoint;
-use super::register;
+use super::{COUNTED, register};
 
 /// How many label sets there are at the most, and how many variants are remembered.
 pub const MOST_LABEL_SETS: usize = 1000;
@@ -60,6 +60,9 @@ impl Variants {
 
     /// The variant of that name, if it is known already or `exists` says that it is there.
     pub fn find(&self, stream: &str, variant: &str, exists: impl FnOnce() -> bool) -> Option<Arc<Variant>> {
+        if !COUNTED {
+            return None;
+        }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(stream).and_then(|variants| variants.get(variant)) {
             return Some(Arc::clone(found));

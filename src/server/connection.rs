@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     phase: AtomicU8,
     /// Handlers that panicked.
     pub(super) panics: AtomicU64,
+    /// Whether the lobby looks after the lanes whose workers are all busy.
+    lanes_watched: AtomicBool,
 }
 
 /// How far a server is on its way to its end.
@@ -77,7 +79,23 @@ impl Shared {
             metrics,
             phase: AtomicU8::new(Phase::Running as u8),
             panics: AtomicU64::new(0),
+            lanes_watched: AtomicBool::new(false),
         })
+    }
+
+    /// Has the lobby look after the lanes whose workers are all busy; whether it does not yet.
+    pub(super) fn watch_lanes(&self) -> bool {
+        !self.lanes_watched.load(Ordering::Relaxed) && !self.lanes_watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether it does.
+    pub(super) fn are_lanes_watched(&self) -> bool {
+        self.lanes_watched.load(Ordering::SeqCst)
+    }
+
+    /// Says that no lane needs it any more.
+    pub(super) fn leave_lanes(&self) {
+        self.lanes_watched.store(false, Ordering::SeqCst);
     }
 
     /// How many connections are open.

@@ -3,10 +3,11 @@
 //! What servers and proxies are known to read in different ways (two lengths, a length beside a coding, a bare
 //! carriage return) is refused, so that nobody can hide one request in another (RFC 9112, section 11).
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use httparse::{EMPTY_HEADER, Status};
+use httparse::Status;
 use tiny_http::{HTTPVersion, Header, Method};
 
 use crate::http::request::Request;
@@ -64,9 +65,9 @@ pub(super) const TOO_SLOW: Refusal = refusal(408, "the request took too long to 
 
 /// Reads a head from the beginning of `bytes`.
 pub(super) fn parse(bytes: &[u8], client: SocketAddr) -> Parsed {
-    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let len = match parsed.parse(bytes) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let len = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(Status::Complete(length)) if length <= MAX_HEAD_BYTES => length,
         Ok(Status::Partial) if bytes.len() <= MAX_HEAD_BYTES => return Parsed::Partial,
         Ok(_) => return Parsed::Refused(TOO_LONG),

@@ -2,9 +2,11 @@
 //! slowly, and those that are on their way out.
 //!
 //! One thread waits for all of them at once. It never blocks on any, so a slow client costs a place here and no
-//! worker. Each has a deadline, which depends on what it is at.
+//! worker. Each has a deadline, which depends on what it is at. Connections that a lane keeps come here when they have
+//! been quiet for a while, and are seen to from here when all workers of their lane are busy.
 
 mod guest;
+mod lanes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -20,9 +22,10 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use self::guest::{Guest, Interest, Next, State};
 use super::connection::{Connection, Phase, Shared};
+use super::exchange::Abort;
 use super::head::MAX_HEAD_BYTES;
 use super::pool::Pool;
-use super::wire::{Abort, Outgoing};
+use super::wire::Outgoing;
 use crate::http::Service;
 use crate::http::reply::Reply;
 
@@ -36,6 +39,8 @@ const TURN_STEPS: usize = 32;
 const BELL: u64 = 0;
 /// The longest sleep: the deadlines that come with it are looked at this often at the least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How often the lanes are looked after whose workers are all busy.
+const LANES_SLEEP: Duration = Duration::from_millis(10);
 
 /// A connection on its way into the lobby.
 pub(super) enum Arrival {
@@ -47,6 +52,14 @@ pub(super) enum Arrival {
     Sending(Connection, Box<Outgoing>),
     /// It is done with; what it still sends is read before it is closed.
     Lingering(Connection),
+}
+
+impl Arrival {
+    /// A connection that is done with, whatever it has sent already.
+    pub(super) fn lingering(mut connection: Connection) -> Self {
+        connection.input.clear();
+        Self::Lingering(connection)
+    }
 }
 
 /// The way into the lobby.
@@ -107,6 +120,8 @@ pub(super) struct Lobby {
     held_bytes: usize,
     /// How many are sent an answer.
     sending: usize,
+    /// What was said last of how many are idle, are sent an answer, and are at something else.
+    published: [usize; 3],
     last_token: u64,
     /// Where bytes are read to, before a connection gets as many of its own as came.
     scratch: Box<[u8]>,
@@ -125,6 +140,7 @@ impl Lobby {
             holding: BTreeSet::new(),
             held_bytes: 0,
             sending: 0,
+            published: [0; 3],
             last_token: BELL,
             scratch: vec![0; MAX_HEAD_BYTES].into_boxed_slice(),
         }
@@ -142,14 +158,19 @@ impl Lobby {
                 }
             }
             while let Ok(arrival) = self.door.arrivals.try_recv() {
-                self.welcome(arrival);
+                self.welcome(arrival, Instant::now());
             }
+            self.look_after_lanes();
             self.expire();
             self.publish();
             match self.shared.phase() {
                 Phase::Running => {}
-                Phase::Draining => self.guests_without_answer().for_each(|token| drop(self.take(token))),
+                Phase::Draining => {
+                    self.take_over_lanes();
+                    self.guests_without_answer().for_each(|token| drop(self.take(token)));
+                }
                 Phase::Aborting => {
+                    self.take_over_lanes();
                     self.abort_all();
                     return;
                 }
@@ -157,13 +178,19 @@ impl Lobby {
         }
     }
 
-    /// Says how many there are, for whoever counts.
-    fn publish(&self) {
+    /// Says how many there are, for whoever counts: by how many they have become more or fewer, for the lanes count
+    /// those whom they keep with them.
+    fn publish(&mut self) {
         let (idle, sending) = (self.idle.len(), self.sending);
-        let counted = &self.shared.metrics.connections;
-        counted.idle.store(idle, Ordering::Relaxed);
-        counted.sending.store(sending, Ordering::Relaxed);
-        counted.reading.store(self.guests.len().saturating_sub(idle + sending), Ordering::Relaxed);
+        let now = [idle, sending, self.guests.len().saturating_sub(idle + sending)];
+        let connections = &self.shared.metrics.connections;
+        let counted = [&connections.idle, &connections.sending, &connections.reading];
+        for ((counter, now), before) in counted.into_iter().zip(now).zip(self.published) {
+            if now != before {
+                counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+            }
+        }
+        self.published = now;
     }
 
     /// Sleeps until something comes or a deadline is over.
@@ -171,6 +198,7 @@ impl Lobby {
         let until = self.deadlines.first().map_or(LONGEST_SLEEP, |(deadline, _)| {
             deadline.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP)
         });
+        let until = if self.shared.are_lanes_watched() { until.min(LANES_SLEEP) } else { until };
         // Rounded up, or the last fraction of a millisecond would be spent spinning.
         let millis = i64::try_from(until.as_micros().div_ceil(1000)).unwrap_or(1000);
         let timeout = Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 };
@@ -190,9 +218,8 @@ impl Lobby {
         let _ = rustix::io::read(&self.door.bell, &mut count);
     }
 
-    /// Takes a connection in.
-    fn welcome(&mut self, arrival: Arrival) {
-        let now = Instant::now();
+    /// Takes a connection in, to which nothing has happened since `now`.
+    fn welcome(&mut self, arrival: Arrival, now: Instant) {
         self.last_token += 1;
         let token = self.last_token;
         let limits = self.shared.limits;
@@ -310,13 +337,6 @@ impl Lobby {
         self.held_bytes -= guest.held_bytes;
         self.sending -= usize::from(matches!(guest.state, State::Sending(_)));
         Some(guest)
-    }
-
-    /// Sends the guest away that has been idle for longest; whether there was one.
-    fn evict(&mut self) -> bool {
-        let Some((_, token)) = self.idle.first().copied() else { return false };
-        self.shared.metrics.connections.dropped("evicted");
-        self.take(token).is_some()
     }
 
     /// Ends what has taken too long.

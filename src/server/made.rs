@@ -3,7 +3,7 @@
 //! The worker that makes it stays with it, so a client may not be as slow as it likes. A body that fails on its way
 //! must not look whole: no last chunk is sent, and the connection is reset.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,16 @@ use rustix::net::{RecvFlags, SendFlags};
 use tiny_http::HTTPVersion;
 
 use super::connection::{Connection, Phase, Shared};
-use super::wire::{Abort, After, Exchange, Framing, head, send};
+use super::exchange::{Abort, Exchange};
+use super::wire::{After, Framing, head, send_parts};
 use crate::error::{Error, Result};
 use crate::http::reply::{Producer, Reply, Sink};
 use crate::metrics::live::AtHand;
 
 /// How much is gathered before it is sent.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How much is sent at a time of what comes in large pieces.
+const LONGEST_CHUNK_BYTES: usize = 1024 * 1024;
 /// How often somebody who waits for a client looks whether the server stops.
 const LOOK_AROUND: Duration = Duration::from_millis(250);
 
@@ -86,39 +89,39 @@ struct Pace {
 }
 
 impl MadeBody<'_> {
-    /// Sends what has gathered; with `last`, and the end of the body.
-    fn send_gathered(&mut self, last: bool) -> io::Result<()> {
-        let mut out = self.head.take().unwrap_or_default();
-        if !self.buffer.is_empty() {
-            if self.chunked {
-                write!(out, "{:x}\r\n", self.buffer.len())?;
-            }
-            out.extend_from_slice(&self.buffer);
-            if self.chunked {
-                out.extend_from_slice(b"\r\n");
-            }
+    /// Sends what has gathered and then `bytes`; with `last`, and the end of the body.
+    fn send_on(&mut self, bytes: &[u8], last: bool) -> io::Result<()> {
+        let mut before = self.head.take().unwrap_or_default();
+        let gathered = std::mem::take(&mut self.buffer);
+        let len = gathered.len() + bytes.len();
+        let mut behind: &[u8] = b"";
+        if self.chunked && len > 0 {
+            write!(before, "{len:x}\r\n")?;
+            behind = b"\r\n";
         }
-        if last && self.chunked {
-            out.extend_from_slice(b"0\r\n\r\n");
+        if self.chunked && last {
+            behind = if len > 0 { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" };
         }
-        let body_bytes = self.buffer.len() as u64;
-        self.buffer.clear();
-        self.send_all(&out).map_err(|abort| {
+        let parts = [&before[..], &gathered, bytes, behind];
+        self.send_all(&mut parts.map(IoSlice::new)).map_err(|abort| {
             self.abort = Some(abort);
             io::Error::from(io::ErrorKind::BrokenPipe)
         })?;
-        self.exchange.meter.sent(body_bytes);
+        self.exchange.meter.sent(len as u64);
+        self.buffer = gathered;
+        self.buffer.clear();
         Ok(())
     }
 
     /// Sends bytes, and waits for the client where it must.
-    fn send_all(&mut self, mut bytes: &[u8]) -> Result<(), Abort> {
+    fn send_all(&mut self, mut parts: &mut [IoSlice]) -> Result<(), Abort> {
         let limits = &self.shared.limits;
         let mut stalled = Duration::ZERO;
-        while !bytes.is_empty() {
-            match send(self.stream, bytes, SendFlags::empty()) {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match send_parts(self.stream, parts, SendFlags::empty()) {
                 Ok(sent) => {
-                    bytes = &bytes[sent..];
+                    IoSlice::advance_slices(&mut parts, sent);
                     self.pace.bytes += sent as u64;
                     stalled = Duration::ZERO;
                 }
@@ -156,7 +159,7 @@ impl MadeBody<'_> {
 
     /// Sends what is left, and the end.
     fn finish(&mut self) -> io::Result<()> {
-        self.send_gathered(true)
+        self.send_on(b"", true)
     }
 }
 
@@ -202,17 +205,17 @@ impl Write for MadeBody<'_> {
         if self.abort.is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let room = CHUNK_BYTES - self.buffer.len();
-        let taken = &bytes[..bytes.len().min(room)];
-        self.buffer.extend_from_slice(taken);
-        if self.buffer.len() == CHUNK_BYTES {
-            self.send_gathered(false)?;
+        if self.buffer.len() + bytes.len() < CHUNK_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(bytes.len());
         }
+        let taken = &bytes[..bytes.len().min(LONGEST_CHUNK_BYTES)];
+        self.send_on(taken, false)?;
         Ok(taken.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() { Ok(()) } else { self.send_gathered(false) }
+        if self.buffer.is_empty() { Ok(()) } else { self.send_on(b"", false) }
     }
 }
 

@@ -3,13 +3,17 @@
 //! One thread accepts connections; one, the lobby, holds all that wait; fixed workers answer whole requests, in lanes.
 
 mod accept;
+mod answer;
 mod connection;
 mod console;
+mod exchange;
 mod head;
 mod lobby;
 mod made;
 mod pool;
+mod regulars;
 mod wire;
+mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -43,6 +47,7 @@ pub struct Server {
     mailbox: Mailbox,
     acceptor: JoinHandle<()>,
     lobby: JoinHandle<()>,
+    pool: Pool,
     workers: Vec<JoinHandle<()>>,
     service: Arc<dyn Service>,
     console: Option<Console>,
@@ -71,11 +76,22 @@ impl Server {
         let shared = Shared::new(limits, metrics);
         let (mailbox, door) = door(&shared)?;
         let (pool, workers) = Pool::start(workers, &service, &shared, &mailbox)?;
-        let lobby = Lobby::new(door, pool, Arc::clone(&service), Arc::clone(&shared));
+        let lobby = Lobby::new(door, pool.clone(), Arc::clone(&service), Arc::clone(&shared));
         let lobby = Builder::new().name("lobby".to_owned()).spawn(move || lobby.run())?;
         let acceptor = Acceptor::new(Arc::clone(&listener), Arc::clone(&shared), mailbox.clone());
         let acceptor = Builder::new().name("accept".to_owned()).spawn(move || acceptor.run())?;
-        Ok(Self { address, listener, shared, mailbox, acceptor, lobby, workers, service, console: None })
+        Ok(Self {
+            address,
+            listener,
+            shared,
+            mailbox,
+            acceptor,
+            lobby,
+            pool,
+            workers,
+            service,
+            console: None,
+        })
     }
 
     /// Opens a console at a port of this machine, which only programs on it can reach; 0 takes a free one. Returns
@@ -126,15 +142,21 @@ impl Server {
         let finished = self.shared.open() == 0;
         self.shared.enter(Phase::Aborting);
         self.mailbox.ring();
-        // The lobby takes the queues to the workers with it, and so they end.
-        let console = self.console.map(Console::close);
-        for thread in [self.acceptor, self.lobby].into_iter().chain(self.workers).chain(console) {
-            let name = thread.thread().name().unwrap_or_default().to_owned();
-            if thread.join().is_err() {
-                log::error!("the thread `{name}` panicked");
-            }
-        }
+        join(self.acceptor);
+        join(self.lobby);
+        self.pool.close();
+        // With the last worker end those who make long answers.
+        drop(self.pool);
+        self.workers.into_iter().chain(self.console.map(Console::close)).for_each(join);
         finished
+    }
+}
+
+/// Waits for the end of a thread.
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        log::error!("the thread `{name}` panicked");
     }
 }
 

@@ -2,25 +2,21 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use rustix::fs::Advice;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tiny_http::{HTTPVersion, Header, Method, StatusCode};
 
+use super::exchange::{Abort, Exchange};
 use crate::clock::system_time;
 use crate::error::Error;
-use crate::http::reply::{Body, COMMON_HEADERS, HTTP_1_1, Piece, Pieces, Reply};
+use crate::http::reply::{Body, Bytes, COMMON_HEADERS, HTTP_1_1, Piece, Pieces, Reply};
 use crate::http::request::Request;
 use crate::metrics::Metrics;
-use crate::metrics::exchange::{Endpoint, Meter};
-use crate::metrics::live::Flight;
-use crate::metrics::variants::Variant;
 
 /// About what each piece costs that is not even got ready: a path and what goes with it.
 const PIECE_BYTES: usize = 256;
@@ -28,85 +24,6 @@ const PIECE_BYTES: usize = 256;
 const SENDFILE_BYTES: u64 = 1024 * 1024;
 /// The most that is read of a file at once where `sendfile` does not work.
 const READ_BYTES: usize = 64 * 1024;
-
-/// A request being answered, for the log: every answer is logged once, when it is over.
-#[derive(Debug)]
-pub(super) struct Exchange {
-    pub(super) meter: Meter,
-}
-
-/// Why a response ends before its end.
-#[derive(Debug)]
-pub(super) enum Abort {
-    /// The client went away.
-    Gone(io::Error),
-    /// The client took nothing for too long.
-    Stalled,
-    /// The client took too little for too long.
-    TooSlow,
-    /// The client left too much lying here for too long while others wanted room.
-    Crowded,
-    /// The server stops and cannot wait.
-    Stopping,
-    /// The body could not be had.
-    Body(Error),
-}
-
-impl Exchange {
-    /// The exchange of a request whose head was read.
-    pub(super) fn of(
-        request: &Request,
-        begun: Instant,
-        metrics: &Arc<Metrics>,
-        (endpoint, variant): (Endpoint, Option<Arc<Variant>>),
-    ) -> Self {
-        let asked = (request.method.to_string(), request.target.clone());
-        Self { meter: Meter::begin(metrics, endpoint, variant, request.client, asked, begun) }
-    }
-
-    /// The exchange of something that was no request.
-    pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
-        let asked = ("-".to_owned(), "-".to_owned());
-        Self { meter: Meter::begin(metrics, Endpoint::Unknown, None, client, asked, Instant::now()) }
-    }
-
-    /// Counts and logs how the exchange ended.
-    pub(super) fn finish(&mut self, aborted: Option<&Abort>) {
-        self.meter.end(aborted.map(Abort::name));
-        let Flight { client, asked: (method, target), begun, sent, .. } = &*self.meter.flight;
-        if let Some(Abort::Body(error)) = aborted {
-            log::error!("aborted `{}`: {error}", target.escape_debug());
-        }
-        if !log::log_enabled!(log::Level::Info) {
-            return;
-        }
-        let cause = match aborted {
-            Some(Abort::Gone(error)) => format!(" cause=\"{error}\""),
-            _ => String::new(),
-        };
-        let (status, sent) = (self.meter.status(), sent.load(Ordering::Relaxed));
-        let reason = aborted.map_or("no", Abort::name);
-        let millis = begun.elapsed().as_secs_f64() * 1000.0;
-        let target = target.escape_debug();
-        log::info!(
-            "client={client} method={method} target=\"{target}\" status={status} bytes={sent} ms={millis:.1} aborted={reason}{cause}"
-        );
-    }
-}
-
-impl Abort {
-    /// The reason in one word, for the log and for whoever counts.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Gone(_) => "gone",
-            Self::Stalled => "stalled",
-            Self::TooSlow => "slow",
-            Self::Crowded => "crowded",
-            Self::Stopping => "stopping",
-            Self::Body(_) => "body",
-        }
-    }
-}
 
 /// What becomes of a connection when its answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,17 +84,39 @@ pub(super) fn head(
 pub(super) struct Outgoing {
     pub(super) exchange: Exchange,
     pub(super) after: After,
-    /// Bytes that go out next, and how many of them have.
-    ready: Vec<u8>,
-    ready_sent: usize,
-    /// How many of the next bytes are head and not body.
-    head_left: usize,
     /// Bytes sent so far, of head and body.
     pub(super) sent: u64,
+    head: Part<Vec<u8>>,
+    /// The bytes of the body that go out next, unless a file does.
+    text: Part<Bytes>,
     file: Option<FilePart>,
     pieces: Option<Pieces>,
     /// How many bytes of the body have not even been got ready.
     body_left: u64,
+}
+
+/// Bytes that go out, and how many of them have.
+#[derive(Debug, Default)]
+struct Part<B> {
+    bytes: B,
+    sent: usize,
+}
+
+impl<B: AsRef<[u8]>> Part<B> {
+    fn new(bytes: B) -> Self {
+        Self { bytes, sent: 0 }
+    }
+
+    fn left(&self) -> &[u8] {
+        &self.bytes.as_ref()[self.sent..]
+    }
+
+    /// Takes note that up to `count` bytes have gone; how many were of this part.
+    fn advance(&mut self, count: usize) -> usize {
+        let gone = count.min(self.left().len());
+        self.sent += gone;
+        gone
+    }
 }
 
 #[derive(Debug)]
@@ -207,30 +146,19 @@ impl Outgoing {
         version: &HTTPVersion,
         after: After,
     ) -> Self {
-        let Reply { status, headers, body } = reply;
+        let Reply { status, headers, body, about: _ } = reply;
         exchange.meter.ready(status.0);
         let (length, pieces) = match body {
             Body::Known { len, pieces } => (Framing::Length(len), Some(pieces)),
             Body::Made(_) => (Framing::UntilClose, None),
         };
         let framing = if status.0 == 304 { Framing::None } else { length };
-        let ready = head(status, &headers, framing, version, after);
-        let mut outgoing = Self {
-            exchange,
-            after,
-            head_left: ready.len(),
-            sent: 0,
-            ready,
-            ready_sent: 0,
-            file: None,
-            pieces: None,
-            body_left: 0,
+        let (body_left, pieces) = match framing {
+            Framing::Length(len) if !is_head => (len, pieces),
+            _ => (0, None),
         };
-        if let (Framing::Length(len), false) = (framing, is_head) {
-            outgoing.body_left = len;
-            outgoing.pieces = pieces;
-        }
-        outgoing
+        let head = Part::new(head(status, &headers, framing, version, after));
+        Self { exchange, after, sent: 0, head, text: Part::default(), file: None, pieces, body_left }
     }
 
     /// A short answer that ends the connection, to something that was no request.
@@ -240,12 +168,13 @@ impl Outgoing {
 
     /// Sends until all is sent, the socket is full, or `budget` bytes have gone.
     pub(super) fn push(&mut self, stream: &TcpStream, mut budget: u64) -> Result<Progress, Abort> {
+        // A body that cannot even begin can still be answered for.
+        if self.sent == 0 && self.has_body_to_get() {
+            self.next_piece()?;
+        }
         loop {
-            if self.ready_sent == self.ready.len() {
-                (self.ready, self.ready_sent) = (Vec::new(), 0);
-                if self.file.is_none() && !self.next_piece()? {
-                    return Ok(Progress::Done);
-                }
+            if self.head.left().is_empty() && self.has_body_to_get() && !self.next_piece()? {
+                return Ok(Progress::Done);
             }
             if budget == 0 {
                 return Ok(Progress::More);
@@ -262,23 +191,29 @@ impl Outgoing {
         }
     }
 
-    /// About how much memory it takes.
+    /// About how much memory it takes that others do not have anyway.
     pub(super) fn held_bytes(&self) -> usize {
         let pieces = self.pieces.as_ref().and_then(|pieces| pieces.size_hint().1).unwrap_or(0);
-        self.ready.capacity() + pieces.saturating_mul(PIECE_BYTES)
+        self.head.bytes.capacity() + self.text.bytes.held() + pieces.saturating_mul(PIECE_BYTES)
+    }
+
+    /// Whether nothing of the body is ready to be sent.
+    fn has_body_to_get(&self) -> bool {
+        self.text.left().is_empty() && self.file.is_none()
     }
 
     /// Gets the next piece of the body ready; whether there was one.
     fn next_piece(&mut self) -> Result<bool, Abort> {
         let odd = |what: &str| Abort::Body(Error::Changed { what: what.to_owned() });
+        self.text = Part::default();
         let Some(piece) = self.pieces.as_mut().and_then(Iterator::next) else {
             self.pieces = None;
             return if self.body_left == 0 { Ok(false) } else { Err(odd("the length of what is sent")) };
         };
         let len = match piece.map_err(Abort::Body)? {
             Piece::Bytes(bytes) => {
-                let len = bytes.len() as u64;
-                (self.ready, self.ready_sent) = (bytes, 0);
+                let len = bytes.as_ref().len() as u64;
+                self.text = Part::new(bytes);
                 len
             }
             Piece::File { file, offset, len } => {
@@ -290,51 +225,36 @@ impl Outgoing {
         Ok(true)
     }
 
-    /// Sends some of what is ready.
+    /// Sends some of what is ready: the head and what is there of a text at once.
     fn send_some(&mut self, stream: &TcpStream) -> Result<u64, Abort> {
-        self.join_first_piece()?;
-        let sent = if self.ready_sent < self.ready.len() {
-            let more =
-                if self.body_left > 0 || self.file.is_some() { SendFlags::MORE } else { SendFlags::empty() };
-            let sent = send(stream, &self.ready[self.ready_sent..], more)?;
-            self.ready_sent += sent;
-            sent as u64
-        } else {
+        let (head, text) = (self.head.left(), self.text.left());
+        let sent = if head.is_empty() && text.is_empty() {
             self.send_file(stream)?
+        } else {
+            let is_all = self.body_left == 0 && self.file.is_none();
+            let more = if is_all { SendFlags::empty() } else { SendFlags::MORE };
+            send_parts(stream, &[IoSlice::new(head), IoSlice::new(text)], more)?
         };
-        let of_head = self.head_left.min(usize::try_from(sent).unwrap_or(usize::MAX));
-        self.head_left -= of_head;
-        self.sent += sent;
-        self.exchange.meter.sent(sent - of_head as u64);
-        Ok(sent)
-    }
-
-    /// Puts the beginning of the body behind the head: a text goes out at once with it, and a body that cannot even
-    /// begin can still be answered for.
-    fn join_first_piece(&mut self) -> Result<(), Abort> {
-        if self.ready_sent > 0 || self.head_left == 0 || self.body_left == 0 || self.file.is_some() {
-            return Ok(());
-        }
-        let head = std::mem::take(&mut self.ready);
-        let found = self.next_piece();
-        let body = std::mem::replace(&mut self.ready, head);
-        self.ready.extend_from_slice(&body);
-        found.map(|_| ())
+        let of_head = self.head.advance(sent);
+        self.text.advance(sent - of_head);
+        self.sent += sent as u64;
+        self.exchange.meter.sent((sent - of_head) as u64);
+        Ok(sent as u64)
     }
 
     /// Sends some of the file without taking it through this process.
-    fn send_file(&mut self, stream: &TcpStream) -> Result<u64, Abort> {
+    fn send_file(&mut self, stream: &TcpStream) -> Result<usize, Abort> {
         let Some(part) = &mut self.file else { return Ok(0) };
         let count = usize::try_from(part.left.min(SENDFILE_BYTES)).unwrap_or(usize::MAX);
         let sent = match rustix::fs::sendfile(stream, &part.file, Some(&mut part.offset), count) {
             Ok(0) => return Err(shrunk()),
-            Ok(sent) => sent as u64,
+            Ok(sent) => sent,
             Err(Errno::INTR) => 0,
             Err(Errno::INVAL | Errno::NOSYS) => return self.read_file().map(|()| 0),
             Err(Errno::IO) => return Err(unreadable(Errno::IO)),
             Err(errno) => return Err(Abort::Gone(errno.into())),
         };
-        part.left -= sent;
+        part.left -= sent as u64;
         if part.left == 0 {
             self.file = None;
         }
@@ -356,7 +276,7 @@ impl Outgoing {
         if part.left == 0 {
             self.file = None;
         }
-        (self.ready, self.ready_sent) = (bytes, 0);
+        self.text = Part::new(bytes.into());
         Ok(())
     }
 
@@ -385,13 +305,17 @@ fn unreadable(errno: Errno) -> Abort {
 
 /// Sends some bytes; nothing is sent where the socket is full, which is [`io::ErrorKind::WouldBlock`].
 pub(super) fn send(stream: &TcpStream, bytes: &[u8], more: SendFlags) -> Result<usize, Abort> {
-    loop {
-        match rustix::net::send(stream, bytes, SendFlags::NOSIGNAL | more) {
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(Abort::Gone(errno.into())),
-            Ok(sent) => return Ok(sent),
-        }
-    }
+    sent(|| rustix::net::send(stream, bytes, SendFlags::NOSIGNAL | more))
+}
+
+/// The same with the bytes in several places.
+pub(super) fn send_parts(stream: &TcpStream, parts: &[IoSlice], more: SendFlags) -> Result<usize, Abort> {
+    let flags = SendFlags::NOSIGNAL | more;
+    sent(|| rustix::net::sendmsg(stream, parts, &mut SendAncillaryBuffer::default(), flags))
+}
+
+fn sent(send: impl FnMut() -> rustix::io::Result<usize>) -> Result<usize, Abort> {
+    rustix::io::retry_on_intr(send).map_err(|errno| Abort::Gone(errno.into()))
 }
 
 /// Whether a request wants a head only.

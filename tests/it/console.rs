@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
-use restreamer::http::{Lane, Service};
+use restreamer::http::{Admission, Lane, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::cuts;
@@ -48,13 +48,14 @@ struct Stub {
 }
 
 impl Service for Stub {
-    fn lane(&self, request: &Request) -> Lane {
-        match request.path() {
+    fn admit(&self, request: &Request) -> Admission {
+        let lane = match request.path() {
             "/quick" => Lane::Quick,
             "/playlist" => Lane::Playlist,
             "/media" => Lane::Media,
             _ => Lane::Cut,
-        }
+        };
+        lane.into()
     }
 
     fn call(&self, _: &Request) -> Reply {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use restreamer::error::{Error, Result};
 use restreamer::http::reply::{Body, Piece, Reply, Sink};
 use restreamer::http::request::Request;
-use restreamer::http::{Lane, Service};
+use restreamer::http::{Admission, Lane, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::harness::{
@@ -43,12 +43,13 @@ fn endless(out: &mut dyn Sink) -> Result<()> {
 }
 
 impl Service for Stub {
-    fn lane(&self, request: &Request) -> Lane {
-        match request.path() {
+    fn admit(&self, request: &Request) -> Admission {
+        let lane = match request.path() {
             path if path.starts_with("/wait") => Lane::Cut,
             path if path.starts_with("/list") => Lane::Playlist,
             _ => Lane::Media,
-        }
+        };
+        lane.into()
     }
 
     fn call(&self, request: &Request) -> Reply {
@@ -81,7 +82,7 @@ impl Service for Stub {
             }),
             "/nothing" => Body::Known { len: 10, pieces: Box::new(std::iter::empty()) },
             "/short" => {
-                let pieces = [Ok(Piece::Bytes(vec![b'x'; 100_000])), Err(failure())];
+                let pieces = [Ok(Piece::Bytes(vec![b'x'; 100_000].into())), Err(failure())];
                 Body::Known { len: 200_000, pieces: Box::new(pieces.into_iter()) }
             }
             "/large" => Body::bytes(vec![b'x'; 16 * 1024 * 1024]),

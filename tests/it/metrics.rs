@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use restreamer::http::reply::{Body, Reply};
 use restreamer::http::request::Request;
-use restreamer::http::{Lane, Service};
+use restreamer::http::{Admission, Lane, Service};
 use restreamer::metrics::{ArchiveState, Metrics};
 use restreamer::server::Limits;
 use tempfile::TempDir;
@@ -375,8 +375,8 @@ fn a_cut_is_counted_with_its_ffmpeg() {
 struct Stub(Arc<Metrics>);
 
 impl Service for Stub {
-    fn lane(&self, _: &Request) -> Lane {
-        Lane::Media
+    fn admit(&self, _: &Request) -> Admission {
+        Lane::Media.into()
     }
 
     fn call(&self, request: &Request) -> Reply {

@@ -12,7 +12,7 @@ use restreamer::clock::Clock;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
-use restreamer::http::{App, Lane, Service};
+use restreamer::http::{Admission, App, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::harness::{PATIENCE, Site, serve, tools, wait_until, write_whole};
@@ -29,8 +29,8 @@ struct Watched {
 }
 
 impl Service for Watched {
-    fn lane(&self, request: &Request) -> Lane {
-        self.app.lane(request)
+    fn admit(&self, request: &Request) -> Admission {
+        self.app.admit(request)
     }
 
     fn call(&self, request: &Request) -> Reply {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::footage::ffmpeg;
 use crate::harness::{Answer, Site, ask};
@@ -309,6 +310,8 @@ fn a_growing_list_never_takes_an_entry_back() {
                         write(&site, second, "full");
                     }
                 }
+                // The reader shall see more than the beginning and the end.
+                thread::sleep(Duration::from_millis(5));
             }
             site.set_clock("2026-11-20T10:07:30");
             done.store(true, Ordering::SeqCst);

@@ -9,9 +9,10 @@ use rustix::net::SendFlags;
 use crate::http::Service;
 use crate::http::reply::Reply;
 use crate::server::connection::{Connection, Limits, Received, Shared};
+use crate::server::exchange::Abort;
 use crate::server::head::{Head, Parsed, Refusal, TOO_SLOW, parse};
 use crate::server::pool::{Job, Pool};
-use crate::server::wire::{Abort, After, Exchange, Outgoing, Progress, is_head, send};
+use crate::server::wire::{After, Outgoing, Progress, send};
 
 /// How many bytes one guest may be sent before the others have their turn.
 const TURN_BYTES: u64 = 1024 * 1024;
@@ -238,23 +239,18 @@ impl Visit<'_> {
 
     /// Hands a request to the workers of its lane, or says that they have too much to do.
     fn hand_on(&mut self, guest: Guest, head: Head) -> Next {
-        let lane = self.service.lane(&head.request);
+        let admission = self.service.admit(&head.request);
         if guest.watched.is_some()
             && let Err(errno) = epoll::delete(self.epoll, &guest.connection.stream)
         {
             log::error!("cannot leave off watching a connection: {errno}");
         }
-        let job = Job { connection: guest.connection, head, begun: Instant::now() };
-        let Err(job) = self.pool.submit(lane, job) else { return Next::Left };
-        let Job { connection, head: Head { request, keep_alive, .. }, begun } = *job;
+        let job = Job { connection: guest.connection, head, admission, begun: Instant::now() };
+        let Err(job) = self.pool.submit(job) else { return Next::Left };
+        let (connection, outgoing) = job.refuse(&self.shared.metrics);
         let state = State::Reading { begun: None };
         let guest = Guest { connection, state, deadline: guest.deadline, watched: None, held_bytes: 0 };
-        let reply = Reply::busy("this server has too much to do just now");
-        let after = if keep_alive { After::KeepAlive } else { After::Linger };
-        let (version, head_only) = (request.version.clone(), is_head(&request));
-        let subject = (self.service.endpoint(&request), None);
-        let exchange = Exchange::of(&request, begun, &self.shared.metrics, subject);
-        guest.send(Outgoing::new(exchange, reply, head_only, &version, after), &self.shared.limits)
+        guest.send(outgoing, &self.shared.limits)
     }
 
     /// Sends on, as much as the client takes.

@@ -1,0 +1,87 @@
+//! A request and its answer, from when somebody begins to work on it until it is over, in whichever way.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::http::request::Request;
+use crate::metrics::Metrics;
+use crate::metrics::exchange::{Endpoint, Meter};
+use crate::metrics::live::Flight;
+
+/// A request being answered, for the log: every answer is logged once, when it is over.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) meter: Meter,
+}
+
+/// Why a response ends before its end.
+#[derive(Debug)]
+pub(super) enum Abort {
+    /// The client went away.
+    Gone(io::Error),
+    /// The client took nothing for too long.
+    Stalled,
+    /// The client took too little for too long.
+    TooSlow,
+    /// The client left too much lying here for too long while others wanted room.
+    Crowded,
+    /// The server stops and cannot wait.
+    Stopping,
+    /// The body could not be had.
+    Body(Error),
+}
+
+impl Exchange {
+    /// The exchange of a request whose head was read.
+    pub(super) fn of(request: &Request, begun: Instant, metrics: &Arc<Metrics>, endpoint: Endpoint) -> Self {
+        let asked = (request.method.to_string(), request.target.clone());
+        Self { meter: Meter::begin(metrics, endpoint, request.client, asked, begun) }
+    }
+
+    /// The exchange of something that was no request.
+    pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
+        let asked = ("-".to_owned(), "-".to_owned());
+        Self { meter: Meter::begin(metrics, Endpoint::Unknown, client, asked, Instant::now()) }
+    }
+
+    /// Counts and logs how the exchange ended.
+    pub(super) fn finish(&mut self, aborted: Option<&Abort>) {
+        self.meter.end(aborted.map(Abort::name));
+        let Flight { client, asked: (method, target), begun, sent, .. } = &*self.meter.flight;
+        if let Some(Abort::Body(error)) = aborted {
+            log::error!("aborted `{}`: {error}", target.escape_debug());
+        }
+        if !log::log_enabled!(log::Level::Info) {
+            return;
+        }
+        let cause = match aborted {
+            Some(Abort::Gone(error)) => format!(" cause=\"{error}\""),
+            _ => String::new(),
+        };
+        let (status, sent) = (self.meter.status(), sent.load(Ordering::Relaxed));
+        let reason = aborted.map_or("no", Abort::name);
+        let millis = begun.elapsed().as_secs_f64() * 1000.0;
+        let target = target.escape_debug();
+        log::info!(
+            "client={client} method={method} target=\"{target}\" status={status} bytes={sent} ms={millis:.1} aborted={reason}{cause}"
+        );
+    }
+}
+
+impl Abort {
+    /// The reason in one word, for the log and for whoever counts.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Gone(_) => "gone",
+            Self::Stalled => "stalled",
+            Self::TooSlow => "slow",
+            Self::Crowded => "crowded",
+            Self::Stopping => "stopping",
+            Self::Body(_) => "body",
+        }
+    }
+}
