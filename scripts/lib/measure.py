@@ -263,11 +263,13 @@ def machine():
 
 # ---- Servers -----------------------------------------------------------------------------------------------
 
-def build():
-    say("building the server")
-    if start(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT).wait():
+def build(flags=None, target=TARGET):
+    """Builds the server, with flags for the compiler if there are any; the program."""
+    say("building the server" + (f" with {flags}" if flags else ""))
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), **({"RUSTFLAGS": flags} if flags else {})}
+    if start(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, env=environment).wait():
         fail("the server could not be built; the reason is above")
-    return TARGET / "release/restreamer"
+    return target / "release/restreamer"
 
 
 def serve(binary, archive, log, *options):

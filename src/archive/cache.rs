@@ -140,7 +140,11 @@ impl<V: Kept> DirectoryCache<V> {
                     self.hits.fetch_add(1, Ordering::Relaxed);
                     return Ok(Some(value));
                 }
-                Look::YourTurn(turn) => break turn,
+                Look::YourTurn(turn) => match Stamp::of(path)? {
+                    // Who was slow to come here would read for a state that is of the past.
+                    Some(again) if again != stamp => stamp = again,
+                    _ => break turn,
+                },
                 Look::TooSoon(moment) => {
                     std::thread::sleep(moment);
                     let Some(again) = Stamp::of(path)? else { return Ok(None) };

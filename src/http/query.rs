@@ -75,6 +75,9 @@ impl<'a> Query<'a> {
 
 /// Decodes `%41` and the like; what is wrong with it where that cannot be done.
 pub fn decode(text: &str) -> Result<String, &'static str> {
+    if !text.as_bytes().contains(&b'%') {
+        return Ok(text.to_owned());
+    }
     let mut rest = text;
     while let Some((_, behind)) = rest.split_once('%') {
         if !behind.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {

@@ -1,10 +1,12 @@
 //! A reply on the wire: its head, its framing, and a body whose length is known.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::Advice;
 use rustix::io::Errno;
@@ -58,11 +60,15 @@ pub(super) fn head(
     after: After,
 ) -> Vec<u8> {
     let mut text = String::with_capacity(1024);
-    let date = httpdate::fmt_http_date(system_time());
-    let _ = write!(text, "HTTP/1.1 {} {}\r\nDate: {date}\r\n", status.0, status.default_reason_phrase());
+    let _ = write!(text, "HTTP/1.1 {} {}\r\nDate: ", status.0, status.default_reason_phrase());
+    push_date(&mut text);
     for header in headers {
-        let _ = write!(text, "{}: {}\r\n", header.field, header.value);
+        text.push_str("\r\n");
+        text.push_str(header.field.as_str().as_str());
+        text.push_str(": ");
+        text.push_str(header.value.as_str());
     }
+    text.push_str("\r\n");
     text.push_str(COMMON_HEADERS);
     match framing {
         Framing::Length(length) => {
@@ -78,6 +84,21 @@ pub(super) fn head(
     }
     text.push_str("\r\n");
     text.into_bytes()
+}
+
+/// Writes the date, which each thread writes out anew once a second at most.
+fn push_date(text: &mut String) {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = system_time();
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(written, date)| {
+        if *written != seconds || date.is_empty() {
+            (*written, *date) = (seconds, httpdate::fmt_http_date(now));
+        }
+        text.push_str(date);
+    });
 }
 
 /// An answer that is being sent: what is left of it. It can stop at any byte and go on later, elsewhere.

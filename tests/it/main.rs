@@ -17,6 +17,7 @@ mod players;
 mod playlists;
 mod process;
 mod recording;
+mod regulars;
 mod routes;
 mod security;
 mod selection;

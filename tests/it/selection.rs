@@ -299,3 +299,62 @@ fn an_hour_that_does_not_change_is_read_once() {
         assert_eq!(archive.cache_stats().bytes, 0);
     }
 }
+
+#[test]
+fn a_change_costs_two_readings_however_many_want_to_see_it() {
+    let base = tempfile::tempdir().expect("a directory");
+    let hour = base.path().join("s/v/2026-11-20T10");
+    fs::create_dir_all(&hour).expect("an hour");
+    let archive = Arc::new(Archive::new(base.path(), 1 << 20));
+    let index = Hour::parse("2026-11-20T10").expect("an hour");
+    let changes = 20;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    let now = archive.hour(NAME, index).expect("an hour").len();
+                    assert!(now >= seen, "{seen} segments became {now}");
+                    seen = now;
+                }
+            });
+        }
+        for second in 0..changes {
+            fs::write(hour.join(format!("00:{second:02}.000-1.000-full-x.ts")), b"").expect("a segment");
+            assert_eq!(archive.hour(NAME, index).expect("an hour").len(), second + 1, "at once");
+            std::thread::sleep(std::time::Duration::from_millis(30));
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    // The first state of the directory is one as well.
+    let most = 2 * (changes as u64 + 1);
+    let stats = archive.cache_stats();
+    assert!(stats.misses <= most, "{} readings of {changes} changes", stats.misses);
+}
+
+#[test]
+fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
+    let base = tempfile::tempdir().expect("a directory");
+    let hour = base.path().join("s/v/2026-11-20T10");
+    let archive = Archive::new(base.path(), 1 << 20);
+    let list = |tombstones| {
+        let listing = archive.listing(NAME, "2026-11-20T10").expect("a list");
+        let names = if tombstones { &listing.with_tombstones } else { &listing.alive };
+        String::from_utf8(names.json().to_vec()).expect("text")
+    };
+    assert_eq!(list(false), "[]");
+    fs::create_dir_all(&hour).expect("an hour");
+    assert_eq!(list(false), "[]");
+    let mut names = Vec::new();
+    for second in 10..50 {
+        names.push(format!("\"00:{second}.000-1.000-full-x.ts\""));
+        fs::write(hour.join(format!("00:{second}.000-1.000-full-x.ts")), b"").expect("a segment");
+        assert_eq!(list(false), format!("[{}]", names.join(",")));
+    }
+    fs::write(hour.join("00:10.000-1.000-full-x.tombstone"), b"").expect("a tombstone");
+    assert_eq!(list(false), format!("[{}]", names[1..].join(",")));
+    assert_eq!(list(true), format!("[\"00:10.000-1.000-full-x.tombstone\",{}]", names[1..].join(",")));
+    fs::remove_dir_all(&hour).expect("remove the hour");
+    assert_eq!((list(false), list(true)), ("[]".to_owned(), "[]".to_owned()));
+}

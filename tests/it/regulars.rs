@@ -1,0 +1,245 @@
+//! Connections that stay with the lane of their last request: nobody waits in the wrong place, and nobody is forgotten.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use restreamer::http::reply::Reply;
+use restreamer::http::request::Request;
+use restreamer::http::{Admission, Lane, Service};
+use restreamer::server::Limits;
+
+use crate::harness::{PATIENCE, Site, WORKERS, connect, read_one, read_until_closed, serve, wait_until};
+
+/// Much sooner than a timeout would come, and much later than a thread that is woken.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A service of two lanes; `/media/wait` waits until it is let go, and says meanwhile that it does.
+#[derive(Default)]
+struct Stub {
+    waits: AtomicBool,
+    released: AtomicBool,
+}
+
+impl Service for Stub {
+    fn admit(&self, request: &Request) -> Admission {
+        if request.path().starts_with("/media") { Lane::Media.into() } else { Lane::Quick.into() }
+    }
+
+    fn call(&self, request: &Request) -> Reply {
+        if request.path() == "/media/wait" {
+            self.waits.store(true, Ordering::SeqCst);
+            wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
+        }
+        Reply::bytes("text/plain", request.target.clone().into_bytes())
+    }
+}
+
+fn send(stream: &mut TcpStream, target: &str) {
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
+}
+
+/// Asks on a connection that is kept.
+fn ask(stream: &mut TcpStream, target: &str) -> String {
+    send(stream, target);
+    read_one(stream).text()
+}
+
+/// A connection that has asked for something of a lane.
+fn regular(address: SocketAddr, target: &str) -> TcpStream {
+    let mut stream = connect(address);
+    assert_eq!(ask(&mut stream, target), target);
+    stream
+}
+
+#[test]
+fn a_regular_of_a_lane_whose_workers_are_all_busy_reaches_the_other_lanes() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let mut regulars: Vec<TcpStream> = (0..20).map(|_| regular(server.address(), "/media/now")).collect();
+    let mut busy: Vec<TcpStream> = (0..WORKERS.each).map(|_| connect(server.address())).collect();
+    for stream in &mut busy {
+        send(stream, "/media/wait");
+    }
+    wait_until("a worker waits", || stub.waits.load(Ordering::SeqCst));
+    let begun = Instant::now();
+    for (number, stream) in regulars.iter_mut().enumerate() {
+        let target = format!("/quick/{number}");
+        assert_eq!(ask(stream, &target), target);
+    }
+    assert!(begun.elapsed() < SOON, "they waited for {:?}", begun.elapsed());
+    stub.released.store(true, Ordering::SeqCst);
+    for stream in &mut busy {
+        assert_eq!(read_one(stream).text(), "/media/wait");
+    }
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn regulars_change_lanes_with_every_request() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let address = server.address();
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            scope.spawn(move || {
+                let mut stream = connect(address);
+                for number in 0..500 {
+                    let lane = if (client + number) % 3 == 0 { "media" } else { "quick" };
+                    let target = format!("/{lane}/{client}/{number}");
+                    assert_eq!(ask(&mut stream, &target), target);
+                }
+            });
+        }
+    });
+    wait_until("all are gone", || server.connections() == 0);
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn a_request_that_comes_in_pieces_to_a_regular_is_answered() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let mut stream = regular(server.address(), "/quick/1");
+    for piece in [&b"GET /quick/2 HT"[..], b"TP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", b"c"] {
+        stream.write_all(piece).expect("send a piece");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(read_one(&mut stream).text(), "/quick/2");
+    assert_eq!(ask(&mut stream, "/media/3"), "/media/3");
+    stream.write_all(b"rubbish\r\n\r\n").expect("send rubbish");
+    assert_eq!(read_one(&mut stream).status, 400);
+    assert!(read_until_closed(&mut stream).is_empty());
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn more_requests_at_once_than_are_read_at_once_are_all_answered() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let mut stream = regular(server.address(), "/quick/0");
+    // Together they are longer than what a worker reads at a time.
+    let count = 3000;
+    let mut writing = stream.try_clone().expect("the same connection");
+    let writer = std::thread::spawn(move || {
+        (1..=count).for_each(|number| send(&mut writing, &format!("/quick/{number}")))
+    });
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    let last = format!("/quick/{count}");
+    while !bytes.ends_with(last.as_bytes()) {
+        let read = stream.read(&mut buffer).expect("read on");
+        assert!(read > 0, "it ended after {} bytes", bytes.len());
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    writer.join().expect("all were sent");
+    let answers = crate::harness::take_apart(&bytes, &[]);
+    let expected = (1..=count).map(|number| format!("/quick/{number}"));
+    assert!(answers.iter().map(crate::harness::Answer::text).eq(expected), "they are out of order");
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn a_regular_that_asks_no_more_is_closed_in_time() {
+    let limits = Limits { idle_timeout: Duration::from_millis(400), ..Limits::default() };
+    let server = serve(Arc::new(Stub::default()), limits);
+    let begun = Instant::now();
+    let mut stream = regular(server.address(), "/quick/1");
+    assert!(read_until_closed(&mut stream).is_empty());
+    assert!((limits.idle_timeout..SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    wait_until("it is gone", || server.connections() == 0);
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn the_regular_that_was_quiet_longest_gives_way_to_a_new_connection() {
+    let limits = Limits { max_connections: 4, ..Limits::default() };
+    let server = serve(Arc::new(Stub::default()), limits);
+    let quiet = |target: &str| {
+        let stream = regular(server.address(), target);
+        std::thread::sleep(Duration::from_millis(20));
+        stream
+    };
+    // One that has not asked for anything yet is in the lobby, the others are with two lanes.
+    let mut oldest = quiet("/media/1");
+    let mut next = connect(server.address());
+    std::thread::sleep(Duration::from_millis(50));
+    let mut others = [quiet("/quick/2"), quiet("/media/3")];
+    let mut new = [regular(server.address(), "/quick/4"), regular(server.address(), "/quick/5")];
+    assert!(read_until_closed(&mut oldest).is_empty());
+    assert!(read_until_closed(&mut next).is_empty());
+    for stream in others.iter_mut().chain(&mut new) {
+        assert_eq!(ask(stream, "/quick/again"), "/quick/again");
+    }
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
+fn regulars_do_not_hold_up_a_stop() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let mut regulars = [regular(server.address(), "/quick/1"), regular(server.address(), "/media/2")];
+    let begun = Instant::now();
+    assert!(server.stop(PATIENCE));
+    assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
+    for stream in &mut regulars {
+        assert!(read_until_closed(stream).is_empty());
+    }
+}
+
+#[test]
+fn a_file_goes_on_when_its_client_does_and_is_cut_off_when_it_does_not() {
+    let limits = Limits { write_timeout: Duration::from_millis(1500), ..Limits::default() };
+    let site = Site::with("2026-11-22T00:00:00", limits);
+    // No part of it is like another.
+    let mix = |index: u32| u8::try_from(index.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0);
+    let bytes: Vec<u8> = (0..16 * 1024 * 1024).map(mix).collect();
+    site.write("s/v/large.bin", &bytes);
+    let mut slow = connect(site.address);
+    send(&mut slow, "/segments/s/v/large.bin");
+    // It takes a little again and again, with pauses in which the lane gives it to the lobby.
+    let mut taken = vec![0; 2 * 1024 * 1024];
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(1000));
+        slow.read_exact(&mut taken).expect("a part");
+        all.extend_from_slice(&taken);
+    }
+    while all.len() < bytes.len() + 100 {
+        let count = slow.read(&mut taken).expect("read on");
+        all.extend_from_slice(&taken[..count]);
+        if all.ends_with(&bytes[bytes.len() - 1000..]) {
+            break;
+        }
+    }
+    let head = all.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    assert!(all[head..] == bytes[..], "{} bytes came", all.len() - head);
+    let mut deaf = connect(site.address);
+    send(&mut deaf, "/segments/s/v/large.bin");
+    drop(slow);
+    wait_until("it is there", || site.server().connections() == 1);
+    wait_until("it is cut off", || site.server().connections() == 0);
+    let mut rest = Vec::new();
+    let _ = deaf.read_to_end(&mut rest);
+    assert!(rest.len() < bytes.len(), "it got all");
+}
+
+#[test]
+fn a_kept_connection_counts_as_idle_and_as_nothing_when_it_is_gone() {
+    let site = Site::at("2026-11-22T00:00:00");
+    let states = || {
+        let page = site.get("/metrics").text();
+        let state = |name: &str| {
+            let line =
+                page.lines().find(|line| line.starts_with(&format!("connections{{state=\"{name}\"}}")));
+            line.and_then(|line| line.split(' ').nth(1)).expect("the state").to_owned()
+        };
+        (state("idle"), state("sending"))
+    };
+    let stream = {
+        let mut stream = connect(site.address);
+        send(&mut stream, "/files");
+        assert_eq!(read_one(&mut stream).text(), "[]");
+        stream
+    };
+    wait_until("it is idle", || states() == ("1".to_owned(), "0".to_owned()));
+    drop(stream);
+    wait_until("it is gone", || states() == ("0".to_owned(), "0".to_owned()));
+}
