@@ -42,7 +42,7 @@ pub(super) fn cut(app: &App, cut: &Cut) -> Result<Reply> {
 fn selection(app: &App, cut: &Cut) -> Result<Selection> {
     let name = cut.of.name();
     let hours = app.archive.hours(name)?;
-    if hours.is_empty() && !app.archive.has_variant(name) {
+    if hours.is_empty() && !app.archive.has_variant(name)? {
         let Variant { stream, variant } = &cut.of;
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound { what: what.escape_debug().to_string() });

@@ -74,7 +74,8 @@ pub(super) fn variant(app: &App, shape: Shape) -> Option<Arc<Variant>> {
     };
     let (stream, variant) = (name(stream)?, name(variant)?);
     app.metrics.variants.find(&stream, &variant, || {
-        app.archive.has_variant(VariantName { stream: &stream, variant: &variant })
+        let name = VariantName { stream: &stream, variant: &variant };
+        app.archive.has_variant(name).unwrap_or(false)
     })
 }
 

@@ -7,6 +7,7 @@ mod cut_engine;
 mod cut_failures;
 mod cut_holes;
 mod cuts;
+mod failing_disk;
 mod footage;
 mod harness;
 mod large;
