@@ -19,6 +19,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use self::guest::{Guest, Interest, Next, State};
+use super::census::Counts;
 use super::connection::{Connection, Phase, Shared};
 use super::head::MAX_HEAD_BYTES;
 use super::pool::Pool;
@@ -146,6 +147,7 @@ impl Lobby {
             }
             self.expire();
             self.publish();
+            self.shared.census.answer(|| self.count());
             match self.shared.phase() {
                 Phase::Running => {}
                 Phase::Draining => self.guests_without_answer().for_each(|token| drop(self.take(token))),
@@ -164,6 +166,20 @@ impl Lobby {
         counted.idle.store(idle, Ordering::Relaxed);
         counted.sending.store(sending, Ordering::Relaxed);
         counted.reading.store(self.guests.len().saturating_sub(idle + sending), Ordering::Relaxed);
+    }
+
+    /// Who has how many of the connections that are here.
+    fn count(&self) -> Counts {
+        let mut counts = Counts::new();
+        for guest in self.guests.values() {
+            let count = counts.entry(guest.connection.client.ip()).or_default();
+            match guest.state {
+                State::Reading { begun: None } => count.idle += 1,
+                State::Sending(_) => count.sending += 1,
+                _ => count.reading += 1,
+            }
+        }
+        counts
     }
 
     /// Sleeps until something comes or a deadline is over.
