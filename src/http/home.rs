@@ -64,6 +64,7 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
         ),
         ("how this server is", format!("curl {base}/health")),
         ("what it has counted, for Prometheus", format!("curl {base}/metrics")),
+        ("all that it can be asked, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
     ];
     for (what, line) in lines {
         let _ = writeln!(page, "# {what}\n{line}\n");

@@ -48,6 +48,7 @@ pub(super) fn endpoint(shape: Shape) -> Endpoint {
         Shape::Home => Endpoint::Home,
         Shape::Health => Endpoint::Health,
         Shape::Metrics => Endpoint::Metrics,
+        Shape::OpenApi => Endpoint::OpenApi,
         Shape::Streams => Endpoint::ListStreams,
         Shape::Variants(_) => Endpoint::ListVariants,
         Shape::Hours(_) => Endpoint::ListHours,

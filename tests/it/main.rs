@@ -14,6 +14,7 @@ mod large;
 mod logs;
 mod made;
 mod metrics;
+mod openapi;
 mod players;
 mod playlists;
 mod process;

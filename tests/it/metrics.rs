@@ -101,6 +101,7 @@ fn each_endpoint_changes_what_it_should_and_nothing_else() {
         ("GET", "/cut/s/v.ts?start=2026-11-20T10&end=2026-11-20T10:00:02&type=rough", "cut", 200, true),
         ("GET", "/cut/s/v.ts?start=2026-11-20T10&end=2026-11-20T11", "cut", 406, true),
         ("GET", "/health", "health", 200, false),
+        ("GET", "/openapi.yaml", "openapi", 200, false),
         ("GET", "/", "home", 200, false),
         ("OPTIONS", "/health", "health", 200, false),
         ("POST", "/health", "health", 405, false),
@@ -372,7 +373,6 @@ fn a_cut_is_counted_with_its_ffmpeg() {
     }
 }
 
-/// A service whose paths name what they do, with counters of its own.
 #[test]
 fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
     const LARGE: usize = 16 * 1024 * 1024;
@@ -399,6 +399,7 @@ fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
     assert!(same(count("ok"), 1.0), "the HEAD was no cut");
 }
 
+/// A service whose paths name what they do, with counters of its own.
 struct Stub(Arc<Metrics>);
 
 impl Service for Stub {
