@@ -122,7 +122,7 @@ impl Metrics {
             refused: refused.with_label_values(&[name]),
         };
         let dropped = "Connections that were refused or sent away, by the reason.";
-        let cut_seconds = HistogramOpts::new("cut_seconds", "How long exact cuts took, from first to last.");
+        let cut_seconds = HistogramOpts::new("cut_seconds", "How long cuts took, from first to last.");
         let cut_bytes = "Bytes that exact cuts have made.";
         Ok(Arc::new(Self {
             exchanges: Exchanges::new(&registry)?,

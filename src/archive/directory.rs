@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::io::Errno;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -60,6 +61,8 @@ pub(super) enum NameKind {
     Directory,
     /// A socket, a pipe, a device.
     Other,
+    /// A symbolic link that leads to what cannot be looked at, and why.
+    Lost(Errno),
 }
 
 /// Calls `each` with every visible UTF-8 name in the directory at `path`, in no order.
@@ -84,7 +87,7 @@ pub(super) fn read_names(
         let entry = match entry {
             Ok(entry) => entry,
             // A directory that is deleted while it is read has no more names.
-            Err(rustix::io::Errno::NOENT) => break,
+            Err(Errno::NOENT) => break,
             Err(errno) => return Err(Error::io("read the directory", path)(errno.into())),
         };
         let name = entry.file_name().to_bytes();
@@ -99,12 +102,19 @@ pub(super) fn read_names(
     Ok(true)
 }
 
-/// The kind of one name, looked up where the directory does not say or where it is a link that is to be followed.
+/// The kind of one name, looked up where the directory does not say or where it is a link that is to be followed. What
+/// cannot be looked up counts as a file where links do: whoever opens it will see.
 fn kind_of(directory: impl AsFd, name: &std::ffi::CStr, told: FileType, follow: bool) -> NameKind {
     let kind = match told {
         FileType::Symlink if !follow => FileType::RegularFile,
-        FileType::Symlink | FileType::Unknown => rustix::fs::statat(directory, name, AtFlags::empty())
-            .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+        FileType::Symlink | FileType::Unknown => {
+            match rustix::fs::statat(directory, name, AtFlags::empty()) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(errno) if is_absence(errno) => FileType::Unknown,
+                Err(_) if !follow => FileType::RegularFile,
+                Err(errno) => return NameKind::Lost(errno),
+            }
+        }
         told => told,
     };
     match kind {
@@ -114,19 +124,23 @@ fn kind_of(directory: impl AsFd, name: &std::ffi::CStr, told: FileType, follow: 
     }
 }
 
+/// Whether there is a directory at `path`.
+pub(super) fn is_directory(path: &Path) -> Result<bool> {
+    let stat = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("look at", path))?;
+    Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()))
+}
+
 /// Turns the errors that say that a path leads nowhere into `None`.
 pub(super) fn absent_is_none<T, E: Into<io::Error>>(result: Result<T, E>) -> io::Result<Option<T>> {
     match result.map_err(Into::into) {
         Ok(value) => Ok(Some(value)),
-        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) if Errno::from_io_error(&error).is_some_and(is_absence) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Whether an error says that a path leads nowhere.
-fn is_absence(error: &io::Error) -> bool {
-    use rustix::io::Errno;
+fn is_absence(errno: Errno) -> bool {
     // A link that leads to itself leads nowhere.
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP))
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP)
 }

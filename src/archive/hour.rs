@@ -5,9 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use super::cache::Kept;
-use super::directory::{NameKind, read_names};
+use super::directory::{NameKind, absent_is_none, read_names};
 use super::segment::{Kind, Segment, SegmentName};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::timestamp::{Hour, Span, Timestamp};
 
 /// The best segments of one hour of one variant, in the order of their starts, one for each start.
@@ -79,7 +79,7 @@ impl HourIndex {
         read_names(path, false, sort_name, || not_text += 1)?;
         unparsable.not_text = not_text;
         index.bury(tombstones);
-        index.keep_best(path);
+        index.keep_best(path)?;
         Ok((index, unparsable))
     }
 
@@ -121,7 +121,7 @@ impl HourIndex {
     /// A `full` segment is the better the longer it is, then the larger its file; a `suspect` or `partial` one is the
     /// better the larger its file. Files are measured only where their names leave the matter open, and one that
     /// has gone by then is out of the running.
-    fn keep_best(&mut self, path: &Path) {
+    fn keep_best(&mut self, path: &Path) -> Result<()> {
         let names = &self.names;
         let longest_first = |entry: &Entry| match entry.kind {
             Kind::Full => Reverse(entry.duration),
@@ -134,10 +134,10 @@ impl HourIndex {
         for same_start in self.entries.chunk_by(|a, b| a.offset_us == b.offset_us) {
             let mut equals = same_start.chunk_by(|a, b| rank(a) == rank(b));
             let winner = equals.find_map(|equals| match equals {
-                [only] => Some(*only),
-                several => largest(several, names, path),
+                [only] => Some(Ok(*only)),
+                several => largest(several, names, path).transpose(),
             });
-            if let Some(winner) = winner {
+            if let Some(winner) = winner.transpose()? {
                 winner.name(names).hash(&mut state);
                 best.push(winner);
             }
@@ -145,6 +145,7 @@ impl HourIndex {
         self.longest = best.iter().map(|entry| entry.duration).max().unwrap_or(Span::ZERO);
         self.entries = best;
         self.fingerprint = state.finish();
+        Ok(())
     }
 
     /// The hour this is.
@@ -225,11 +226,19 @@ impl Entry {
 
 /// Of several equally good segments with one start, the one with the largest file, then the longest, then the one
 /// with the greatest hash.
-fn largest(several: &[Entry], names: &str, path: &Path) -> Option<Entry> {
-    let size = |entry: &Entry| std::fs::metadata(path.join(entry.name(names))).ok().map(|meta| meta.len());
-    let sized = several.iter().filter_map(|entry| Some((size(entry)?, entry)));
+///
+/// # Errors
+/// [`Error::Io`] if the disk does not say how large one is: an hour is remembered, and the loser might be with it.
+fn largest(several: &[Entry], names: &str, path: &Path) -> Result<Option<Entry>> {
+    let mut sized = Vec::with_capacity(several.len());
+    for entry in several {
+        let file = path.join(entry.name(names));
+        let meta = absent_is_none(std::fs::metadata(&file)).map_err(Error::io("look at", &file))?;
+        sized.extend(meta.map(|meta| (meta.len(), entry)));
+    }
     let hash = |entry: &Entry| SegmentName::parse(entry.name(names)).map(|name| name.hash);
-    sized.max_by_key(|(size, entry)| (*size, entry.duration, hash(entry))).map(|(_, entry)| *entry)
+    let best = sized.into_iter().max_by_key(|(size, entry)| (*size, entry.duration, hash(entry)));
+    Ok(best.map(|(_, entry)| *entry))
 }
 
 /// Whether a file name ends in `.extension`.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::directory::absent_is_none;
 use super::{Archive, VariantName, open_regular};
 use crate::error::{Error, Result};
 use crate::ffmpeg::{LazyTools, Tools};
@@ -50,7 +51,8 @@ impl Archive {
             for segment in index.segments().rev().take(left) {
                 left -= 1;
                 let path = self.segment_path(name, &segment);
-                let Ok(meta) = std::fs::metadata(&path) else { continue };
+                let looked = absent_is_none(std::fs::metadata(&path));
+                let Some(meta) = looked.map_err(Error::io("look at", &path))? else { continue };
                 let Some(length) = u128::try_from(segment.duration.micros()).ok().filter(|us| *us > 0) else {
                     continue;
                 };

@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use rustix::fs::{Mode, OFlags};
 
 use self::cache::{CacheStats, DirectoryCache, Kept};
-use self::directory::{NameKind, absent_is_none, read_names};
+use self::directory::{NameKind, absent_is_none, is_directory, read_names};
 use self::hour::{HourIndex, HourSummary, Unparsable};
 use self::listing::Listing;
 use self::segment::Segment;
@@ -113,26 +113,30 @@ impl Archive {
     }
 
     /// Whether there is such a stream.
-    pub fn has_stream(&self, stream: &str) -> bool {
-        self.base.join(stream).is_dir()
+    pub fn has_stream(&self, stream: &str) -> Result<bool> {
+        is_directory(&self.base.join(stream))
     }
 
     /// Whether there is such a variant.
-    pub fn has_variant(&self, name: VariantName) -> bool {
-        self.variant_path(name).is_dir()
+    pub fn has_variant(&self, name: VariantName) -> Result<bool> {
+        is_directory(&self.variant_path(name))
     }
 
     /// The hours that a variant has directories for, sorted; none where there is no such variant.
     pub fn hours(&self, name: VariantName) -> Result<Vec<Hour>> {
-        let mut hours = Vec::new();
-        let keep = |name: &str, kind| {
-            if let (NameKind::Directory, Some(hour)) = (kind, Hour::parse(name)) {
-                hours.push(hour);
+        let (mut hours, mut lost) = (Vec::new(), None);
+        let path = self.variant_path(name);
+        let keep = |name: &str, kind| match (kind, Hour::parse(name)) {
+            (NameKind::Directory, Some(hour)) => hours.push(hour),
+            (NameKind::Lost(errno), Some(_)) => {
+                lost = Some(Error::io("look at", path.join(name))(errno.into()));
             }
+            _ => {}
         };
-        read_names(&self.variant_path(name), true, keep, || {})?;
+        read_names(&path, true, keep, || {})?;
         hours.sort_unstable();
-        Ok(hours)
+        // A list without one that may be there would pass for whole.
+        lost.map_or(Ok(hours), Err)
     }
 
     /// What there is to list of an hour, as it is now; nothing where there is no such directory.
@@ -217,10 +221,11 @@ impl Archive {
     /// The visible directories in `path`, sorted.
     fn directories(path: &Path) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        let keep = |name: &str, kind| {
-            if kind == NameKind::Directory {
-                names.push(name.to_owned());
-            }
+        let keep = |name: &str, kind| match kind {
+            NameKind::Directory => names.push(name.to_owned()),
+            // The others are there all the same.
+            NameKind::Lost(errno) => log::warn!("cannot look at `{}`: {errno}", path.join(name).display()),
+            NameKind::File | NameKind::Other => {}
         };
         read_names(path, true, keep, || {})?;
         names.sort_unstable();

@@ -56,6 +56,7 @@ pub(super) fn load(part: &Part) -> Result<Loaded> {
 /// Opens a segment, and nothing else that may stand under its name: a pipe would keep whoever opens it waiting.
 fn open(part: &Part) -> Result<File> {
     match open_regular(&part.path) {
+        Ok(opened) if opened.len > MAX_SEGMENT => Err(unsupported(part, "is larger than a gigabyte")),
         Ok(opened) => Ok(opened.file),
         Err(Error::NotFound { .. }) => {
             Err(Error::io("open the segment", &part.path)(io::ErrorKind::NotFound.into()))

@@ -42,7 +42,7 @@ pub(super) fn cut(app: &App, cut: &Cut) -> Result<Reply> {
 fn selection(app: &App, cut: &Cut) -> Result<Selection> {
     let name = cut.of.name();
     let hours = app.archive.hours(name)?;
-    if hours.is_empty() && !app.archive.has_variant(name) {
+    if hours.is_empty() && !app.archive.has_variant(name)? {
         let Variant { stream, variant } = &cut.of;
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound { what: what.escape_debug().to_string() });
@@ -89,6 +89,7 @@ fn rough_cut(app: &App, cut: &Cut) -> Result<Reply> {
     let pieces =
         pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
     let reply = describe(cut, material.covers.unwrap_or((cut.start, cut.end)), &material);
+    let pieces = CountedPieces { pieces, metrics: Arc::clone(&app.metrics), counted: None };
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
 }
 
@@ -105,6 +106,10 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
     };
     let reply = describe(cut, (cut.start, cut.end), &material);
     let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get())?;
+    let kind = match kind {
+        cut::Kind::Full => "full",
+        cut::Kind::Smart => "smart",
+    };
     let counted = Counted { metrics: Arc::clone(&app.metrics), kind, begun: Instant::now(), result: "panic" };
     Ok(reply.with_body(Body::made(move |sink| {
         let mut counted = counted;
@@ -155,18 +160,43 @@ struct Prompt<'a, 'b>(&'a RefCell<&'b mut dyn Sink>, &'a Metrics);
 /// A cut that is counted when it is over.
 struct Counted {
     metrics: Arc<Metrics>,
-    kind: cut::Kind,
+    kind: &'static str,
     begun: Instant,
     result: &'static str,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let kind = match self.kind {
-            cut::Kind::Full => "full",
-            cut::Kind::Smart => "smart",
-        };
-        self.metrics.cut_ended(kind, self.result, self.begun.elapsed().as_secs_f64());
+        self.metrics.cut_ended(self.kind, self.result, self.begun.elapsed().as_secs_f64());
+    }
+}
+
+/// The pieces of a rough cut, which is counted from when the first is wanted until the last is sent, or the response has
+/// ended before that. Whoever sends it holds the pieces, so no worker waits for its end.
+struct CountedPieces<P> {
+    pieces: P,
+    metrics: Arc<Metrics>,
+    counted: Option<Counted>,
+}
+
+impl<P: Iterator<Item = Result<Piece>>> Iterator for CountedPieces<P> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let metrics = &self.metrics;
+        let counted = self.counted.get_or_insert_with(|| {
+            let metrics = Arc::clone(metrics);
+            Counted { metrics, kind: "rough", begun: Instant::now(), result: "aborted" }
+        });
+        let next = self.pieces.next();
+        if next.is_none() {
+            counted.result = "ok";
+        }
+        next
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.pieces.size_hint()
     }
 }
 

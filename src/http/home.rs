@@ -6,6 +6,7 @@ use super::App;
 use super::reply::Reply;
 use super::request::Request;
 use crate::archive::VariantName;
+use crate::error::Result;
 use crate::hls::encode;
 use crate::timestamp::{Hour, Span, Timestamp};
 
@@ -25,8 +26,11 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
     let base = base_url(request);
     let version = env!("CARGO_PKG_VERSION");
     let mut page = format!("restreamer {version}: an archive of recorded live streams\n\n");
-    let example = find_example(app).unwrap_or_else(|| {
-        page.push_str("Nothing has been recorded yet; the names below are only examples.\n\n");
+    let found = find_example(app).inspect_err(|error| log::error!("{error}"));
+    let why =
+        if found.is_ok() { "Nothing has been recorded yet" } else { "The archive cannot be read just now" };
+    let example = found.ok().flatten().unwrap_or_else(|| {
+        let _ = writeln!(page, "{why}; the names below are only examples.\n");
         Example {
             stream: "STREAM".to_owned(),
             variant: "VARIANT".to_owned(),
@@ -60,6 +64,7 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
         ),
         ("how this server is", format!("curl {base}/health")),
         ("what it has counted, for Prometheus", format!("curl {base}/metrics")),
+        ("all that it can be asked, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
     ];
     for (what, line) in lines {
         let _ = writeln!(page, "# {what}\n{line}\n");
@@ -75,22 +80,22 @@ fn base_url(request: &Request) -> String {
     format!("http://{}", request.header("Host").filter(fits).unwrap_or("localhost"))
 }
 
-/// The first stream that has something, with its last hour; `None` where nothing can be found, or read.
-fn find_example(app: &App) -> Option<Example> {
+/// The first stream that has something, with its last hour; `None` where nothing can be found.
+fn find_example(app: &App) -> Result<Option<Example>> {
     let archive = &app.archive;
-    for stream in archive.streams().ok()? {
-        for variant in archive.variants(&stream).ok()? {
+    for stream in archive.streams()? {
+        for variant in archive.variants(&stream)? {
             let name = VariantName { stream: &stream, variant: &variant };
-            let Some(hour) = archive.hours(name).ok()?.pop() else { continue };
-            let index = archive.hour(name, hour).ok()?;
+            let Some(hour) = archive.hours(name)?.pop() else { continue };
+            let index = archive.hour(name, hour)?;
             let newest = index.segments().next_back();
             let file = newest.map(|segment| segment.name.to_owned());
             let end = newest.map_or(hour.end(), |segment| segment.end());
             let start = short(end - Span::from_secs(10));
-            return Some(Example { hour: shown(hour), file, start, end: short(end), stream, variant });
+            return Ok(Some(Example { hour: shown(hour), file, start, end: short(end), stream, variant }));
         }
     }
-    None
+    Ok(None)
 }
 
 fn shown(hour: Hour) -> String {

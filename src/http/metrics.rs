@@ -48,6 +48,7 @@ pub(super) fn endpoint(shape: Shape) -> Endpoint {
         Shape::Home => Endpoint::Home,
         Shape::Health => Endpoint::Health,
         Shape::Metrics => Endpoint::Metrics,
+        Shape::OpenApi => Endpoint::OpenApi,
         Shape::Streams => Endpoint::ListStreams,
         Shape::Variants(_) => Endpoint::ListVariants,
         Shape::Hours(_) => Endpoint::ListHours,
@@ -74,7 +75,8 @@ pub(super) fn variant(app: &App, shape: Shape) -> Option<Arc<Variant>> {
     };
     let (stream, variant) = (name(stream)?, name(variant)?);
     app.metrics.variants.find(&stream, &variant, || {
-        app.archive.has_variant(VariantName { stream: &stream, variant: &variant })
+        let name = VariantName { stream: &stream, variant: &variant };
+        app.archive.has_variant(name).unwrap_or(false)
     })
 }
 

@@ -9,6 +9,7 @@ mod files;
 mod health;
 mod home;
 mod metrics;
+mod openapi;
 mod playlist;
 pub mod query;
 pub mod reply;
@@ -154,6 +155,7 @@ impl App {
             Route::Home => Ok(home::home(self, request)),
             Route::Health => Ok(health::health(self)),
             Route::Metrics => metrics::page(self, request),
+            Route::OpenApi => openapi::document(request),
             Route::Streams => files::streams(self, request),
             Route::Variants { stream } => files::variants(self, request, stream),
             Route::Hours(of) => files::hours(self, request, of),

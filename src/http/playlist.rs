@@ -70,7 +70,7 @@ struct Outline {
 pub(super) fn media(app: &App, request: &Request, of: &Variant, range: &Range) -> Result<Reply> {
     let hours = app.archive.hours(of.name())?;
     if hours.is_empty() {
-        return Err(nothing_of(app, of));
+        return Err(nothing_of(app, of)?);
     }
     let list = MediaList {
         archive: Arc::clone(&app.archive),
@@ -114,16 +114,16 @@ fn limits(range: &Range, hours: &[Hour]) -> (Timestamp, Timestamp) {
 }
 
 /// The error for a variant without hours.
-fn nothing_of(app: &App, of: &Variant) -> Error {
+fn nothing_of(app: &App, of: &Variant) -> Result<Error> {
     let Variant { stream, variant } = of;
-    let what = if app.archive.has_variant(of.name()) {
+    let what = if app.archive.has_variant(of.name())? {
         format!("nothing has been recorded of variant `{variant}` of stream `{stream}`")
     } else {
         format!(
             "there is no variant `{variant}` of a stream `{stream}`; `/files/{stream}` lists what there is"
         )
     };
-    Error::NotFound { what: what.escape_debug().to_string() }
+    Ok(Error::NotFound { what: what.escape_debug().to_string() })
 }
 
 impl MediaList {
@@ -228,7 +228,7 @@ impl MediaList {
 
 /// The playlist of a stream's variants.
 pub(super) fn multivariant(app: &App, request: &Request, stream: &str, range: &Range) -> Result<Reply> {
-    if !app.archive.has_stream(stream) {
+    if !app.archive.has_stream(stream)? {
         let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
         return Err(Error::NotFound { what });
     }

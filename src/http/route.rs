@@ -13,6 +13,8 @@ pub enum Route {
     Health,
     /// What this server has counted.
     Metrics,
+    /// What this server can be asked, for programs.
+    OpenApi,
     /// The names of the streams.
     Streams,
     /// The names of a stream's variants.
@@ -107,6 +109,8 @@ pub enum Shape<'a> {
     Health,
     /// [`Route::Metrics`].
     Metrics,
+    /// [`Route::OpenApi`].
+    OpenApi,
     /// [`Route::Streams`].
     Streams,
     /// [`Route::Variants`].
@@ -140,6 +144,7 @@ impl<'a> Shape<'a> {
             ("", None) => Some(Self::Home),
             ("health", None) => Some(Self::Health),
             ("metrics", None | Some("restreamer")) => Some(Self::Metrics),
+            ("openapi.yaml", None) => Some(Self::OpenApi),
             ("files", None) => Some(Self::Streams),
             ("files", Some(rest)) => (split(rest).map(Self::Variants))
                 .or_else(|| split(rest).map(Self::Hours))
@@ -166,6 +171,7 @@ impl Route {
             Shape::Home => Self::Home,
             Shape::Health => Self::Health,
             Shape::Metrics => Self::Metrics,
+            Shape::OpenApi => Self::OpenApi,
             Shape::Streams => Self::Streams,
             Shape::Variants(parts) => {
                 let [stream] = decode_parts(["stream"], parts)?;

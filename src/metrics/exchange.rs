@@ -45,6 +45,8 @@ pub enum Endpoint {
     Cut,
     /// This page.
     Metrics,
+    /// What the server can be asked.
+    OpenApi,
     /// How the server is.
     Health,
     /// What the server is.
@@ -54,7 +56,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::ListStreams,
         Self::ListVariants,
         Self::ListHours,
@@ -64,6 +66,7 @@ impl Endpoint {
         Self::GenerateMediaPlaylist,
         Self::Cut,
         Self::Metrics,
+        Self::OpenApi,
         Self::Health,
         Self::Home,
         Self::Unknown,
@@ -81,6 +84,7 @@ impl Endpoint {
             Self::GenerateMediaPlaylist => "generate_media_playlist",
             Self::Cut => "cut",
             Self::Metrics => "metrics",
+            Self::OpenApi => "openapi",
             Self::Health => "health",
             Self::Home => "home",
             Self::Unknown => "unknown",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::net::RecvFlags;
 
+use super::census::Census;
 use crate::metrics::Metrics;
 
 /// Bounds of what a client may cost.
@@ -54,6 +55,8 @@ impl Default for Limits {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
+    /// Where somebody can ask who has how many connections.
+    pub(super) census: Census,
     phase: AtomicU8,
     /// Handlers that panicked.
     pub(super) panics: AtomicU64,
@@ -77,6 +80,7 @@ impl Shared {
         Arc::new(Self {
             limits,
             metrics,
+            census: Census::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             panics: AtomicU64::new(0),
             lanes_watched: AtomicBool::new(false),

@@ -3,9 +3,11 @@
 //! It has a thread of its own and goes through no lane, so that it answers when all of them are full. It listens at
 //! 127.0.0.1 only, and has no more than a few sessions at once.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
@@ -16,7 +18,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::accept::listen_at;
+use super::census::Counts;
 use super::connection::{Phase, Shared};
+use super::lobby::Mailbox;
 use crate::http::Service;
 use crate::metrics::live::Flight;
 
@@ -32,6 +36,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const WRITE: Duration = Duration::from_millis(200);
 /// How many requests are shown.
 const SHOWN: usize = 200;
+/// How many addresses are shown.
+const SHOWN_ADDRESSES: usize = 20;
 
 /// What `help` says.
 const HELP: &str = "\
@@ -39,7 +45,7 @@ help         this text
 requests     what is being answered: age, client, method, target, bytes sent, ffmpeg's process
 threads      the threads, what each is at, and the seconds of processor time they took
 cache        the directories in memory
-connections  how many there are, by state, and what waits in the lanes
+connections  how many there are, by state, what waits in the lanes, and which 20 addresses have most
 log LEVEL    what is logged from now on: off, error, warn, info, debug or trace
 quit         ends this session
 ";
@@ -57,11 +63,12 @@ impl Console {
         port: u16,
         service: Arc<dyn Service>,
         shared: Arc<Shared>,
+        mailbox: Mailbox,
     ) -> io::Result<(Self, SocketAddr)> {
         let listener = Arc::new(listen_at((Ipv4Addr::LOCALHOST, port).into())?);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let desk = Desk { listener: Arc::clone(&listener), service, shared, sessions: Vec::new() };
+        let desk = Desk { listener: Arc::clone(&listener), service, shared, mailbox, sessions: Vec::new() };
         let thread = Builder::new().name("console".to_owned()).spawn(move || desk.run())?;
         Ok((Self { listener, thread }, address))
     }
@@ -78,6 +85,7 @@ struct Desk {
     listener: Arc<TcpListener>,
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
+    mailbox: Mailbox,
     sessions: Vec<Session>,
 }
 
@@ -207,7 +215,29 @@ impl Desk {
         for (lane, queued, busy) in self.shared.metrics.lanes() {
             let _ = writeln!(text, "lane {lane:<9} {busy:4} workers busy, {queued:4} requests wait");
         }
+        match self.shared.census.take(|| self.mailbox.ring()) {
+            Some(counts) => self.addresses(counts, &mut text),
+            None => text.push_str("the lobby has too much to do to say whose they are\n"),
+        }
         text
+    }
+
+    /// Writes a line for each of the addresses that have most connections. `counts` has those in the lobby; what is being
+    /// answered beside these is with a worker.
+    fn addresses(&self, mut counts: Counts, text: &mut String) {
+        let mut answered: HashMap<IpAddr, usize> = HashMap::new();
+        for flight in self.shared.metrics.flights.all() {
+            *answered.entry(flight.client.ip()).or_default() += 1;
+        }
+        for (address, answered) in answered {
+            let count = counts.entry(address).or_default();
+            count.working = answered.saturating_sub(count.sending);
+        }
+        let mut counts: Vec<_> = counts.into_iter().filter(|(_, count)| count.total() > 0).collect();
+        counts.sort_unstable_by_key(|(address, count)| (Reverse(count.total()), *address));
+        for (address, count) in counts.iter().take(SHOWN_ADDRESSES) {
+            let _ = writeln!(text, "{address:<39} {count}");
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use self::guest::{Guest, Interest, Next, State};
+use super::census::Counts;
 use super::connection::{Connection, Phase, Shared};
 use super::exchange::Abort;
 use super::head::MAX_HEAD_BYTES;
@@ -163,6 +164,7 @@ impl Lobby {
             self.look_after_lanes();
             self.expire();
             self.publish();
+            self.shared.census.answer(|| self.count());
             match self.shared.phase() {
                 Phase::Running => {}
                 Phase::Draining => {
@@ -191,6 +193,23 @@ impl Lobby {
             }
         }
         self.published = now;
+    }
+
+    /// Who has how many of the connections that are here or that lanes keep.
+    fn count(&self) -> Counts {
+        let mut counts = Counts::new();
+        for guest in self.guests.values() {
+            let count = counts.entry(guest.connection.client.ip()).or_default();
+            match guest.state {
+                State::Reading { begun: None } => count.idle += 1,
+                State::Sending(_) => count.sending += 1,
+                _ => count.reading += 1,
+            }
+        }
+        for regulars in self.pool.all_regulars() {
+            regulars.count_into(&mut counts);
+        }
+        counts
     }
 
     /// Sleeps until something comes or a deadline is over.

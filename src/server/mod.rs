@@ -4,6 +4,7 @@
 
 mod accept;
 mod answer;
+mod census;
 mod connection;
 mod console;
 mod exchange;
@@ -100,7 +101,8 @@ impl Server {
     /// # Errors
     /// The port cannot be listened at, or the system gives no more threads.
     pub fn open_console(&mut self, port: u16) -> io::Result<SocketAddr> {
-        let (console, address) = Console::open(port, Arc::clone(&self.service), Arc::clone(&self.shared))?;
+        let (service, shared) = (Arc::clone(&self.service), Arc::clone(&self.shared));
+        let (console, address) = Console::open(port, service, shared, self.mailbox.clone())?;
         self.console = Some(console);
         Ok(address)
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
+use super::census::Counts;
 use super::connection::Connection;
 use super::wire::Outgoing;
 use crate::metrics::Metrics;
@@ -232,6 +233,17 @@ impl Regulars {
             return None;
         }
         self.take(token).map(|regular| (self.release(regular), since))
+    }
+
+    /// Counts those that no worker has by their addresses.
+    pub(super) fn count_into(&self, counts: &mut Counts) {
+        for regular in self.places().seats.values().filter_map(|seat| seat.regular.as_ref()) {
+            let count = counts.entry(regular.connection.client.ip()).or_default();
+            match regular.answer {
+                Some(_) => count.sending += 1,
+                None => count.idle += 1,
+            }
+        }
     }
 
     /// All that no worker has.

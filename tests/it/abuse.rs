@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Site, ask, connect, read_one, read_until_closed, take_apart, wait_until};
-use crate::process::{Program, RESTREAMER, Running, Served};
+use crate::process::{Program, RESTREAMER, Running, Served, is_long_run};
 
 const NOW: &str = "2026-11-22T00:00:00";
 
@@ -117,9 +117,37 @@ fn clients_that_come_and_go_leave_nothing_behind() {
     wait_until("it has looked for ffmpeg", || ask(served.address, "GET", "/health", &[]).status == 200);
     let (open, threads) = (descriptors(), status_of(&served.running, "Threads"));
     let (begun, mut count) = (Instant::now(), 0);
-    while begun.elapsed() < Duration::from_millis(1500) {
+    let is_over = || begun.elapsed() > Duration::from_millis(1500);
+    let others = thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut answers = 0;
+            while !is_over() {
+                assert_eq!(ask(served.address, "GET", "/files", &[]).status, 200);
+                answers += 1;
+            }
+            answers
+        });
+        count = come_and_go(served.address, is_over);
+        others.join().expect("answers to another client")
+    });
+    assert!(count > 500, "only {count} connections in {:?}", begun.elapsed());
+    assert!(others > 20, "another client got only {others} answers");
+    wait_until("all descriptors are back", || descriptors() <= open);
+    wait_until("the only connection is the one that asks", || {
+        let page = ask(served.address, "GET", "/metrics", &[]).text();
+        let counts = page.lines().filter_map(|line| line.strip_prefix("connections{")?.rsplit_once(' '));
+        counts.map(|(_, count)| count.parse::<u32>().expect("a number")).sum::<u32>() <= 1
+    });
+    assert!(status_of(&served.running, "Threads") <= threads, "there are more threads");
+    assert_eq!(ask(served.address, "GET", "/files", &[]).status, 200);
+}
+
+/// Connects and goes away, as fast as that can be done, until it is over; how often.
+fn come_and_go(address: SocketAddr, is_over: impl Fn() -> bool) -> usize {
+    let mut count = 0;
+    while !is_over() {
         // In turns: gone at once, with a reset, in the middle of a head, behind a request.
-        let mut stream = connect(served.address);
+        let mut stream = connect(address);
         match count % 4 {
             0 => drop(stream),
             1 => rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a reset"),
@@ -128,10 +156,7 @@ fn clients_that_come_and_go_leave_nothing_behind() {
         }
         count += 1;
     }
-    assert!(count > 500, "only {count} connections in {:?}", begun.elapsed());
-    wait_until("all descriptors are back", || descriptors() <= open);
-    assert!(status_of(&served.running, "Threads") <= threads, "there are more threads");
-    assert_eq!(ask(served.address, "GET", "/files", &[]).status, 200);
+    count
 }
 
 /// Numbers that look random, and are the same in every run.
@@ -198,7 +223,8 @@ fn whatever_is_asked_is_answered_or_the_connection_closed() {
     site.write("s/a.txt", b"ready");
     site.write("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts", &[b'x'; 188]);
     let (mut seeded, mut answered) = (Seeded(20_261_122), 0);
-    for _ in 0..4000 {
+    let rounds = if is_long_run() { 100_000 } else { 4000 };
+    for _ in 0..rounds {
         let request = seeded.request();
         let bytes = provoke(site.address, &request);
         let shown = String::from_utf8_lossy(&request);
@@ -208,7 +234,7 @@ fn whatever_is_asked_is_answered_or_the_connection_closed() {
             assert!(!bytes.starts_with(b"HTTP/1.1 500"), "{shown:?}: {}", String::from_utf8_lossy(&bytes));
         }
     }
-    assert!(answered > 3000, "only {answered} were answered");
+    assert!(answered > rounds / 4 * 3, "only {answered} were answered");
     assert_eq!(site.server().panics(), 0);
     wait_until("all are closed", || site.server().connections() == 0);
     assert_eq!(site.get("/segments/s/a.txt").text(), "ready");

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::cuts;
 use crate::harness::{ask, connect, read_one, read_until_closed, take_apart, wait_until, write_whole};
 use crate::process::{Output, Program, RESTREAMER, Running, Served};
 
@@ -164,6 +165,42 @@ fn what_is_being_sent_is_sent_before_it_ends() {
     bytes.extend(read_until_closed(&mut client));
     let answers = take_apart(&bytes, &["GET"]);
     assert!(answers.len() == 1 && answers[0].whole && answers[0].body == large(), "all of the file");
+    assert_eq!(served.running.wait().code, Some(0));
+}
+
+#[test]
+fn cuts_that_are_made_or_wait_and_downloads_are_finished_before_it_ends() {
+    let base = cuts::archive();
+    write_whole(&base.path().join("gdq/large.bin"), &large());
+    let served = Served::over(base.path(), &["--cut-workers", "1"]);
+    assert_eq!(ask(served.address, "GET", "/health", &[]).status, 200);
+    let (mut download, mut bytes) = begin_large(&served);
+    // One is made, two wait for it.
+    let cutter = |begun: &str| {
+        let mut cutter = connect(served.address);
+        let target = format!("/cut/s/v.ts?{}&type=full", cuts::RANGE);
+        write!(cutter, "GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
+        wait_until("it has come to its lane", || {
+            ask(served.address, "GET", "/metrics", &[]).text().contains(&format!("\nlane_{begun}\n"))
+        });
+        cutter
+    };
+    let states =
+        ["busy_workers{lane=\"cut\"} 1", "queue_length{lane=\"cut\"} 1", "queue_length{lane=\"cut\"} 2"];
+    let mut cutters = states.map(cutter);
+    served.running.signal(Signal::TERM);
+    wait_until_stopping(&served);
+    for cutter in &mut cutters {
+        let answers = take_apart(&read_until_closed(cutter), &["GET"]);
+        assert!(
+            answers.len() == 1 && answers[0].status == 200 && answers[0].whole,
+            "{:?}",
+            answers[0].headers
+        );
+    }
+    assert!(!served.running.has_ended(), "it waits for the download");
+    bytes.extend(read_until_closed(&mut download));
+    assert!(take_apart(&bytes, &["GET"])[0].whole, "all of the file");
     assert_eq!(served.running.wait().code, Some(0));
 }
 

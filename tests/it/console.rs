@@ -101,6 +101,9 @@ fn it_answers_at_once_while_every_lane_is_full() {
     let text = session.ask("requests");
     assert!(text.starts_with("7 requests are being answered\n"), "{text}");
     assert!(text.contains("  GET /media?x  0 bytes\n") && text.contains(" s  127.0.0.1:"), "{text}");
+    let text = session.ask("connections");
+    let whose = text.lines().find(|line| line.starts_with("127.0.0.1 ")).expect("whose they are");
+    assert!(whose.contains(" reading, 7 working, "), "{text}");
     let text = session.ask("threads");
     assert!(
         ["quick-0", "cut-0", "lobby", "accept", "console"].iter().all(|name| text.contains(name)),

@@ -54,6 +54,7 @@ fn is_noise(name: &str) -> bool {
         "lane_",
         "ffmpeg_",
         "hour_cache_",
+        "cut_seconds_",
     ];
     noise.iter().any(|begin| name.starts_with(begin)) || name.contains("endpoint=\"metrics\"")
 }
@@ -100,6 +101,7 @@ fn each_endpoint_changes_what_it_should_and_nothing_else() {
         ("GET", "/cut/s/v.ts?start=2026-11-20T10&end=2026-11-20T10:00:02&type=rough", "cut", 200, true),
         ("GET", "/cut/s/v.ts?start=2026-11-20T10&end=2026-11-20T11", "cut", 406, true),
         ("GET", "/health", "health", 200, false),
+        ("GET", "/openapi.yaml", "openapi", 200, false),
         ("GET", "/", "home", 200, false),
         ("OPTIONS", "/health", "health", 200, false),
         ("POST", "/health", "health", 405, false),
@@ -369,6 +371,32 @@ fn a_cut_is_counted_with_its_ffmpeg() {
     for name in ["process_start_time_seconds", "process_open_fds", "process_resident_memory_bytes"] {
         assert!(value(&after, name) > 0.0, "{name}: {after:?}");
     }
+}
+
+#[test]
+fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
+    const LARGE: usize = 16 * 1024 * 1024;
+    let site = site();
+    site.write("s/v/2026-11-20T10/00:02.000-2.000-full-y.ts", &vec![b'y'; LARGE]);
+    let count = |result: &str| {
+        value(&page(site.address), &format!("cut_seconds_count{{result=\"{result}\",type=\"rough\"}}"))
+    };
+    let target = "/cut/s/v.ts?start=2026-11-20T10&end=2026-11-20T10:00:04&type=rough";
+    assert_eq!(ask(site.address, "HEAD", target, &[]).status, 200);
+    assert_eq!(ask(site.address, "GET", target, &[]).body.len(), LARGE + 1000);
+    wait_until("it is counted", || same(count("ok"), 1.0));
+    let mut slow = connect(site.address);
+    write!(slow, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").expect("ask");
+    slow.read_exact(&mut [0; 5000]).expect("some of it");
+    // It waits for its client without a worker, and is not over.
+    wait_until("the workers are free", || {
+        let page = page(site.address);
+        same(value(&page, "lane_busy_workers{lane=\"media\"}"), 0.0) && same(count("ok"), 1.0)
+    });
+    assert!(same(count("aborted"), 0.0));
+    drop(slow);
+    wait_until("it is counted", || same(count("aborted"), 1.0));
+    assert!(same(count("ok"), 1.0), "the HEAD was no cut");
 }
 
 /// A service whose paths name what they do, with counters of its own.

@@ -120,9 +120,12 @@ fn more_requests_at_once_than_are_read_at_once_are_all_answered() {
     // Together they are longer than what a worker reads at a time.
     let count = 3000;
     let mut writing = stream.try_clone().expect("the same connection");
-    let writer = std::thread::spawn(move || {
-        (1..=count).for_each(|number| send(&mut writing, &format!("/quick/{number}")))
-    });
+    let write = move || {
+        for number in 1..=count {
+            send(&mut writing, &format!("/quick/{number}"));
+        }
+    };
+    let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(write).expect("a thread");
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
     let last = format!("/quick/{count}");
     while !bytes.ends_with(last.as_bytes()) {
@@ -198,7 +201,7 @@ fn a_file_goes_on_when_its_client_does_and_is_cut_off_when_it_does_not() {
     let mut taken = vec![0; 2 * 1024 * 1024];
     let mut all = Vec::new();
     for _ in 0..3 {
-        std::thread::sleep(Duration::from_millis(1000));
+        std::thread::sleep(Duration::from_secs(1));
         slow.read_exact(&mut taken).expect("a part");
         all.extend_from_slice(&taken);
     }

@@ -179,6 +179,8 @@ fn every_answer_can_be_read_by_any_page_and_errors_are_one_line() {
         ("OPTIONS", "*", 200),
         ("GET", "/health", 200),
         ("GET", "/metrics", 200),
+        ("GET", "/openapi.yaml", 200),
+        ("POST", "/openapi.yaml", 405),
         ("HEAD", "/", 200),
     ];
     for (method, target, status) in rows {

@@ -87,6 +87,27 @@ fn what_is_no_file_in_place_of_a_segment_holds_nobody_up() {
 }
 
 #[test]
+fn a_segment_that_is_larger_than_any_is_not_read_into_memory() {
+    let base = tempfile::tempdir().expect("a directory");
+    let path = write_whole(&base.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"");
+    // It has a length and next to no blocks.
+    fs::File::options().write(true).open(&path).and_then(|file| file.set_len(1 << 40)).expect("a length");
+    let (served, _) = at_rest(base.path(), &[]);
+    let range = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:02";
+    for kind in ["full", "smart"] {
+        let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{range}&type={kind}"), &[]);
+        assert!(
+            answer.status == 501 && answer.text().contains("larger than a gigabyte"),
+            "{}",
+            answer.text()
+        );
+    }
+    assert_eq!(ask(served.address, "GET", "/playlist/s.m3u8", &[]).status, 200);
+    let most = crate::abuse::status_of(&served.running, "VmHWM");
+    assert!(most < 32 * 1024, "it took {most} KiB");
+}
+
+#[test]
 fn links_lead_out_and_paths_do_not() {
     let place = tempfile::tempdir().expect("a directory");
     write_whole(&place.path().join("outside/secret.txt"), b"secret");

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::geteuid;
 
 use crate::abuse::status_of;
+use crate::cuts;
 use crate::harness::{Site, ask, connect, read_until_closed, take_apart, wait_until, write_whole};
 use crate::process::{Program, RESTREAMER, Served, say};
 
@@ -157,6 +158,45 @@ fn what_the_server_may_not_read_is_an_error_and_the_rest_goes_on() {
             assert_eq!(ask(served.address, "GET", target, &[]).status, 200, "{target} afterwards");
         }
     }
+}
+
+#[test]
+fn a_server_that_can_write_to_no_disk_does_all_its_work() {
+    let archive = cuts::archive();
+    // No file may become longer than nothing, as on a disk that is full, and there is no place for temporary files.
+    let program = Program::new("prlimit").args(["--fsize=0", "--", RESTREAMER]).env("TMPDIR", "/nowhere");
+    let served = Served::by(program, archive.path(), &[]);
+    for target in ["/files/s/v/2026-11-20T10", "/playlist/s/v.m3u8", "/playlist/s.m3u8", "/metrics"] {
+        assert_eq!(ask(served.address, "GET", target, &[]).status, 200, "{target}");
+    }
+    for kind in ["rough", "smart", "full"] {
+        let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{}&type={kind}", cuts::RANGE), &[]);
+        assert!(answer.status == 200 && answer.whole && !answer.body.is_empty(), "{kind}: {}", answer.status);
+    }
+}
+
+#[test]
+fn names_as_long_and_as_odd_as_a_disk_takes_them_are_served() {
+    let site = Site::at("2026-11-22T00:00:00");
+    let begin = "00:00.000-2.000-full-";
+    let long = format!("{begin}{}.ts", "h".repeat(255 - begin.len() - ".ts".len()));
+    let odd = "00:02.000-2.000-full-a\nb\r\u{7f}\u{e9}\".ts";
+    let variant = format!("{}\n", "v".repeat(254));
+    let hour = site.archive.path().join("s").join(&variant).join("2026-11-20T10");
+    // Under no other name first: one of this length has no room for it.
+    fs::create_dir_all(&hour).expect("an hour");
+    fs::write(hour.join(&long), "long").expect("a segment");
+    fs::write(hour.join(odd), "odd").expect("a segment");
+    let encoded = format!("{}%0A", "v".repeat(254));
+    let names = site.get(&format!("/files/s/{encoded}/2026-11-20T10")).text();
+    let names: Vec<String> = serde_json::from_str(&names).expect("JSON");
+    assert_eq!(names, [long.as_str(), odd]);
+    let list = site.get(&format!("/playlist/s/{encoded}.m3u8")).text();
+    let addresses: Vec<&str> = list.lines().filter(|line| line.starts_with('/')).collect();
+    let texts: Vec<String> = addresses.iter().map(|address| site.get(address).text()).collect();
+    assert_eq!(texts, ["long"], "the other's name has no hash: {list}");
+    let address = "00%3A02.000-2.000-full-a%0Ab%0D%7F%C3%A9%22.ts";
+    assert_eq!(site.get(&format!("/segments/s/{encoded}/2026-11-20T10/{address}")).text(), "odd");
 }
 
 #[test]

@@ -29,6 +29,8 @@ fn targets_lead_to_their_routes() {
         ("/health", Route::Health),
         ("/metrics", Route::Metrics),
         ("/metrics/restreamer", Route::Metrics),
+        ("/openapi.yaml", Route::OpenApi),
+        ("/openapi.yaml?x", Route::OpenApi),
         ("/files", Route::Streams),
         ("/files/gdq", Route::Variants { stream: "gdq".to_owned() }),
         ("/files/a%20b%25", Route::Variants { stream: "a b%".to_owned() }),
@@ -73,6 +75,9 @@ fn unknown_paths_are_unknown() {
         "/cut/a/b/c.ts",
         "/health/",
         "/metrics/other",
+        "/openapi",
+        "/openapi.yaml/",
+        "/openapi.yaml/x",
     ];
     for target in rows {
         assert!(matches!(route(target), Err(Error::NoSuchRoute)), "{target}: {:?}", route(target));

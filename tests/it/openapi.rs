@@ -1,0 +1,147 @@
+//! `docs/openapi.yaml` and the code say the same: routes, parameters, headers, version. What the answers are like is
+//! for `scripts/test-api` to find out.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use restreamer::error::Error;
+use restreamer::http::query::Query;
+use restreamer::http::reply::COMMON_HEADERS;
+use restreamer::http::route::{Route, Shape};
+
+use crate::harness::{Site, ask};
+
+fn source(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+/// The paths of the document, each with what is said of it.
+fn paths(document: &str) -> Vec<(String, String)> {
+    let (_, paths) = document.split_once("\npaths:\n").expect("paths");
+    let (paths, _) = paths.split_once("\ncomponents:\n").expect("components");
+    let parts = paths.strip_prefix("  /").expect("a path").split("\n  /");
+    parts
+        .map(|part| part.split_once(":\n").expect("a path"))
+        .map(|(path, said)| (format!("/{path}"), said.to_owned()))
+        .collect()
+}
+
+/// The query parameters that something said of a path refers to: their names, and whether they must be given.
+fn query_parameters(document: &str, said: &str) -> BTreeSet<(String, bool)> {
+    let references = said.split("'#/components/parameters/").skip(1);
+    let described = references.filter_map(|reference| {
+        let (key, _) = reference.split_once('\'').expect("a reference");
+        let (_, rest) = document.split_once(&format!("\n    {key}:\n      name: ")).expect(key);
+        let (name, rest) = rest.split_once("\n      in: ").expect(key);
+        let rest = rest.strip_prefix("query\n")?;
+        Some((name.to_owned(), rest.starts_with("      required: true\n")))
+    });
+    described.collect()
+}
+
+/// A path of the document with a name in each of its places.
+fn filled(path: &str) -> String {
+    path.split('{')
+        .map(|part| part.split_once('}').map_or(part.to_owned(), |(_, rest)| format!("a{rest}")))
+        .collect()
+}
+
+#[test]
+fn every_route_is_in_the_document_and_the_other_way_round() {
+    const SHAPES: usize = 12;
+    let number = |shape: Shape| match shape {
+        Shape::Home => 0,
+        Shape::Health => 1,
+        Shape::Metrics => 2,
+        Shape::OpenApi => 3,
+        Shape::Streams => 4,
+        Shape::Variants(_) => 5,
+        Shape::Hours(_) => 6,
+        Shape::Names(_) => 7,
+        Shape::File(_) => 8,
+        Shape::Multivariant(_) => 9,
+        Shape::Media(_) => 10,
+        Shape::Cut(_) => 11,
+    };
+    let document = source("docs/openapi.yaml");
+    let mut found = BTreeSet::new();
+    for (path, said) in paths(&document) {
+        found.insert(number(Shape::of(&filled(&path)).expect(&path)));
+        for method in ["get", "head", "options"] {
+            assert!(said.contains(&format!("    {method}:\n")), "{path} has no {method}");
+        }
+    }
+    assert_eq!(found, (0..SHAPES).collect());
+}
+
+#[test]
+fn every_parameter_is_in_the_document_and_the_other_way_round() {
+    let document = source("docs/openapi.yaml");
+    let code = source("src/http/route.rs");
+    let called = code.split("query.").skip(1).filter_map(|call| call.split_once("(\"")?.1.split_once('"'));
+    let read: BTreeSet<&str> = called.map(|(name, _)| name).collect();
+    assert!(read.len() > 5, "only {read:?} were found");
+    let mut described = BTreeSet::new();
+    for (path, said) in paths(&document) {
+        let listed = query_parameters(&document, &said);
+        let (target, names) = (filled(&path), listed.iter().map(|(name, _)| name.as_str()));
+        let names: BTreeSet<&str> = names.collect();
+        let decode = |query: &str| Route::decode(Shape::of(&target).expect("a route"), Query::new(query));
+        for name in &read {
+            let query = format!("{name}=?&start=2026-11-20T10&end=2026-11-20T11");
+            let refused =
+                matches!(decode(&query), Err(Error::BadParameter { name: bad, .. }) if bad == *name);
+            assert_eq!(refused, names.contains(name), "{name} of {path}");
+        }
+        let required = listed.iter().any(|(_, required)| *required);
+        assert_eq!(matches!(decode(""), Err(Error::MissingParameter { .. })), required, "{path}");
+        described.extend(listed.into_iter().map(|(name, _)| name));
+    }
+    assert_eq!(described.iter().map(String::as_str).collect::<BTreeSet<_>>(), read);
+}
+
+#[test]
+fn every_answer_of_the_document_has_the_headers_that_all_answers_have() {
+    let document = source("docs/openapi.yaml");
+    let mut blocks = 0;
+    for block in document.split(" headers:\n").skip(1).filter(|block| !block.starts_with("    AllowOrigin:"))
+    {
+        blocks += 1;
+        let said: Vec<&str> = block.lines().take(COMMON_HEADERS.lines().count()).map(str::trim).collect();
+        for (header, said) in COMMON_HEADERS.lines().zip(said) {
+            let (name, value) = header.split_once(": ").expect(header);
+            let (said_name, reference) = said.split_once(": {$ref: '#/components/headers/").expect(said);
+            assert_eq!(said_name, name);
+            let key = reference.trim_end_matches("'}");
+            let (_, described) = document.split_once(&format!("\n    {key}:")).expect(key);
+            let mut lines = described.split("\n    ");
+            let first = lines.next().unwrap_or_default().to_owned();
+            let described = first + &lines.take_while(|line| line.starts_with("  ")).collect::<String>();
+            assert!(described.contains(value), "{name}: {value} in {described}");
+        }
+    }
+    assert!(blocks > 20, "only {blocks} answers were found");
+}
+
+#[test]
+fn the_document_is_served_as_it_is_and_has_the_version_of_the_server() {
+    let document = source("docs/openapi.yaml");
+    assert!(document.starts_with("openapi: 3.1."));
+    assert!(document.contains(concat!("\n  version: ", env!("CARGO_PKG_VERSION"), "\n")));
+    let site = Site::at("2026-11-22T00:00:00");
+    let answer = site.get("/openapi.yaml");
+    assert_eq!((answer.status, answer.text()), (200, document));
+    for (name, value) in
+        [("content-type", "application/yaml"), ("cache-control", "max-age=3600"), ("vary", "Accept-Encoding")]
+    {
+        assert_eq!(answer.header(name), value, "{name}");
+    }
+    let etag = answer.header("etag");
+    assert!(etag.starts_with("W/\""), "{etag}");
+    let again = ask(site.address, "GET", "/openapi.yaml", &[("If-None-Match", etag)]);
+    assert_eq!((again.status, again.header("vary")), (304, "Accept-Encoding"));
+    let zipped = ask(site.address, "GET", "/openapi.yaml", &[("Accept-Encoding", "gzip")]);
+    assert_eq!(zipped.header("content-encoding"), "gzip");
+    assert!(zipped.whole && zipped.body.len() < answer.body.len() / 5, "{} bytes", zipped.body.len());
+}
