@@ -2,6 +2,7 @@
 
 mod abuse;
 mod binary;
+mod boxes;
 mod console;
 mod cut_engine;
 mod cut_failures;

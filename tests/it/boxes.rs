@@ -1,0 +1,91 @@
+//! What `scripts/deploy/cluster` has for several boxes. `scripts/cluster` runs all of it under load, which takes longer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::harness::write_whole;
+use crate::nginx::{Nginx, free_port, peer};
+use crate::process::{Program, Served};
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deploy/cluster").join(name)
+}
+
+#[test]
+fn haproxy_and_nginx_understand_their_configurations() {
+    if let Some(haproxy) = peer("haproxy") {
+        let checked =
+            Program::new(haproxy).args([Path::new("-c"), Path::new("-f"), &deploy("haproxy.cfg")]).run();
+        // It has no word for what it might do better either.
+        assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{checked:?}");
+    }
+    let Some(nginx) = peer("nginx") else { return };
+    let (directory, port) = (tempfile::tempdir().expect("a directory"), free_port());
+    let cache = directory.path().join("cache-");
+    let config = fs::read_to_string(deploy("nginx.conf")).expect("the configuration");
+    let config = config
+        .replace("127.0.0.1:8088", &format!("127.0.0.1:{port}"))
+        .replace("/var/cache/nginx-restreamer-", &cache.display().to_string());
+    Nginx::start(&nginx, directory, &config, port);
+}
+
+#[test]
+fn a_copy_by_rsync_has_what_can_be_played_and_the_same_tags() {
+    if peer("rsync").is_none() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    let (from, to) = (place.path().join("from"), place.path().join("to"));
+    let hour = from.join("s/v/2026-11-20T10");
+    for name in [
+        "00:00.000-2.000-full-a.ts",
+        "00:02.000-2.000-suspect-b.ts",
+        "00:04.000-2.000-temp-c.ts",
+        ".00:06.000-2.000-full-d.ts",
+        "00:02.000-2.000-suspect-b.ts.tombstone",
+    ] {
+        write_whole(&hour.join(name), name.as_bytes());
+    }
+    // The time of the directory is that of its last change here, and not what it is there.
+    let time_of = |path: &Path| fs::metadata(path).and_then(|of| of.modified()).expect("a time");
+    let old = time_of(&hour) - Duration::from_secs(1000);
+    fs::File::open(&hour).and_then(|directory| directory.set_modified(old)).expect("a time");
+    let copy = |options: &[&str]| {
+        let program = Program::new(deploy("keep-in-step")).args(options).args([&from, &to]);
+        let done = program.run();
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    };
+    copy(&["--once"]);
+    let there = to.join("s/v/2026-11-20T10");
+    let names = || {
+        let entries = fs::read_dir(&there).expect("the hour").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().display().to_string()).collect();
+        names.sort();
+        names
+    };
+    let kept = [
+        "00:00.000-2.000-full-a.ts",
+        "00:02.000-2.000-suspect-b.ts",
+        "00:02.000-2.000-suspect-b.ts.tombstone",
+    ];
+    assert_eq!(names(), kept);
+    assert!(time_of(&there) > old + Duration::from_secs(900));
+
+    let tags = [&from, &to].map(|base| {
+        let served = Served::over(base, &[]);
+        [
+            "/playlist/s/v.m3u8?start=2026-11-20T10&end=2026-11-20T11",
+            "/segments/s/v/2026-11-20T10/00:02.000-2.000-suspect-b.ts",
+        ]
+        .map(|target| crate::harness::ask(served.address, "GET", target, &[]).header("etag").to_owned())
+    });
+    assert_eq!(tags[0], tags[1]);
+    assert!(tags[0].iter().all(|tag| tag.len() > 5), "{tags:?}");
+
+    fs::remove_file(hour.join(kept[2])).expect("no tombstone any more");
+    copy(&["--once"]);
+    assert_eq!(names().len(), 3, "nothing is deleted unasked");
+    copy(&["--once", "--delete"]);
+    assert_eq!(names(), kept[..2]);
+}
