@@ -64,7 +64,8 @@ impl Nginx {
         );
         let path = directory.path().join("nginx.conf");
         fs::write(&path, whole).expect("its configuration");
-        let running = Program::new(nginx).args([Path::new("-c"), &path]).start();
+        let errors = directory.path().join("error.log");
+        let running = Program::new(nginx).args([Path::new("-e"), &errors, Path::new("-c"), &path]).start();
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let goes_on = !running.has_ended() && begun.elapsed() < PATIENCE;
