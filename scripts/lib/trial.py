@@ -1,4 +1,4 @@
-"""What scripts/soak and scripts/attack share: footage, an archive, a server that is watched, and a verdict."""
+"""What soak, attack and cluster share: footage, an archive, a server that is watched, and a verdict."""
 
 import base64
 import contextlib

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
@@ -12,8 +11,9 @@ use restreamer::cut::Part;
 use tempfile::TempDir;
 
 use crate::footage::{self, Kind, run};
-use crate::harness::{Answer, PATIENCE, ask, connect, take_apart, wait_until, write_whole};
-use crate::process::{Program, Running, Served, find, say, setting};
+use crate::harness::{Answer, ask, connect, take_apart, wait_until, write_whole};
+use crate::nginx::{self, Nginx};
+use crate::process::{Running, Served};
 
 /// The range that most tests cut, which begins and ends within segments.
 pub(crate) const RANGE: &str = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:04.5";
@@ -332,51 +332,20 @@ fn what_is_recorded_behind_a_rough_cut_on_the_way_does_not_break_it() {
 /// An nginx that hands everything on to a server.
 struct Front {
     port: u16,
-    _running: Running,
-    _directory: TempDir,
+    _nginx: Nginx,
 }
 
 impl Front {
     /// An nginx before a server; `None` where there is none to be had.
     fn before(served: &Served) -> Option<Self> {
-        let wanted = setting("RESTREAMER_TEST_PEERS");
-        let nginx =
-            find("nginx").or_else(|| Path::new("/usr/sbin/nginx").exists().then(|| "/usr/sbin/nginx".into()));
-        let nginx = match nginx {
-            _ if wanted.as_deref().is_some_and(|wanted| wanted == "0") => {
-                say("not tested through nginx: RESTREAMER_TEST_PEERS is 0");
-                return None;
-            }
-            None if wanted.as_deref().is_some_and(|wanted| wanted == "1") => panic!("nginx is not installed"),
-            None => {
-                say("not tested through nginx: it is not installed");
-                return None;
-            }
-            Some(nginx) => nginx,
-        };
-        let directory = tempfile::tempdir().expect("a directory");
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let (dir, upstream) = (directory.path().display(), served.address);
+        let (nginx, port, upstream) = (nginx::peer("nginx")?, nginx::free_port(), served.address);
         let config = format!(
-            "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\n\
-             events {{ }}\n\
-             http {{ access_log off; client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c;\n\
-             uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n\
-             server {{ listen 127.0.0.1:{port};\n\
+            "server {{ listen 127.0.0.1:{port};\n\
              location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_buffering off;\n\
-             proxy_set_header Connection \"\"; }} }} }}\n"
+             proxy_set_header Connection \"\"; }} }}\n"
         );
-        let path = directory.path().join("nginx.conf");
-        fs::write(&path, config).expect("its configuration");
-        let running = Program::new(nginx).args([Path::new("-c"), &path]).start();
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(!running.has_ended() && begun.elapsed() < PATIENCE, "nginx does not listen");
-            thread::sleep(Duration::from_millis(10));
-        }
-        Some(Self { port, _running: running, _directory: directory })
+        let directory = tempfile::tempdir().expect("a directory");
+        Some(Self { port, _nginx: Nginx::start(&nginx, directory, &config, port) })
     }
 }
 

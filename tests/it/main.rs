@@ -2,6 +2,7 @@
 
 mod abuse;
 mod binary;
+mod boxes;
 mod console;
 mod cut_engine;
 mod cut_failures;
@@ -9,11 +10,13 @@ mod cut_holes;
 mod cuts;
 mod failing_disk;
 mod footage;
+mod front;
 mod harness;
 mod large;
 mod logs;
 mod made;
 mod metrics;
+mod nginx;
 mod openapi;
 mod players;
 mod playlists;

@@ -14,8 +14,9 @@ use rustix::process::Signal;
 
 use crate::cuts::{RANGE, archive, at_rest, fake, holdings};
 use crate::footage::run;
-use crate::harness::{PATIENCE, Site, ask, connect, wait_until, write_whole};
-use crate::process::{Program, RESTREAMER, Running, Served, find, say, setting};
+use crate::harness::{Site, ask, connect, wait_until, write_whole};
+use crate::nginx::{self, Nginx};
+use crate::process::{Program, RESTREAMER, Served};
 
 /// The segments of the archive `base` of one variant, in order.
 fn segments(base: &Path) -> Vec<PathBuf> {
@@ -268,60 +269,29 @@ fn example(replacements: &[(&str, &str)]) -> String {
     replacements.iter().fold(text.to_owned(), replace)
 }
 
-/// The nginx of the security page before a server, and the port it listens at. What it needs goes into `directory`.
-fn front(nginx: &Path, served: &Served, directory: &Path) -> (Running, u16) {
-    let dir = directory.display();
-    let (key, cert, users) = (format!("{dir}/key"), format!("{dir}/cert"), format!("{dir}/users"));
-    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"];
-    let made = run("openssl", &[&request[..], &["-keyout", &key, "-out", &cert]].concat());
-    assert!(made.status.success(), "{made:?}");
+/// The nginx of the security page before a server, and the port it listens at; `None` where there is none to be had.
+fn front(served: &Served) -> Option<(Nginx, u16)> {
+    let (nginx, port) = (nginx::peer("nginx")?, nginx::free_port());
+    let directory = tempfile::tempdir().expect("a directory");
+    let users = directory.path().join("users");
     fs::write(&users, "viewer:{PLAIN}secret\n").expect("users");
-    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+    let (key, cert) = nginx::certificate(directory.path())?;
     let config = example(&[
         ("listen 443 ssl;", &format!("listen 127.0.0.1:{port} ssl;")),
         ("/etc/nginx/archive.crt", &cert),
         ("/etc/nginx/archive.key", &key),
-        ("/etc/nginx/archive.users", &users),
+        ("/etc/nginx/archive.users", &users.display().to_string()),
         ("http://127.0.0.1:8000", &format!("http://{}", served.address)),
     ]);
-    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {dir}/{name};\n"))
-        .concat();
-    let config = format!(
-        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\nevents {{ }}\n\
-         http {{ access_log off; {paths} {config} }}\n"
-    );
-    let path = directory.join("nginx.conf");
-    fs::write(&path, config).expect("its configuration");
-    let front = Program::new(nginx).args([Path::new("-c"), &path]).start();
-    let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(
-            !front.has_ended() && begun.elapsed() < PATIENCE,
-            "nginx does not listen: {:?}",
-            front.wait()
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    (front, port)
+    Some((Nginx::start(&nginx, directory, &config, port), port))
 }
 
 #[test]
 fn the_nginx_of_the_security_page_keeps_strangers_out() {
-    let nginx = find("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()));
-    let (Some(nginx), Some(_)) = (nginx, find("openssl")) else {
-        say("security: needs nginx and openssl; skipped");
-        return;
-    };
-    if setting("RESTREAMER_TEST_PEERS").is_some_and(|wanted| wanted == "0") {
-        return;
-    }
-    let (base, directory) = (archive(), tempfile::tempdir().expect("a directory"));
+    let base = archive();
     write_whole(&base.path().join("s/page.html"), b"<p>");
     let served = Served::over(base.path(), &[]);
-    let (_front, port) = front(&nginx, &served, directory.path());
+    let Some((_front, port)) = front(&served) else { return };
     let curl = |target: &str, more: &[&str]| {
         let url = format!("https://127.0.0.1:{port}{target}");
         let output = run("curl", &[&["-sk", "-D", "-", "-o", "/dev/null", &url], more].concat());

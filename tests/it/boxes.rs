@@ -1,0 +1,150 @@
+//! What `scripts/deploy/cluster` has for several boxes. `scripts/cluster` runs all of it under load, which takes longer.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::cuts::{RANGE, archive, fake};
+use crate::harness::{ask, connect, wait_until, write_whole};
+use crate::nginx::{Nginx, free_port, peer};
+use crate::process::{Program, Running, Served};
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deploy/cluster").join(name)
+}
+
+#[test]
+fn haproxy_and_nginx_understand_their_configurations() {
+    if let Some(haproxy) = peer("haproxy") {
+        let checked =
+            Program::new(haproxy).args([Path::new("-c"), Path::new("-f"), &deploy("haproxy.cfg")]).run();
+        // It has no word for what it might do better either.
+        assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{checked:?}");
+    }
+    let Some(nginx) = peer("nginx") else { return };
+    let (directory, port) = (tempfile::tempdir().expect("a directory"), free_port());
+    let cache = directory.path().join("cache-");
+    let config = fs::read_to_string(deploy("nginx.conf")).expect("the configuration");
+    let config = config
+        .replace("127.0.0.1:8088", &format!("127.0.0.1:{port}"))
+        .replace("/var/cache/nginx-restreamer-", &cache.display().to_string());
+    Nginx::start(&nginx, directory, &config, port);
+}
+
+/// A balancer before three servers, and the port it listens at. `directory` has its configuration.
+fn haproxy(servers: &[Served; 3], directory: &Path) -> Option<(Running, u16)> {
+    let (haproxy, port) = (peer("haproxy")?, free_port());
+    let mut config = fs::read_to_string(deploy("haproxy.cfg")).expect("the configuration");
+    for (number, served) in (1..).zip(servers) {
+        config = config.replace(&format!("127.0.0.1:800{number}"), &served.address.to_string());
+    }
+    let path = directory.join("haproxy.cfg");
+    fs::write(&path, config.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")))
+        .expect("its configuration");
+    let running = Program::new(haproxy).args([Path::new("-db"), Path::new("-f"), &path]).start();
+    wait_until("HAProxy listens", || {
+        assert!(!running.has_ended(), "HAProxy has ended");
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    Some((running, port))
+}
+
+#[test]
+fn cuts_wait_before_the_boxes_and_nobody_is_cut_for_who_has_left() {
+    let base = archive();
+    let dir = tempfile::tempdir().expect("a directory");
+    // This ffmpeg would never end by itself.
+    let ffmpeg = fake(dir.path(), "ffmpeg-stalls");
+    let servers = [(); 3].map(|()| Served::over(base.path(), &["--ffmpeg", &ffmpeg, "--cut-workers", "2"]));
+    let Some((_haproxy, port)) = haproxy(&servers, dir.path()) else { return };
+    let lanes = |name: &str| {
+        let line = format!("lane_{name}{{lane=\"cut\"}} ");
+        let count = |served: &Served| {
+            let page = ask(served.address, "GET", "/metrics", &[]).text();
+            let found = page.lines().find_map(|found| found.strip_prefix(&line)?.parse::<usize>().ok());
+            found.expect("a count")
+        };
+        servers.each_ref().map(count)
+    };
+    let before = SocketAddr::from(([127, 0, 0, 1], port));
+    let request = format!("GET /cut/s/v.ts?{RANGE}&type=full HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(before)).collect();
+    for client in &mut clients {
+        client.write_all(request.as_bytes()).expect("ask");
+    }
+    wait_until("each box cuts two", || lanes("busy_workers") == [2, 2, 2]);
+    assert_eq!(lanes("queue_length"), [0, 0, 0], "the others wait elsewhere");
+    let rough = ask(before, "GET", &format!("/cut/s/v.ts?{RANGE}&type=rough"), &[]);
+    assert!(rough.status == 200 && rough.whole, "what needs no ffmpeg goes on");
+    drop(clients);
+    wait_until("all have ended", || lanes("busy_workers") == [0, 0, 0]);
+    let begun = servers.map(|served| {
+        served.running.signal(Signal::TERM);
+        served.running.wait().stderr.matches("type=full").count()
+    });
+    assert_eq!(begun.iter().sum::<usize>(), 6, "those who still waited cost nothing");
+}
+
+#[test]
+fn a_copy_by_rsync_has_what_can_be_played_and_the_same_tags() {
+    if peer("rsync").is_none() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    let (from, to) = (place.path().join("from"), place.path().join("to"));
+    let hour = from.join("s/v/2026-11-20T10");
+    for name in [
+        "00:00.000-2.000-full-a.ts",
+        "00:02.000-2.000-suspect-b.ts",
+        "00:04.000-2.000-temp-c.ts",
+        ".00:06.000-2.000-full-d.ts",
+        "00:02.000-2.000-suspect-b.ts.tombstone",
+    ] {
+        write_whole(&hour.join(name), name.as_bytes());
+    }
+    // The time of the directory is that of its last change here, and not what it is there.
+    let time_of = |path: &Path| fs::metadata(path).and_then(|of| of.modified()).expect("a time");
+    let old = time_of(&hour) - Duration::from_secs(1000);
+    fs::File::open(&hour).and_then(|directory| directory.set_modified(old)).expect("a time");
+    let copy = |options: &[&str]| {
+        let program = Program::new(deploy("keep-in-step")).args(options).args([&from, &to]);
+        let done = program.run();
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    };
+    copy(&["--once"]);
+    let there = to.join("s/v/2026-11-20T10");
+    let names = || {
+        let entries = fs::read_dir(&there).expect("the hour").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().display().to_string()).collect();
+        names.sort();
+        names
+    };
+    let kept = [
+        "00:00.000-2.000-full-a.ts",
+        "00:02.000-2.000-suspect-b.ts",
+        "00:02.000-2.000-suspect-b.ts.tombstone",
+    ];
+    assert_eq!(names(), kept);
+    assert!(time_of(&there) > old + Duration::from_secs(900));
+
+    let tags = [&from, &to].map(|base| {
+        let served = Served::over(base, &[]);
+        [
+            "/playlist/s/v.m3u8?start=2026-11-20T10&end=2026-11-20T11",
+            "/segments/s/v/2026-11-20T10/00:02.000-2.000-suspect-b.ts",
+        ]
+        .map(|target| ask(served.address, "GET", target, &[]).header("etag").to_owned())
+    });
+    assert_eq!(tags[0], tags[1]);
+    assert!(tags[0].iter().all(|tag| tag.len() > 5), "{tags:?}");
+
+    fs::remove_file(hour.join(kept[2])).expect("no tombstone any more");
+    copy(&["--once"]);
+    assert_eq!(names().len(), 3, "nothing is deleted unasked");
+    copy(&["--once", "--delete"]);
+    assert_eq!(names(), kept[..2]);
+}
