@@ -132,7 +132,7 @@ fn a_directory_that_cannot_be_read_is_an_error_until_it_can() {
     let rows: [(&str, PathBuf, &[&str]); 7] = [
         ("getdents64", hour.clone(), &[names, list, cut]),
         ("?open,openat", hour.clone(), &[names, list, cut]),
-        ("%%stat", hour, &[list, cut]),
+        ("%%stat", hour, &[names, list, cut]),
         ("getdents64", variant.clone(), &[hours, list, cut, variants]),
         // What the link to the third hour leads to.
         ("?newfstatat,?statx,?fstatat64", variant, &[hours, list, cut, variants]),
