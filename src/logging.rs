@@ -6,6 +6,7 @@
 
 mod repeats;
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::repeats::Repeats;
 use crate::clock::Clock;
 use crate::metrics::process::logged;
+use crate::timestamp::Timestamp;
 
 /// Whether lines came again that are still to be named.
 static HELD_BACK: AtomicBool = AtomicBool::new(false);
@@ -37,10 +39,16 @@ pub fn start(level: LevelFilter) {
             let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
             logged(record.level(), module);
             let (now, level) = (Clock::System.now(), record.level());
-            let line = format!("{level} {module}: {}", one_line(record.args().to_string()));
+            let said = one_line(record.args().to_string());
             if level > Level::Warn && !HELD_BACK.load(Ordering::Relaxed) {
-                return writeln!(out, "{now} {line}");
+                return with_time(now, |now| {
+                    for part in [now, " ", level.as_str(), " ", module, ": ", &said, "\n"] {
+                        out.write_all(part.as_bytes())?;
+                    }
+                    Ok(())
+                });
             }
+            let line = format!("{level} {module}: {said}");
             let (admitted, due) = look_for_repeats(level, &line);
             for (line, count) in due {
                 writeln!(out, "{now} {line} (and {count} times more since)")?;
@@ -69,9 +77,33 @@ fn look_for_repeats(level: Level, line: &str) -> (bool, Vec<(String, u64)>) {
     (admitted, due)
 }
 
+/// Calls `use_it` with a time as text, which each thread writes out anew once a second at most but for its fraction.
+fn with_time<T>(now: Timestamp, use_it: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static WRITTEN: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let (second, mut micros) = (now.micros().div_euclid(1_000_000), now.micros().rem_euclid(1_000_000));
+    WRITTEN.with_borrow_mut(|(written, text)| {
+        let behind = text.len().saturating_sub("000000Z".len());
+        if *written != second || behind == 0 {
+            (*written, *text) = (second, now.to_string());
+            return use_it(text);
+        }
+        let mut digits = *b"000000Z";
+        for digit in digits[..6].iter_mut().rev() {
+            *digit += u8::try_from(micros % 10).unwrap_or(0);
+            micros /= 10;
+        }
+        text.truncate(behind);
+        text.extend(digits.map(char::from));
+        use_it(text)
+    })
+}
+
 /// What is said, as one line that moves no cursor: it may quote names from the disk, and those may hold anything.
 fn one_line(said: String) -> String {
-    if !said.contains(char::is_control) {
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
+    if said.as_bytes().iter().all(is_plain) || !said.contains(char::is_control) {
         return said;
     }
     let shown = |character: char| {
@@ -144,6 +176,14 @@ impl<W: Write + AsFd> Write for Unhurried<W> {
 mod tests {
     use super::*;
     use std::io::{Read, pipe};
+
+    #[test]
+    fn the_time_is_that_of_the_line_however_it_is_written() {
+        for micros in [0, 1, 999_999, 1_000_000, 1_500_000, 1_500_001, 61_000_000, 61_123_456, 61_000_000] {
+            let now = Timestamp::from_micros(1_795_000_000_000_000 + micros);
+            assert_eq!(with_time(now, ToOwned::to_owned), now.to_string());
+        }
+    }
 
     #[test]
     fn what_is_said_is_one_line_whatever_it_quotes() {
