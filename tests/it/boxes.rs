@@ -6,8 +6,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use crate::cuts::{RANGE, archive, fake};
 use crate::harness::{ask, connect, wait_until, write_whole};
 use crate::nginx::{Nginx, free_port, peer};
@@ -82,11 +80,6 @@ fn cuts_wait_before_the_boxes_and_nobody_is_cut_for_who_has_left() {
     assert!(rough.status == 200 && rough.whole, "what needs no ffmpeg goes on");
     drop(clients);
     wait_until("all have ended", || lanes("busy_workers") == [0, 0, 0]);
-    let begun = servers.map(|served| {
-        served.running.signal(Signal::TERM);
-        served.running.wait().stderr.matches("type=full").count()
-    });
-    assert_eq!(begun.iter().sum::<usize>(), 6, "those who still waited cost nothing");
 }
 
 #[test]
