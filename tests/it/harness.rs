@@ -29,6 +29,7 @@ pub(crate) const WORKERS: Workers = Workers { each: 2, cut: 1 };
 pub(crate) struct Site {
     pub(crate) archive: TempDir,
     pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
     clock: Arc<AtomicI64>,
     server: Option<Server>,
 }
@@ -43,16 +44,17 @@ impl Site {
     pub(crate) fn with(now: &str, limits: Limits) -> Self {
         let archive = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(AtomicI64::new(time(now).micros()));
+        let metrics = Metrics::new().expect("counters");
         let app = App {
             archive: Arc::new(Archive::new(archive.path(), 64 * 1024 * 1024)),
             clock: Clock::Manual(Arc::clone(&clock)),
             tools: LazyTools::new(Box::new(tools)),
             segments_url: "/segments".to_owned(),
             started: Instant::now(),
-            metrics: Metrics::new().expect("counters"),
+            metrics: Arc::clone(&metrics),
         };
         let server = serve(Arc::new(app), limits);
-        Self { archive, address: server.address(), clock, server: Some(server) }
+        Self { archive, address: server.address(), metrics, clock, server: Some(server) }
     }
 
     /// Sets the clock.

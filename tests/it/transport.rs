@@ -278,11 +278,12 @@ fn a_file_that_is_deleted_while_it_is_sent_is_sent_to_its_end() {
 fn the_connection_idle_longest_gives_way_to_a_new_one() {
     let site = Site::with(NOW, Limits { max_connections: 3, ..Limits::default() });
     site.write("s/large.bin", &vec![b'x'; LARGE]);
+    let idle = || site.metrics.connections.states()[0];
     let mut first = connect(site.address);
-    wait_until("the first is there", || site.server().connections() == 1);
+    wait_until("the first is there", || idle() == ("idle", 1));
     let mut second = connect(site.address);
     let busy = ask_and_wait(&site, "/segments/s/large.bin");
-    wait_until("three are there", || site.server().connections() == 3);
+    wait_until("three are there", || idle() == ("idle", 2) && site.server().connections() == 3);
     let mut third = connect(site.address);
     assert_eq!(read_until_closed(&mut first), b"", "the first gives way");
     second.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
