@@ -2,6 +2,7 @@
 
 mod abuse;
 mod binary;
+mod check;
 mod console;
 mod cut_engine;
 mod cut_failures;
