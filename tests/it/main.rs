@@ -8,6 +8,7 @@ mod cut_engine;
 mod cut_failures;
 mod cut_holes;
 mod cuts;
+mod deploy;
 mod footage;
 mod harness;
 mod large;
