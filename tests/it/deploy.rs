@@ -266,3 +266,53 @@ fn systemd_has_nothing_against_the_unit() {
     let output = Program::new(&analyze).args([Path::new("verify"), &unit]).run();
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{}", output.stdout);
 }
+
+/// Programs of cargo's, which want to know whose they are.
+fn at_home(program: Program) -> Program {
+    ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"].into_iter().fold(program, |program, name| {
+        match setting(name) {
+            Some(value) => program.env(name, value),
+            None => program,
+        }
+    })
+}
+
+#[test]
+fn the_debian_changelog_begins_with_this_version() {
+    let first = concat!("restreamer (", env!("CARGO_PKG_VERSION"), "-1) ");
+    assert!(text(source("scripts/deploy/debian/changelog")).starts_with(first));
+}
+
+#[test]
+fn the_debian_package_has_the_program_the_unit_and_the_settings() {
+    let cargo_deb = at_home(Program::new("cargo")).args(["deb", "--version"]).run();
+    if cargo_deb.code != Some(0) || find("dpkg-deb").is_none() {
+        say("skipped the Debian package: cargo deb is not installed (cargo install cargo-deb --locked)");
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let output = at_home(Program::new(source("scripts/package")))
+        .args(["--binary", RESTREAMER, "--output", place.path().to_str().expect("text")])
+        .patience(std::time::Duration::from_secs(120))
+        .run();
+    assert_eq!(output.code, Some(0), "{} {}", output.stdout, output.stderr);
+    let mut packages: Vec<_> =
+        fs::read_dir(place.path()).expect("the package").flatten().map(|entry| entry.path()).collect();
+    packages.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    assert_eq!(packages.len(), 1, "{packages:?}");
+    let root = place.path().join("root");
+    let unpacked = Program::new("dpkg-deb").args([Path::new("-R"), &packages[0], &root]).run();
+    assert_eq!(unpacked.code, Some(0), "{}", unpacked.stderr);
+    let own = |path: &str| text(source("scripts/deploy").join(path));
+    let unit = ["usr/lib", "lib"].map(|lib| root.join(lib).join("systemd/system/restreamer.service"));
+    let unit = unit.iter().find(|path| path.exists()).expect("a unit");
+    assert_eq!(text(unit), own("restreamer.service"));
+    assert_eq!(text(root.join("etc/restreamer.conf")), own("restreamer.conf"));
+    assert_eq!(text(root.join("DEBIAN/conffiles")).trim(), "/etc/restreamer.conf");
+    let control = text(root.join("DEBIAN/control"));
+    assert!(control.contains("\nRecommends: ffmpeg\n") && control.contains("adduser"), "{control}");
+    let made = text(root.join("DEBIAN/postinst"));
+    assert!(made.contains("adduser") && made.contains("deb-systemd-helper enable"), "{made}");
+    let version = Program::new(root.join("usr/bin/restreamer")).args(["--version"]).run();
+    assert_eq!(version.stdout, concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n"));
+}
