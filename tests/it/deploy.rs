@@ -267,6 +267,23 @@ fn systemd_has_nothing_against_the_unit() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{}", output.stdout);
 }
 
+#[test]
+fn the_health_check_of_the_container_tells_good_from_bad() {
+    let dockerfile = text(source("Dockerfile")).replace("\\\n", "");
+    let line = dockerfile.lines().find(|line| line.starts_with("HEALTHCHECK")).expect("a health check");
+    let words = line.split_once("CMD ").expect("a command").1;
+    let words: Vec<String> = serde_json::from_str(words).expect("words as JSON");
+    let base = place();
+    let served = Served::over(&base.path().join("srv/archive"), &[]);
+    let check = |port: u16| {
+        Program::new(&words[0]).args(&words[1..]).env("RESTREAMER_PORT", port.to_string()).run().code
+    };
+    assert_eq!(check(served.address.port()), Some(0));
+    fs::rename(base.path().join("srv/archive"), base.path().join("srv/gone")).expect("take the archive away");
+    assert_eq!(check(served.address.port()), Some(1), "/health says 503");
+    assert_eq!(check(1), Some(1), "nobody listens");
+}
+
 /// Programs of cargo's, which want to know whose they are.
 fn at_home(program: Program) -> Program {
     ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"].into_iter().fold(program, |program, name| {
