@@ -265,6 +265,39 @@ fn systemd_has_nothing_against_the_unit() {
     fs::write(&unit, here).expect("a unit");
     let output = Program::new(&analyze).args([Path::new("verify"), &unit]).run();
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{}", output.stdout);
+
+    let output = Program::new(&analyze).args(["security", "--offline=true"]).args([&unit]).run();
+    let found = output.stdout.split("Overall exposure level for restreamer.service: ").nth(1);
+    let found: f64 = found.and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a figure");
+    let page = text(source("docs/install.md"));
+    let told = page.split("exposure level of ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let told: f64 = told.expect("docs/install.md says the figure");
+    // Versions of systemd differ a little in what they know and count.
+    assert!((found - told).abs() < 0.35, "docs/install.md says {told}, and systemd-analyze {found}");
+}
+
+#[test]
+fn the_pages_and_the_unit_say_the_same() {
+    let unit = text(source("scripts/deploy/restreamer.service"));
+    let lines: Vec<_> = unit.lines().collect();
+    let mut seen = 0;
+    for page in ["docs/install.md", "docs/security.md", "docs/operations.md"] {
+        // Outside of examples: those show what could be changed.
+        let page_text = text(source(page));
+        let prose: String = page_text.split("```").step_by(2).collect();
+        for word in prose.split('`').skip(1).step_by(2) {
+            let is_setting = word.split_once('=').is_some_and(|(name, _)| {
+                name.starts_with(|first: char| first.is_ascii_uppercase())
+                    && name.chars().all(|letter| letter.is_ascii_alphabetic())
+                    && name.contains(|letter: char| letter.is_ascii_lowercase())
+            });
+            if is_setting {
+                seen += 1;
+                assert!(lines.contains(&word), "{page} says `{word}`, and the unit does not");
+            }
+        }
+    }
+    assert!(seen > 10, "the pages say nothing of the unit: this test has gone blind");
 }
 
 #[test]
