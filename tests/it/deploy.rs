@@ -273,7 +273,7 @@ fn systemd_has_nothing_against_the_unit() {
     let told = page.split("exposure level of ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     let told: f64 = told.expect("docs/install.md says the figure");
     // Versions of systemd differ a little in what they know and count.
-    assert!((found - told).abs() < 0.35, "docs/install.md says {told}, and systemd-analyze {found}");
+    assert!((found - told).abs() < 0.55, "docs/install.md says {told}, and systemd-analyze {found}");
 }
 
 #[test]
