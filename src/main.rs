@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use restreamer::archive::Archive;
-use restreamer::check::check;
+use restreamer::check::{Subject, check};
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::{LazyTools, Tools};
@@ -111,8 +111,15 @@ fn look_for_ffmpeg(app: &App) {
 fn look(config: &Config) -> ExitCode {
     logging::start(config.log_level);
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
-    let tools = Tools::find(&config.ffmpeg, &config.ffprobe);
-    match check(&archive, &tools, &mut io::stdout().lock()) {
+    let subject = Subject {
+        config,
+        address: resolve(config),
+        max_connections: limits(config, raise_descriptor_limit()).max_connections,
+        archive: &archive,
+        tools: &Tools::find(&config.ffmpeg, &config.ffprobe),
+        now: Clock::System.now(),
+    };
+    match check(&subject, &mut io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) | Err(_) => ExitCode::FAILURE,
     }

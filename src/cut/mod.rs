@@ -26,6 +26,28 @@ use crate::timestamp::Timestamp;
 
 use plan::Plan;
 
+/// An encoder of ffmpeg that cuts need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeededEncoder {
+    /// Its name, as ffmpeg has it.
+    pub name: &'static str,
+    /// What it makes.
+    pub makes: &'static str,
+    /// Whether archives are common that can do without.
+    pub optional: bool,
+}
+
+/// All the encoders that cuts need.
+pub const ENCODERS: [NeededEncoder; 3] = [
+    NeededEncoder {
+        name: "libx264",
+        makes: "full cuts, and the ends of smart cuts of H.264",
+        optional: false,
+    },
+    NeededEncoder { name: "aac", makes: "the sound of full cuts", optional: false },
+    NeededEncoder { name: "libx265", makes: "the ends of smart cuts of HEVC", optional: true },
+];
+
 /// One segment of a cut's range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {

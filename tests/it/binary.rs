@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -95,34 +94,6 @@ fn help_and_version_go_to_stdout() {
     let Output { code, stdout, stderr } = run(&["--version"]);
     let version = concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), version, ""));
-}
-
-#[test]
-fn a_check_says_what_is_there_and_what_is_wrong() {
-    let base = archive();
-    let check = |base: &Path, more: &[&str]| {
-        let output = Program::new(RESTREAMER).args(["--check", "--base-dir"]).args([base]).args(more).run();
-        (output.code, output.stdout, output.stderr)
-    };
-    let (code, stdout, stderr) = check(base.path(), &[]);
-    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
-    let variant =
-        "stream `gdq`, variant `source`: 1 hours, the newest segment ends 2026-11-20T10:55:04.000000Z\n";
-    assert!(stdout.starts_with(variant) && stdout.contains("\nffmpeg "), "{stdout}");
-
-    write_whole(&base.path().join(HOUR).join("odd.ts"), b"");
-    let (code, stdout, stderr) = check(base.path(), &[]);
-    assert_eq!(code, Some(0), "odd names are nothing wrong: {stdout}");
-    assert!(stdout.contains("1 names in the newest hours are not those of segments"), "{stdout}");
-    assert!(stderr.contains("skipped `odd.ts`"), "{stderr}");
-
-    let (code, stdout, _) = check(&base.path().join("missing"), &[]);
-    assert_eq!(code, Some(1));
-    assert!(stdout.starts_with("WRONG: the base directory is not there\n"), "{stdout}");
-
-    let (code, stdout, _) = check(base.path(), &["--ffmpeg", "/nowhere/ffmpeg"]);
-    assert_eq!(code, Some(1));
-    assert!(stdout.contains("\nWRONG: cannot run ffmpeg"), "{stdout}");
 }
 
 #[test]

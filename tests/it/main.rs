@@ -3,11 +3,13 @@
 mod abuse;
 mod binary;
 mod boxes;
+mod check;
 mod console;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
 mod cuts;
+mod deploy;
 mod failing_disk;
 mod footage;
 mod front;

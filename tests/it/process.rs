@@ -180,7 +180,12 @@ impl Served {
     pub(crate) fn by(program: Program, base: &Path, options: &[&str]) -> Self {
         let all =
             [&["--host", "127.0.0.1", "--port", "0", "--base-dir"].map(OsStr::new), &[base.as_os_str()][..]];
-        let mut running = program.args(all.concat()).args(options).start_unread();
+        Self::by_itself(program.args(all.concat()).args(options))
+    }
+
+    /// The server as a program with all of its options, once it listens.
+    pub(crate) fn by_itself(program: Program) -> Self {
+        let mut running = program.start_unread();
         let mut stdout = BufReader::new(running.child.stdout.take().expect("a pipe"));
         let mut first_line = String::new();
         stdout.read_line(&mut first_line).expect("read its first line");

@@ -97,7 +97,7 @@ fn an_hour_with_a_hundred_thousand_files_is_served_in_little_memory() {
 }
 
 /// The server as a program that anybody may run, whoever it is that runs these tests.
-fn copy_for_anybody(directory: &Path) -> std::path::PathBuf {
+pub(crate) fn copy_for_anybody(directory: &Path) -> std::path::PathBuf {
     let program = directory.join("restreamer");
     fs::copy(RESTREAMER, &program).expect("copy the server");
     for path in [directory, &program] {
@@ -107,7 +107,7 @@ fn copy_for_anybody(directory: &Path) -> std::path::PathBuf {
 }
 
 /// The server as the program of a user who owns nothing and runs nothing else, by way of another program.
-fn as_nobody(program: &Path, by_way_of: &[String]) -> Program {
+pub(crate) fn as_nobody(program: &Path, by_way_of: &[String]) -> Program {
     let user = 20_000 + std::process::id() % 30_000;
     let who = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
     Program::new("setpriv").args(who).args(["--pdeathsig", "KILL", "--"]).args(by_way_of).args([program])
