@@ -317,6 +317,16 @@ fn the_health_check_of_the_container_tells_good_from_bad() {
     assert_eq!(check(1), Some(1), "nobody listens");
 }
 
+#[test]
+fn the_image_is_built_from_all_that_cargo_needs() {
+    let ignored = text(source(".dockerignore"));
+    assert!(ignored.lines().any(|line| line == "*"), "{ignored}");
+    for needed in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "benches", "docs"] {
+        assert!(source(needed).exists(), "{needed} is there no more");
+        assert!(ignored.lines().any(|line| line == format!("!/{needed}")), "{needed} stays out of the image");
+    }
+}
+
 /// Programs of cargo's, which want to know whose they are.
 fn at_home(program: Program) -> Program {
     ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"].into_iter().fold(program, |program, name| {
