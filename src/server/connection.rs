@@ -45,7 +45,7 @@ impl Default for Limits {
             min_rate: 16 * 1024,
             linger_timeout: Duration::from_secs(1),
             held_bytes: 128 * 1024 * 1024,
-            queue: 512,
+            queue: 2048,
         }
     }
 }

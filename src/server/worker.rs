@@ -188,8 +188,9 @@ impl Worker {
 
     /// Leaves a connection to all workers of the lane; gives it back if there is something to do for it already.
     fn keep(&self, mut regular: Regular) -> Option<Regular> {
-        let has_asked = regular.answer.is_none() && !regular.connection.input.is_empty();
-        if has_asked || regular.may_have_more {
+        // What it asks next waits until it has its answer.
+        let may_have_asked = !regular.connection.input.is_empty() || regular.may_have_more;
+        if regular.answer.is_none() && may_have_asked {
             return Some(regular);
         }
         if regular.connection.input.capacity() > KEPT_BYTES {
