@@ -6,6 +6,7 @@
 //! that counting costs a few atomic additions.
 
 pub mod exchange;
+mod histogram;
 pub mod live;
 pub mod process;
 pub mod variants;
@@ -171,6 +172,7 @@ impl Metrics {
     /// It cannot be written, which would be a mistake here.
     pub fn page(&self, archive: &ArchiveState) -> Result<Vec<u8>> {
         let mut families = self.registry.gather();
+        families.extend(self.exchanges.gather());
         families.extend(process::gather()?);
         families.extend(archive.gather()?);
         families.extend(self.connections.gather()?);

@@ -28,6 +28,11 @@ const MOST_FRESH: usize = 1024;
 pub(super) trait Kept {
     /// Roughly how many bytes of memory it takes.
     fn bytes(&self) -> usize;
+
+    /// Whether it stays true for as long as the directory does not change.
+    fn is_lasting(&self) -> bool {
+        true
+    }
 }
 
 /// What was read of directories so far, within a bound of memory; the least recently used go first.
@@ -157,6 +162,23 @@ impl<V: Kept> DirectoryCache<V> {
         let value = read().map(Arc::new)?;
         if age_us > stamp.tick_us() {
             turn.found = Some(Arc::clone(&value));
+        }
+        Ok(Some(value))
+    }
+
+    /// The same for what costs so little to read that nobody waits for another who reads it.
+    pub(super) fn get_alone(&self, path: &Path, read: impl FnOnce() -> Result<V>) -> Result<Option<Arc<V>>> {
+        let Some(stamp) = Stamp::of(path)? else {
+            self.lock().remove(path);
+            return Ok(None);
+        };
+        if let Some(known) = self.lock().touch(path, stamp) {
+            return Ok(Some(known));
+        }
+        let is_settled = stamp.age_us() > stamp.tick_us();
+        let value = Arc::new(read()?);
+        if self.limit_bytes > 0 && is_settled && value.is_lasting() {
+            self.lock().insert(path, stamp, &value, self.limit_bytes);
         }
         Ok(Some(value))
     }

@@ -59,6 +59,11 @@ pub(super) enum NameKind {
     File,
     /// A directory, or a symbolic link to one.
     Directory,
+    /// A symbolic link that was followed.
+    Link {
+        /// Whether it leads to a directory now. That may change without a change of the directory that it is in.
+        to_directory: bool,
+    },
     /// A socket, a pipe, a device.
     Other,
     /// A symbolic link that leads to what cannot be looked at, and why.
@@ -118,6 +123,7 @@ fn kind_of(directory: impl AsFd, name: &std::ffi::CStr, told: FileType, follow: 
         told => told,
     };
     match kind {
+        kind if follow && told == FileType::Symlink => NameKind::Link { to_directory: kind.is_dir() },
         FileType::RegularFile => NameKind::File,
         FileType::Directory => NameKind::Directory,
         _ => NameKind::Other,

@@ -1,4 +1,5 @@
-//! The names of an hour's files, as they are listed: texts that are made once and sent to many.
+//! What is listed of directories, made once and kept for many: the hours of a variant, and the names of an hour's files
+//! as the texts that are sent.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,6 +10,46 @@ use super::cache::Kept;
 use super::directory::{NameKind, read_names};
 use super::hour::is_extension;
 use crate::error::{Error, Result};
+use crate::timestamp::Hour;
+
+/// The hours that a variant has directories for.
+#[derive(Debug)]
+pub(super) struct HourList {
+    /// The hours, sorted.
+    pub(super) hours: Arc<[Hour]>,
+    /// Whether some of them are links, which may come to lead elsewhere, or nowhere, without a trace here.
+    linked: bool,
+}
+
+impl HourList {
+    /// Reads a variant's directory.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let (mut hours, mut linked, mut lost) = (Vec::new(), false, None);
+        let keep = |name: &str, kind| {
+            let Some(hour) = Hour::parse(name) else { return };
+            linked |= matches!(kind, NameKind::Link { .. });
+            match kind {
+                NameKind::Directory | NameKind::Link { to_directory: true } => hours.push(hour),
+                NameKind::Lost(errno) => lost = Some(Error::io("look at", path.join(name))(errno.into())),
+                NameKind::File | NameKind::Link { to_directory: false } | NameKind::Other => {}
+            }
+        };
+        read_names(path, true, keep, || {})?;
+        hours.sort_unstable();
+        // A list without one that may be there would pass for whole.
+        lost.map_or(Ok(Self { hours: hours.into(), linked }), Err)
+    }
+}
+
+impl Kept for HourList {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.hours)
+    }
+
+    fn is_lasting(&self) -> bool {
+        !self.linked
+    }
+}
 
 /// What there is to list of an hour's directory.
 #[derive(Debug)]

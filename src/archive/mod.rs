@@ -25,7 +25,7 @@ use rustix::fs::{Mode, OFlags};
 use self::cache::{CacheStats, DirectoryCache, Kept};
 use self::directory::{NameKind, absent_is_none, is_directory, read_names};
 use self::hour::{HourIndex, HourSummary, Unparsable};
-use self::listing::Listing;
+use self::listing::{HourList, Listing};
 use self::segment::Segment;
 use crate::error::{Error, Result};
 use crate::timestamp::Hour;
@@ -37,6 +37,7 @@ const NAMES_REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub struct Archive {
     base: PathBuf,
+    hours: DirectoryCache<HourList>,
     indexes: DirectoryCache<HourIndex>,
     summaries: DirectoryCache<HourSummary>,
     listings: DirectoryCache<Listing>,
@@ -81,7 +82,8 @@ impl Archive {
     pub fn new(base: impl Into<PathBuf>, cache_bytes: usize) -> Self {
         Self {
             base: base.into(),
-            indexes: DirectoryCache::new(cache_bytes / 8 * 5),
+            hours: DirectoryCache::new(cache_bytes / 16),
+            indexes: DirectoryCache::new(cache_bytes / 16 * 9),
             summaries: DirectoryCache::new(cache_bytes / 8),
             listings: DirectoryCache::new(cache_bytes / 4),
             contents: measure::Contents::default(),
@@ -123,20 +125,10 @@ impl Archive {
     }
 
     /// The hours that a variant has directories for, sorted; none where there is no such variant.
-    pub fn hours(&self, name: VariantName) -> Result<Vec<Hour>> {
-        let (mut hours, mut lost) = (Vec::new(), None);
+    pub fn hours(&self, name: VariantName) -> Result<Arc<[Hour]>> {
         let path = self.variant_path(name);
-        let keep = |name: &str, kind| match (kind, Hour::parse(name)) {
-            (NameKind::Directory, Some(hour)) => hours.push(hour),
-            (NameKind::Lost(errno), Some(_)) => {
-                lost = Some(Error::io("look at", path.join(name))(errno.into()));
-            }
-            _ => {}
-        };
-        read_names(&path, true, keep, || {})?;
-        hours.sort_unstable();
-        // A list without one that may be there would pass for whole.
-        lost.map_or(Ok(hours), Err)
+        let list = self.hours.get_alone(&path, || HourList::read(&path))?;
+        Ok(list.map_or_else(|| Arc::from([]), |list| Arc::clone(&list.hours)))
     }
 
     /// What there is to list of an hour, as it is now; nothing where there is no such directory.
@@ -222,10 +214,10 @@ impl Archive {
     fn directories(path: &Path) -> Result<Vec<String>> {
         let mut names = Vec::new();
         let keep = |name: &str, kind| match kind {
-            NameKind::Directory => names.push(name.to_owned()),
+            NameKind::Directory | NameKind::Link { to_directory: true } => names.push(name.to_owned()),
             // The others are there all the same.
             NameKind::Lost(errno) => log::warn!("cannot look at `{}`: {errno}", path.join(name).display()),
-            NameKind::File | NameKind::Other => {}
+            NameKind::File | NameKind::Link { to_directory: false } | NameKind::Other => {}
         };
         read_names(path, true, keep, || {})?;
         names.sort_unstable();

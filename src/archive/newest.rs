@@ -58,8 +58,8 @@ impl Archive {
     }
 
     fn newest_end(&self, name: VariantName) -> Result<Option<Timestamp>> {
-        for hour in self.hours(name)?.into_iter().rev().take(HOURS) {
-            if let Some(segment) = self.hour(name, hour)?.segments().next_back() {
+        for hour in self.hours(name)?.iter().rev().take(HOURS) {
+            if let Some(segment) = self.hour(name, *hour)?.segments().next_back() {
                 return Ok(Some(segment.end()));
             }
         }

@@ -86,7 +86,7 @@ fn find_example(app: &App) -> Result<Option<Example>> {
     for stream in archive.streams()? {
         for variant in archive.variants(&stream)? {
             let name = VariantName { stream: &stream, variant: &variant };
-            let Some(hour) = archive.hours(name)?.pop() else { continue };
+            let Some(hour) = archive.hours(name)?.last().copied() else { continue };
             let index = archive.hour(name, hour)?;
             let newest = index.segments().next_back();
             let file = newest.map(|segment| segment.name.to_owned());

@@ -40,7 +40,7 @@ const CHAT: &str = "chat";
 struct MediaList {
     archive: Arc<Archive>,
     of: Variant,
-    hours: Vec<Hour>,
+    hours: Arc<[Hour]>,
     range: (Timestamp, Timestamp),
     now: Timestamp,
     uri_prefix: String,

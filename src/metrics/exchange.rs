@@ -5,19 +5,41 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
-};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
+use super::histogram::{Histogram, family};
 use super::live::Flight;
 use super::variants::Variant;
 use super::{COUNTED, Metrics, register};
 
-/// The upper bounds of latencies, in seconds.
-const LATENCY_BUCKETS: [f64; 14] =
-    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
-/// How many upper bounds sizes have: the powers of 4 from 1 on.
-const SIZE_BUCKETS: i32 = 16;
+/// The upper bounds of latencies, in microseconds.
+const LATENCY_BOUNDS_US: [u64; 14] = [
+    1000,
+    5000,
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+    600_000_000,
+];
+/// The upper bounds of sizes, in bytes: the powers of 4.
+const SIZE_BOUNDS_BYTES: [u64; 16] = {
+    let mut bounds = [1; 16];
+    let mut power = 1;
+    while power < bounds.len() {
+        bounds[power] = 4 * bounds[power - 1];
+        power += 1;
+    }
+    bounds
+};
 /// The methods that are told apart; all others are one.
 const METHODS: [&str; 5] = ["GET", "HEAD", "OPTIONS", "POST", "other"];
 /// The statuses that are given, in their order; all others are one.
@@ -95,32 +117,31 @@ impl Endpoint {
 /// The counters of all requests.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
-    latency: HistogramVec,
-    size: HistogramVec,
     aborted: IntCounterVec,
     /// By endpoint, then by method.
     slots: Vec<[Slot; METHODS.len()]>,
 }
 
-/// What is kept at hand of one endpoint and method.
+/// What is counted of one endpoint and method.
 #[derive(Debug)]
 struct Slot {
     concurrency: IntGauge,
-    answers: [OnceLock<(Histogram, Histogram)>; STATUSES.len() + 1],
+    /// By status.
+    answers: [OnceLock<Answers>; STATUSES.len() + 1],
+}
+
+/// What is counted of one kind of answer.
+#[derive(Debug)]
+struct Answers {
+    latency_us: Histogram,
+    size_bytes: Histogram,
 }
 
 impl Exchanges {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let labels = ["endpoint", "method", "status"];
-        let latency = HistogramOpts::new(
-            "http_request_latency_all",
-            "Seconds from a request's last byte until the response to it is ready.",
-        );
-        let size = HistogramOpts::new("http_response_size_all", "Bytes of body sent of a response.");
         let concurrency = Opts::new("http_request_concurrency_all", "Requests that are being answered.");
-        let concurrency = register(registry, IntGaugeVec::new(concurrency, &labels[..2]))?;
+        let concurrency = register(registry, IntGaugeVec::new(concurrency, &["endpoint", "method"]))?;
         let aborted = Opts::new("aborted_responses_total", "Responses that ended before their end.");
-        let sizes = (0..SIZE_BUCKETS).map(|power| 4_f64.powi(power)).collect();
         let slots = Endpoint::ALL.map(|endpoint| {
             METHODS.map(|method| Slot {
                 concurrency: concurrency.with_label_values(&[endpoint.name(), method]),
@@ -128,23 +149,50 @@ impl Exchanges {
             })
         });
         Ok(Self {
-            latency: register(
-                registry,
-                HistogramVec::new(latency.buckets(LATENCY_BUCKETS.to_vec()), &labels),
-            )?,
-            size: register(registry, HistogramVec::new(size.buckets(sizes), &labels))?,
             aborted: register(registry, IntCounterVec::new(aborted, &["endpoint", "reason"]))?,
             slots: slots.into(),
         })
     }
 
-    /// The histograms of latency and size of one kind of answer.
-    fn answers(&self, endpoint: Endpoint, method: usize, status: u16) -> &(Histogram, Histogram) {
+    /// The counters of one kind of answer.
+    fn answers(&self, endpoint: Endpoint, method: usize, status: u16) -> &Answers {
         let index = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
-        self.slots[endpoint as usize][method].answers[index].get_or_init(|| {
-            let status = STATUSES.get(index).map_or_else(|| "other".to_owned(), u16::to_string);
-            let labels = [endpoint.name(), METHODS[method], &status];
-            (self.latency.with_label_values(&labels), self.size.with_label_values(&labels))
+        self.slots[endpoint as usize][method].answers[index].get_or_init(|| Answers {
+            latency_us: Histogram::new(&LATENCY_BOUNDS_US),
+            size_bytes: Histogram::new(&SIZE_BOUNDS_BYTES),
+        })
+    }
+
+    /// The histograms of the kinds of answers that there were.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        let latency = (
+            "http_request_latency_all",
+            "Seconds from a request's last byte until the response to it is ready.",
+        );
+        let size = ("http_response_size_all", "Bytes of body sent of a response.");
+        let latencies = self.counted().map(|(labels, answers)| (labels, &answers.latency_us));
+        let sizes = self.counted().map(|(labels, answers)| (labels, &answers.size_bytes));
+        [family((latency.0, latency.1, 1e6), latencies), family((size.0, size.1, 1.0), sizes)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// The counters of all kinds of answers that there were, with their labels.
+    fn counted(&self) -> impl Iterator<Item = (Vec<(&'static str, String)>, &Answers)> {
+        let methods = Endpoint::ALL.into_iter().zip(&self.slots).flat_map(|(endpoint, slots)| {
+            METHODS.into_iter().zip(slots).map(move |(method, slot)| (endpoint, method, slot))
+        });
+        methods.flat_map(|(endpoint, method, slot)| {
+            slot.answers.iter().enumerate().filter_map(move |(index, answers)| {
+                let status = STATUSES.get(index).map_or_else(|| "other".to_owned(), u16::to_string);
+                let labels = [
+                    ("endpoint", endpoint.name().to_owned()),
+                    ("method", method.to_owned()),
+                    ("status", status),
+                ];
+                Some((labels.into(), answers.get()?))
+            })
         })
     }
 }
@@ -224,10 +272,9 @@ impl Meter {
             return;
         }
         let bytes = flight.sent.load(Ordering::Relaxed);
-        let (latency, size) = metrics.exchanges.answers(*endpoint, *method, *status);
-        latency.observe(self.ready_after.as_secs_f64());
-        #[allow(clippy::cast_precision_loss, reason = "a size is counted in powers of four")]
-        size.observe(bytes as f64);
+        let answers = metrics.exchanges.answers(*endpoint, *method, *status);
+        answers.latency_us.observe(u64::try_from(self.ready_after.as_micros()).unwrap_or(u64::MAX));
+        answers.size_bytes.observe(bytes);
         if let Some(variant) = variant {
             metrics.variants.count(variant, *endpoint, *status, bytes);
         }

@@ -1,10 +1,9 @@
 //! The requests that are being answered at this moment, for those who look in.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::COUNTED;
@@ -20,7 +19,8 @@ thread_local! {
 /// A request that is being answered.
 #[derive(Debug)]
 pub struct Flight {
-    number: u64,
+    /// Its part of the table, and its place there.
+    place: (usize, usize),
     /// Who asks.
     pub client: SocketAddr,
     /// The method and the target, as they came.
@@ -36,39 +36,55 @@ pub struct Flight {
 /// The table of all of them.
 #[derive(Debug, Default)]
 pub struct Flights {
-    numbers: AtomicU64,
-    parts: [Mutex<HashMap<u64, Arc<Flight>>>; PARTS],
+    /// Which part is next.
+    turns: AtomicUsize,
+    parts: [Mutex<Part>; PARTS],
+}
+
+/// A part of the table: places, of which some are free.
+#[derive(Debug, Default)]
+struct Part {
+    places: Vec<Option<Arc<Flight>>>,
+    free: Vec<usize>,
 }
 
 impl Flights {
     /// Enters a request.
     pub(super) fn enter(&self, client: SocketAddr, asked: (String, String), begun: Instant) -> Arc<Flight> {
-        let number = if COUNTED { self.numbers.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        let part = if COUNTED { self.turns.fetch_add(1, Ordering::Relaxed) % PARTS } else { 0 };
         let (sent, child) = (AtomicU64::new(0), AtomicU32::new(0));
-        let flight = Arc::new(Flight { number, client, asked, begun, sent, child });
-        if COUNTED {
-            self.part(number).insert(number, Arc::clone(&flight));
+        let flight = |place| Arc::new(Flight { place: (part, place), client, asked, begun, sent, child });
+        if !COUNTED {
+            return flight(0);
         }
+        let mut held = self.part(part);
+        let place = held.free.pop().unwrap_or(held.places.len());
+        let flight = flight(place);
+        if place == held.places.len() {
+            held.places.push(None);
+        }
+        held.places[place] = Some(Arc::clone(&flight));
         flight
     }
 
     /// Strikes a request out.
     pub(super) fn leave(&self, flight: &Flight) {
-        self.part(flight.number).remove(&flight.number);
+        let (part, place) = flight.place;
+        let mut held = self.part(part);
+        held.places[place] = None;
+        held.free.push(place);
     }
 
     /// All requests that are being answered, the oldest first.
     pub fn all(&self) -> Vec<Arc<Flight>> {
-        let parts = 0..PARTS as u64;
-        let mut all: Vec<_> =
-            parts.flat_map(|part| self.part(part).values().cloned().collect::<Vec<_>>()).collect();
+        let flights = |part| self.part(part).places.iter().flatten().cloned().collect::<Vec<_>>();
+        let mut all: Vec<_> = (0..PARTS).flat_map(flights).collect();
         all.sort_unstable_by_key(|flight| flight.begun);
         all
     }
 
-    fn part(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Flight>>> {
-        let index = usize::try_from(number % PARTS as u64).unwrap_or(0);
-        self.parts[index].lock().unwrap_or_else(PoisonError::into_inner)
+    fn part(&self, part: usize) -> MutexGuard<'_, Part> {
+        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

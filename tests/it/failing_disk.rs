@@ -136,7 +136,7 @@ fn a_directory_that_cannot_be_read_is_an_error_until_it_can() {
         ("getdents64", variant.clone(), &[hours, list, cut, variants]),
         // What the link to the third hour leads to.
         ("?newfstatat,?statx,?fstatat64", variant, &[hours, list, cut, variants]),
-        ("%%stat", base.join("s/empty"), &[empty]),
+        ("%%stat", base.join("s/empty"), &[empty, variants]),
         ("%%stat", base.join("s"), &[variants]),
     ];
     if !check_failures(&served, &targets, &rows) {

@@ -358,3 +358,31 @@ fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
     fs::remove_dir_all(&hour).expect("remove the hour");
     assert_eq!((list(false), list(true)), ("[]".to_owned(), "[]".to_owned()));
 }
+
+#[test]
+fn hours_that_come_and_go_are_seen_at_once_and_those_behind_links_too() {
+    let base = tempfile::tempdir().expect("a directory");
+    let variant = base.path().join("s/v");
+    let archive = Archive::new(base.path(), 1 << 20);
+    let hours =
+        || archive.hours(NAME).expect("the hours").iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(hours().is_empty());
+    let name = |number: u32| format!("2026-11-20T{number:02}");
+    for number in 0..20 {
+        fs::create_dir_all(variant.join(name(number))).expect("an hour");
+        assert_eq!(hours(), (0..=number).map(name).collect::<Vec<_>>());
+    }
+    fs::remove_dir(variant.join(name(7))).expect("remove an hour");
+    assert_eq!(hours().len(), 19);
+    // Nothing changes in the variant's directory while what a link leads to comes and goes.
+    let elsewhere = base.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, variant.join(name(23))).expect("a link");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    for _ in 0..2 {
+        assert_eq!(hours().len(), 19);
+        fs::create_dir(&elsewhere).expect("a directory");
+        assert_eq!(hours().last(), Some(&name(23)));
+        assert_eq!(hours().len(), 20);
+        fs::remove_dir(&elsewhere).expect("remove it");
+    }
+}
