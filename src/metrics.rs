@@ -9,6 +9,7 @@ pub mod exchange;
 mod histogram;
 pub mod live;
 pub mod process;
+mod shards;
 pub mod variants;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use prometheus::{
 
 use self::exchange::Exchanges;
 use self::live::Flights;
+use self::shards::Sharded;
 use self::variants::Variants;
 
 /// The type of the page that is read by monitors.
@@ -59,14 +61,14 @@ pub struct Metrics {
 /// What is counted of a lane.
 #[derive(Debug)]
 pub struct Lane {
-    queue: IntGauge,
-    busy: IntGauge,
+    queue: Sharded,
+    busy: Sharded,
     refused: IntCounter,
 }
 
 /// A worker that is at work, until it is dropped.
 #[derive(Debug)]
-pub struct Busy<'a>(&'a IntGauge);
+pub struct Busy<'a>(&'a Sharded);
 
 /// What is counted of connections.
 #[derive(Debug)]
@@ -110,16 +112,11 @@ impl Metrics {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
-        };
-        let queue = gauges("lane_queue_length", "Requests that wait for a worker of the lane.", &["lane"])?;
-        let busy = gauges("lane_busy_workers", "Workers of the lane that have a request.", &["lane"])?;
         let refused =
             counters("lane_refused_total", "Requests that found the lane's queue full.", &["lane"])?;
         let lane = |name: &&str| Lane {
-            queue: queue.with_label_values(&[name]),
-            busy: busy.with_label_values(&[name]),
+            queue: Sharded::default(),
+            busy: Sharded::default(),
             refused: refused.with_label_values(&[name]),
         };
         let dropped = "Connections that were refused or sent away, by the reason.";
@@ -156,6 +153,19 @@ impl Metrics {
         LANE_NAMES.into_iter().zip(&self.lanes).map(|(name, lane)| (name, lane.queue.get(), lane.busy.get()))
     }
 
+    fn gather_lanes(&self) -> Result<Vec<MetricFamily>> {
+        let fresh = Registry::new();
+        let queue = Opts::new("lane_queue_length", "Requests that wait for a worker of the lane.");
+        let queue = register(&fresh, IntGaugeVec::new(queue, &["lane"]))?;
+        let busy = Opts::new("lane_busy_workers", "Workers of the lane that have a request.");
+        let busy = register(&fresh, IntGaugeVec::new(busy, &["lane"]))?;
+        for (name, waiting, working) in self.lanes() {
+            queue.with_label_values(&[name]).set(waiting);
+            busy.with_label_values(&[name]).set(working);
+        }
+        Ok(fresh.gather())
+    }
+
     /// Notes how a cut went.
     pub fn cut_ended(&self, kind: &str, result: &str, seconds: f64) {
         self.cut_seconds.with_label_values(&[kind, result]).observe(seconds);
@@ -172,10 +182,11 @@ impl Metrics {
     /// It cannot be written, which would be a mistake here.
     pub fn page(&self, archive: &ArchiveState) -> Result<Vec<u8>> {
         let mut families = self.registry.gather();
-        families.extend(self.exchanges.gather());
+        families.extend(self.exchanges.gather()?);
         families.extend(process::gather()?);
         families.extend(archive.gather()?);
         families.extend(self.connections.gather()?);
+        families.extend(self.gather_lanes()?);
         let mut page = Vec::with_capacity(64 * 1024);
         TextEncoder::new().encode(&families, &mut page)?;
         Ok(page)
@@ -192,14 +203,14 @@ impl Lane {
     /// A request begins to wait.
     pub fn queued(&self) {
         if COUNTED {
-            self.queue.inc();
+            self.queue.add(1);
         }
     }
 
     /// A request waits no longer, for there was no room for it.
     pub fn refused(&self) {
         if COUNTED {
-            self.queue.dec();
+            self.queue.add(-1);
             self.refused.inc();
         }
     }
@@ -208,7 +219,7 @@ impl Lane {
     #[must_use]
     pub fn taken(&self) -> Busy<'_> {
         if COUNTED {
-            self.queue.dec();
+            self.queue.add(-1);
         }
         self.busy()
     }
@@ -217,7 +228,7 @@ impl Lane {
     #[must_use]
     pub fn busy(&self) -> Busy<'_> {
         if COUNTED {
-            self.busy.inc();
+            self.busy.add(1);
         }
         Busy(&self.busy)
     }
@@ -226,7 +237,7 @@ impl Lane {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         if COUNTED {
-            self.0.dec();
+            self.0.add(-1);
         }
     }
 }

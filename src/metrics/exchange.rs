@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, Result};
 
 use super::histogram::{Histogram, family};
 use super::live::Flight;
+use super::shards::Sharded;
 use super::variants::Variant;
 use super::{COUNTED, Metrics, register};
 
@@ -125,7 +126,7 @@ pub(crate) struct Exchanges {
 /// What is counted of one endpoint and method.
 #[derive(Debug)]
 struct Slot {
-    concurrency: IntGauge,
+    concurrency: Sharded,
     /// By status.
     answers: [OnceLock<Answers>; STATUSES.len() + 1],
 }
@@ -139,18 +140,14 @@ struct Answers {
 
 impl Exchanges {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let concurrency = Opts::new("http_request_concurrency_all", "Requests that are being answered.");
-        let concurrency = register(registry, IntGaugeVec::new(concurrency, &["endpoint", "method"]))?;
         let aborted = Opts::new("aborted_responses_total", "Responses that ended before their end.");
-        let slots = Endpoint::ALL.map(|endpoint| {
-            METHODS.map(|method| Slot {
-                concurrency: concurrency.with_label_values(&[endpoint.name(), method]),
-                answers: [const { OnceLock::new() }; STATUSES.len() + 1],
-            })
-        });
+        let slot = |_| Slot {
+            concurrency: Sharded::default(),
+            answers: [const { OnceLock::new() }; STATUSES.len() + 1],
+        };
         Ok(Self {
             aborted: register(registry, IntCounterVec::new(aborted, &["endpoint", "reason"]))?,
-            slots: slots.into(),
+            slots: Endpoint::ALL.iter().map(|_| METHODS.map(slot)).collect(),
         })
     }
 
@@ -163,19 +160,23 @@ impl Exchanges {
         })
     }
 
-    /// The histograms of the kinds of answers that there were.
-    pub(super) fn gather(&self) -> Vec<MetricFamily> {
-        let latency = (
-            "http_request_latency_all",
-            "Seconds from a request's last byte until the response to it is ready.",
-        );
-        let size = ("http_response_size_all", "Bytes of body sent of a response.");
+    /// What was counted, but for what ended before its end.
+    pub(super) fn gather(&self) -> Result<Vec<MetricFamily>> {
+        let fresh = Registry::new();
+        let concurrency = Opts::new("http_request_concurrency_all", "Requests that are being answered.");
+        let concurrency = register(&fresh, IntGaugeVec::new(concurrency, &["endpoint", "method"]))?;
+        for (endpoint, slots) in Endpoint::ALL.iter().zip(&self.slots) {
+            for (method, slot) in METHODS.iter().zip(slots) {
+                concurrency.with_label_values(&[endpoint.name(), method]).set(slot.concurrency.get());
+            }
+        }
+        let help = "Seconds from a request's last byte until the response to it is ready.";
         let latencies = self.counted().map(|(labels, answers)| (labels, &answers.latency_us));
+        let latencies = family(("http_request_latency_all", help, 1e6), latencies);
+        let help = "Bytes of body sent of a response.";
         let sizes = self.counted().map(|(labels, answers)| (labels, &answers.size_bytes));
-        [family((latency.0, latency.1, 1e6), latencies), family((size.0, size.1, 1.0), sizes)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let sizes = family(("http_response_size_all", help, 1.0), sizes);
+        Ok(fresh.gather().into_iter().chain(latencies).chain(sizes).collect())
     }
 
     /// The counters of all kinds of answers that there were, with their labels.
@@ -222,7 +223,7 @@ impl Meter {
     ) -> Self {
         let method = METHODS.iter().position(|known| *known == asked.0).unwrap_or(METHODS.len() - 1);
         if COUNTED {
-            metrics.exchanges.slots[endpoint as usize][method].concurrency.inc();
+            metrics.exchanges.slots[endpoint as usize][method].concurrency.add(1);
         }
         Self {
             flight: metrics.flights.enter(client, asked, begun),
@@ -266,7 +267,7 @@ impl Meter {
         if let Some(reason) = aborted {
             metrics.exchanges.aborted.with_label_values(&[endpoint.name(), reason]).inc();
         }
-        metrics.exchanges.slots[*endpoint as usize][*method].concurrency.dec();
+        metrics.exchanges.slots[*endpoint as usize][*method].concurrency.add(-1);
         metrics.flights.leave(flight);
         if *status == 0 {
             return;

@@ -2,50 +2,61 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::shards::{Apart, SHARDS, shard};
 use prometheus::proto::{Bucket, LabelPair, Metric, MetricFamily, MetricType};
+
+/// How many bounds a histogram can have.
+const MOST_BOUNDS: usize = 16;
 
 /// How many values there were up to each of some bounds, and their sum.
 #[derive(Debug)]
 pub(super) struct Histogram {
     bounds: &'static [u64],
-    /// How many came under each bound and not under the one before; the last ones are above all bounds.
-    counts: Box<[AtomicU64]>,
+    shards: Box<[Apart<Shard>]>,
+}
+
+/// What some threads have counted.
+#[derive(Debug, Default)]
+struct Shard {
+    /// How many came under each bound and not under the one before; the next are those above all bounds.
+    counts: [AtomicU64; MOST_BOUNDS + 1],
     sum: AtomicU64,
 }
 
 impl Histogram {
-    /// A histogram of nothing yet. The bounds are in order.
+    /// A histogram of nothing yet. The bounds are in order, and there are no more than [`MOST_BOUNDS`].
     pub(super) fn new(bounds: &'static [u64]) -> Self {
-        Self {
-            bounds,
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
-            sum: AtomicU64::new(0),
-        }
+        debug_assert!(bounds.len() <= MOST_BOUNDS);
+        Self { bounds, shards: (0..SHARDS).map(|_| Apart::default()).collect() }
     }
 
     /// Counts a value.
     pub(super) fn observe(&self, value: u64) {
         let place = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[place].fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(value, Ordering::Relaxed);
+        let shard = &self.shards[shard()].0;
+        shard.counts[place].fetch_add(1, Ordering::Relaxed);
+        shard.sum.fetch_add(value, Ordering::Relaxed);
     }
 
     /// The histogram as monitors read it, where `unit` of what was counted are one.
     #[allow(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
     fn metric(&self, labels: Vec<LabelPair>, unit: f64) -> Metric {
+        let shards = || self.shards.iter().map(|shard| &shard.0);
+        let counted =
+            |place: usize| shards().map(|shard| shard.counts[place].load(Ordering::Relaxed)).sum::<u64>();
         let mut count = 0;
         let mut buckets = Vec::with_capacity(self.bounds.len());
-        for (bound, counted) in self.bounds.iter().zip(&self.counts) {
-            count += counted.load(Ordering::Relaxed);
+        for (place, bound) in self.bounds.iter().enumerate() {
+            count += counted(place);
             let mut bucket = Bucket::default();
             bucket.set_cumulative_count(count);
             bucket.set_upper_bound(*bound as f64 / unit);
             buckets.push(bucket);
         }
-        let above = self.counts.last().map_or(0, |counted| counted.load(Ordering::Relaxed));
+        let sum: u64 = shards().map(|shard| shard.sum.load(Ordering::Relaxed)).sum();
         let mut histogram = prometheus::proto::Histogram::default();
-        histogram.set_sample_count(count + above);
-        histogram.set_sample_sum(self.sum.load(Ordering::Relaxed) as f64 / unit);
+        histogram.set_sample_count(count + counted(self.bounds.len()));
+        histogram.set_sample_sum(sum as f64 / unit);
         histogram.set_bucket(buckets);
         let mut metric = Metric::from_label(labels);
         metric.set_histogram(histogram);

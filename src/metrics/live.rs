@@ -2,14 +2,12 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::COUNTED;
-
-/// Into how many parts the table is divided, so that workers seldom want the same one.
-const PARTS: usize = 16;
+use super::shards::{Apart, SHARDS, shard};
 
 thread_local! {
     /// The request whose body this thread makes.
@@ -33,12 +31,10 @@ pub struct Flight {
     pub child: AtomicU32,
 }
 
-/// The table of all of them.
+/// The table of all of them, in parts, so that workers seldom want the same one.
 #[derive(Debug, Default)]
 pub struct Flights {
-    /// Which part is next.
-    turns: AtomicUsize,
-    parts: [Mutex<Part>; PARTS],
+    parts: [Apart<Mutex<Part>>; SHARDS],
 }
 
 /// A part of the table: places, of which some are free.
@@ -51,7 +47,7 @@ struct Part {
 impl Flights {
     /// Enters a request.
     pub(super) fn enter(&self, client: SocketAddr, asked: (String, String), begun: Instant) -> Arc<Flight> {
-        let part = if COUNTED { self.turns.fetch_add(1, Ordering::Relaxed) % PARTS } else { 0 };
+        let part = shard();
         let (sent, child) = (AtomicU64::new(0), AtomicU32::new(0));
         let flight = |place| Arc::new(Flight { place: (part, place), client, asked, begun, sent, child });
         if !COUNTED {
@@ -78,13 +74,13 @@ impl Flights {
     /// All requests that are being answered, the oldest first.
     pub fn all(&self) -> Vec<Arc<Flight>> {
         let flights = |part| self.part(part).places.iter().flatten().cloned().collect::<Vec<_>>();
-        let mut all: Vec<_> = (0..PARTS).flat_map(flights).collect();
+        let mut all: Vec<_> = (0..SHARDS).flat_map(flights).collect();
         all.sort_unstable_by_key(|flight| flight.begun);
         all
     }
 
     fn part(&self, part: usize) -> MutexGuard<'_, Part> {
-        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts[part].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
