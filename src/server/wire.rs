@@ -23,7 +23,9 @@ use crate::metrics::Metrics;
 /// About what each piece costs that is not even got ready: a path and what goes with it.
 const PIECE_BYTES: usize = 256;
 /// The most that is asked of one `sendfile`.
-const SENDFILE_BYTES: u64 = 1024 * 1024;
+const SENDFILE_BYTES: u64 = 2 * 1024 * 1024;
+/// Files of which more is sent go out in whole packets, which saves a third of the work; for others it does not pay.
+const CORKED_BYTES: u64 = 64 * 1024;
 /// The most that is read of a file at once where `sendfile` does not work.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -114,6 +116,8 @@ pub(super) struct Outgoing {
     pieces: Option<Pieces>,
     /// How many bytes of the body have not even been got ready.
     body_left: u64,
+    /// Whether packets are to be whole, until its end.
+    is_corked: bool,
 }
 
 /// Bytes that go out, and how many of them have.
@@ -145,6 +149,8 @@ struct FilePart {
     file: File,
     offset: u64,
     left: u64,
+    /// Up to where what is sent next was asked for, less a margin.
+    ahead: u64,
 }
 
 /// How far a push came.
@@ -179,7 +185,17 @@ impl Outgoing {
             _ => (0, None),
         };
         let head = Part::new(head(status, &headers, framing, version, after));
-        Self { exchange, after, sent: 0, head, text: Part::default(), file: None, pieces, body_left }
+        Self {
+            exchange,
+            after,
+            sent: 0,
+            head,
+            text: Part::default(),
+            file: None,
+            pieces,
+            body_left,
+            is_corked: false,
+        }
     }
 
     /// A short answer that ends the connection, to something that was no request.
@@ -192,9 +208,12 @@ impl Outgoing {
         // A body that cannot even begin can still be answered for.
         if self.sent == 0 && self.has_body_to_get() {
             self.next_piece()?;
+            self.is_corked = self.file.as_ref().is_some_and(|part| part.left + self.body_left > CORKED_BYTES);
+            self.cork(stream, self.is_corked);
         }
         loop {
             if self.head.left().is_empty() && self.has_body_to_get() && !self.next_piece()? {
+                self.cork(stream, false);
                 return Ok(Progress::Done);
             }
             if budget == 0 {
@@ -209,6 +228,15 @@ impl Outgoing {
                 Err(abort) => return Err(abort),
             };
             budget = budget.saturating_sub(sent);
+        }
+    }
+
+    /// Has the system gather what comes of one `sendfile` and the next into whole packets, or no longer.
+    fn cork(&self, stream: &TcpStream, cork: bool) {
+        if self.is_corked
+            && let Err(errno) = rustix::net::sockopt::set_tcp_cork(stream, cork)
+        {
+            log::debug!("cannot cork a connection: {errno}");
         }
     }
 
@@ -238,7 +266,7 @@ impl Outgoing {
                 len
             }
             Piece::File { file, offset, len } => {
-                self.file = (len > 0).then_some(FilePart { file, offset, left: len });
+                self.file = (len > 0).then_some(FilePart { file, offset, left: len, ahead: 0 });
                 len
             }
         };
@@ -302,15 +330,15 @@ impl Outgoing {
     }
 
     /// Asks for what will be sent next to be brought into memory, so that whoever sends it does not wait for the disk.
-    fn read_ahead(&self) {
-        if let Some(part) = &self.file {
-            let _ = rustix::fs::fadvise(
-                &part.file,
-                part.offset,
-                std::num::NonZeroU64::new(part.left.min(SENDFILE_BYTES)),
-                Advice::WillNeed,
-            );
+    fn read_ahead(&mut self) {
+        let Some(part) = &mut self.file else { return };
+        // It takes its time even where all is in memory, and a client that is nearly fast enough blocks often.
+        if part.offset < part.ahead {
+            return;
         }
+        part.ahead = part.offset + SENDFILE_BYTES / 2;
+        let len = std::num::NonZeroU64::new(part.left.min(SENDFILE_BYTES));
+        let _ = rustix::fs::fadvise(&part.file, part.offset, len, Advice::WillNeed);
     }
 }
 
