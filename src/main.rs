@@ -60,11 +60,12 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
         .map_err(|error| format!("cannot listen at {}:{}: {error}", config.host, config.port))?;
     let console = open_console(&mut server, config.backdoor_port)?;
-    say(&format!("listening on http://{}\n", server.address()));
     log::info!("started with {config:?}, {limits:?}");
     if let Some(console) = console {
         log::info!("the console is at {console}");
     }
+    // Last, for whoever has waited for it may change at once what is logged.
+    say(&format!("listening on http://{}\n", server.address()));
     let looker = std::thread::Builder::new().name("tools".to_owned()).spawn(move || look_for_ffmpeg(&app));
 
     let _ = signals.recv();

@@ -386,3 +386,32 @@ fn hours_that_come_and_go_are_seen_at_once_and_those_behind_links_too() {
         fs::remove_dir(&elsewhere).expect("remove it");
     }
 }
+
+#[test]
+fn the_head_of_a_long_list_costs_no_second_reading_of_hours_that_had_to_go() {
+    let base = tempfile::tempdir().expect("a directory");
+    for hour in 0..6 {
+        let directory = base.path().join(format!("s/v/2026-11-20T{hour:02}"));
+        fs::create_dir_all(&directory).expect("an hour");
+        for second in 0..400 {
+            let name = format!("{:02}:{:02}.000-{}.000-full-x.ts", second / 60, second % 60, 1 + hour);
+            fs::write(directory.join(name), b"").expect("a segment");
+        }
+    }
+    // What changed just now is not remembered.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    // Nine parts in sixteen of this are for hours: room for one or two of the six.
+    let archive = Archive::new(base.path(), 80 * 1024);
+    let hours = archive.hours(NAME).expect("the hours");
+    let first = archive.summaries(NAME, &hours).expect("summaries");
+    let stats = archive.cache_stats();
+    assert!(stats.misses == 6 && stats.hours < 6, "{stats:?}");
+    assert_eq!(archive.summaries(NAME, &hours).expect("summaries"), first);
+    assert_eq!(archive.cache_stats().misses, 6, "they were read again");
+    let longest: Vec<_> = first.iter().map(|summary| (summary.segments, summary.longest)).collect();
+    let expected: Vec<_> =
+        (1..=6).map(|seconds| (400, restreamer::timestamp::Span::from_secs(seconds))).collect();
+    assert_eq!(longest, expected);
+    fs::remove_dir_all(base.path().join("s/v/2026-11-20T05")).expect("remove an hour");
+    assert_eq!(archive.summaries(NAME, &hours).expect("summaries")[5].segments, 0);
+}
