@@ -120,7 +120,7 @@ def playlist_cases(bench):
         long: lambda: fetch_fresh(bench, archive, MONTH, peaks),
         again: lambda: fetch(keeper, MONTH),
         fresh: lambda: fetch_fresh(bench, archive),
-    }, [Mark("a segment's time, of that in 24 hours", lambda of: of[long].total / of[fresh].total / 30, 2),
+    }, [Mark("a segment's time, of that in 24 hours", lambda of: of[long].total / of[fresh].total / 30, 1.25),
         Mark("most memory", lambda of: max(peaks), 100, "MiB")])
     yield live_case(bench)
 
