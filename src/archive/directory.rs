@@ -1,5 +1,6 @@
 //! Directories, read name by name without an allocation for each, and what identifies their state.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -13,6 +14,11 @@ use crate::error::{Error, Result};
 
 /// How many bytes of directory entries are asked of the system at a time.
 const BUFFER_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    /// What this thread asks for entries with, while it does not.
+    static BUFFER: Cell<Vec<MaybeUninit<u8>>> = const { Cell::new(Vec::new()) };
+}
 
 /// How long a changed directory's time stays open to another change that it would not show: more than a tick of the
 /// slowest clock, which is 10 ms.
@@ -86,7 +92,8 @@ pub(super) fn read_names(
     let Some(directory) = opened.map_err(Error::io("open the directory", path))? else {
         return Ok(false);
     };
-    let mut buffer = vec![MaybeUninit::uninit(); BUFFER_BYTES];
+    let mut buffer = BUFFER.take();
+    buffer.resize(BUFFER_BYTES, MaybeUninit::uninit());
     let mut entries = RawDir::new(&directory, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = match entry {
@@ -104,6 +111,7 @@ pub(super) fn read_names(
             Err(_) => not_text(),
         }
     }
+    BUFFER.set(buffer);
     Ok(true)
 }
 

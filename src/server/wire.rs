@@ -20,6 +20,8 @@ use crate::http::reply::{Body, Bytes, COMMON_HEADERS, HTTP_1_1, Piece, Pieces, R
 use crate::http::request::Request;
 use crate::metrics::Metrics;
 
+/// What most heads fit into; the C library keeps no more than this at hand for each thread.
+const HEAD_BYTES: usize = 1000;
 /// About what each piece costs that is not even got ready: a path and what goes with it.
 const PIECE_BYTES: usize = 256;
 /// The most that is asked of one `sendfile`.
@@ -61,7 +63,7 @@ pub(super) fn head(
     version: &HTTPVersion,
     after: After,
 ) -> Vec<u8> {
-    let mut text = String::with_capacity(1024);
+    let mut text = String::with_capacity(HEAD_BYTES);
     let _ = write!(text, "HTTP/1.1 {} {}\r\nDate: ", status.0, status.default_reason_phrase());
     push_date(&mut text);
     for header in headers {
