@@ -182,7 +182,7 @@ impl Metrics {
     /// It cannot be written, which would be a mistake here.
     pub fn page(&self, archive: &ArchiveState) -> Result<Vec<u8>> {
         let mut families = self.registry.gather();
-        families.extend(self.exchanges.gather()?);
+        families.extend(self.exchanges.gather(&self.flights)?);
         families.extend(process::gather()?);
         families.extend(archive.gather()?);
         families.extend(self.connections.gather()?);

@@ -9,8 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, Result};
 
 use super::histogram::{Histogram, family};
-use super::live::Flight;
-use super::shards::Sharded;
+use super::live::{Flight, Flights};
 use super::variants::Variant;
 use super::{COUNTED, Metrics, register};
 
@@ -119,16 +118,8 @@ impl Endpoint {
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     aborted: IntCounterVec,
-    /// By endpoint, then by method.
-    slots: Vec<[Slot; METHODS.len()]>,
-}
-
-/// What is counted of one endpoint and method.
-#[derive(Debug)]
-struct Slot {
-    concurrency: Sharded,
-    /// By status.
-    answers: [OnceLock<Answers>; STATUSES.len() + 1],
+    /// By endpoint, then by method, then by status.
+    answers: Vec<[[OnceLock<Answers>; STATUSES.len() + 1]; METHODS.len()]>,
 }
 
 /// What is counted of one kind of answer.
@@ -141,34 +132,35 @@ struct Answers {
 impl Exchanges {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
         let aborted = Opts::new("aborted_responses_total", "Responses that ended before their end.");
-        let slot = |_| Slot {
-            concurrency: Sharded::default(),
-            answers: [const { OnceLock::new() }; STATUSES.len() + 1],
-        };
+        let none = |_| [const { OnceLock::new() }; STATUSES.len() + 1];
         Ok(Self {
             aborted: register(registry, IntCounterVec::new(aborted, &["endpoint", "reason"]))?,
-            slots: Endpoint::ALL.iter().map(|_| METHODS.map(slot)).collect(),
+            answers: Endpoint::ALL.iter().map(|_| METHODS.map(none)).collect(),
         })
     }
 
     /// The counters of one kind of answer.
     fn answers(&self, endpoint: Endpoint, method: usize, status: u16) -> &Answers {
         let index = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
-        self.slots[endpoint as usize][method].answers[index].get_or_init(|| Answers {
+        self.answers[endpoint as usize][method][index].get_or_init(|| Answers {
             latency_us: Histogram::new(&LATENCY_BOUNDS_US),
             size_bytes: Histogram::new(&SIZE_BOUNDS_BYTES),
         })
     }
 
-    /// What was counted, but for what ended before its end.
-    pub(super) fn gather(&self) -> Result<Vec<MetricFamily>> {
+    /// What was counted, but for what ended before its end; and what is under way.
+    pub(super) fn gather(&self, flights: &Flights) -> Result<Vec<MetricFamily>> {
         let fresh = Registry::new();
         let concurrency = Opts::new("http_request_concurrency_all", "Requests that are being answered.");
         let concurrency = register(&fresh, IntGaugeVec::new(concurrency, &["endpoint", "method"]))?;
-        for (endpoint, slots) in Endpoint::ALL.iter().zip(&self.slots) {
-            for (method, slot) in METHODS.iter().zip(slots) {
-                concurrency.with_label_values(&[endpoint.name(), method]).set(slot.concurrency.get());
-            }
+        let of = |endpoint: Endpoint, method: usize| {
+            concurrency.with_label_values(&[endpoint.name(), METHODS[method]])
+        };
+        for endpoint in Endpoint::ALL {
+            (0..METHODS.len()).for_each(|method| of(endpoint, method).set(0));
+        }
+        for flight in flights.all() {
+            of(flight.kind.0, flight.kind.1).inc();
         }
         let help = "Seconds from a request's last byte until the response to it is ready.";
         let latencies = self.counted().map(|(labels, answers)| (labels, &answers.latency_us));
@@ -181,11 +173,11 @@ impl Exchanges {
 
     /// The counters of all kinds of answers that there were, with their labels.
     fn counted(&self) -> impl Iterator<Item = (Vec<(&'static str, String)>, &Answers)> {
-        let methods = Endpoint::ALL.into_iter().zip(&self.slots).flat_map(|(endpoint, slots)| {
-            METHODS.into_iter().zip(slots).map(move |(method, slot)| (endpoint, method, slot))
+        let methods = Endpoint::ALL.into_iter().zip(&self.answers).flat_map(|(endpoint, methods)| {
+            METHODS.into_iter().zip(methods).map(move |(method, answers)| (endpoint, method, answers))
         });
-        methods.flat_map(|(endpoint, method, slot)| {
-            slot.answers.iter().enumerate().filter_map(move |(index, answers)| {
+        methods.flat_map(|(endpoint, method, answers)| {
+            answers.iter().enumerate().filter_map(move |(index, answers)| {
                 let status = STATUSES.get(index).map_or_else(|| "other".to_owned(), u16::to_string);
                 let labels = [
                     ("endpoint", endpoint.name().to_owned()),
@@ -202,8 +194,6 @@ impl Exchanges {
 #[derive(Debug)]
 pub struct Meter {
     metrics: Arc<Metrics>,
-    endpoint: Endpoint,
-    method: usize,
     variant: Option<Arc<Variant>>,
     /// What there is to see of it meanwhile.
     pub flight: Arc<Flight>,
@@ -222,14 +212,9 @@ impl Meter {
         begun: Instant,
     ) -> Self {
         let method = METHODS.iter().position(|known| *known == asked.0).unwrap_or(METHODS.len() - 1);
-        if COUNTED {
-            metrics.exchanges.slots[endpoint as usize][method].concurrency.add(1);
-        }
         Self {
-            flight: metrics.flights.enter(client, asked, begun),
+            flight: metrics.flights.enter((endpoint, method), client, asked, begun),
             metrics: Arc::clone(metrics),
-            endpoint,
-            method,
             variant: None,
             status: 0,
             ready_after: Duration::ZERO,
@@ -263,21 +248,21 @@ impl Meter {
         if std::mem::replace(&mut self.ended, true) || !COUNTED {
             return;
         }
-        let Self { metrics, endpoint, method, variant, flight, status, .. } = self;
+        let Self { metrics, variant, flight, status, .. } = self;
+        let (endpoint, method) = flight.kind;
         if let Some(reason) = aborted {
             metrics.exchanges.aborted.with_label_values(&[endpoint.name(), reason]).inc();
         }
-        metrics.exchanges.slots[*endpoint as usize][*method].concurrency.add(-1);
         metrics.flights.leave(flight);
         if *status == 0 {
             return;
         }
         let bytes = flight.sent.load(Ordering::Relaxed);
-        let answers = metrics.exchanges.answers(*endpoint, *method, *status);
+        let answers = metrics.exchanges.answers(endpoint, method, *status);
         answers.latency_us.observe(u64::try_from(self.ready_after.as_micros()).unwrap_or(u64::MAX));
         answers.size_bytes.observe(bytes);
         if let Some(variant) = variant {
-            metrics.variants.count(variant, *endpoint, *status, bytes);
+            metrics.variants.count(variant, endpoint, *status, bytes);
         }
     }
 }

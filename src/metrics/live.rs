@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::COUNTED;
+use super::exchange::Endpoint;
 use super::shards::{Apart, SHARDS, shard};
 
 thread_local! {
@@ -19,6 +20,8 @@ thread_local! {
 pub struct Flight {
     /// Its part of the table, and its place there.
     place: (usize, usize),
+    /// What it is counted as, and the number of its method.
+    pub(super) kind: (Endpoint, usize),
     /// Who asks.
     pub client: SocketAddr,
     /// The method and the target, as they came.
@@ -46,10 +49,17 @@ struct Part {
 
 impl Flights {
     /// Enters a request.
-    pub(super) fn enter(&self, client: SocketAddr, asked: (String, String), begun: Instant) -> Arc<Flight> {
+    pub(super) fn enter(
+        &self,
+        kind: (Endpoint, usize),
+        client: SocketAddr,
+        asked: (String, String),
+        begun: Instant,
+    ) -> Arc<Flight> {
         let part = shard();
         let (sent, child) = (AtomicU64::new(0), AtomicU32::new(0));
-        let flight = |place| Arc::new(Flight { place: (part, place), client, asked, begun, sent, child });
+        let flight =
+            |place| Arc::new(Flight { place: (part, place), kind, client, asked, begun, sent, child });
         if !COUNTED {
             return flight(0);
         }
