@@ -18,7 +18,7 @@ use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::{LazyTools, Tools};
 use restreamer::http::{App, Service};
-use restreamer::logging;
+use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
 
@@ -33,17 +33,19 @@ fn main() -> ExitCode {
     match command {
         Command::Help => say(&help()),
         Command::Version => say(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Check(config) => look(&config),
-        Command::Serve(config) => match serve(&config) {
-            Ok(code) => code,
-            Err(error) => fail(1, &error),
-        },
+        Command::Check(config) => look(&config).unwrap_or_else(|error| fail(1, &error)),
+        Command::Serve(config) => serve(&config).unwrap_or_else(|error| fail(1, &error)),
     }
+}
+
+/// Begins to log.
+fn start_log(config: &Config) -> Result<Log, String> {
+    logging::start(config.log_level).map_err(|error| format!("cannot start the log's thread: {error}"))
 }
 
 /// Serves until a signal says to stop.
 fn serve(config: &Config) -> Result<ExitCode, String> {
-    logging::start(config.log_level);
+    let log = start_log(config)?;
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
     let signals = catch_signals()?;
@@ -64,7 +66,8 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     if let Some(console) = console {
         log::info!("the console is at {console}");
     }
-    // Last, for whoever has waited for it may change at once what is logged.
+    // Last, for whoever has waited for it may change at once what is logged, or look what was.
+    log.flush();
     say(&format!("listening on http://{}\n", server.address()));
     let looker = std::thread::Builder::new().name("tools".to_owned()).spawn(move || look_for_ffmpeg(&app));
 
@@ -109,8 +112,8 @@ fn look_for_ffmpeg(app: &App) {
 }
 
 /// Looks at everything once.
-fn look(config: &Config) -> ExitCode {
-    logging::start(config.log_level);
+fn look(config: &Config) -> Result<ExitCode, String> {
+    let _log = start_log(config)?;
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
     let subject = Subject {
         config,
@@ -121,8 +124,8 @@ fn look(config: &Config) -> ExitCode {
         now: Clock::System.now(),
     };
     match check(&subject, &mut io::stdout().lock()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) | Err(_) => ExitCode::FAILURE,
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) | Err(_) => Ok(ExitCode::FAILURE),
     }
 }
 
