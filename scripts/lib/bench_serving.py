@@ -272,15 +272,22 @@ def size(bench):
 # ---- Counting ----------------------------------------------------------------------------------------------
 
 def counting_cases(bench):
-    """What counting costs, beside a server that was built without it; and the log."""
+    """What counting and logging cost, beside a server that was built without counting."""
     archive = month(bench.cache)
     uncounted = build("--cfg uncounted", TARGET / "uncounted")
-    plain, bare = serve(bench.binary, archive, bench.log), serve(uncounted, archive, bench.log)
-    logged = serve(bench.binary, archive, bench.log, "--log-level", "info")
-    counted, without, with_log = "counted", "not counted", "counted, and each request logged"
-    yield Case("the list of streams, 16 connections", {
-        counted: lambda: load(plain, "/files", 16),
-        without: lambda: load(bare, "/files", 16),
-        with_log: lambda: load(logged, "/files", 16),
-    }, [Mark("processor time a request, more than without",
-             lambda of: (of[counted].cpu / of[without].cpu - 1) * 100, 3, "%")], times=3)
+    servers = {
+        "counted": serve(bench.binary, archive, bench.log),
+        "not counted": serve(uncounted, archive, bench.log),
+        "counted, and each request logged": serve(bench.binary, archive, bench.log, "--log-level", "info"),
+    }
+    counted, without, logged = servers
+    for name, path in [("the list of streams", "/files"), ("the names of an hour", f"/files/month/source/{hour_name(0)}")]:
+        def more(run):
+            return lambda of: (of[run].cpu / of[without].cpu - 1) * 100
+        yield Case(f"{name}, 16 connections", {
+            run: lambda server=server, path=path: load(server, path, 16, seconds=1)
+            for run, server in servers.items()
+        }, [
+            Mark("processor time for counting", more(counted), 3, "%", paired=True),
+            Mark("processor time for counting and for a line of the log", more(logged), 3, "%", paired=True),
+        ], times=8)

@@ -108,12 +108,17 @@ class Load:
 
 @dataclasses.dataclass
 class Mark:
-    """What a case should reach: a figure made of the medians, and the most it may be, or the least."""
+    """What a case should reach: a figure, and the most it may be, or the least.
+
+    The figure is made of the medians; or, where `paired`, of each round, and the median of these is taken, so that a
+    machine that is now faster, now slower does not show in it.
+    """
     text: str
-    value: object       # medians -> figure
+    value: object       # runs by their names -> figure
     limit: float
     unit: str = "x"
     least: bool = False
+    paired: bool = False
 
 
 @dataclasses.dataclass
@@ -236,10 +241,12 @@ def report(case, runs):
     say("")
     all_met = True
     for mark in case.marks:
-        value = mark.value(medians)
+        values = [mark.value(dict(zip(runs, found))) for found in zip(*runs.values())] if mark.paired else []
+        value = statistics.median(values) if values else mark.value(medians)
+        error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
         met = value >= mark.limit if mark.least else value <= mark.limit
         bound = "at least" if mark.least else "at most"
-        say(f"- {mark.text}: {value:.2f} {mark.unit} (mark: {bound} {mark.limit:g}): **{'met' if met else 'missed'}**")
+        say(f"- {mark.text}: {value:.2f}{error} {mark.unit} (mark: {bound} {mark.limit:g}): **{'met' if met else 'missed'}**")
         all_met &= met
     if case.note:
         say(case.note)
