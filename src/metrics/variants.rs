@@ -85,10 +85,13 @@ impl Variants {
 
     /// Counts an answer about a variant.
     pub(super) fn count(&self, variant: &Variant, endpoint: Endpoint, status: u16, bytes: u64) {
-        let counters = variant.find((endpoint, status));
-        let counters = counters.unwrap_or_else(|| self.add(variant, (endpoint, status)));
-        counters.requests.inc();
-        counters.bytes.inc_by(bytes);
+        let of = (endpoint, status);
+        let list = variant.counters.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = list.iter().find(|counters| counters.of == of) {
+            return found.add(bytes);
+        }
+        drop(list);
+        self.add(variant, of).add(bytes);
     }
 
     /// Adds a kind of answer to a variant, or to the one that stands for all others.
@@ -113,10 +116,13 @@ impl Variant {
     fn new(stream: &str, variant: &str) -> Self {
         Self { stream: stream.to_owned(), name: variant.to_owned(), counters: RwLock::default() }
     }
+}
 
-    fn find(&self, of: (Endpoint, u16)) -> Option<Counters> {
-        let list = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-        list.iter().find(|counters| counters.of == of).cloned()
+impl Counters {
+    /// Counts one answer.
+    fn add(&self, bytes: u64) {
+        self.requests.inc();
+        self.bytes.inc_by(bytes);
     }
 }
 
