@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use restreamer::archive::packed::{FileName, Packed};
 use restreamer::archive::segment::{Kind, Segment, SegmentName};
 use restreamer::archive::select::{Verdict, Walk};
 use restreamer::archive::{Archive, VariantName};
@@ -37,6 +38,32 @@ fn parse_names(bencher: Bencher) {
         .bench(|| names.iter().filter(|name| SegmentName::parse(black_box(name)).is_some()).count());
 }
 
+fn packed() -> Vec<Packed> {
+    let pack = |name: String| Packed::pack(&name, &SegmentName::parse(&name)?);
+    names().into_iter().map(pack).collect::<Option<_>>().expect("names of the usual form")
+}
+
+#[divan::bench]
+fn pack_names(bencher: Bencher) {
+    let names = names();
+    let parsed: Vec<_> = names.iter().map(|name| SegmentName::parse(name).expect("a name")).collect();
+    bencher
+        .counter(ItemsCount::new(SEGMENTS))
+        .bench(|| names.iter().zip(&parsed).filter_map(|(name, parsed)| Packed::pack(name, parsed)).count());
+}
+
+#[divan::bench]
+fn unpack_names(bencher: Bencher) {
+    let packed = packed();
+    bencher.counter(ItemsCount::new(SEGMENTS)).bench(|| {
+        let mut text = Vec::with_capacity(SEGMENTS as usize * 80);
+        for packed in &packed {
+            FileName::Packed(packed).append_to(&mut text, b":");
+        }
+        text
+    });
+}
+
 #[divan::bench]
 fn read_directory(bencher: Bencher) {
     let base = tempfile::tempdir().expect("a directory");
@@ -62,16 +89,15 @@ fn select_segments(bencher: Bencher) {
 
 #[divan::bench]
 fn write_playlist(bencher: Bencher) {
-    let names = names();
-    let segment = |(index, name): (i64, &'static str)| Segment {
+    let packed = packed();
+    let segment = |(index, packed): (i64, _)| Segment {
         hour: hour(),
         start: hour().start() + Span::from_secs(index * 2),
         duration: LENGTH,
         kind: Kind::Full,
-        name,
+        name: FileName::Packed(packed),
     };
-    let names = names.into_iter().map(|name| &*name.leak());
-    let segments: Vec<Segment> = (0..).zip(names).map(segment).collect();
+    let segments: Vec<Segment> = (0..).zip(&packed).map(segment).collect();
     let write = |segments: &[Segment]| {
         let mut playlist = MediaPlaylist::begin("/segments/gdq/source", 2, true);
         for segment in segments {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod clock;
 pub mod config;
 pub mod cut;
+pub mod decimal;
 pub mod error;
 pub mod ffmpeg;
 pub mod hls;

@@ -12,6 +12,8 @@ use time::{Date, Month};
 const SECOND: i64 = 1_000_000;
 /// Microseconds in an hour.
 const HOUR: i64 = 3600 * SECOND;
+/// The most digits that make no number too great for 64 bits.
+const MOST_DIGITS: usize = 18;
 /// The Julian day of 1970-01-01.
 const EPOCH_JULIAN_DAY: i32 = 2_440_588;
 
@@ -58,7 +60,7 @@ impl Span {
 
     /// Parses decimal seconds, such as `2`, `2.002` or `0.033367`: at most 9 digits before the point and 6 behind.
     pub fn parse_seconds(text: &str) -> Option<Self> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let (whole, fraction) = split_at_byte(text, b'.').unwrap_or((text, ""));
         if whole.is_empty() || whole.len() > 9 || fraction.len() > 6 {
             return None;
         }
@@ -195,8 +197,8 @@ impl fmt::Display for Hour {
 
 /// Parses `MM:SS`, `MM:SS.f` … `MM:SS.ffffff`: how far into its hour a segment starts.
 pub fn parse_offset_in_hour(text: &str) -> Option<Span> {
-    let (minutes, seconds) = text.split_once(':')?;
-    let (seconds, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    let (minutes, seconds) = split_at_byte(text, b':')?;
+    let (seconds, fraction) = split_at_byte(seconds, b'.').unwrap_or((seconds, ""));
     if fraction.len() > 6 {
         return None;
     }
@@ -279,8 +281,17 @@ fn parse_offset(zone: &str) -> Option<i64> {
 
 /// The number that `text`, all decimal digits, stands for.
 fn digits(text: &str) -> Option<i64> {
-    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if all_digits { text.parse().ok() } else { None }
+    if text.is_empty() || text.len() > MOST_DIGITS {
+        return None;
+    }
+    text.bytes()
+        .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
+}
+
+/// What stands before and behind the first `byte` of a text; quicker than the standard way where that is near.
+pub(crate) fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|other| other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Exactly two digits, at most `max`.

@@ -1,11 +1,13 @@
 """Playlists, lists and files beside nginx, which sends the same bytes as finished files, and `find`."""
 
+import base64
 import dataclasses
 import datetime
 import hashlib
 import os
 import pathlib
 import re
+import shutil
 import threading
 import time
 import urllib.request
@@ -45,8 +47,8 @@ def hour_name(number):
 
 
 def segment_name(index):
-    """The name of a segment of an hour; its hash is as long as hashes are."""
-    digest = hashlib.sha256(str(index).encode()).hexdigest()[:43]
+    """The name of a segment of an hour, with a hash as recorders write it."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(str(index).encode()).digest()).decode().rstrip("=")
     minute, second = divmod(index * SEGMENT_SECONDS, 60)
     return f"{minute:02}:{second:02}.000-{SEGMENT_SECONDS}.000-full-{digest}.ts"
 
@@ -55,8 +57,9 @@ def month(cache):
     """An archive of a month of names, hard links of one file an hour, made unless it is there."""
     archive = cache / "month"
     made = cache / "month.made"
-    if made.exists():
+    if made.exists() and made.read_text() == segment_name(1):
         return archive
+    shutil.rmtree(archive, ignore_errors=True)
     say(f"making {MONTH_HOURS * SEGMENTS_AN_HOUR:,} names in {archive}, once")
     for number in range(MONTH_HOURS):
         hour = archive / "month/source" / hour_name(number)
@@ -67,7 +70,7 @@ def month(cache):
             os.link(first, hour / segment_name(index))
     # What has changed just now is not remembered by the server.
     time.sleep(0.1)
-    made.touch()
+    made.write_text(segment_name(1))
     return archive
 
 

@@ -6,9 +6,9 @@
 //! where it was read within the tick already, they wait for the end of the tick, so that a change costs two readings
 //! however many want to see it. The lock is held for look-ups only, never while the disk is read.
 //!
-//! Who walks through many hours keeps but a share of them. More would drive out what others ask for again and again,
-//! and so much memory as the cache may take would be taken once for each thread that walks: what one thread has
-//! allocated and another lets go of is there for the first one only.
+//! Who walks through more hours than there is room for keeps as many as leave some room for those that others ask for
+//! again and again, and these are the first ones: each new one would else drive out one that the next such walk wants
+//! before it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ impl<V: Kept> DirectoryCache<V> {
 
     /// How many bytes one walk may keep.
     pub(super) fn share_bytes(&self) -> usize {
-        self.limit_bytes / 2
+        self.limit_bytes / 8 * 7
     }
 
     /// What there is in the directory at `path`, from memory where that is still true, else by `read`, and then only

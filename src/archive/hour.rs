@@ -6,18 +6,20 @@ use std::path::Path;
 
 use super::cache::Kept;
 use super::directory::{NameKind, absent_is_none, read_names};
+use super::packed::{FileName, Packed};
 use super::segment::{Kind, Segment, SegmentName};
 use crate::error::{Error, Result};
 use crate::timestamp::{Hour, Span, Timestamp};
 
 /// The best segments of one hour of one variant, in the order of their starts, one for each start.
 ///
-/// Compact, because many hours are kept: the names stand one after another in a single string.
+/// Compact, because many hours are kept.
 #[derive(Debug)]
 pub struct HourIndex {
     hour: Hour,
     entries: Vec<Entry>,
-    names: String,
+    /// What the entries of unusual names stand for.
+    unusual: Vec<Unusual>,
     longest: Span,
     fingerprint: u64,
 }
@@ -48,11 +50,17 @@ pub(super) struct Unparsable {
 
 /// One segment of an hour.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Microseconds into the hour; an hour has fewer than 2^32.
-    offset_us: u32,
-    name_at: u32,
-    name_len: u16,
+enum Entry {
+    /// One with a name of the usual form.
+    Packed(Packed),
+    /// Another one, and where it is among the unusual. An hour has fewer than 2^32 microseconds.
+    Unusual { offset_us: u32, at: u32 },
+}
+
+/// A segment whose name cannot be packed.
+#[derive(Debug)]
+struct Unusual {
+    name: Box<str>,
     kind: Kind,
     duration: Span,
 }
@@ -60,7 +68,7 @@ struct Entry {
 impl HourIndex {
     /// An hour with nothing in it.
     pub(super) fn empty(hour: Hour) -> Self {
-        Self { hour, entries: Vec::new(), names: String::new(), longest: Span::ZERO, fingerprint: 0 }
+        Self { hour, entries: Vec::new(), unusual: Vec::new(), longest: Span::ZERO, fingerprint: 0 }
     }
 
     /// Reads the directory at `path`; one that is not there is an empty hour.
@@ -87,19 +95,17 @@ impl HourIndex {
     fn add(&mut self, name: &str, kind: NameKind) -> bool {
         let parsed = if kind == NameKind::File { SegmentName::parse(name) } else { None };
         let Some(parsed) = parsed else { return false };
-        let (Ok(offset_us), Ok(name_at), Ok(name_len)) = (
-            u32::try_from(parsed.offset.micros()),
-            u32::try_from(self.names.len()),
-            u16::try_from(name.len()),
-        ) else {
-            return false;
-        };
-        if parsed.kind != Kind::Temp {
-            self.names.push_str(name);
-            let (kind, duration) = (parsed.kind, parsed.duration);
-            self.entries.push(Entry { offset_us, name_at, name_len, kind, duration });
+        if parsed.kind == Kind::Temp {
+            return true;
         }
-        true
+        let entry = Packed::pack(name, &parsed).map(Entry::Packed).or_else(|| {
+            let offset_us = u32::try_from(parsed.offset.micros()).ok()?;
+            let at = u32::try_from(self.unusual.len()).ok()?;
+            self.unusual.push(Unusual { name: name.into(), kind: parsed.kind, duration: parsed.duration });
+            Some(Entry::Unusual { offset_us, at })
+        });
+        self.entries.extend(entry);
+        entry.is_some()
     }
 
     /// Drops the segments that have a tombstone beside them.
@@ -108,10 +114,11 @@ impl HourIndex {
             return;
         }
         tombstones.sort_unstable();
-        let names = &self.names;
+        let unusual = &self.unusual;
         self.entries.retain(|entry| {
-            let name = entry.name(names);
-            let stem = name.strip_suffix(".ts").unwrap_or(name);
+            let (.., name) = entry.look(unusual);
+            let name = name.text();
+            let stem = name.strip_suffix(".ts").unwrap_or(&name);
             tombstones.binary_search_by(|dead| dead.as_str().cmp(stem)).is_err()
         });
     }
@@ -122,27 +129,33 @@ impl HourIndex {
     /// better the larger its file. Files are measured only where their names leave the matter open, and one that
     /// has gone by then is out of the running.
     fn keep_best(&mut self, path: &Path) -> Result<()> {
-        let names = &self.names;
-        let longest_first = |entry: &Entry| match entry.kind {
-            Kind::Full => Reverse(entry.duration),
-            Kind::Suspect | Kind::Partial | Kind::Temp => Reverse(Span::ZERO),
+        let unusual = &self.unusual;
+        let rank = |entry: &Entry| {
+            let (kind, duration, _) = entry.look(unusual);
+            let longest_first = match kind {
+                Kind::Full => Reverse(duration),
+                Kind::Suspect | Kind::Partial | Kind::Temp => Reverse(Span::ZERO),
+            };
+            (entry.offset_us(), kind, longest_first)
         };
-        let rank = |entry: &Entry| (entry.offset_us, entry.kind, longest_first(entry));
         self.entries.sort_unstable_by_key(rank);
         let mut best: Vec<Entry> = Vec::with_capacity(self.entries.len());
         let mut state = DefaultHasher::new();
-        for same_start in self.entries.chunk_by(|a, b| a.offset_us == b.offset_us) {
+        for same_start in self.entries.chunk_by(|a, b| a.offset_us() == b.offset_us()) {
             let mut equals = same_start.chunk_by(|a, b| rank(a) == rank(b));
             let winner = equals.find_map(|equals| match equals {
                 [only] => Some(Ok(*only)),
-                several => largest(several, names, path).transpose(),
+                several => largest(several, unusual, path).transpose(),
             });
             if let Some(winner) = winner.transpose()? {
-                winner.name(names).hash(&mut state);
+                match winner.look(unusual) {
+                    (.., FileName::Packed(packed)) => packed.hash(&mut state),
+                    (.., FileName::Text(name)) => name.hash(&mut state),
+                }
                 best.push(winner);
             }
         }
-        self.longest = best.iter().map(|entry| entry.duration).max().unwrap_or(Span::ZERO);
+        self.longest = best.iter().map(|entry| entry.look(unusual).1).max().unwrap_or(Span::ZERO);
         self.entries = best;
         self.fingerprint = state.finish();
         Ok(())
@@ -156,19 +169,15 @@ impl HourIndex {
     /// Where the first segment is that starts at or after `start`.
     pub fn position(&self, start: Timestamp) -> usize {
         let offset = (start - self.hour.start()).micros();
-        self.entries.partition_point(|entry| i64::from(entry.offset_us) < offset)
+        self.entries.partition_point(|entry| i64::from(entry.offset_us()) < offset)
     }
 
     /// The segment at a position, if there are so many.
     pub fn segment(&self, position: usize) -> Option<Segment<'_>> {
         let entry = self.entries.get(position)?;
-        Some(Segment {
-            hour: self.hour,
-            start: self.hour.start() + Span::from_micros(i64::from(entry.offset_us)),
-            duration: entry.duration,
-            kind: entry.kind,
-            name: entry.name(&self.names),
-        })
+        let (kind, duration, name) = entry.look(&self.unusual);
+        let start = self.hour.start() + Span::from_micros(entry.offset_us().into());
+        Some(Segment { hour: self.hour, start, duration, kind, name })
     }
 
     /// All segments of the hour.
@@ -200,7 +209,8 @@ impl HourIndex {
 
 impl Kept for HourIndex {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.entries.capacity() * size_of::<Entry>() + self.names.capacity()
+        let unusual = self.unusual.iter().map(|segment| size_of::<Unusual>() + segment.name.len());
+        size_of::<Self>() + self.entries.capacity() * size_of::<Entry>() + unusual.sum::<usize>()
     }
 }
 
@@ -218,9 +228,24 @@ impl Kept for HourSummary {
 }
 
 impl Entry {
-    fn name<'a>(&self, names: &'a str) -> &'a str {
-        let at = self.name_at as usize;
-        &names[at..at + usize::from(self.name_len)]
+    fn offset_us(&self) -> u32 {
+        match self {
+            Self::Packed(Packed { offset_us, .. }) | Self::Unusual { offset_us, .. } => *offset_us,
+        }
+    }
+
+    /// How good the segment is, how long it plays, and its name.
+    fn look<'a>(&'a self, unusual: &'a [Unusual]) -> (Kind, Span, FileName<'a>) {
+        match self {
+            Self::Packed(packed) => {
+                let duration = Span::from_micros(packed.duration_us.into());
+                (packed.kind, duration, FileName::Packed(packed))
+            }
+            Self::Unusual { at, .. } => {
+                let Unusual { name, kind, duration } = &unusual[*at as usize];
+                (*kind, *duration, FileName::Text(name))
+            }
+        }
     }
 }
 
@@ -229,20 +254,31 @@ impl Entry {
 ///
 /// # Errors
 /// [`Error::Io`] if the disk does not say how large one is: an hour is remembered, and the loser might be with it.
-fn largest(several: &[Entry], names: &str, path: &Path) -> Result<Option<Entry>> {
+fn largest(several: &[Entry], unusual: &[Unusual], path: &Path) -> Result<Option<Entry>> {
     let mut sized = Vec::with_capacity(several.len());
     for entry in several {
-        let file = path.join(entry.name(names));
+        let (_, duration, name) = entry.look(unusual);
+        let file = path.join(&*name.text());
         let meta = absent_is_none(std::fs::metadata(&file)).map_err(Error::io("look at", &file))?;
-        sized.extend(meta.map(|meta| (meta.len(), entry)));
+        let hash = SegmentName::parse(&name.text()).map(|name| name.hash.to_owned());
+        sized.extend(meta.map(|meta| ((meta.len(), duration, hash), *entry)));
     }
-    let hash = |entry: &Entry| SegmentName::parse(entry.name(names)).map(|name| name.hash);
-    let best = sized.into_iter().max_by_key(|(size, entry)| (*size, entry.duration, hash(entry)));
-    Ok(best.map(|(_, entry)| *entry))
+    Ok(sized.into_iter().max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, entry)| entry))
 }
 
 /// Whether a file name ends in `.extension`.
 pub(super) fn is_extension(name: &str, extension: &str) -> bool {
     let stem = name.strip_suffix(extension).and_then(|rest| rest.strip_suffix('.'));
     stem.is_some_and(|stem| !stem.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_no_more_room_than_a_packed_name() {
+        assert_eq!(size_of::<Entry>(), size_of::<Packed>());
+        assert_eq!(size_of::<Packed>(), 44);
+    }
 }

@@ -9,6 +9,7 @@ pub mod hour;
 pub mod listing;
 pub mod measure;
 pub mod newest;
+pub mod packed;
 pub mod segment;
 pub mod select;
 pub mod selection;
@@ -83,9 +84,9 @@ impl Archive {
         Self {
             base: base.into(),
             hours: DirectoryCache::new(cache_bytes / 16),
-            indexes: DirectoryCache::new(cache_bytes / 16 * 9),
+            indexes: DirectoryCache::new(cache_bytes / 16 * 11),
             summaries: DirectoryCache::new(cache_bytes / 8),
-            listings: DirectoryCache::new(cache_bytes / 4),
+            listings: DirectoryCache::new(cache_bytes / 8),
             contents: measure::Contents::default(),
             unparsable_total: AtomicU64::new(0),
             unparsable_seen: Mutex::default(),
@@ -190,7 +191,7 @@ impl Archive {
     pub fn segment_path(&self, name: VariantName, segment: &Segment) -> PathBuf {
         let mut path = self.variant_path(name);
         path.push(segment.hour.to_string());
-        path.push(segment.name);
+        path.push(&*segment.name.text());
         path
     }
 

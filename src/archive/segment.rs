@@ -1,6 +1,7 @@
 //! A segment, and the name of its file, which says when it starts, how long it is and how good it is. Pure.
 
-use crate::timestamp::{Hour, Span, Timestamp, parse_offset_in_hour};
+use super::packed::{FileName, is_url_safe};
+use crate::timestamp::{Hour, Span, Timestamp, parse_offset_in_hour, split_at_byte};
 
 /// How much of what was broadcast a segment holds, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +14,18 @@ pub enum Kind {
     Partial,
     /// Still being written: never part of a playlist or a cut.
     Temp,
+}
+
+impl Kind {
+    /// The word for it in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Suspect => "suspect",
+            Self::Partial => "partial",
+            Self::Temp => "temp",
+        }
+    }
 }
 
 /// What a segment's file name says: `<MM:SS.fff>-<duration>-<type>-<hash>.ts`.
@@ -34,19 +47,19 @@ impl<'a> SegmentName<'a> {
     /// A name that parses has no characters but ASCII letters, digits, `:`, `.`, `-` and `_`, so that it can go into
     /// a URI (the colon encoded) and a header as it is.
     pub fn parse(name: &'a str) -> Option<Self> {
-        let mut fields = name.strip_suffix(".ts")?.splitn(4, '-');
-        let offset = parse_offset_in_hour(fields.next()?)?;
-        let duration = Span::parse_seconds(fields.next()?)?;
-        let kind = match fields.next()? {
+        let (offset, rest) = split_at_byte(name.strip_suffix(".ts")?, b'-')?;
+        let (duration, rest) = split_at_byte(rest, b'-')?;
+        let (kind, hash) = split_at_byte(rest, b'-')?;
+        let offset = parse_offset_in_hour(offset)?;
+        let duration = Span::parse_seconds(duration)?;
+        let kind = match kind {
             "full" => Kind::Full,
             "suspect" => Kind::Suspect,
             "partial" => Kind::Partial,
             "temp" => Kind::Temp,
             _ => return None,
         };
-        let hash = fields.next()?;
-        let url_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (!hash.is_empty() && hash.bytes().all(url_safe)).then_some(Self { offset, duration, kind, hash })
+        (!hash.is_empty() && is_url_safe(hash)).then_some(Self { offset, duration, kind, hash })
     }
 }
 
@@ -62,7 +75,7 @@ pub struct Segment<'a> {
     /// How good it is.
     pub kind: Kind,
     /// The name of its file.
-    pub name: &'a str,
+    pub name: FileName<'a>,
 }
 
 impl Segment<'_> {

@@ -1,6 +1,7 @@
 //! The text of a media playlist: the segments of one variant, in order.
 
 use crate::archive::segment::Segment;
+use crate::decimal::push_digits;
 use crate::timestamp::{Hour, Span};
 
 /// The target duration of a playlist that has nothing to measure it by, in seconds.
@@ -60,10 +61,7 @@ impl MediaPlaylist {
         push_seconds(text, segment.duration);
         text.extend_from_slice(place.as_bytes());
         // Of all that a segment's name can hold only the colon needs encoding, and there is one.
-        let (minute, rest) = segment.name.split_once(':').unwrap_or(("", segment.name));
-        text.extend_from_slice(minute.as_bytes());
-        text.extend_from_slice(b"%3A");
-        text.extend_from_slice(rest.as_bytes());
+        segment.name.append_to(text, b"%3A");
         text.push(b'\n');
     }
 
@@ -81,16 +79,6 @@ impl MediaPlaylist {
     }
 }
 
-/// Writes the last `N` digits of a number.
-fn push_digits<const N: usize>(text: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [b'0'; N];
-    for digit in digits.iter_mut().rev() {
-        *digit += u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-    }
-    text.extend_from_slice(&digits);
-}
-
 /// Writes a span as it shows itself; most have few seconds and no more than milliseconds.
 fn push_seconds(text: &mut Vec<u8>, span: Span) {
     match u64::try_from(span.micros()) {
@@ -106,6 +94,7 @@ fn push_seconds(text: &mut Vec<u8>, span: Span) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::packed::FileName;
     use crate::archive::segment::Kind;
 
     #[test]
@@ -116,7 +105,7 @@ mod tests {
             start: hour.start() + Span::from_micros(offset_us),
             duration: Span::from_micros(duration_us),
             kind: Kind::Full,
-            name,
+            name: FileName::Text(name),
         };
         let mut list = MediaPlaylist::begin("/segments/a%20b/source", 3, true);
         list.segment(&segment(3_302_000_000, 2_000_000, "55:02.000-2.000-full-x.ts"), true);

@@ -89,7 +89,7 @@ fn find_example(app: &App) -> Result<Option<Example>> {
             let Some(hour) = archive.hours(name)?.last().copied() else { continue };
             let index = archive.hour(name, hour)?;
             let newest = index.segments().next_back();
-            let file = newest.map(|segment| segment.name.to_owned());
+            let file = newest.map(|segment| segment.name.to_string());
             let end = newest.map_or(hour.end(), |segment| segment.end());
             let start = short(end - Span::from_secs(10));
             return Ok(Some(Example { hour: shown(hour), file, start, end: short(end), stream, variant }));

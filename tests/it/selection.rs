@@ -130,7 +130,7 @@ fn selected(archive: &Arc<Archive>, start: i64, end: i64) -> Vec<Entry> {
         if chosen.hole_before {
             list.push(Entry::Hole);
         }
-        list.push(Entry::Segment(chosen.segment.name.to_owned()));
+        list.push(Entry::Segment(chosen.segment.name.to_string()));
     }
     if selection.ends_in_hole() {
         list.push(Entry::Hole);
