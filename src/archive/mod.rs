@@ -267,17 +267,24 @@ impl FoundFile {
     /// # Errors
     /// [`Error::NotFound`] if it has gone, or something else is in its place.
     pub fn open(self) -> Result<OpenFile> {
-        let path = &self.path;
-        // It may have been replaced since: what a pipe does to an opening reader is kept off by NONBLOCK.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
-        let file = File::from(opened.map_err(Error::io("open", path))?.ok_or_else(no_file)?);
-        let meta = file.metadata().map_err(Error::io("look at", path))?;
-        if !meta.is_file() {
-            return Err(no_file());
-        }
-        Ok(OpenFile { len: meta.len(), modified: meta.modified().map_err(Error::io("look at", path))?, file })
+        open_found(&self.path)
     }
+}
+
+/// Opens the file at `path` for reading, which was found to be a regular one before.
+///
+/// # Errors
+/// [`Error::NotFound`] if it has gone, or something else is in its place.
+pub fn open_found(path: &Path) -> Result<OpenFile> {
+    // It may have been replaced since: what a pipe does to an opening reader is kept off by NONBLOCK.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
+    let file = File::from(opened.map_err(Error::io("open", path))?.ok_or_else(no_file)?);
+    let meta = file.metadata().map_err(Error::io("look at", path))?;
+    if !meta.is_file() {
+        return Err(no_file());
+    }
+    Ok(OpenFile { len: meta.len(), modified: meta.modified().map_err(Error::io("look at", path))?, file })
 }
 
 fn no_file() -> Error {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::archive::selection::Selection;
-use crate::archive::{Archive, OpenFile, open_regular};
+use crate::archive::{Archive, OpenFile, open_found};
 use crate::error::{Error, Result};
 
 /// How many bytes the file at `path` has.
@@ -47,7 +47,8 @@ impl Iterator for Files {
             Err(error) => return Some(Err(error)),
             Ok(Some(chosen)) => self.archive.segment_path(chosen.of, &chosen.segment),
         };
-        Some(match open_regular(&path) {
+        // They have all been measured.
+        Some(match open_found(&path) {
             Err(Error::NotFound { .. }) => Err(changed(&path)),
             other => other,
         })
