@@ -147,10 +147,10 @@ def fetch(server, path, *options):
     return Timing(*map(float, words), processor_time(process) - before)
 
 
-def load(server, path, connections, *options, seconds=3, threads=1, script=None):
-    """Has wrk ask a server for an address, again and again."""
+def load(server, path, connections, *options, seconds=3, threads=1, script=None, core=None):
+    """Has wrk ask a server for an address, again and again; on one core if that is given."""
     process, address = server
-    args = ["wrk", "--latency", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", *options]
+    args = [*on_core(core), "wrk", "--latency", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", *options]
     before = processor_time(process)
     said = output([*args, *(["-s", script] if script else []), address + path])
     used = processor_time(process) - before
@@ -279,10 +279,15 @@ def build(flags=None, target=TARGET):
     return target / "release/restreamer"
 
 
-def serve(binary, archive, log, *options):
-    """Starts a server on a free port of the loopback; its process and its address."""
+def on_core(core):
+    """What begins a command that is to run on one core only, if one is given."""
+    return [] if core is None else ["taskset", "--cpu-list", str(core)]
+
+
+def serve(binary, archive, log, *options, core=None):
+    """Starts a server on a free port of the loopback, on one core if that is given; its process and its address."""
     fixed = ["--base-dir", archive, "--host", "127.0.0.1", "--port", "0", "--log-level", "warn"]
-    child = start([binary, *fixed, *options],
+    child = start([*on_core(core), binary, *fixed, *options],
                   stdout=subprocess.PIPE, stderr=open(log, "ab"), text=True)
     line = child.stdout.readline()
     if "http://" not in line:
