@@ -64,8 +64,10 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        LINES.close();
-        let _ = self.writer.take().map(JoinHandle::join);
+        // A writer that somebody holds up all the same is left behind.
+        if LINES.close() {
+            let _ = self.writer.take().map(JoinHandle::join);
+        }
     }
 }
 
@@ -89,7 +91,7 @@ fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
     }
     OneLine(&mut line).write_fmt(*record.args()).map_err(io::Error::other)?;
     if level <= Level::Warn {
-        LINES.press();
+        Lines::press_next();
     }
     let mut admitted = true;
     if level <= Level::Warn || HELD_BACK.load(Ordering::Relaxed) {

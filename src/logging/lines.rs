@@ -4,6 +4,7 @@
 //! So nobody waits for a reader who does not read, such as a pipe that is full: what has no room here is dropped and
 //! counted, and the count comes where the lines would have been.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,11 @@ const PIECE_BYTES: usize = 4096;
 /// How long a reader who does not read is waited for in the end.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+thread_local! {
+    /// Whether the next line of this thread is not to wait for others.
+    static PRESSING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Lines that wait to be written.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -43,14 +49,24 @@ struct State {
     pressing: bool,
     /// The writer has lines in hand.
     writing: bool,
-    /// There will be no more.
-    closed: bool,
+    phase: Phase,
+}
+
+/// Whether more lines come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// They may.
+    Open,
+    /// There will be no more than are here.
+    Closed,
+    /// The writer has ended.
+    Ended,
 }
 
 impl Lines {
     /// No lines.
     pub(super) const fn new() -> Self {
-        let state = State { text: Vec::new(), lost: 0, pressing: false, writing: false, closed: false };
+        let state = State { text: Vec::new(), lost: 0, pressing: false, writing: false, phase: Phase::Open };
         Self { state: Mutex::new(state), called: Condvar::new(), written: Condvar::new() }
     }
 
@@ -62,59 +78,80 @@ impl Lines {
             return;
         }
         let (was_empty, had_few) = (state.text.is_empty(), state.text.len() < MANY_BYTES);
-        if state.lost > 0 {
-            let (now, lost) = (Clock::System.now(), std::mem::take(&mut state.lost));
-            let _ = writeln!(state.text, "{now} WARN logging: {lost} lines were lost, for nobody read");
-        }
+        state.note_lost();
         state.text.extend_from_slice(line);
-        if was_empty || had_few && state.text.len() >= MANY_BYTES {
+        let presses = PRESSING.take();
+        state.pressing |= presses;
+        if was_empty || presses || had_few && state.text.len() >= MANY_BYTES {
             self.called.notify_one();
         }
     }
 
-    /// Has the lines that are there, or else the next one, written at once.
-    pub(super) fn press(&self) {
-        self.state().pressing = true;
-        self.called.notify_one();
+    /// Has the next line of this thread written at once, and all before it.
+    pub(super) fn press_next() {
+        PRESSING.set(true);
     }
 
     /// Waits for all lines to be written, but not for long.
     pub(super) fn flush(&self) {
-        self.press();
+        let mut state = self.state();
+        state.pressing = true;
+        self.called.notify_one();
         let busy = |state: &mut State| state.writing || !state.text.is_empty();
-        drop(self.written.wait_timeout_while(self.state(), PATIENCE, busy));
+        drop(self.written.wait_timeout_while(state, PATIENCE, busy));
     }
 
-    /// Says that there will be no more lines.
-    pub(super) fn close(&self) {
-        self.state().closed = true;
+    /// Says that there will be no more lines, and waits for the writer to end; whether it has. One that is held up by
+    /// whoever reads is not waited for.
+    pub(super) fn close(&self) -> bool {
+        let mut state = self.state();
+        state.phase = Phase::Closed;
         self.called.notify_one();
+        let waited =
+            self.written.wait_timeout_while(state, 5 * PATIENCE, |state| state.phase != Phase::Ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Ended
     }
 
     /// Writes all lines to `out`, until there will be no more.
     pub(super) fn write_to(&self, out: &mut (impl Write + AsFd)) {
         let mut batch = Vec::new();
         while self.take(&mut batch) {
-            for piece in pieces(&batch) {
-                // Who cannot be written to will not read the rest of it either.
-                if !self.wait_for_room(out) || out.write_all(piece).is_err() {
-                    break;
-                }
-            }
+            self.write(&batch, out);
             batch.clear();
             batch.shrink_to(MANY_BYTES);
-            self.state().writing = false;
-            self.written.notify_all();
         }
+        self.state().phase = Phase::Ended;
+        self.written.notify_all();
+    }
+
+    /// Writes lines that were taken, and counts those that cannot be written.
+    fn write(&self, batch: &[u8], out: &mut (impl Write + AsFd)) {
+        let mut lost = 0;
+        for piece in pieces(batch) {
+            // Who cannot be written to will not read the rest of it either.
+            if lost > 0 || !self.wait_for_room(out) || out.write_all(piece).is_err() {
+                lost += piece.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+            }
+        }
+        let mut state = self.state();
+        state.writing = false;
+        // In the end there is nobody left to tell.
+        state.lost += if state.phase == Phase::Open { lost } else { 0 };
+        self.written.notify_all();
     }
 
     /// Waits for lines and takes them all; `false` when there are no more.
     fn take(&self, batch: &mut Vec<u8>) -> bool {
-        let nothing = |state: &mut State| state.text.is_empty() && !state.closed;
+        let nothing = |state: &mut State| state.text.is_empty() && state.phase == Phase::Open;
         let state = self.called.wait_while(self.state(), nothing).unwrap_or_else(PoisonError::into_inner);
-        let few = |state: &mut State| !state.pressing && !state.closed && state.text.len() < MANY_BYTES;
+        let few = |state: &mut State| {
+            !state.pressing && state.phase == Phase::Open && state.text.len() < MANY_BYTES
+        };
         let waited = self.called.wait_timeout_while(state, GATHERED, few);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.phase != Phase::Open {
+            state.note_lost();
+        }
         std::mem::swap(&mut state.text, batch);
         state.pressing = false;
         state.writing = !batch.is_empty();
@@ -130,7 +167,7 @@ impl Lines {
             if rustix::io::retry_on_intr(|| poll(&mut polled, Some(&timeout))) != Ok(0) {
                 return true;
             }
-            let since = closed_since.or_else(|| self.state().closed.then(Instant::now));
+            let since = closed_since.or_else(|| (self.state().phase != Phase::Open).then(Instant::now));
             if since.is_some_and(|since: Instant| since.elapsed() >= PATIENCE) {
                 return false;
             }
@@ -140,6 +177,16 @@ impl Lines {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Says how many lines had no room, where there were such.
+    fn note_lost(&mut self) {
+        if self.lost > 0 {
+            let (now, lost) = (Clock::System.now(), std::mem::take(&mut self.lost));
+            let _ = writeln!(self.text, "{now} WARN logging: {lost} lines were lost, for nobody read");
+        }
     }
 }
 
@@ -230,22 +277,57 @@ mod tests {
         for _ in 0..1000 {
             lines.push(&[b'\n'; 1000]);
         }
-        lines.close();
-        lines.write_to(&mut writer);
+        std::thread::scope(|scope| {
+            scope.spawn(|| lines.write_to(&mut writer));
+            assert!(lines.close());
+        });
     }
 
     #[test]
-    fn lines_that_press_do_not_wait_for_others() {
-        let (reader, mut writer) = pipe().expect("a pipe");
+    fn a_line_that_presses_does_not_wait_and_others_do() {
+        let lines = Lines::new();
+        let mut batch = Vec::new();
+        let waited = |batch: &mut Vec<u8>| {
+            let begun = Instant::now();
+            assert!(lines.take(batch));
+            begun.elapsed()
+        };
+        lines.push(b"one\n");
+        assert!(waited(&mut batch) >= GATHERED);
+        // Nothing is left of an earlier press, nor does it count for another thread's lines.
+        Lines::press_next();
+        std::thread::scope(|scope| drop(scope.spawn(|| lines.push(b"two\n"))));
+        assert!(!lines.state().pressing);
+        lines.push(b"three\n");
+        assert!(lines.state().pressing);
+        batch.clear();
+        waited(&mut batch);
+        assert_eq!(batch, b"two\nthree\n");
+        assert!(!lines.state().pressing);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_told_of_when_others_can() {
+        // Whoever reads it has gone.
+        let (reader, mut broken) = pipe().expect("a pipe");
+        drop(reader);
+        let (mut reader, mut writer) = pipe().expect("a pipe");
         let lines = Lines::new();
         std::thread::scope(|scope| {
             let lines = &lines;
-            scope.spawn(move || lines.write_to(&mut writer));
-            lines.push(b"one\n");
+            scope.spawn(move || {
+                let mut batch = Vec::new();
+                assert!(lines.take(&mut batch));
+                lines.write(&batch, &mut broken);
+                lines.write_to(&mut writer);
+            });
+            lines.push(b"one\ntwo\n");
             lines.flush();
-            assert!(lines.state().text.is_empty() && !lines.state().writing);
-            lines.close();
+            lines.push(b"three\n");
+            assert!(lines.close());
         });
-        assert_eq!(std::io::read_to_string(reader).expect("text"), "one\n");
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        assert!(text.ends_with(" WARN logging: 2 lines were lost, for nobody read\nthree\n"), "{text}");
     }
 }
