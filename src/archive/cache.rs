@@ -146,9 +146,10 @@ impl<V: Kept> DirectoryCache<V> {
                     return Ok(Some(value));
                 }
                 Look::YourTurn(turn) => match Stamp::of(path)? {
+                    Some(again) if again == stamp => break turn,
                     // Who was slow to come here would read for a state that is of the past.
-                    Some(again) if again != stamp => stamp = again,
-                    _ => break turn,
+                    Some(again) => stamp = again,
+                    None => return Ok(None),
                 },
                 Look::TooSoon(moment) => {
                     std::thread::sleep(moment);
@@ -158,9 +159,9 @@ impl<V: Kept> DirectoryCache<V> {
             }
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let age_us = stamp.age_us();
+        let is_settled = stamp.age_us() > stamp.tick_us();
         let value = read().map(Arc::new)?;
-        if age_us > stamp.tick_us() {
+        if is_settled && is_still(path, stamp) {
             turn.found = Some(Arc::clone(&value));
         }
         Ok(Some(value))
@@ -177,7 +178,7 @@ impl<V: Kept> DirectoryCache<V> {
         }
         let is_settled = stamp.age_us() > stamp.tick_us();
         let value = Arc::new(read()?);
-        if self.limit_bytes > 0 && is_settled && value.is_lasting() {
+        if self.limit_bytes > 0 && is_settled && value.is_lasting() && is_still(path, stamp) {
             self.lock().insert(path, stamp, &value, self.limit_bytes);
         }
         Ok(Some(value))
@@ -225,6 +226,11 @@ impl<V: Kept> DirectoryCache<V> {
     fn lock(&self) -> MutexGuard<'_, State<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a directory is as it was before it was read. One that has been away meanwhile may have been read as empty.
+fn is_still(path: &Path, stamp: Stamp) -> bool {
+    Stamp::of(path).is_ok_and(|again| again == Some(stamp))
 }
 
 impl<V> Default for State<V> {
