@@ -228,11 +228,16 @@ impl Regulars {
 
     /// Who has been here longest without a word, if that is since before `moment`, and since when.
     pub(super) fn take_longest(&self, moment: Instant) -> Option<(Regular, Instant)> {
-        let (since, token) = self.places().longest()?;
-        if since >= moment {
-            return None;
+        loop {
+            let (since, token) = self.places().longest()?;
+            if since >= moment {
+                return None;
+            }
+            // A worker may have been quicker.
+            if let Some(regular) = self.take(token) {
+                return Some((self.release(regular), since));
+            }
         }
-        self.take(token).map(|regular| (self.release(regular), since))
     }
 
     /// Counts those that no worker has by their addresses.
