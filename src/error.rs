@@ -59,6 +59,8 @@ pub enum Error {
         /// Why, and what would work.
         why: String,
     },
+    /// Nobody waits for the answer any longer, so it was not made.
+    Unwanted,
     /// Something changed or went away while it was being sent.
     Changed {
         /// What it is.
@@ -70,6 +72,13 @@ pub enum Error {
         program: &'static str,
         /// What was tried, and what came of it.
         why: String,
+    },
+    /// A program that is installed cannot do what a request needs.
+    ProgramLacks {
+        /// The program.
+        program: &'static str,
+        /// What it lacks.
+        what: String,
     },
     /// The file system said no.
     Io {
@@ -112,8 +121,10 @@ impl fmt::Display for Error {
             Self::RangeHasHoles => write!(f, "Requested time range contains holes or is incomplete."),
             Self::RangeIsEmpty => write!(f, "We have no content available within the requested time range."),
             Self::Unsupported { why } => write!(f, "{why}"),
+            Self::Unwanted => write!(f, "nobody waits for this any longer"),
             Self::Changed { what } => write!(f, "{what} changed while it was being read"),
             Self::ProgramMissing { program, why } => write!(f, "cannot run {program}: {why}"),
+            Self::ProgramLacks { program, what } => write!(f, "this server's {program} lacks {what}"),
             Self::Io { action, path, source } => write!(f, "cannot {action} `{}`: {source}", path.display()),
             Self::Child { program, why } => write!(f, "{program} failed: {why}"),
         }

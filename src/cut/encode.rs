@@ -34,7 +34,7 @@ impl Format {
     /// The encoder to use.
     ///
     /// # Errors
-    /// [`Error::ProgramMissing`] if there is none.
+    /// [`Error::ProgramMissing`] or [`Error::ProgramLacks`] if there is none.
     pub(super) fn encoder(&self, tools: &Tools) -> Result<&'static str> {
         tools.encoder(if self.codec == Codec::Hevc { &["libx265"] } else { &["libx264"] })
     }

@@ -87,16 +87,17 @@ pub struct Cut {
 ///
 /// # Errors
 /// [`Error::RangeIsEmpty`] if no frame lies in the range; [`Error::Unsupported`] if the parts cannot be joined or, for
-/// [`Kind::Smart`], spliced; [`Error::ProgramMissing`] without an ffmpeg that can make the cut, where it needs one;
-/// [`Error::Io`] if a part cannot be read.
+/// [`Kind::Smart`], spliced; [`Error::ProgramMissing`] or [`Error::ProgramLacks`] without an ffmpeg that can make the cut, where it needs one;
+/// [`Error::Io`] if a part cannot be read; [`Error::Unwanted`] once `alive`, which is asked for each part, says no.
 pub fn prepare(
     kind: Kind,
     parts: Vec<Part>,
     tail: Option<Part>,
     (start, end): (Timestamp, Timestamp),
     tools: &Tools,
+    alive: &dyn Fn() -> bool,
 ) -> Result<Cut> {
-    let plan = source::plan(kind, parts, tail, start, end)?;
+    let plan = source::plan(kind, parts, tail, (start, end), alive)?;
     match kind {
         Kind::Full => full::check(&plan, tools)?,
         Kind::Smart => smart::check(&plan, tools)?,

@@ -195,11 +195,20 @@ fn sound_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i
     (stamps, length)
 }
 
-/// A part whose start was read, and the rest where it is needed.
+/// A part whose start was read, and what is to be known of it. There may be very many.
 struct Opened {
     part: Part,
-    head: Head,
     lowest: Ticks,
+    frame_90k: i64,
+    /// The frame rate that its pictures announce.
+    announced: Option<probe::Rate>,
+}
+
+impl Opened {
+    fn new(part: Part, head: &Head, lowest: Ticks) -> Self {
+        let announced = head.program.streams.iter().find_map(|stream| stream.video.as_ref()?.rate);
+        Self { part, lowest, frame_90k: head.frame_90k, announced }
+    }
 }
 
 /// Plans a cut from what is on disk.
@@ -207,24 +216,14 @@ pub(super) fn plan(
     kind: Kind,
     parts: Vec<Part>,
     tail: Option<Part>,
-    start: Timestamp,
-    end: Timestamp,
+    (start, end): (Timestamp, Timestamp),
+    alive: &dyn Fn() -> bool,
 ) -> Result<Plan> {
-    let parts = with_heads(parts)?;
-    if let Some((first, others)) = parts.split_first() {
-        for other in others {
-            check_format(kind, &first.head.program, other)?;
-        }
-    }
-    let program = parts.first().ok_or(Error::RangeIsEmpty)?.head.program.clone();
+    let (program, parts) = with_heads(kind, parts, alive)?;
+    let announced: Vec<_> = parts.iter().map(|part| part.announced).collect();
     let mut facts: Vec<Facts> = parts
-        .iter()
-        .map(|read| Facts {
-            part: read.part.clone(),
-            lowest: read.lowest,
-            frame_90k: read.head.frame_90k,
-            frames: None,
-        })
+        .into_iter()
+        .map(|Opened { part, lowest, frame_90k, .. }| Facts { part, lowest, frame_90k, frames: None })
         .collect();
     let joins: Vec<bool> =
         (0..facts.len()).map(|index| index > 0 && facts[index].joins(&facts[index - 1])).collect();
@@ -239,13 +238,14 @@ pub(super) fn plan(
         if inside && !broken[index] && !broken[index + 1] {
             continue;
         }
+        if !alive() {
+            return Err(Error::Unwanted);
+        }
         let loaded = load(&fact.part)?;
-        let announced =
-            parts[index].head.program.streams.iter().find_map(|stream| stream.video.as_ref()?.rate);
         let (stamps, length) = frames(&loaded, joins[index]);
         fact.frames = Some(stamps);
         if let Some(track) = loaded.scan.driver() {
-            fact.frame_90k = length.unwrap_or_else(|| frame_90k(track, announced));
+            fact.frame_90k = length.unwrap_or_else(|| frame_90k(track, announced[index]));
             fact.lowest = track.lowest().unwrap_or(fact.lowest);
             if index == 0 {
                 delay_90k = track.units.iter().map(|unit| unit.pts.since(unit.dts)).max().unwrap_or(0);
@@ -267,31 +267,42 @@ fn plan_tail(kind: Kind, program: &Program, last: &Planned, tail: Part, end: i64
     if !(has_pictures && has_sound && tail.whole) {
         return None;
     }
-    let opened = with_heads(vec![tail]).ok()?.pop()?;
-    check_format(kind, program, &opened).ok()?;
-    plan::tail(last, opened.part, opened.lowest, end)
+    let head = head(&tail, &mut Vec::new()).ok()??;
+    check_format(kind, program, &tail, &head.program).ok()?;
+    plan::tail(last, tail, head.lowest?, end)
 }
 
-/// Reads the starts of all parts. A part that is not known to be complete, and has nothing that could be shown, is left out.
-fn with_heads(parts: Vec<Part>) -> Result<Vec<Opened>> {
+/// Reads the starts of all parts: the streams of the first, which all of them have, and what there is to know of each. A
+/// part that is not known to be complete, and has nothing that could be shown, is left out.
+fn with_heads(kind: Kind, parts: Vec<Part>, alive: &dyn Fn() -> bool) -> Result<(Program, Vec<Opened>)> {
+    let mut first: Option<Program> = None;
     let mut read = Vec::with_capacity(parts.len());
     let mut hole = false;
     let mut bytes = Vec::new();
     for mut part in parts {
+        if !alive() {
+            return Err(Error::Unwanted);
+        }
         part.hole_before |= std::mem::take(&mut hole);
         match head(&part, &mut bytes)?.and_then(|head| head.lowest.map(|lowest| (head, lowest))) {
-            Some((head, lowest)) => read.push(Opened { part, head, lowest }),
+            Some((head, lowest)) => {
+                if let Some(first) = &first {
+                    check_format(kind, first, &part, &head.program)?;
+                }
+                read.push(Opened::new(part, &head, lowest));
+                first.get_or_insert(head.program);
+            }
             None if part.whole => {
                 return Err(unsupported(&part, "has no pictures or sound that can be read"));
             }
             None => hole = true,
         }
     }
-    Ok(read)
+    first.map(|program| (program, read)).ok_or(Error::RangeIsEmpty)
 }
 
 /// Refuses a part whose streams cannot go on where those of the first part end.
-fn check_format(kind: Kind, first: &Program, other: &Opened) -> Result<()> {
+fn check_format(kind: Kind, first: &Program, part: &Part, other: &Program) -> Result<()> {
     let picture = |program: &Program| {
         let stream = program.streams.iter().find(|stream| stream.codec.is_video())?;
         let size = stream.video.as_ref().map(|video| {
@@ -304,23 +315,23 @@ fn check_format(kind: Kind, first: &Program, other: &Opened) -> Result<()> {
         let streams = program.streams.iter().filter(|stream| stream.audio.is_some());
         streams.map(|stream| (stream.codec, stream.audio)).collect()
     };
-    let (old, new) = (picture(first), picture(&other.head.program));
+    let (old, new) = (picture(first), picture(other));
     if old.map(|old| old.0) != new.map(|new| new.0) {
-        return Err(unsupported(&other.part, "has pictures of another kind than the ones before"));
+        return Err(unsupported(part, "has pictures of another kind than the ones before"));
     }
     if kind == Kind::Full {
         return Ok(());
     }
     if old != new {
         return Err(unsupported(
-            &other.part,
+            part,
             "has pictures of another format than the ones before; type=full can cut it",
         ));
     }
-    let (old, new) = (sounds(first), sounds(&other.head.program));
+    let (old, new) = (sounds(first), sounds(other));
     if old.iter().zip(&new).any(|(old, new)| old != new) {
         return Err(unsupported(
-            &other.part,
+            part,
             "has sound of another format than the ones before; type=full can cut it",
         ));
     }

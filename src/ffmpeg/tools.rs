@@ -68,16 +68,14 @@ impl Tools {
     /// The first of these encoders that ffmpeg has.
     ///
     /// # Errors
-    /// [`Error::ProgramMissing`] if there is no ffmpeg or none of them.
+    /// [`Error::ProgramMissing`] if there is no ffmpeg, [`Error::ProgramLacks`] if it has none of them.
     pub fn encoder(&self, names: &[&'static str]) -> Result<&'static str> {
         if let Err(why) = self.ffmpeg_version() {
             return Err(Error::ProgramMissing { program: "ffmpeg", why: why.to_owned() });
         }
-        names.iter().find(|name| self.encoders.contains(**name)).copied().ok_or_else(|| {
-            Error::ProgramMissing {
-                program: "ffmpeg",
-                why: format!("it was built without any of the encoders {}", names.join(", ")),
-            }
+        names.iter().find(|name| self.encoders.contains(**name)).copied().ok_or_else(|| Error::ProgramLacks {
+            program: "ffmpeg",
+            what: format!("the encoder {}", names.join(" or ")),
         })
     }
 

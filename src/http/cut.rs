@@ -29,12 +29,16 @@ struct Material {
     covers: Option<(Timestamp, Timestamp)>,
 }
 
-/// Cuts a range. All that can be wrong with it is found out here; only then is the reply's body made.
-pub(super) fn cut(app: &App, cut: &Cut) -> Result<Reply> {
+/// How many segments are gone through before it is asked, and asked again, whether that is still wanted.
+const STRIDE: usize = 4096;
+
+/// Cuts a range. All that can be wrong with it is found out here; only then is the reply's body made. Both take as long as
+/// the range is, and are given up when they are no longer `wanted`.
+pub(super) fn cut(app: &App, cut: &Cut, wanted: &dyn Fn() -> bool) -> Result<Reply> {
     match cut.kind {
-        CutKind::Rough => rough_cut(app, cut),
-        CutKind::Full => exact_cut(app, cut, cut::Kind::Full),
-        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart),
+        CutKind::Rough => rough_cut(app, cut, wanted),
+        CutKind::Full => exact_cut(app, cut, cut::Kind::Full, wanted),
+        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart, wanted),
     }
 }
 
@@ -55,11 +59,15 @@ fn selection(app: &App, cut: &Cut) -> Result<Selection> {
 fn gather(
     cut: &Cut,
     mut selection: Selection,
+    wanted: &dyn Fn() -> bool,
     mut each: impl FnMut(&Segment, bool) -> Result<()>,
 ) -> Result<Material> {
     let mut material = Material::default();
     while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
         material.segments += 1;
+        if material.segments.is_multiple_of(STRIDE) && !wanted() {
+            return Err(Error::Unwanted);
+        }
         material.holes += usize::from(hole_before);
         if material.holes > 0 && !cut.allow_holes {
             return Err(Error::RangeHasHoles);
@@ -77,10 +85,10 @@ fn gather(
 }
 
 /// The segments one after another, as they are. They are measured first, and selected once more while they are sent.
-fn rough_cut(app: &App, cut: &Cut) -> Result<Reply> {
+fn rough_cut(app: &App, cut: &Cut, wanted: &dyn Fn() -> bool) -> Result<Reply> {
     let selection = selection(app, cut)?;
     let mut len = 0;
-    let material = gather(cut, selection.clone(), |segment, _| {
+    let material = gather(cut, selection.clone(), wanted, |segment, _| {
         len += rough::measure(&app.archive.segment_path(cut.of.name(), segment))?;
         Ok(())
     })?;
@@ -94,9 +102,9 @@ fn rough_cut(app: &App, cut: &Cut) -> Result<Reply> {
 }
 
 /// The frames of the range and no others.
-fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
+fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, wanted: &dyn Fn() -> bool) -> Result<Reply> {
     let mut parts = Vec::new();
-    let material = gather(cut, selection(app, cut)?, |segment, hole_before| {
+    let material = gather(cut, selection(app, cut)?, wanted, |segment, hole_before| {
         parts.push(part(app, cut, segment, hole_before));
         Ok(())
     })?;
@@ -105,7 +113,7 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind) -> Result<Reply> {
         _ => None,
     };
     let reply = describe(cut, (cut.start, cut.end), &material);
-    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get())?;
+    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get(), wanted)?;
     let kind = match kind {
         cut::Kind::Full => "full",
         cut::Kind::Smart => "smart",

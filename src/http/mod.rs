@@ -62,8 +62,9 @@ pub trait Service: Send + Sync + 'static {
     /// What kind of work a request is. Asked before [`Service::call`], and must not block.
     fn admit(&self, request: &Request) -> Admission;
 
-    /// The answer to a request. May block on the disk.
-    fn call(&self, request: &Request) -> Reply;
+    /// The answer to a request. May block on the disk. What takes long asks now and then whether it is still `wanted`,
+    /// and is given up if not.
+    fn call(&self, request: &Request, wanted: &dyn Fn() -> bool) -> Reply;
 
     /// Where requests are counted; without, the transport has counters of its own.
     fn metrics(&self) -> Option<Arc<Metrics>> {
@@ -105,21 +106,20 @@ impl Service for App {
         let Ok(shape) = Shape::of(request.path()) else { return Lane::Quick.into() };
         let lane = match shape {
             Shape::File(_) => Lane::Media,
-            Shape::Cut(_) if request.method == Method::Get => {
+            Shape::Cut(_) if matches!(request.method, Method::Get | Method::Head) => {
                 match Route::decode(shape, Query::new(request.query())) {
                     Ok(Route::Cut(cut)) if cut.kind != CutKind::Rough => Lane::Cut,
                     Ok(_) => Lane::Media,
                     Err(_) => Lane::Quick,
                 }
             }
-            // Nothing is cut for a HEAD, but its range is looked through as for a playlist.
-            Shape::Multivariant(_) | Shape::Media(_) | Shape::Cut(_) => Lane::Playlist,
+            Shape::Multivariant(_) | Shape::Media(_) => Lane::Playlist,
             _ => Lane::Quick,
         };
         Admission { lane, endpoint: metrics::endpoint(shape) }
     }
 
-    fn call(&self, request: &Request) -> Reply {
+    fn call(&self, request: &Request, wanted: &dyn Fn() -> bool) -> Reply {
         if request.target == "*" && request.method == Method::Options {
             return Reply::empty(200).with("Allow", ALLOW);
         }
@@ -130,7 +130,7 @@ impl Service for App {
         let reply = match request.method {
             Method::Options => Reply::empty(200).with("Allow", ALLOW),
             Method::Get | Method::Head => {
-                self.answer(request, shape).unwrap_or_else(|error| Reply::of_error(&error))
+                self.answer(request, shape, wanted).unwrap_or_else(|error| Reply::of_error(&error))
             }
             _ => Reply::method_not_allowed(),
         };
@@ -150,7 +150,7 @@ impl Service for App {
 
 impl App {
     /// The answer to a GET or HEAD.
-    fn answer(&self, request: &Request, shape: Shape) -> Result<Reply> {
+    fn answer(&self, request: &Request, shape: Shape, wanted: &dyn Fn() -> bool) -> Result<Reply> {
         match &Route::decode(shape, Query::new(request.query()))? {
             Route::Home => Ok(home::home(self, request)),
             Route::Health => Ok(health::health(self)),
@@ -163,7 +163,7 @@ impl App {
             Route::File { parts } => segments::file(self, request, parts),
             Route::Multivariant { stream, range } => playlist::multivariant(self, request, stream, range),
             Route::Media { of, range } => playlist::media(self, request, of, range),
-            Route::Cut(cut) => cut::cut(self, cut),
+            Route::Cut(cut) => cut::cut(self, cut, wanted),
         }
     }
 }

@@ -152,7 +152,8 @@ impl Reply {
 
     /// The answer to what was too much at this moment.
     pub fn busy(text: &str) -> Self {
-        Self::refusal(503, text).with("Retry-After", "1")
+        // Some of what is asked for has other answers for those who take it compressed.
+        Self::refusal(503, text).with("Retry-After", "1").with("Vary", "Accept-Encoding")
     }
 
     /// The answer that an error comes to: the one place that gives errors a status.
@@ -172,6 +173,9 @@ impl Reply {
             Error::ProgramMissing { .. } => {
                 (503, Some("this needs ffmpeg, which is not installed on this server"))
             }
+            Error::ProgramLacks { .. } => (503, None),
+            // Whoever hears this has waited for a server that stops.
+            Error::Unwanted => return Self::refusal(503, "the server stops"),
             Error::Io { .. } => (500, Some("the archive cannot be read just now")),
             Error::Changed { .. } => (500, Some("the archive changed while it was being read; try again")),
             Error::Child { .. } => (500, Some("ffmpeg failed on this range; the server's log says why")),

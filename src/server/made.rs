@@ -221,15 +221,19 @@ impl Write for MadeBody<'_> {
 
 impl Sink for MadeBody<'_> {
     fn is_wanted(&self) -> bool {
-        if self.abort.is_some() || self.shared.phase() == Phase::Aborting {
-            return false;
-        }
-        // A client that has closed its side is taken to be gone, as nobody who waits for a cut does that.
-        let mut byte = [0];
-        match rustix::net::recv(self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((0, _)) => false,
-            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => true,
-            Err(_) => false,
-        }
+        self.abort.is_none() && is_awaited(self.stream, self.shared)
+    }
+}
+
+/// Whether somebody waits for an answer, and the server does not stop. A client that has closed its side is taken to be
+/// gone, as nobody who waits for a cut does that.
+pub(super) fn is_awaited(stream: &TcpStream, shared: &Shared) -> bool {
+    if shared.phase() == Phase::Aborting {
+        return false;
+    }
+    match rustix::net::recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((0, _)) => false,
+        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => true,
+        Err(_) => false,
     }
 }

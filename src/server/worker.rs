@@ -10,6 +10,7 @@ use super::connection::{Connection, Phase, Received, Shared};
 use super::exchange::Exchange;
 use super::head::{Head, MAX_HEAD_BYTES, Parsed, parse};
 use super::lobby::{Arrival, Mailbox};
+use super::made::is_awaited;
 use super::pool::{Job, Pool};
 use super::regulars::{Call, Regular, Regulars};
 use super::wire::{After, Outgoing, is_head};
@@ -64,6 +65,7 @@ impl Worker {
                 if !jobs.is_empty() {
                     regulars.ring();
                 }
+                self.call_for_help();
                 if self.shared.phase() != Phase::Aborting {
                     let Job { connection, head, admission, begun } = job;
                     let asked = Asked { head, admission, begun };
@@ -71,9 +73,7 @@ impl Worker {
                 }
             }
             let call = regulars.wait(jobs.is_empty());
-            if regulars.need_help() && self.shared.watch_lanes() {
-                self.mailbox.ring();
-            }
+            self.call_for_help();
             match call {
                 Call::Regular(regular) => {
                     let _busy = counted.busy();
@@ -82,6 +82,14 @@ impl Worker {
                 Call::Nobody => {}
                 Call::Over => return,
             }
+        }
+    }
+
+    /// Has the lobby look after the lane's regulars, if no worker waits for them. Each worker does so before it turns to
+    /// something that may take long.
+    fn call_for_help(&self) {
+        if self.regulars().need_help() && self.shared.watch_lanes() {
+            self.mailbox.ring();
         }
     }
 
@@ -222,7 +230,8 @@ impl Worker {
     fn answer(&self, connection: &Connection, asked: Asked) -> Served {
         let Asked { head: Head { request, keep_alive, .. }, admission, begun } = asked;
         let mut exchange = Exchange::of(&request, begun, &self.shared.metrics, admission.endpoint);
-        let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request)));
+        let wanted = || is_awaited(&connection.stream, &self.shared);
+        let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request, &wanted)));
         let mut reply = called.unwrap_or_else(|_| {
             self.shared.panics.fetch_add(1, Ordering::Relaxed);
             log::error!("the handler of `{}` panicked", request.target.escape_debug());

@@ -58,7 +58,7 @@ impl Service for Stub {
         lane.into()
     }
 
-    fn call(&self, _: &Request) -> Reply {
+    fn call(&self, _: &Request, _: &dyn Fn() -> bool) -> Reply {
         wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
         Reply::empty(200)
     }

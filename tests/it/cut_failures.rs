@@ -1,5 +1,6 @@
 //! Cuts that cannot be finished: they end with an error that says why, soon, and leave nothing running.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ fn cut(
     alive: &dyn Fn() -> bool,
 ) -> Result<()> {
     let (start, end) = range();
-    prepare(how, parts, None, (start, end), tools)?.run(out, alive)
+    prepare(how, parts, None, (start, end), tools, alive)?.run(out, alive)
 }
 
 fn why(result: Result<()>) -> String {
@@ -148,10 +149,23 @@ fn a_segment_that_vanishes_on_the_way_fails_the_cut() {
     for (how, name) in BOTH.into_iter().zip(["vanishes", "vanishes-too"]) {
         let parts = parts(name);
         let (start, end) = range();
-        let cut = prepare(how, parts.clone(), None, (start, end), &tools).expect("a cut");
+        let cut = prepare(how, parts.clone(), None, (start, end), &tools, &|| true).expect("a cut");
         std::fs::remove_file(&parts[2].path).expect("a segment");
         let result = cut.run(&mut Vec::new(), &|| true);
         assert!(matches!(&result, Err(Error::Io { path, .. }) if *path == parts[2].path), "{result:?}");
+    }
+}
+
+#[test]
+fn a_cut_that_nobody_wants_is_not_even_prepared() {
+    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    let parts = parts("unwanted");
+    for how in BOTH {
+        let asked = Cell::new(0);
+        let alive = || asked.replace(asked.get() + 1) < 2;
+        let result = prepare(how, parts.clone(), None, range(), &tools, &alive);
+        assert!(matches!(&result, Err(Error::Unwanted)), "{result:?}");
+        assert_eq!(asked.get(), 3, "it went on");
     }
 }
 
@@ -181,13 +195,13 @@ fn without_ffmpeg_only_cuts_that_need_none_can_be_made() {
     let parts = parts("without");
     for how in BOTH {
         let (start, end) = range();
-        let result = prepare(how, parts.clone(), None, (start, end), &tools);
+        let result = prepare(how, parts.clone(), None, (start, end), &tools, &|| true);
         assert!(matches!(&result, Err(Error::ProgramMissing { .. })), "{result:?}");
     }
     let mut out = Vec::new();
     let (start, end) = (parts[1].start, parts[2].end);
-    let cut =
-        prepare(How::Smart, parts[1..3].to_vec(), None, (start, end), &tools).expect("a cut without ends");
+    let cut = prepare(How::Smart, parts[1..3].to_vec(), None, (start, end), &tools, &|| true)
+        .expect("a cut without ends");
     cut.run(&mut out, &|| true).expect("a cut");
     assert!(out.len() > 50_000);
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::footage::{self, Kind, run};
 use crate::harness::{Answer, ask, connect, take_apart, wait_until, write_whole};
 use crate::nginx::{self, Nginx};
-use crate::process::{Running, Served};
+use crate::process::{Program, RESTREAMER, Running, Served};
 
 /// The range that most tests cut, which begins and ends within segments.
 pub(crate) const RANGE: &str = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:04.5";
@@ -170,6 +170,14 @@ fn what_cannot_be_cut_is_said_before_the_first_byte() {
     assert_eq!(cut(&without, "GET", &format!("{RANGE}&type=rough")).status, 200);
     let health = ask(without.address, "GET", "/health", &[]);
     assert!(health.status == 200 && health.text().contains("\"ffmpeg\":false"), "{}", health.text());
+
+    let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ffmpeg-without");
+    let program = Program::new(RESTREAMER).env("WITHOUT", "libx264");
+    let lacking = Served::by(program, base.path(), &["--ffmpeg", fake]);
+    let answer = cut(&lacking, "HEAD", &format!("{RANGE}&type=full"));
+    assert_eq!(answer.status, 503);
+    let answer = cut(&lacking, "GET", &format!("{RANGE}&type=full"));
+    assert_eq!((answer.status, &*answer.text()), (503, "this server's ffmpeg lacks the encoder libx264\n"));
 }
 
 /// What curl makes of a URL: its exit code, and the status it saw.

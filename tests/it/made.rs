@@ -52,7 +52,7 @@ impl Service for Stub {
         lane.into()
     }
 
-    fn call(&self, request: &Request) -> Reply {
+    fn call(&self, request: &Request, _: &dyn Fn() -> bool) -> Reply {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let unwanted = Arc::clone(&self.unwanted);
         let body = match request.path() {

@@ -407,7 +407,7 @@ impl Service for Stub {
         Lane::Media.into()
     }
 
-    fn call(&self, request: &Request) -> Reply {
+    fn call(&self, request: &Request, _: &dyn Fn() -> bool) -> Reply {
         match request.path() {
             "/panics" => panic!("as it should"),
             "/panics-late" => Reply::empty(200).with_body(Body::made(|_| panic!("as it should"))),

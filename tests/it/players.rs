@@ -33,9 +33,9 @@ impl Service for Watched {
         self.app.admit(request)
     }
 
-    fn call(&self, request: &Request) -> Reply {
+    fn call(&self, request: &Request, wanted: &dyn Fn() -> bool) -> Reply {
         self.targets.lock().expect("the targets").push(request.target.clone());
-        self.app.call(request)
+        self.app.call(request, wanted)
     }
 }
 

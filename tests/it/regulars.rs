@@ -28,7 +28,7 @@ impl Service for Stub {
         if request.path().starts_with("/media") { Lane::Media.into() } else { Lane::Quick.into() }
     }
 
-    fn call(&self, request: &Request) -> Reply {
+    fn call(&self, request: &Request, _: &dyn Fn() -> bool) -> Reply {
         if request.path() == "/media/wait" {
             self.waits.store(true, Ordering::SeqCst);
             wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
