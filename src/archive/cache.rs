@@ -312,3 +312,38 @@ impl<V: Kept> Drop for Turn<'_, V> {
         self.cache.finished.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    impl Kept for usize {
+        fn bytes(&self) -> usize {
+            size_of::<Self>()
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_away_while_it_was_read_is_not_remembered() {
+        let base = tempfile::tempdir().expect("a directory");
+        let (path, away) = (base.path().join("hour"), base.path().join("away"));
+        fs::create_dir(&path).expect("an hour");
+        fs::write(path.join("segment"), b"x").expect("a segment");
+        // What changed just now is not remembered anyway.
+        std::thread::sleep(Duration::from_micros(TICK_US.unsigned_abs() * 2));
+        let cache = DirectoryCache::new(1 << 20);
+        let count = || Ok(fs::read_dir(&path).map_or(0, Iterator::count));
+        let moved = cache.get(&path, true, || {
+            fs::rename(&path, &away).expect("move it away");
+            count()
+        });
+        assert_eq!(moved.expect("no error").as_deref(), Some(&0));
+        assert_eq!(cache.get(&path, true, count).expect("no error"), None, "it is away");
+        fs::rename(&away, &path).expect("move it back");
+        for _ in 0..2 {
+            assert_eq!(cache.get(&path, true, count).expect("no error").as_deref(), Some(&1));
+        }
+        assert_eq!(cache.stats().hits, 1, "now it is remembered");
+    }
+}
