@@ -163,17 +163,7 @@ impl Command {
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, UsageError> {
         let mut config = Config::default();
-        for known in OPTIONS {
-            let name = variable(known.name);
-            if let Some(value) = environment(&name).filter(|value| !value.is_empty()) {
-                config.set(known.name, &value).map_err(|why| UsageError(format!("bad {name}: {why}")))?;
-            } else if known.name == "log-level"
-                && let Some(value) = environment("WUBLOADER_LOG_LEVEL").filter(|value| !value.is_empty())
-            {
-                let bad = |why| UsageError(format!("bad WUBLOADER_LOG_LEVEL: {why}"));
-                config.set(known.name, &value).map_err(bad)?;
-            }
-        }
+        let mut given = Vec::new();
         let mut check = false;
         let mut parser = lexopt::Parser::from_args(arguments);
         while let Some(argument) = parser.next().map_err(|error| UsageError(error.to_string()))? {
@@ -194,9 +184,19 @@ impl Command {
             } else {
                 parser.value().map_err(|error| UsageError(error.to_string()))?
             };
-            config
-                .set(known.name, &value)
-                .map_err(|why| UsageError(format!("bad --{}: {why}", known.name)))?;
+            given.push((known.name, value));
+        }
+        for known in OPTIONS.iter().filter(|known| given.iter().all(|(name, _)| *name != known.name)) {
+            let also = (known.name == "log-level").then(|| "WUBLOADER_LOG_LEVEL".to_owned());
+            for name in [variable(known.name)].into_iter().chain(also) {
+                if let Some(value) = environment(&name).filter(|value| !value.is_empty()) {
+                    config.set(known.name, &value).map_err(|why| UsageError(format!("bad {name}: {why}")))?;
+                    break;
+                }
+            }
+        }
+        for (name, value) in given {
+            config.set(name, &value).map_err(|why| UsageError(format!("bad --{name}: {why}")))?;
         }
         Ok(if check { Self::Check(Box::new(config)) } else { Self::Serve(Box::new(config)) })
     }
@@ -299,7 +299,7 @@ pub fn help() -> String {
          \x20                        end: 0 if all is well, else 1\n\
          \x20 --help                 this text\n\
          \x20 --version              the version\n\n\
-         Each option can also be set in the environment, as in RESTREAMER_BASE_DIR; the command line wins.\n\
+         Each option but these three can also be set in the environment, as in RESTREAMER_BASE_DIR; the command line wins.\n\
          When it listens, it says so on stdout: `listening on http://HOST:PORT`. The log goes to stderr.\n\
          SIGTERM, SIGINT and SIGHUP end it once what is being sent is sent, after 30 seconds at most; a second\n\
          signal ends it at once.\n\n\
@@ -334,7 +334,8 @@ mod tests {
         assert_eq!((config.port, config.base_dir.to_str()), (2, Some("/a")));
         assert_eq!((config.host.as_str(), config.head_timeout), ("0.0.0.0", Duration::from_millis(500)));
         assert_eq!(served(&["--port", "1", "--port", "3"], &[]).port, 3);
-        assert_eq!(served(&["--no-cache"], &[]).cache_bytes, 0);
+        assert_eq!(served(&["--port", "1"], &[("RESTREAMER_PORT", "x")]).port, 1);
+        assert_eq!(served(&["--no-cache"], &[("RESTREAMER_CACHE_BYTES", "7")]).cache_bytes, 0);
         assert_eq!(served(&[], &[("RESTREAMER_NO_CACHE", "1")]).cache_bytes, 0);
         assert_eq!(served(&[], &[("WUBLOADER_LOG_LEVEL", "DEBUG")]).log_level, LevelFilter::Debug);
         assert_eq!(

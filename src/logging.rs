@@ -143,6 +143,13 @@ fn push_time(line: &mut String, now: Timestamp) {
     line.push_str(std::str::from_utf8(&fraction).unwrap_or_default());
 }
 
+/// What is said, as one line that moves no cursor.
+pub fn one_line(said: &str) -> String {
+    let mut line = String::with_capacity(said.len());
+    let _ = OneLine(&mut line).write_str(said);
+    line
+}
+
 /// Writes what is said as one line that moves no cursor: it may quote names from the disk, and those may hold anything.
 struct OneLine<'a>(&'a mut String);
 
@@ -183,9 +190,7 @@ mod tests {
         for (said, written) in
             [("", ""), ("plain, `ä`", "plain, `ä`"), ("a\nb\r\u{1b}[2J\u{85}ä", "a\\nb\\r\\u{1b}[2J\\u{85}ä")]
         {
-            let mut line = String::new();
-            OneLine(&mut line).write_str(said).expect("text");
-            assert_eq!(line, written);
+            assert_eq!(one_line(said), written);
         }
     }
 }

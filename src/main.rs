@@ -177,6 +177,6 @@ fn say(text: &str) -> ExitCode {
 
 /// Says in one line on stderr what went wrong.
 fn fail(code: u8, error: &dyn Display) -> ExitCode {
-    let _ = writeln!(io::stderr(), "restreamer: {error}");
+    let _ = writeln!(io::stderr(), "restreamer: {}", logging::one_line(&error.to_string()));
     ExitCode::from(code)
 }

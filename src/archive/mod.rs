@@ -102,7 +102,9 @@ impl Archive {
         if read_names(&self.base, false, |_, _| {}, || {})? {
             return Ok(());
         }
-        Err(Error::NotFound { what: "the base directory is not there".to_owned() })
+        let what =
+            if self.base.exists() { "it is not a directory" } else { "the base directory is not there" };
+        Err(Error::NotFound { what: what.to_owned() })
     }
 
     /// The streams' names, sorted.

@@ -86,6 +86,9 @@ fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
         httparse::Error::Version if names_other_version(bytes) => {
             refusal(505, "this server speaks HTTP/1.1 and 1.0")
         }
+        httparse::Error::Version if words(bytes).count() > 3 => {
+            refusal(400, "a request line has three words; a space in the target is written as %20")
+        }
         httparse::Error::HeaderName => refusal(400, "a header's name is malformed"),
         httparse::Error::HeaderValue => refusal(400, "a header's value is malformed"),
         _ => refusal(400, "this is not a request of HTTP/1.1"),
@@ -94,10 +97,16 @@ fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
 
 /// Whether the request line ends in a version of HTTP, just not one of ours.
 fn names_other_version(bytes: &[u8]) -> bool {
+    let version = words(bytes).nth(2).filter(|_| words(bytes).count() == 3);
+    let version = version.and_then(|word| word.strip_prefix(b"HTTP/"));
+    version.is_some_and(|version| version.first().is_some_and(u8::is_ascii_digit))
+}
+
+/// The words of the request line.
+fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
     let line = bytes[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let word = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    word.strip_prefix(b"HTTP/").is_some_and(|version| version.first().is_some_and(u8::is_ascii_digit))
+    line.trim_ascii_end().split(|byte| *byte == b' ')
 }
 
 /// Checks what parsed, and takes from it what is needed.

@@ -42,7 +42,8 @@ fn assert_one_line(output: &Output, code: i32, line: &str) {
 
 #[test]
 fn bad_usage_is_one_line_and_exit_code_2() {
-    let rows: [(&[&str], &str); 4] = [
+    let rows: [(&[&str], &str); 5] = [
+        (&["--port=1\n2"], "restreamer: bad --port: `1\\n2` is not a number from 0 to 65535; try --help"),
         (&["--nope"], "restreamer: invalid option '--nope'; try --help"),
         (&["archive"], "restreamer: unexpected argument \"archive\"; try --help"),
         (&["--port"], "restreamer: missing argument for option '--port'; try --help"),
@@ -65,11 +66,11 @@ fn bad_usage_is_one_line_and_exit_code_2() {
 #[test]
 fn a_base_directory_that_is_not_there_is_one_line_and_exit_code_1() {
     let base = archive();
-    let missing = base.path().join("missing");
+    let missing = base.path().join("missing\nas yet");
     let file = base.path().join("gdq/large.bin");
-    for path in [missing, file] {
+    for (path, why) in [(missing, "the base directory is not there"), (file, "it is not a directory")] {
         let path = path.to_str().expect("text");
-        let line = format!("restreamer: cannot serve `{path}`: the base directory is not there");
+        let line = format!("restreamer: cannot serve `{}`: {why}", path.escape_debug());
         assert_one_line(&run(&["--base-dir", path, "--port", "0"]), 1, &line);
     }
 }

@@ -30,9 +30,10 @@ fn with_headers(count: usize) -> Vec<u8> {
 fn what_is_no_request_is_answered_and_the_connection_closed() {
     let site = Site::at(NOW);
     let long = format!("GET /files HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(17 * 1024));
-    let rows: [(&[u8], u16); 20] = [
+    let rows: [(&[u8], u16); 21] = [
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
+        (b"GET /files/a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
         (b"GET /files HTTP/1.1\r\n\r\n", 400),
         (b"GET /files HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400),
@@ -295,6 +296,7 @@ fn the_connection_idle_longest_gives_way_to_a_new_one() {
     assert_eq!((read_until_closed(&mut second), read_until_closed(&mut third)), (Vec::new(), Vec::new()));
     let answer = take_apart(&read_until_closed(&mut connect(site.address)), &[]).remove(0);
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    assert_eq!(answer.header("vary"), "Accept-Encoding");
     drop((busy, more));
     wait_until("the busy ones are gone", || site.server().connections() == 0);
     assert_eq!(site.get("/files").status, 200);
