@@ -174,8 +174,9 @@ impl Reply {
                 (503, Some("this needs ffmpeg, which is not installed on this server"))
             }
             Error::ProgramLacks { .. } => (503, None),
-            // Whoever hears this has waited for a server that stops.
-            Error::Unwanted => return Self::refusal(503, "the server stops"),
+            Error::Unwanted => {
+                return Self::refusal(503, "not made: the client has closed its side, or the server stops");
+            }
             Error::Io { .. } => (500, Some("the archive cannot be read just now")),
             Error::Changed { .. } => (500, Some("the archive changed while it was being read; try again")),
             Error::Child { .. } => (500, Some("ffmpeg failed on this range; the server's log says why")),
