@@ -90,9 +90,6 @@ fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
         line.push_str(part);
     }
     OneLine(&mut line).write_fmt(*record.args()).map_err(io::Error::other)?;
-    if level <= Level::Warn {
-        Lines::press_next();
-    }
     let mut admitted = true;
     if level <= Level::Warn || HELD_BACK.load(Ordering::Relaxed) {
         let (is_admitted, due) = look_for_repeats(level, &line[time_len..]);
@@ -102,6 +99,9 @@ fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
         }
     }
     if admitted {
+        if level <= Level::Warn {
+            Lines::press_next();
+        }
         line.push('\n');
         out.write_all(line.as_bytes())?;
     }
