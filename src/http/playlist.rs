@@ -16,6 +16,8 @@ use crate::hls::media::{MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
 use crate::hls::{encode, multivariant};
 use crate::timestamp::{Hour, Span, Timestamp};
 
+/// How often a list is begun whose hours change while it is made.
+const ATTEMPTS: usize = 4;
 /// The type of a playlist (RFC 8216, section 10).
 const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 
@@ -66,8 +68,19 @@ struct Outline {
     state: u64,
 }
 
-/// The playlist of one variant's segments.
+/// The playlist of one variant's segments. An hour that is recorded into may get what its head has not foreseen, such as
+/// its first segment, between two looks at it; then it is looked at anew.
 pub(super) fn media(app: &App, request: &Request, of: &Variant, range: &Range) -> Result<Reply> {
+    for _ in 1..ATTEMPTS {
+        match media_as_it_is(app, request, of, range) {
+            Err(Error::Changed { .. }) => {}
+            made => return made,
+        }
+    }
+    media_as_it_is(app, request, of, range)
+}
+
+fn media_as_it_is(app: &App, request: &Request, of: &Variant, range: &Range) -> Result<Reply> {
     let hours = app.archive.hours(of.name())?;
     if hours.is_empty() {
         return Err(nothing_of(app, of)?);
