@@ -1,28 +1,26 @@
 //! Numbers as decimal digits, where they are written so often that the standard formatter would show.
 
+/// How many digits the longest number has.
+const MOST_DIGITS: usize = 20;
+
 /// Writes the last `N` digits of a number.
 pub fn push_digits<const N: usize>(text: &mut Vec<u8>, mut number: u64) {
     let mut digits = [b'0'; N];
     for digit in digits.iter_mut().rev() {
-        *digit += u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
+        *digit += last_digit(&mut number);
     }
     text.extend_from_slice(&digits);
 }
 
 /// Writes a number with as many digits as it has.
-pub fn push_number(text: &mut Vec<u8>, number: u64) {
-    if number < 10 {
-        return push_digits::<1>(text, number);
+pub fn push_number(text: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; MOST_DIGITS];
+    let mut first = MOST_DIGITS;
+    while first == MOST_DIGITS || number > 0 {
+        first -= 1;
+        digits[first] += last_digit(&mut number);
     }
-    let mut unit = 10;
-    while number / unit >= 10 {
-        unit *= 10;
-    }
-    while unit > 0 {
-        push_digits::<1>(text, number / unit);
-        unit /= 10;
-    }
+    text.extend_from_slice(&digits[first..]);
 }
 
 /// Writes the first `count` digits of a fraction of microseconds, and the period before them; nothing if there are none.
@@ -39,6 +37,13 @@ pub fn push_fraction(text: &mut Vec<u8>, micros: u64, count: usize) {
             text.truncate(text.len() - 6_usize.saturating_sub(count));
         }
     }
+}
+
+/// Takes the last digit from a number. The divisor is known, so this takes no division.
+fn last_digit(number: &mut u64) -> u8 {
+    let digit = (*number % 10).to_le_bytes()[0];
+    *number /= 10;
+    digit
 }
 
 #[cfg(test)]
