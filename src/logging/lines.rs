@@ -2,28 +2,31 @@
 //! them, many at a time where there are many.
 //!
 //! So nobody waits for a reader who does not read, such as a pipe that is full: what has no room here is dropped and
-//! counted, and the count comes where the lines would have been.
+//! counted, and the count comes where the lines would have been. And what is held back for it came again and again is
+//! named when its time has come, whether or not anybody logs anything then.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use log::Level;
 
+use super::answered::{Answered, MODULE};
+use super::batch::{Batch, Line};
+use super::repeats::Repeats;
 use crate::clock::Clock;
+use crate::metrics::process::logged;
 
 /// How long lines that nobody is in need of lie here, so that others can go with them.
 const GATHERED: Duration = Duration::from_millis(20);
 /// How many bytes are reason enough to write at once.
-const MANY_BYTES: usize = 64 * 1024;
+pub(super) const MANY_BYTES: usize = 64 * 1024;
 /// How many bytes lie here at the most.
-const MOST_BYTES: usize = 1024 * 1024;
-/// What fits into a pipe that has room at all (`PIPE_BUF`), so that writing it does not wait.
-const PIECE_BYTES: usize = 4096;
-/// How long a reader who does not read is waited for in the end.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const MOST_BYTES: usize = 1024 * 1024;
+/// How long is waited, in the end, for a reader who does not read.
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// Whether the next line of this thread is not to wait for others.
@@ -42,9 +45,13 @@ pub(super) struct Lines {
 
 #[derive(Debug)]
 struct State {
-    text: Vec<u8>,
+    waiting: Batch,
     /// How many lines had no room since the last one that had.
     lost: u64,
+    /// How many lines about requests have come since the writer took some.
+    answered: u64,
+    /// What came again and again.
+    repeats: Repeats,
     /// Lines are not to wait for others.
     pressing: bool,
     /// The writer has lines in hand.
@@ -66,25 +73,54 @@ enum Phase {
 impl Lines {
     /// No lines.
     pub(super) const fn new() -> Self {
-        let state = State { text: Vec::new(), lost: 0, pressing: false, writing: false, phase: Phase::Open };
+        let state = State {
+            waiting: Batch::new(),
+            lost: 0,
+            answered: 0,
+            repeats: Repeats::new(),
+            pressing: false,
+            writing: false,
+            phase: Phase::Open,
+        };
         Self { state: Mutex::new(state), called: Condvar::new(), written: Condvar::new() }
     }
 
     /// Puts a line down, with its end.
-    pub(super) fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &str) {
+        self.put(self.state(), &Line::Text(line), PRESSING.take());
+    }
+
+    /// Puts down what is to be said of a request.
+    pub(super) fn push_answered(&self, answered: &Answered) {
         let mut state = self.state();
-        if state.text.len() + line.len() > MOST_BYTES {
+        state.answered += 1;
+        self.put(state, &Line::Answered(*answered), false);
+    }
+
+    fn put(&self, mut state: MutexGuard<State>, line: &Line, presses: bool) {
+        let (before, more) = (state.waiting.bytes(), line.bytes());
+        if before + more > MOST_BYTES {
             state.lost += 1;
             return;
         }
-        let (was_empty, had_few) = (state.text.is_empty(), state.text.len() < MANY_BYTES);
         state.note_lost();
-        state.text.extend_from_slice(line);
-        let presses = PRESSING.take();
+        state.waiting.push(line);
         state.pressing |= presses;
-        if was_empty || presses || had_few && state.text.len() >= MANY_BYTES {
+        let are_many = before < MANY_BYTES && before + more >= MANY_BYTES;
+        if before == 0 || presses || are_many {
             self.called.notify_one();
         }
+    }
+
+    /// Whether a line is to be put down; else it is counted, and named in a while.
+    pub(super) fn admit(&self, line: &str) -> bool {
+        let mut state = self.state();
+        let was_due = state.repeats.next_due();
+        let admitted = state.repeats.admit(line, Instant::now());
+        if was_due.is_none() && !admitted {
+            self.called.notify_one();
+        }
+        admitted
     }
 
     /// Has the next line of this thread written at once, and all before it.
@@ -92,13 +128,14 @@ impl Lines {
         PRESSING.set(true);
     }
 
-    /// Waits for all lines to be written, but not for long.
-    pub(super) fn flush(&self) {
+    /// Waits for all lines to be written, but not for long; whether they are.
+    pub(super) fn flush(&self) -> bool {
         let mut state = self.state();
         state.pressing = true;
         self.called.notify_one();
-        let busy = |state: &mut State| state.writing || !state.text.is_empty();
-        drop(self.written.wait_timeout_while(state, PATIENCE, busy));
+        let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
+        let waited = self.written.wait_timeout_while(state, PATIENCE, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Says that there will be no more lines, and waits for the writer to end; whether it has. One that is held up by
@@ -112,27 +149,48 @@ impl Lines {
         waited.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Ended
     }
 
-    /// Writes all lines to `out`, until there will be no more.
-    pub(super) fn write_to(&self, out: &mut (impl Write + AsFd)) {
-        let mut batch = Vec::new();
-        while self.take(&mut batch) {
-            self.write(&batch, out);
-            batch.clear();
-            batch.shrink_to(MANY_BYTES);
+    /// Waits for lines and takes them all; `false` when there are no more.
+    pub(super) fn take(&self, batch: &mut Batch) -> bool {
+        let state = self.wait_for_lines();
+        let few = |state: &mut State| {
+            !state.pressing && state.phase == Phase::Open && state.waiting.bytes() < MANY_BYTES
+        };
+        let waited = self.called.wait_timeout_while(state, GATHERED, few);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.phase != Phase::Open {
+            state.note_repeats(Instant::now());
+            state.note_lost();
         }
-        self.state().phase = Phase::Ended;
-        self.written.notify_all();
+        std::mem::swap(&mut state.waiting, batch);
+        state.pressing = false;
+        state.writing = !batch.is_empty();
+        let (writing, answered) = (state.writing, std::mem::take(&mut state.answered));
+        drop(state);
+        logged(Level::Info, MODULE, answered);
+        writing
     }
 
-    /// Writes lines that were taken, and counts those that cannot be written.
-    fn write(&self, batch: &[u8], out: &mut (impl Write + AsFd)) {
-        let mut lost = 0;
-        for piece in pieces(batch) {
-            // Who cannot be written to will not read the rest of it either.
-            if lost > 0 || !self.wait_for_room(out) || out.write_all(piece).is_err() {
-                lost += piece.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+    /// Waits until there are lines, or until there will be no more.
+    fn wait_for_lines(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        loop {
+            let now = Instant::now();
+            state.note_repeats(now);
+            if !state.waiting.is_empty() || state.phase != Phase::Open {
+                return state;
             }
+            state = match state.repeats.next_due() {
+                None => self.called.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let waited = self.called.wait_timeout(state, due.saturating_duration_since(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
+    }
+
+    /// Says that what was taken is written, but for so many lines.
+    pub(super) fn note_written(&self, lost: u64) {
         let mut state = self.state();
         state.writing = false;
         // In the end there is nobody left to tell.
@@ -140,39 +198,15 @@ impl Lines {
         self.written.notify_all();
     }
 
-    /// Waits for lines and takes them all; `false` when there are no more.
-    fn take(&self, batch: &mut Vec<u8>) -> bool {
-        let nothing = |state: &mut State| state.text.is_empty() && state.phase == Phase::Open;
-        let state = self.called.wait_while(self.state(), nothing).unwrap_or_else(PoisonError::into_inner);
-        let few = |state: &mut State| {
-            !state.pressing && state.phase == Phase::Open && state.text.len() < MANY_BYTES
-        };
-        let waited = self.called.wait_timeout_while(state, GATHERED, few);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.phase != Phase::Open {
-            state.note_lost();
-        }
-        std::mem::swap(&mut state.text, batch);
-        state.pressing = false;
-        state.writing = !batch.is_empty();
-        state.writing
+    /// Says that the writer has ended.
+    pub(super) fn note_end(&self) {
+        self.state().phase = Phase::Ended;
+        self.written.notify_all();
     }
 
-    /// Waits until a piece can be written without a wait; `false` if that is given up, in the end.
-    fn wait_for_room(&self, out: &impl AsFd) -> bool {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos().into() };
-        let mut closed_since = None;
-        loop {
-            let mut polled = [PollFd::new(out, PollFlags::OUT)];
-            if rustix::io::retry_on_intr(|| poll(&mut polled, Some(&timeout))) != Ok(0) {
-                return true;
-            }
-            let since = closed_since.or_else(|| (self.state().phase != Phase::Open).then(Instant::now));
-            if since.is_some_and(|since: Instant| since.elapsed() >= PATIENCE) {
-                return false;
-            }
-            closed_since = since;
-        }
+    /// Whether more lines may come.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().phase == Phase::Open
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -184,16 +218,28 @@ impl State {
     /// Says how many lines had no room, where there were such.
     fn note_lost(&mut self) {
         if self.lost > 0 {
-            let (now, lost) = (Clock::System.now(), std::mem::take(&mut self.lost));
-            let _ = writeln!(self.text, "{now} WARN logging: {lost} lines were lost, for nobody read");
+            let lost = std::mem::take(&mut self.lost);
+            self.note(&format_args!(" WARN logging: {lost} lines were lost, for nobody read"));
         }
+    }
+
+    /// Names what came again and again and whose time has come, or all of it where there will be no more lines.
+    fn note_repeats(&mut self, now: Instant) {
+        for (line, count) in self.repeats.take_due(now, self.phase != Phase::Open) {
+            self.note(&format_args!("{line} (and {count} times more since)"));
+        }
+    }
+
+    /// Puts a line down that nobody has logged. There is always room for it.
+    fn note(&mut self, said: &dyn Display) {
+        self.waiting.push(&Line::Text(&format!("{}{said}\n", Clock::System.now())));
     }
 }
 
 /// Where the text of each line goes.
 impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
+        self.push(&String::from_utf8_lossy(line));
         Ok(line.len())
     }
 
@@ -202,132 +248,59 @@ impl Write for &Lines {
     }
 }
 
-/// Lines in pieces that fit into a pipe, of whole lines where these are not longer.
-fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let most = &lines[..lines.len().min(PIECE_BYTES)];
-        let fits = most.iter().rposition(|byte| *byte == b'\n').map_or(most.len(), |at| at + 1);
-        let (piece, rest) = lines.split_at(fits);
-        lines = rest;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, pipe};
 
-    #[test]
-    fn pieces_are_whole_lines_where_lines_are_not_too_long() {
-        let line = |len: usize| [vec![b'x'; len], vec![b'\n']].concat();
-        let lines = [10, 4000, 95, 1, 9000, 3].map(line).concat();
-        let lens: Vec<_> = pieces(&lines).map(<[u8]>::len).collect();
-        assert_eq!(lens, [4012, 98, 4096, 4096, 813]);
-        assert_eq!(pieces(&lines).collect::<Vec<_>>().concat(), lines);
-        assert_eq!(pieces(b"").count(), 0);
-    }
-
-    #[test]
-    fn a_reader_who_does_not_read_holds_nobody_up_and_is_told_what_it_missed() {
-        let (mut reader, mut writer) = pipe().expect("a pipe");
-        let lines = Lines::new();
-        let pushed = 3 * MOST_BYTES / 1000;
-        let text = std::thread::scope(|scope| {
-            let lines = &lines;
-            scope.spawn(move || lines.write_to(&mut writer));
-            for number in 0..pushed {
-                lines.push(format!("{number} {}\n", "x".repeat(1000)).as_bytes());
-            }
-            let text = scope.spawn(move || {
-                let mut text = String::new();
-                reader.read_to_string(&mut text).map(|_| text)
-            });
-            while !lines.state().text.is_empty() {
-                lines.flush();
-            }
-            lines.push(b"afterwards\n");
-            lines.close();
-            text.join().expect("no panic").expect("text")
-        });
-        // Where lines were lost a note says how many.
-        let (mut next, mut lost) = (0, 0);
-        let number = |text: &str| text.split(' ').next().and_then(|word| word.parse::<usize>().ok());
-        for line in text.lines() {
-            if let Some((_, count)) = line.split_once(" WARN logging: ") {
-                assert!(line.ends_with(" lines were lost, for nobody read"), "{line}");
-                next += number(count).expect("a number");
-                lost += number(count).expect("a number");
-            } else if next < pushed {
-                assert_eq!(number(line), Some(next), "{line}");
-                next += 1;
-            } else {
-                assert_eq!(line, "afterwards");
-                next += 1;
-            }
-        }
-        assert_eq!(next, pushed + 1, "all are told of");
-        assert!((1000..pushed - 900).contains(&lost), "{lost} of {pushed}");
-    }
-
-    #[test]
-    fn the_end_does_not_wait_long_for_a_reader_who_does_not_read() {
-        let (_reader, mut writer) = pipe().expect("a pipe");
-        let lines = Lines::new();
-        for _ in 0..1000 {
-            lines.push(&[b'\n'; 1000]);
-        }
-        std::thread::scope(|scope| {
-            scope.spawn(|| lines.write_to(&mut writer));
-            assert!(lines.close());
-        });
+    /// Waits for lines; those that came, and how long that took.
+    fn taken(lines: &Lines) -> (Vec<String>, Duration) {
+        let (mut batch, begun) = (Batch::new(), Instant::now());
+        assert!(lines.take(&mut batch));
+        let text = |line| match line {
+            Line::Text(text) => text.to_owned(),
+            Line::Answered(answered) => answered.target.to_owned(),
+        };
+        (batch.lines().map(text).collect(), begun.elapsed())
     }
 
     #[test]
     fn a_line_that_presses_does_not_wait_and_others_do() {
         let lines = Lines::new();
-        let mut batch = Vec::new();
-        let waited = |batch: &mut Vec<u8>| {
-            let begun = Instant::now();
-            assert!(lines.take(batch));
-            begun.elapsed()
-        };
-        lines.push(b"one\n");
-        assert!(waited(&mut batch) >= GATHERED);
+        lines.push("one\n");
+        assert!(taken(&lines).1 >= GATHERED);
         // Nothing is left of an earlier press, nor does it count for another thread's lines.
         Lines::press_next();
-        std::thread::scope(|scope| drop(scope.spawn(|| lines.push(b"two\n"))));
+        std::thread::scope(|scope| drop(scope.spawn(|| lines.push("two\n"))));
         assert!(!lines.state().pressing);
-        lines.push(b"three\n");
+        lines.push("three\n");
         assert!(lines.state().pressing);
-        batch.clear();
-        waited(&mut batch);
-        assert_eq!(batch, b"two\nthree\n");
+        assert_eq!(taken(&lines).0, ["two\n", "three\n"]);
         assert!(!lines.state().pressing);
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_told_of_when_others_can() {
-        // Whoever reads it has gone.
-        let (reader, mut broken) = pipe().expect("a pipe");
-        drop(reader);
-        let (mut reader, mut writer) = pipe().expect("a pipe");
+    fn what_is_held_back_is_named_when_it_is_time_though_nobody_logs_anything() {
         let lines = Lines::new();
+        let fails = |count| (0..count).filter(|_| lines.admit(" WARN it fails")).count();
+        assert_eq!(fails(1), 1);
         std::thread::scope(|scope| {
-            let lines = &lines;
-            scope.spawn(move || {
-                let mut batch = Vec::new();
-                assert!(lines.take(&mut batch));
-                lines.write(&batch, &mut broken);
-                lines.write_to(&mut writer);
-            });
-            lines.push(b"one\ntwo\n");
-            lines.flush();
-            lines.push(b"three\n");
-            assert!(lines.close());
+            let waiting = scope.spawn(|| taken(&lines));
+            // Whether it waits already or comes to wait only then.
+            assert_eq!(fails(4), 0);
+            let (named, waited) = waiting.join().expect("no panic");
+            assert!(named[0].ends_with("Z WARN it fails (and 4 times more since)\n"), "{named:?}");
+            assert!(waited >= Duration::from_millis(900), "{waited:?}");
         });
-        let mut text = String::new();
-        reader.read_to_string(&mut text).expect("text");
-        assert!(text.ends_with(" WARN logging: 2 lines were lost, for nobody read\nthree\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_held_back_is_named_in_the_end() {
+        let lines = Lines::new();
+        let fails = (0..5).filter(|_| lines.admit(" WARN it fails")).count();
+        assert_eq!(fails, 1);
+        lines.state().phase = Phase::Closed;
+        let (named, waited) = taken(&lines);
+        assert!(named[0].ends_with("Z WARN it fails (and 4 times more since)\n"), "{named:?}");
+        assert!(waited < Duration::from_millis(900), "{waited:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The same warning again and again: it is logged once in a while, and counted in between.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How often at most the same line is logged.
@@ -11,9 +11,9 @@ const MOST_LINES: usize = 512;
 const KEPT_BYTES: usize = 300;
 
 /// The lines of the last moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Repeats {
-    lines: HashMap<String, Line>,
+    lines: BTreeMap<String, Line>,
 }
 
 /// A line that was logged.
@@ -25,6 +25,11 @@ struct Line {
 }
 
 impl Repeats {
+    /// No lines.
+    pub(super) const fn new() -> Self {
+        Self { lines: BTreeMap::new() }
+    }
+
     /// Whether a line is to be logged now, or only to be counted.
     pub(super) fn admit(&mut self, line: &str, now: Instant) -> bool {
         let mut end = line.len().min(KEPT_BYTES);
@@ -43,18 +48,21 @@ impl Repeats {
         fits
     }
 
-    /// Whether lines came again that have not been named yet.
-    pub(super) fn holds_back(&self) -> bool {
-        self.lines.values().any(|line| line.more > 0)
+    /// When the next of the lines that came again is due to be named, if there are such.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.lines.values().filter(|line| line.more > 0).map(|line| line.logged + PAUSE).min()
     }
 
-    /// The lines whose time is over and that came again meanwhile, with how often. They begin anew.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(String, u64)> {
-        let is_over = |line: &Line| now.saturating_duration_since(line.logged) >= PAUSE;
-        let over = self.lines.extract_if(|_, line| is_over(line));
-        let mut due: Vec<_> =
-            over.filter(|(_, line)| line.more > 0).map(|(text, line)| (text, line.more)).collect();
-        due.sort_unstable();
+    /// The lines whose time is over, or all of them, that came again meanwhile, with how often. They begin anew.
+    pub(super) fn take_due(&mut self, now: Instant, all: bool) -> Vec<(String, u64)> {
+        let mut due = Vec::new();
+        self.lines.retain(|text, line| {
+            let is_over = all || now.saturating_duration_since(line.logged) >= PAUSE;
+            if is_over && line.more > 0 {
+                due.push((text.clone(), line.more));
+            }
+            !is_over
+        });
         due
     }
 }
@@ -65,24 +73,35 @@ mod tests {
 
     #[test]
     fn a_line_is_logged_once_a_second_and_counted_in_between() {
-        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let (mut repeats, start) = (Repeats::new(), Instant::now());
         let admitted = (0..100).filter(|_| repeats.admit("it fails", start)).count();
         assert_eq!(admitted, 1);
         assert!(repeats.admit("something else fails", start));
-        assert_eq!(repeats.take_due(start + PAUSE / 2), []);
-        assert_eq!(repeats.take_due(start + PAUSE), [("it fails".to_owned(), 99)]);
+        assert_eq!(repeats.next_due(), Some(start + PAUSE));
+        assert_eq!(repeats.take_due(start + PAUSE / 2, false), []);
+        assert_eq!(repeats.take_due(start + PAUSE, false), [("it fails".to_owned(), 99)]);
+        assert_eq!(repeats.next_due(), None);
         assert!(repeats.admit("it fails", start + PAUSE));
-        assert_eq!(repeats.take_due(start + 3 * PAUSE), []);
+        assert_eq!(repeats.take_due(start + 3 * PAUSE, false), []);
+    }
+
+    #[test]
+    fn in_the_end_all_that_was_held_back_is_named() {
+        let (mut repeats, start) = (Repeats::new(), Instant::now());
+        for line in ["one", "two", "one", "two", "two", "three"] {
+            repeats.admit(line, start);
+        }
+        assert_eq!(repeats.take_due(start, true), [("one".to_owned(), 1), ("two".to_owned(), 2)]);
     }
 
     #[test]
     fn many_different_lines_take_bounded_memory() {
-        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let (mut repeats, start) = (Repeats::new(), Instant::now());
         let lines = (0..10_000).map(|number| format!("{number}{}", "ö".repeat(1000)));
         let admitted = lines.filter(|line| repeats.admit(line, start)).count();
         assert_eq!(admitted, MOST_LINES);
         assert!(repeats.lines.len() <= MOST_LINES + 1);
         let others = 10_000 - MOST_LINES as u64;
-        assert_eq!(repeats.take_due(start + PAUSE), [("other lines".to_owned(), others)]);
+        assert_eq!(repeats.take_due(start + PAUSE, false), [("other lines".to_owned(), others)]);
     }
 }

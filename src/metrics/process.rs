@@ -21,12 +21,15 @@ static LOGGED: [Mutex<BTreeMap<String, u64>>; 5] = [const { Mutex::new(BTreeMap:
 static CHILDREN_RUNNING: AtomicI64 = AtomicI64::new(0);
 static CHILDREN_ENDED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// Counts what was logged. Modules are those of this program and of its libraries, so there are but a few.
-pub fn logged(level: Level, module: &str) {
+/// Counts lines that were logged. Modules are those of this program and of its libraries, so there are but a few.
+pub fn logged(level: Level, module: &str, lines: u64) {
+    if lines == 0 {
+        return;
+    }
     let mut modules = LOGGED[level as usize - 1].lock().unwrap_or_else(PoisonError::into_inner);
     match modules.get_mut(module) {
-        Some(count) => *count += 1,
-        None => drop(modules.insert(module.to_owned(), 1)),
+        Some(count) => *count += lines,
+        None => drop(modules.insert(module.to_owned(), lines)),
     }
 }
 
