@@ -2,14 +2,16 @@
 //!
 //! A server has its own [`Metrics`]; what a process has but one of, its log and its children, is counted in
 //! [`process`]. No client can make the number of series grow: of what clients choose, only variants that exist become
-//! labels, and of these no more than a bound. What is counted for every request is looked up once and then kept, so
-//! that counting costs a few atomic additions.
+//! labels, and of these no more than a bound. What is counted for every request is counted by each thread apart, or is
+//! looked up once and then kept.
 
 pub mod exchange;
 mod histogram;
+pub mod lanes;
 pub mod live;
 pub mod process;
 mod shards;
+mod tallies;
 pub mod variants;
 
 use std::fmt;
@@ -25,8 +27,8 @@ use prometheus::{
 };
 
 use self::exchange::Exchanges;
+use self::lanes::Lane;
 use self::live::Flights;
-use self::shards::Sharded;
 use self::variants::Variants;
 
 /// The type of the page that is read by monitors.
@@ -57,18 +59,6 @@ pub struct Metrics {
     cut_seconds: HistogramVec,
     cut_output_bytes: IntCounter,
 }
-
-/// What is counted of a lane.
-#[derive(Debug)]
-pub struct Lane {
-    queue: Sharded,
-    busy: Sharded,
-    refused: IntCounter,
-}
-
-/// A worker that is at work, until it is dropped.
-#[derive(Debug)]
-pub struct Busy<'a>(&'a Sharded);
 
 /// What is counted of connections.
 #[derive(Debug)]
@@ -114,11 +104,7 @@ impl Metrics {
         };
         let refused =
             counters("lane_refused_total", "Requests that found the lane's queue full.", &["lane"])?;
-        let lane = |name: &&str| Lane {
-            queue: Sharded::default(),
-            busy: Sharded::default(),
-            refused: refused.with_label_values(&[name]),
-        };
+        let lane = |name: &&str| Lane::new(refused.with_label_values(&[name]));
         let dropped = "Connections that were refused or sent away, by the reason.";
         let cut_seconds = HistogramOpts::new("cut_seconds", "How long cuts took, from first to last.");
         let cut_bytes = "Bytes that exact cuts have made.";
@@ -150,7 +136,10 @@ impl Metrics {
 
     /// The lanes' names, with how many requests wait in each and how many workers of each are busy.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, i64, i64)> {
-        LANE_NAMES.into_iter().zip(&self.lanes).map(|(name, lane)| (name, lane.queue.get(), lane.busy.get()))
+        LANE_NAMES
+            .into_iter()
+            .zip(&self.lanes)
+            .map(|(name, lane)| (name, lane.waiting(), lane.busy_workers()))
     }
 
     fn gather_lanes(&self) -> Result<Vec<MetricFamily>> {
@@ -182,7 +171,7 @@ impl Metrics {
     /// It cannot be written, which would be a mistake here.
     pub fn page(&self, archive: &ArchiveState) -> Result<Vec<u8>> {
         let mut families = self.registry.gather();
-        families.extend(self.exchanges.gather(&self.flights)?);
+        families.extend(exchange::gather(&self.flights)?);
         families.extend(process::gather()?);
         families.extend(archive.gather()?);
         families.extend(self.connections.gather()?);
@@ -196,49 +185,6 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
-    }
-}
-
-impl Lane {
-    /// A request begins to wait.
-    pub fn queued(&self) {
-        if COUNTED {
-            self.queue.add(1);
-        }
-    }
-
-    /// A request waits no longer, for there was no room for it.
-    pub fn refused(&self) {
-        if COUNTED {
-            self.queue.add(-1);
-            self.refused.inc();
-        }
-    }
-
-    /// A request waits no longer, for a worker has taken it.
-    #[must_use]
-    pub fn taken(&self) -> Busy<'_> {
-        if COUNTED {
-            self.queue.add(-1);
-        }
-        self.busy()
-    }
-
-    /// A worker has a request that did not wait.
-    #[must_use]
-    pub fn busy(&self) -> Busy<'_> {
-        if COUNTED {
-            self.busy.add(1);
-        }
-        Busy(&self.busy)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        if COUNTED {
-            self.0.add(-1);
-        }
     }
 }
 

@@ -1,50 +1,28 @@
 //! What is counted of every request, whatever becomes of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, Result};
 
-use super::histogram::{Histogram, family};
+use super::histogram::family;
 use super::live::{Flight, Flights};
+use super::tallies::Answer;
 use super::variants::Variant;
 use super::{COUNTED, Metrics, register};
 
-/// The upper bounds of latencies, in microseconds.
-const LATENCY_BOUNDS_US: [u64; 14] = [
-    1000,
-    5000,
-    10_000,
-    50_000,
-    100_000,
-    500_000,
-    1_000_000,
-    5_000_000,
-    10_000_000,
-    30_000_000,
-    60_000_000,
-    120_000_000,
-    300_000_000,
-    600_000_000,
-];
-/// The upper bounds of sizes, in bytes: the powers of 4.
-const SIZE_BOUNDS_BYTES: [u64; 16] = {
-    let mut bounds = [1; 16];
-    let mut power = 1;
-    while power < bounds.len() {
-        bounds[power] = 4 * bounds[power - 1];
-        power += 1;
-    }
-    bounds
-};
 /// The methods that are told apart; all others are one.
 const METHODS: [&str; 5] = ["GET", "HEAD", "OPTIONS", "POST", "other"];
-/// The statuses that are given, in their order; all others are one.
-const STATUSES: [u16; 20] =
-    [200, 206, 304, 400, 403, 404, 405, 406, 408, 411, 413, 414, 416, 417, 431, 500, 501, 502, 503, 505];
+/// What a request is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) endpoint: Endpoint,
+    /// The number of its method.
+    pub(super) method: u8,
+}
 
 /// What a request asks for, by the names that dashboards know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,80 +92,56 @@ impl Endpoint {
     }
 }
 
-/// The counters of all requests.
+impl Kind {
+    fn method_name(self) -> &'static str {
+        METHODS[usize::from(self.method)]
+    }
+}
+
+/// What is counted of requests that is not counted with their answers.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     aborted: IntCounterVec,
-    /// By endpoint, then by method, then by status.
-    answers: Vec<[[OnceLock<Answers>; STATUSES.len() + 1]; METHODS.len()]>,
-}
-
-/// What is counted of one kind of answer.
-#[derive(Debug)]
-struct Answers {
-    latency_us: Histogram,
-    size_bytes: Histogram,
 }
 
 impl Exchanges {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
         let aborted = Opts::new("aborted_responses_total", "Responses that ended before their end.");
-        let none = |_| [const { OnceLock::new() }; STATUSES.len() + 1];
-        Ok(Self {
-            aborted: register(registry, IntCounterVec::new(aborted, &["endpoint", "reason"]))?,
-            answers: Endpoint::ALL.iter().map(|_| METHODS.map(none)).collect(),
-        })
+        Ok(Self { aborted: register(registry, IntCounterVec::new(aborted, &["endpoint", "reason"]))? })
     }
+}
 
-    /// The counters of one kind of answer.
-    fn answers(&self, endpoint: Endpoint, method: usize, status: u16) -> &Answers {
-        let index = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
-        self.answers[endpoint as usize][method][index].get_or_init(|| Answers {
-            latency_us: Histogram::new(&LATENCY_BOUNDS_US),
-            size_bytes: Histogram::new(&SIZE_BOUNDS_BYTES),
-        })
-    }
-
-    /// What was counted, but for what ended before its end; and what is under way.
-    pub(super) fn gather(&self, flights: &Flights) -> Result<Vec<MetricFamily>> {
-        let fresh = Registry::new();
-        let concurrency = Opts::new("http_request_concurrency_all", "Requests that are being answered.");
-        let concurrency = register(&fresh, IntGaugeVec::new(concurrency, &["endpoint", "method"]))?;
-        let of = |endpoint: Endpoint, method: usize| {
-            concurrency.with_label_values(&[endpoint.name(), METHODS[method]])
-        };
-        for endpoint in Endpoint::ALL {
-            (0..METHODS.len()).for_each(|method| of(endpoint, method).set(0));
+/// The requests that are under way, and the answers that were counted, as monitors read them.
+pub(super) fn gather(flights: &Flights) -> Result<Vec<MetricFamily>> {
+    let fresh = Registry::new();
+    let concurrency = Opts::new("http_request_concurrency_all", "Requests that are being answered.");
+    let concurrency = register(&fresh, IntGaugeVec::new(concurrency, &["endpoint", "method"]))?;
+    for endpoint in Endpoint::ALL {
+        for method in METHODS {
+            concurrency.with_label_values(&[endpoint.name(), method]).set(0);
         }
-        for flight in flights.all() {
-            of(flight.kind.0, flight.kind.1).inc();
-        }
-        let help = "Seconds from a request's last byte until the response to it is ready.";
-        let latencies = self.counted().map(|(labels, answers)| (labels, &answers.latency_us));
-        let latencies = family(("http_request_latency_all", help, 1e6), latencies);
-        let help = "Bytes of body sent of a response.";
-        let sizes = self.counted().map(|(labels, answers)| (labels, &answers.size_bytes));
-        let sizes = family(("http_response_size_all", help, 1.0), sizes);
-        Ok(fresh.gather().into_iter().chain(latencies).chain(sizes).collect())
     }
-
-    /// The counters of all kinds of answers that there were, with their labels.
-    fn counted(&self) -> impl Iterator<Item = (Vec<(&'static str, String)>, &Answers)> {
-        let methods = Endpoint::ALL.into_iter().zip(&self.answers).flat_map(|(endpoint, methods)| {
-            METHODS.into_iter().zip(methods).map(move |(method, answers)| (endpoint, method, answers))
-        });
-        methods.flat_map(|(endpoint, method, answers)| {
-            answers.iter().enumerate().filter_map(move |(index, answers)| {
-                let status = STATUSES.get(index).map_or_else(|| "other".to_owned(), u16::to_string);
-                let labels = [
-                    ("endpoint", endpoint.name().to_owned()),
-                    ("method", method.to_owned()),
-                    ("status", status),
-                ];
-                Some((labels.into(), answers.get()?))
-            })
+    for kind in flights.all().iter().map(|flight| flight.kind) {
+        concurrency.with_label_values(&[kind.endpoint.name(), kind.method_name()]).inc();
+    }
+    let over = flights.over();
+    let counted = || {
+        over.all().map(|((kind, status), tally)| {
+            let labels = [
+                ("endpoint", kind.endpoint.name().to_owned()),
+                ("method", kind.method_name().to_owned()),
+                ("status", status.to_string()),
+            ];
+            (Vec::from(labels), tally)
         })
-    }
+    };
+    let help = "Seconds from a request's last byte until the response to it is ready.";
+    let latencies = counted().map(|(labels, tally)| (labels, &tally.latency_us));
+    let latencies = family(("http_request_latency_all", help, 1e6), latencies);
+    let help = "Bytes of body sent of a response.";
+    let sizes = counted().map(|(labels, tally)| (labels, &tally.size_bytes));
+    let sizes = family(("http_response_size_all", help, 1.0), sizes);
+    Ok(fresh.gather().into_iter().chain(latencies).chain(sizes).collect())
 }
 
 /// What a request is counted by from when somebody begins to answer it until that is over, in whichever way.
@@ -203,17 +157,20 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Begins to count a request of `client` for a method and a target, which was there at `begun`.
+    /// Begins to count a request of `client`, which was there at `begun`. What it asked is its method and its target, with a
+    /// space between.
     pub fn begin(
         metrics: &Arc<Metrics>,
         endpoint: Endpoint,
         client: SocketAddr,
-        asked: (String, String),
+        asked: String,
         begun: Instant,
     ) -> Self {
-        let method = METHODS.iter().position(|known| *known == asked.0).unwrap_or(METHODS.len() - 1);
+        let method = asked.split_once(' ').map_or("", |(method, _)| method);
+        let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
+        let kind = Kind { endpoint, method: method.to_le_bytes()[0] };
         Self {
-            flight: metrics.flights.enter((endpoint, method), client, asked, begun),
+            flight: metrics.flights.enter(kind, client, asked, begun),
             metrics: Arc::clone(metrics),
             variant: None,
             status: 0,
@@ -249,20 +206,16 @@ impl Meter {
             return;
         }
         let Self { metrics, variant, flight, status, .. } = self;
-        let (endpoint, method) = flight.kind;
+        let (endpoint, status) = (flight.kind.endpoint, *status);
         if let Some(reason) = aborted {
             metrics.exchanges.aborted.with_label_values(&[endpoint.name(), reason]).inc();
         }
-        metrics.flights.leave(flight);
-        if *status == 0 {
-            return;
-        }
-        let bytes = flight.sent.load(Ordering::Relaxed);
-        let answers = metrics.exchanges.answers(endpoint, method, *status);
-        answers.latency_us.observe(u64::try_from(self.ready_after.as_micros()).unwrap_or(u64::MAX));
-        answers.size_bytes.observe(bytes);
-        if let Some(variant) = variant {
-            metrics.variants.count(variant, endpoint, *status, bytes);
+        let size_bytes = flight.sent.load(Ordering::Relaxed);
+        let latency_us = u64::try_from(self.ready_after.as_micros()).unwrap_or(u64::MAX);
+        let answer = (status != 0).then_some(Answer { status, latency_us, size_bytes });
+        metrics.flights.leave(flight, answer);
+        if let (Some(variant), Some(_)) = (variant, answer) {
+            metrics.variants.count(variant, endpoint, status, size_bytes);
         }
     }
 }

@@ -1,62 +1,57 @@
-//! Histograms of whole numbers that cost two additions a value, for what is counted of every request.
+//! Histograms of whole numbers, which cost two additions a value. Whoever counts sees to it that nobody else does meanwhile.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::shards::{Apart, SHARDS, shard};
 use prometheus::proto::{Bucket, LabelPair, Metric, MetricFamily, MetricType};
 
 /// How many bounds a histogram can have.
 const MOST_BOUNDS: usize = 16;
 
 /// How many values there were up to each of some bounds, and their sum.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Histogram {
-    bounds: &'static [u64],
-    shards: Box<[Apart<Shard>]>,
-}
-
-/// What some threads have counted.
-#[derive(Debug, Default)]
-struct Shard {
+    sum: u64,
     /// How many came under each bound and not under the one before; the next are those above all bounds.
-    counts: [AtomicU64; MOST_BOUNDS + 1],
-    sum: AtomicU64,
+    counts: [u64; MOST_BOUNDS + 1],
+    bounds: &'static [u64],
 }
 
 impl Histogram {
     /// A histogram of nothing yet. The bounds are in order, and there are no more than [`MOST_BOUNDS`].
-    pub(super) fn new(bounds: &'static [u64]) -> Self {
-        debug_assert!(bounds.len() <= MOST_BOUNDS);
-        Self { bounds, shards: (0..SHARDS).map(|_| Apart::default()).collect() }
+    pub(super) const fn new(bounds: &'static [u64]) -> Self {
+        assert!(bounds.len() <= MOST_BOUNDS);
+        Self { sum: 0, counts: [0; MOST_BOUNDS + 1], bounds }
     }
 
     /// Counts a value.
-    pub(super) fn observe(&self, value: u64) {
-        let place = self.bounds.partition_point(|bound| *bound < value);
-        let shard = &self.shards[shard()].0;
-        shard.counts[place].fetch_add(1, Ordering::Relaxed);
-        shard.sum.fetch_add(value, Ordering::Relaxed);
+    pub(super) fn observe(&mut self, value: u64) {
+        // Most values are among the first.
+        let place = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
+        self.counts[place] += 1;
+        self.sum = self.sum.saturating_add(value);
+    }
+
+    /// Counts what another histogram of the same bounds has counted.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sum = self.sum.saturating_add(other.sum);
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
     }
 
     /// The histogram as monitors read it, where `unit` of what was counted are one.
     #[allow(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
     fn metric(&self, labels: Vec<LabelPair>, unit: f64) -> Metric {
-        let shards = || self.shards.iter().map(|shard| &shard.0);
-        let counted =
-            |place: usize| shards().map(|shard| shard.counts[place].load(Ordering::Relaxed)).sum::<u64>();
         let mut count = 0;
         let mut buckets = Vec::with_capacity(self.bounds.len());
-        for (place, bound) in self.bounds.iter().enumerate() {
-            count += counted(place);
+        for (bound, counted) in self.bounds.iter().zip(self.counts) {
+            count += counted;
             let mut bucket = Bucket::default();
             bucket.set_cumulative_count(count);
             bucket.set_upper_bound(*bound as f64 / unit);
             buckets.push(bucket);
         }
-        let sum: u64 = shards().map(|shard| shard.sum.load(Ordering::Relaxed)).sum();
         let mut histogram = prometheus::proto::Histogram::default();
-        histogram.set_sample_count(count + counted(self.bounds.len()));
-        histogram.set_sample_sum(sum as f64 / unit);
+        histogram.set_sample_count(count + self.counts[self.bounds.len()]);
+        histogram.set_sample_sum(self.sum as f64 / unit);
         histogram.set_bucket(buckets);
         let mut metric = Metric::from_label(labels);
         metric.set_histogram(histogram);
@@ -99,10 +94,14 @@ mod tests {
 
     #[test]
     fn values_count_up_to_and_with_each_bound() {
-        let histogram = Histogram::new(&[1000, 500_000]);
-        for micros in [0, 1000, 1001, 500_000, 500_001, 9_000_000] {
+        let [mut histogram, mut other] = [const { Histogram::new(&[1000, 500_000]) }; 2];
+        for micros in [0, 1000, 1001] {
             histogram.observe(micros);
         }
+        for micros in [500_000, 500_001, 9_000_000] {
+            other.observe(micros);
+        }
+        histogram.add(&other);
         let labels = vec![("a", "\"x\\".to_owned())];
         let family = family(("t", "A time.", 1e6), std::iter::once((labels, &histogram))).expect("a family");
         let mut page = Vec::new();

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::COUNTED;
-use super::exchange::Endpoint;
+use super::exchange::Kind;
 use super::shards::{Apart, SHARDS, shard};
+use super::tallies::{Answer, Tallies};
 
 thread_local! {
     /// The request whose body this thread makes.
@@ -20,12 +21,12 @@ thread_local! {
 pub struct Flight {
     /// Its part of the table, and its place there.
     place: (usize, usize),
-    /// What it is counted as, and the number of its method.
-    pub(super) kind: (Endpoint, usize),
+    /// What it is counted as.
+    pub(super) kind: Kind,
     /// Who asks.
     pub client: SocketAddr,
-    /// The method and the target, as they came.
-    pub asked: (String, String),
+    /// The method and the target, as they came, with a space between.
+    pub asked: String,
     /// When the request was there.
     pub begun: Instant,
     /// Bytes of body sent so far.
@@ -34,59 +35,85 @@ pub struct Flight {
     pub child: AtomicU32,
 }
 
-/// The table of all of them, in parts, so that workers seldom want the same one.
+/// The table of all of them, with what was counted of those that are over; in parts, so that workers seldom want the same
+/// one.
 #[derive(Debug, Default)]
 pub struct Flights {
     parts: [Apart<Mutex<Part>>; SHARDS],
 }
 
-/// A part of the table: places, of which some are free.
+/// A part of the table.
 #[derive(Debug, Default)]
 struct Part {
-    places: Vec<Option<Arc<Flight>>>,
-    free: Vec<usize>,
+    places: Vec<Place>,
+    /// The first free place; one beyond the last place if there is none.
+    free: usize,
+    over: Tallies,
+}
+
+/// A place in the table.
+#[derive(Debug)]
+enum Place {
+    Taken(Arc<Flight>),
+    /// The next free one is this.
+    Free(usize),
 }
 
 impl Flights {
     /// Enters a request.
-    pub(super) fn enter(
-        &self,
-        kind: (Endpoint, usize),
-        client: SocketAddr,
-        asked: (String, String),
-        begun: Instant,
-    ) -> Arc<Flight> {
+    pub(super) fn enter(&self, kind: Kind, client: SocketAddr, asked: String, begun: Instant) -> Arc<Flight> {
         let part = shard();
-        let (sent, child) = (AtomicU64::new(0), AtomicU32::new(0));
-        let flight =
-            |place| Arc::new(Flight { place: (part, place), kind, client, asked, begun, sent, child });
+        let flight = |place| {
+            let (sent, child) = (AtomicU64::new(0), AtomicU32::new(0));
+            Arc::new(Flight { place: (part, place), kind, client, asked, begun, sent, child })
+        };
         if !COUNTED {
             return flight(0);
         }
         let mut held = self.part(part);
-        let place = held.free.pop().unwrap_or(held.places.len());
+        let place = held.free;
         let flight = flight(place);
-        if place == held.places.len() {
-            held.places.push(None);
+        let taken = Place::Taken(Arc::clone(&flight));
+        if let Some(free) = held.places.get_mut(place) {
+            if let Place::Free(next) = std::mem::replace(free, taken) {
+                held.free = next;
+            }
+        } else {
+            held.places.push(taken);
+            held.free = held.places.len();
         }
-        held.places[place] = Some(Arc::clone(&flight));
         flight
     }
 
-    /// Strikes a request out.
-    pub(super) fn leave(&self, flight: &Flight) {
+    /// Strikes a request out, and counts the answer it had, if it had one.
+    pub(super) fn leave(&self, flight: &Flight, answer: Option<Answer>) {
         let (part, place) = flight.place;
         let mut held = self.part(part);
-        held.places[place] = None;
-        held.free.push(place);
+        held.places[place] = Place::Free(held.free);
+        held.free = place;
+        if let Some(answer) = answer {
+            held.over.count(flight.kind, answer);
+        }
     }
 
     /// All requests that are being answered, the oldest first.
     pub fn all(&self) -> Vec<Arc<Flight>> {
-        let flights = |part| self.part(part).places.iter().flatten().cloned().collect::<Vec<_>>();
-        let mut all: Vec<_> = (0..SHARDS).flat_map(flights).collect();
+        let mut all = Vec::new();
+        for part in 0..SHARDS {
+            all.extend(self.part(part).places.iter().filter_map(|place| match place {
+                Place::Taken(flight) => Some(Arc::clone(flight)),
+                Place::Free(_) => None,
+            }));
+        }
         all.sort_unstable_by_key(|flight| flight.begun);
         all
+    }
+
+    /// What was counted of those that are over.
+    pub(super) fn over(&self) -> Tallies {
+        let mut over = Tallies::default();
+        (0..SHARDS).for_each(|part| over.add(&self.part(part).over));
+        over
     }
 
     fn part(&self, part: usize) -> MutexGuard<'_, Part> {
@@ -119,4 +146,34 @@ pub(super) fn note_child(pid: u32) {
             flight.child.store(pid, Ordering::Relaxed);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::exchange::Endpoint;
+
+    #[test]
+    fn places_are_taken_again_and_hold_who_is_there() {
+        let flights = Flights::default();
+        let enter = |number: usize| {
+            let client = SocketAddr::from(([127, 0, 0, 1], 80));
+            let kind = Kind { endpoint: Endpoint::Home, method: 0 };
+            flights.enter(kind, client, number.to_string(), Instant::now())
+        };
+        let mut there: Vec<_> = (0..10).map(enter).collect();
+        for round in 0..10 {
+            for _ in 0..=round % 4 {
+                flights.leave(&there.remove(round * 7 % there.len()), None);
+            }
+            there.extend((0..=round % 4).map(|number| enter(10 * round + number)));
+            let asked = |flights: &[Arc<Flight>]| {
+                let mut asked: Vec<_> = flights.iter().map(|flight| flight.asked.clone()).collect();
+                asked.sort();
+                asked
+            };
+            assert_eq!(asked(&flights.all()), asked(&there));
+        }
+        assert_eq!(flights.part(shard()).places.len(), 10, "all of this thread's part");
+    }
 }

@@ -62,7 +62,7 @@ impl From<After> for Served {
 impl LongWorker {
     /// Makes answers until nobody can ask for more.
     pub(super) fn run(self) {
-        let counted = self.shared.metrics.lane(LONG_LANE);
+        let counted = self.shared.metrics.lane(LONG_LANE).worker();
         for (connection, making) in self.jobs {
             let _busy = counted.taken();
             if self.shared.phase() == Phase::Aborting {

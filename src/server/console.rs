@@ -183,10 +183,10 @@ impl Desk {
         let flights = self.shared.metrics.flights.all();
         let mut text = format!("{} requests are being answered\n", flights.len());
         for flight in flights.iter().take(SHOWN) {
-            let Flight { client, asked: (method, target), begun, sent, child, .. } = &**flight;
+            let Flight { client, asked, begun, sent, child, .. } = &**flight;
             let (age, sent) = (begun.elapsed().as_secs_f64(), sent.load(Ordering::Relaxed));
-            let target = target.escape_debug();
-            let _ = write!(text, "{age:9.3} s  {client}  {method} {target}  {sent} bytes");
+            let asked = asked.escape_debug();
+            let _ = write!(text, "{age:9.3} s  {client}  {asked}  {sent} bytes");
             let _ = match child.load(Ordering::Relaxed) {
                 0 => writeln!(text),
                 pid => writeln!(text, "  ffmpeg {pid}"),

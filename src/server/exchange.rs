@@ -41,22 +41,22 @@ pub(super) enum Abort {
 impl Exchange {
     /// The exchange of a request whose head was read.
     pub(super) fn of(request: &Request, begun: Instant, metrics: &Arc<Metrics>, endpoint: Endpoint) -> Self {
-        let asked = (request.method.to_string(), request.target.clone());
+        let asked = [request.method.as_str(), &request.target].join(" ");
         Self { meter: Meter::begin(metrics, endpoint, request.client, asked, begun) }
     }
 
     /// The exchange of something that was no request.
     pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
-        let asked = ("-".to_owned(), "-".to_owned());
+        let asked = "- -".to_owned();
         Self { meter: Meter::begin(metrics, Endpoint::Unknown, client, asked, Instant::now()) }
     }
 
     /// Counts and logs how the exchange ended.
     pub(super) fn finish(&mut self, aborted: Option<&Abort>) {
         self.meter.end(aborted.map(Abort::name));
-        let Flight { client, asked: (method, target), begun, sent, .. } = &*self.meter.flight;
+        let Flight { client, asked, begun, sent, .. } = &*self.meter.flight;
         if let Some(Abort::Body(error)) = aborted {
-            log::error!("aborted `{}`: {error}", target.escape_debug());
+            log::error!("aborted `{}`: {error}", asked.escape_debug());
         }
         if log::max_level() < LevelFilter::Info {
             return;
@@ -73,6 +73,7 @@ impl Exchange {
             Some(Abort::Gone(error)) => error.to_string(),
             _ => String::new(),
         };
+        let (method, target) = asked.split_once(' ').unwrap_or((asked, ""));
         logging::answered(&Answered { method, target, outcome, cause: &cause });
     }
 }

@@ -56,7 +56,7 @@ enum Next {
 impl Worker {
     /// Serves its lane: of its queue and its regulars each in turn.
     pub(super) fn run(self) {
-        let counted = self.shared.metrics.lane(self.lane as usize);
+        let counted = self.shared.metrics.lane(self.lane as usize).worker();
         let (jobs, regulars) = (self.pool.jobs(self.lane), self.pool.regulars(self.lane));
         let mut scratch = vec![0; MAX_HEAD_BYTES];
         loop {
