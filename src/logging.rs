@@ -9,7 +9,6 @@ mod lines;
 mod repeats;
 mod writer;
 
-use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::thread::JoinHandle;
@@ -18,12 +17,10 @@ use env_logger::Target;
 use env_logger::fmt::Formatter;
 use log::{Level, LevelFilter, Record};
 
-pub use self::answered::{Answered, Outcome};
+pub use self::answered::Answered;
 use self::lines::Lines;
 use crate::clock::Clock;
-use crate::decimal::push_digits;
 use crate::metrics::process::logged;
-use crate::timestamp::Timestamp;
 
 /// The lines that are still to be written.
 static LINES: Lines = Lines::new();
@@ -91,23 +88,6 @@ fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
     writeln!(out, "{now}{line}")
 }
 
-/// Writes a time, which each thread writes out anew once a second at most but for its fraction.
-fn push_time(text: &mut Vec<u8>, time: Timestamp) {
-    thread_local! {
-        static WRITTEN: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
-    }
-    let (second, micros) = (time.micros().div_euclid(1_000_000), time.micros().rem_euclid(1_000_000));
-    WRITTEN.with_borrow_mut(|(written, whole)| {
-        if *written != second {
-            (*written, *whole) = (second, time.to_string());
-            whole.truncate(whole.len().saturating_sub("000000Z".len()));
-        }
-        text.extend_from_slice(whole.as_bytes());
-    });
-    push_digits::<6>(text, micros.unsigned_abs());
-    text.push(b'Z');
-}
-
 /// What is said, as one line that moves no cursor.
 pub fn one_line(said: &str) -> String {
     let mut line = String::with_capacity(said.len());
@@ -139,16 +119,6 @@ impl fmt::Write for OneLine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_time_is_that_of_the_line_however_it_is_written() {
-        for micros in [0, 1, 999_999, 1_000_000, 1_500_000, 1_500_001, 61_000_000, 61_123_456, 61_000_000] {
-            let now = Timestamp::from_micros(1_795_000_000_000_000 + micros);
-            let mut text = Vec::new();
-            push_time(&mut text, now);
-            assert_eq!(text, now.to_string().as_bytes());
-        }
-    }
 
     #[test]
     fn what_is_said_is_one_line_whatever_it_quotes() {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::answered::{Answered, MODULE};
-use super::batch::{Batch, Line};
+use super::batch::{Batch, ENTRY_BYTES};
 use super::repeats::Repeats;
 use crate::clock::Clock;
 use crate::metrics::process::logged;
@@ -54,6 +54,8 @@ struct State {
     repeats: Repeats,
     /// Lines are not to wait for others.
     pressing: bool,
+    /// The writer is to be woken for the first line.
+    sleeping: bool,
     /// The writer has lines in hand.
     writing: bool,
     phase: Phase,
@@ -79,6 +81,7 @@ impl Lines {
             answered: 0,
             repeats: Repeats::new(),
             pressing: false,
+            sleeping: false,
             writing: false,
             phase: Phase::Open,
         };
@@ -87,27 +90,33 @@ impl Lines {
 
     /// Puts a line down, with its end.
     pub(super) fn push(&self, line: &str) {
-        self.put(self.state(), &Line::Text(line), PRESSING.take());
+        let presses = PRESSING.take();
+        self.put(self.state(), line.len(), presses, |waiting| waiting.push(line));
     }
 
     /// Puts down what is to be said of a request.
     pub(super) fn push_answered(&self, answered: &Answered) {
         let mut state = self.state();
         state.answered += 1;
-        self.put(state, &Line::Answered(*answered), false);
+        let bytes = ENTRY_BYTES + answered.asked.len() + answered.aborted.len();
+        self.put(state, bytes, false, |waiting| waiting.push_answered(answered));
     }
 
-    fn put(&self, mut state: MutexGuard<State>, line: &Line, presses: bool) {
-        let (before, more) = (state.waiting.bytes(), line.bytes());
-        if before + more > MOST_BYTES {
+    /// Puts a line down that takes so many bytes.
+    fn put(&self, mut state: MutexGuard<State>, bytes: usize, presses: bool, push: impl FnOnce(&mut Batch)) {
+        let before = state.waiting.bytes();
+        let after = before + bytes;
+        if after > MOST_BYTES {
             state.lost += 1;
             return;
         }
-        state.note_lost();
-        state.waiting.push(line);
+        if state.lost > 0 {
+            state.note_lost();
+        }
+        push(&mut state.waiting);
         state.pressing |= presses;
-        let are_many = before < MANY_BYTES && before + more >= MANY_BYTES;
-        if before == 0 || presses || are_many {
+        let are_many = before < MANY_BYTES && after >= MANY_BYTES;
+        if std::mem::take(&mut state.sleeping) || presses || are_many {
             self.called.notify_one();
         }
     }
@@ -151,14 +160,18 @@ impl Lines {
 
     /// Waits for lines and takes them all; `false` when there are no more.
     pub(super) fn take(&self, batch: &mut Batch) -> bool {
-        let state = self.wait_for_lines();
-        let few = |state: &mut State| {
-            !state.pressing && state.phase == Phase::Open && state.waiting.bytes() < MANY_BYTES
-        };
-        let waited = self.called.wait_timeout_while(state, GATHERED, few);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.gather(self.state());
+        while state.waiting.is_empty() && state.phase == Phase::Open {
+            state.sleeping = true;
+            state.pressing = false;
+            let due = state.repeats.next_due().map(|due| due.saturating_duration_since(Instant::now()));
+            state = match due {
+                None => self.called.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.called.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            state = self.gather(state);
+        }
         if state.phase != Phase::Open {
-            state.note_repeats(Instant::now());
             state.note_lost();
         }
         std::mem::swap(&mut state.waiting, batch);
@@ -170,23 +183,15 @@ impl Lines {
         writing
     }
 
-    /// Waits until there are lines, or until there will be no more.
-    fn wait_for_lines(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        loop {
-            let now = Instant::now();
-            state.note_repeats(now);
-            if !state.waiting.is_empty() || state.phase != Phase::Open {
-                return state;
-            }
-            state = match state.repeats.next_due() {
-                None => self.called.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(due) => {
-                    let waited = self.called.wait_timeout(state, due.saturating_duration_since(now));
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
+    /// Waits for a while, unless what is here is not to wait, and notes what is due.
+    fn gather<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let few = |state: &mut State| {
+            !state.pressing && state.phase == Phase::Open && state.waiting.bytes() < MANY_BYTES
+        };
+        let waited = self.called.wait_timeout_while(state, GATHERED, few);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.note_repeats(Instant::now());
+        state
     }
 
     /// Says that what was taken is written, but for so many lines.
@@ -232,7 +237,7 @@ impl State {
 
     /// Puts a line down that nobody has logged. There is always room for it.
     fn note(&mut self, said: &dyn Display) {
-        self.waiting.push(&Line::Text(&format!("{}{said}\n", Clock::System.now())));
+        self.waiting.push(&format!("{}{said}\n", Clock::System.now()));
     }
 }
 
@@ -251,16 +256,19 @@ impl Write for &Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logging::batch::Line;
 
     /// Waits for lines; those that came, and how long that took.
     fn taken(lines: &Lines) -> (Vec<String>, Duration) {
         let (mut batch, begun) = (Batch::new(), Instant::now());
         assert!(lines.take(&mut batch));
-        let text = |line| match line {
-            Line::Text(text) => text.to_owned(),
-            Line::Answered(answered) => answered.target.to_owned(),
-        };
-        (batch.lines().map(text).collect(), begun.elapsed())
+        let waited = begun.elapsed();
+        let mut lines = Vec::new();
+        batch.each(|line| match line {
+            Line::Text(text) => lines.push(text.to_owned()),
+            Line::Answered(answered) => lines.push(answered.asked.to_owned()),
+        });
+        (lines, waited)
     }
 
     #[test]
@@ -274,7 +282,7 @@ mod tests {
         assert!(!lines.state().pressing);
         lines.push("three\n");
         assert!(lines.state().pressing);
-        assert_eq!(taken(&lines).0, ["two\n", "three\n"]);
+        assert_eq!(taken(&lines).0, ["two\nthree\n"]);
         assert!(!lines.state().pressing);
     }
 

@@ -7,48 +7,60 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 
-use super::answered::Moment;
+use super::answered::Pen;
 use super::batch::Batch;
 use super::lines::{Lines, MANY_BYTES, PATIENCE};
 use crate::clock::Clock;
+use crate::timestamp::Timestamp;
 
 /// What fits into a pipe that has room at all (`PIPE_BUF`), so that writing it does not wait.
 const PIECE_BYTES: usize = 4096;
 
 /// Writes all lines to `out`, until there will be no more.
 pub(super) fn write_all(lines: &Lines, out: &mut (impl Write + AsFd)) {
-    let (mut batch, mut text) = (Batch::new(), Vec::new());
+    let (mut batch, mut text, mut pen) = (Batch::new(), Vec::new(), Pen::new(now()));
     while lines.take(&mut batch) {
-        lines.note_written(write(lines, &batch, &mut text, out));
+        pen.note_time(now());
+        lines.note_written(write(lines, &batch, (&mut text, &mut pen), out));
         batch.clear(2 * MANY_BYTES);
     }
     lines.note_end();
 }
 
-/// Writes lines that were taken; how many cannot be written. `text` is room for them.
-fn write(lines: &Lines, batch: &Batch, text: &mut Vec<u8>, out: &mut (impl Write + AsFd)) -> u64 {
+/// The present instant by two clocks.
+fn now() -> (Instant, Timestamp) {
+    (Instant::now(), Clock::System.now())
+}
+
+/// Writes lines that were taken; how many cannot be written. There is room for their text.
+fn write(
+    lines: &Lines,
+    batch: &Batch,
+    (text, pen): (&mut Vec<u8>, &mut Pen),
+    out: &mut (impl Write + AsFd),
+) -> u64 {
     // A file has room as long as there is any.
     let is_file = rustix::fs::fstat(&*out)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
     let piece_bytes = if is_file { usize::MAX } else { PIECE_BYTES };
-    let now = Moment { instant: Instant::now(), time: Clock::System.now() };
     let mut lost = 0;
-    let mut taken = batch.lines().peekable();
-    while taken.peek().is_some() {
-        text.clear();
-        while text.len() < MANY_BYTES
-            && let Some(line) = taken.next()
-        {
-            line.write(text, now);
-        }
+    let mut send = |text: &mut Vec<u8>| {
         for piece in pieces(text, piece_bytes) {
             // Who cannot be written to will not read the rest of it either.
             if lost > 0 || !wait_for_room(lines, out) || out.write_all(piece).is_err() {
                 lost += piece.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
             }
         }
+        text.clear();
         text.shrink_to(2 * MANY_BYTES);
-    }
+    };
+    batch.each(|line| {
+        line.write(text, pen);
+        if text.len() >= MANY_BYTES {
+            send(text);
+        }
+    });
+    send(text);
     lost
 }
 
@@ -162,7 +174,12 @@ mod tests {
             scope.spawn(move || {
                 let mut batch = Batch::new();
                 assert!(lines.take(&mut batch));
-                lines.note_written(write(lines, &batch, &mut Vec::new(), &mut broken));
+                lines.note_written(write(
+                    lines,
+                    &batch,
+                    (&mut Vec::new(), &mut Pen::new(now())),
+                    &mut broken,
+                ));
                 write_all(lines, &mut writer);
             });
             lines.push("one\ntwo\n");

@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use tiny_http::HTTPVersion;
@@ -18,8 +19,8 @@ use crate::metrics::LONG_LANE;
 
 /// What becomes of a connection that was served.
 pub(super) enum Served {
-    /// It can have its next request.
-    Keep,
+    /// It can have its next request, for which it waits since then.
+    Keep(Instant),
     /// It is at its end.
     Close,
     /// It is at its end, once what the client still sends is read.
@@ -49,10 +50,11 @@ pub(super) struct LongWorker {
     pub(super) mailbox: Mailbox,
 }
 
-impl From<After> for Served {
-    fn from(after: After) -> Self {
+impl Served {
+    /// What comes of a connection that has got its whole answer.
+    fn whole(after: After, ended: Instant) -> Self {
         match after {
-            After::KeepAlive => Self::Keep,
+            After::KeepAlive => Self::Keep(ended),
             After::Close => Self::Close,
             After::Linger => Self::Linger,
         }
@@ -69,8 +71,8 @@ impl LongWorker {
                 continue;
             }
             let arrival = match guard(&self.shared, &connection, || making.send(&connection, &self.shared)) {
-                Served::Keep if self.shared.phase() == Phase::Running => Arrival::Waiting(connection),
-                Served::Keep | Served::Linger => Arrival::lingering(connection),
+                Served::Keep(_) if self.shared.phase() == Phase::Running => Arrival::Waiting(connection),
+                Served::Keep(_) | Served::Linger => Arrival::lingering(connection),
                 Served::Parked(outgoing) => Arrival::Sending(connection, outgoing),
                 Served::Close | Served::Making(_) => continue,
             };
@@ -89,10 +91,7 @@ impl Making {
         let delimited = version != HTTPVersion(1, 0);
         let after = if delimited || after == After::Linger { after } else { After::Close };
         match send_made(connection, shared, &mut exchange, (&reply, produce), &version, after) {
-            Made::Whole => {
-                exchange.finish(None);
-                after.into()
-            }
+            Made::Whole => Served::whole(after, exchange.finish(None)),
             Made::Unsent(error) => {
                 let reply = Reply::of_error(&error);
                 push(connection, Outgoing::new(exchange, reply, false, &version, after))
@@ -130,10 +129,7 @@ fn abandon(connection: &Connection, exchange: &mut Exchange, abort: &Abort) -> S
 /// Sends an answer whose length is known. One that fails before its first byte becomes an answer that says so.
 pub(super) fn push(connection: &Connection, mut outgoing: Outgoing) -> Served {
     match outgoing.push(&connection.stream, u64::MAX) {
-        Ok(Progress::Done) => {
-            outgoing.exchange.finish(None);
-            outgoing.after.into()
-        }
+        Ok(Progress::Done) => Served::whole(outgoing.after, outgoing.exchange.finish(None)),
         Ok(Progress::Blocked | Progress::More) => Served::Parked(Box::new(outgoing)),
         Err(Abort::Body(error)) if outgoing.sent == 0 => {
             let reply = Reply::of_error(&error);

@@ -10,7 +10,7 @@ use log::LevelFilter;
 
 use crate::error::Error;
 use crate::http::request::Request;
-use crate::logging::{self, Answered, Outcome};
+use crate::logging::{self, Answered};
 use crate::metrics::Metrics;
 use crate::metrics::exchange::{Endpoint, Meter};
 use crate::metrics::live::Flight;
@@ -51,30 +51,37 @@ impl Exchange {
         Self { meter: Meter::begin(metrics, Endpoint::Unknown, client, asked, Instant::now()) }
     }
 
-    /// Counts and logs how the exchange ended.
-    pub(super) fn finish(&mut self, aborted: Option<&Abort>) {
+    /// Counts and logs how the exchange ended; when that was.
+    pub(super) fn finish(&mut self, aborted: Option<&Abort>) -> Instant {
+        let ended = Instant::now();
         self.meter.end(aborted.map(Abort::name));
         let Flight { client, asked, begun, sent, .. } = &*self.meter.flight;
         if let Some(Abort::Body(error)) = aborted {
-            log::error!("aborted `{}`: {error}", asked.escape_debug());
+            let (_, target) = asked.split_once(' ').unwrap_or(("", asked));
+            log::error!("aborted `{}`: {error}", target.escape_debug());
         }
         if log::max_level() < LevelFilter::Info {
-            return;
+            return ended;
         }
-        let outcome = Outcome {
-            client: *client,
+        let how;
+        let aborted = match aborted {
+            None => "",
+            Some(Abort::Gone(error)) => {
+                how = format!("gone cause=\"{error}\"");
+                &how
+            }
+            Some(abort) => abort.name(),
+        };
+        logging::answered(&Answered {
+            client,
+            asked,
             status: self.meter.status(),
             bytes: sent.load(Ordering::Relaxed),
             begun: *begun,
-            ended: Instant::now(),
-            aborted: aborted.map(Abort::name),
-        };
-        let cause = match aborted {
-            Some(Abort::Gone(error)) => error.to_string(),
-            _ => String::new(),
-        };
-        let (method, target) = asked.split_once(' ').unwrap_or((asked, ""));
-        logging::answered(&Answered { method, target, outcome, cause: &cause });
+            ended,
+            aborted,
+        });
+        ended
     }
 }
 

@@ -160,9 +160,9 @@ impl Regulars {
         }
     }
 
-    /// Gives a connection its seat, or its old one again. Gives it back if something has happened to it meanwhile, or
-    /// if it cannot have one: then it has none.
-    pub(super) fn keep(&self, mut regular: Regular) -> Result<(), Regular> {
+    /// Gives a connection, which waits since then, its seat, or its old one again. Gives it back if something has happened
+    /// to it meanwhile, or if it cannot have one: then it has none.
+    pub(super) fn keep(&self, mut regular: Regular, since: Instant) -> Result<(), Regular> {
         if let Err(errno) = self.watch(&mut regular) {
             log::error!("cannot watch a connection: {errno}");
             return Err(self.release(regular));
@@ -174,9 +174,8 @@ impl Regulars {
             return Err(regular);
         }
         self.count(&regular, 1);
-        let now = Instant::now();
-        (seat.since, seat.regular) = (now, Some(regular));
-        places.taken.push_back((now, token));
+        (seat.since, seat.regular) = (since, Some(regular));
+        places.taken.push_back((since, token));
         places.forget_the_past();
         Ok(())
     }

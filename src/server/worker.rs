@@ -113,7 +113,7 @@ impl Worker {
                         }
                         None => return,
                     },
-                    Next::Nothing => Served::Keep,
+                    Next::Nothing => Served::Keep(Instant::now()),
                     Next::Odd => return self.send_away(regular, Arrival::Waiting),
                     Next::End => Served::Close,
                 }
@@ -164,20 +164,20 @@ impl Worker {
     fn part(&self, mut regular: Regular, served: Served) -> Option<Regular> {
         let running = self.shared.phase() == Phase::Running;
         match served {
-            Served::Keep if running && self.lane == Lane::Cut => {
+            Served::Keep(_) if running && self.lane == Lane::Cut => {
                 self.send_away(regular, Arrival::Waiting);
                 None
             }
-            Served::Keep if running => self.keep(regular),
+            Served::Keep(since) if running => self.keep(regular, since),
             Served::Parked(outgoing) if running && outgoing.held_bytes() <= LEFT_BYTES => {
                 regular.answer = Some(outgoing);
-                self.keep(regular)
+                self.keep(regular, Instant::now())
             }
             Served::Parked(outgoing) => {
                 self.send_away(regular, |connection| Arrival::Sending(connection, outgoing));
                 None
             }
-            Served::Keep | Served::Linger => {
+            Served::Keep(_) | Served::Linger => {
                 self.send_away(regular, Arrival::lingering);
                 None
             }
@@ -194,8 +194,9 @@ impl Worker {
         }
     }
 
-    /// Leaves a connection to all workers of the lane; gives it back if there is something to do for it already.
-    fn keep(&self, mut regular: Regular) -> Option<Regular> {
+    /// Leaves a connection, which waits since then, to all workers of the lane; gives it back if there is something to do
+    /// for it already.
+    fn keep(&self, mut regular: Regular, since: Instant) -> Option<Regular> {
         // What it asks next waits until it has its answer.
         let may_have_asked = !regular.connection.input.is_empty() || regular.may_have_more;
         if regular.answer.is_none() && may_have_asked {
@@ -205,7 +206,7 @@ impl Worker {
             // What a large head has taken is not kept for the next one.
             regular.connection.input = Vec::new();
         }
-        match self.regulars().keep(regular) {
+        match self.regulars().keep(regular, since) {
             Ok(()) => {
                 // The lobby may have looked for those who are to go just before.
                 if self.shared.phase() != Phase::Running {
