@@ -18,7 +18,7 @@ fn request(bencher: Bencher) {
     let metrics = Metrics::new().expect("metrics");
     let client = SocketAddr::from(([127, 0, 0, 1], 1234));
     bencher.bench(|| {
-        let asked = "GET /files".to_owned();
+        let asked = ["GET", "/files"];
         let mut meter =
             Meter::begin(black_box(&metrics), Endpoint::ListStreams, client, asked, Instant::now());
         meter.ready(200);

@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, Result};
 
 use super::histogram::family;
-use super::live::{Flight, Flights};
+use super::live::{Coming, Flight, Flights};
 use super::tallies::Answer;
 use super::variants::Variant;
 use super::{COUNTED, Metrics, register};
@@ -157,20 +157,18 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Begins to count a request of `client`, which was there at `begun`. What it asked is its method and its target, with a
-    /// space between.
+    /// Begins to count a request of `client` for a method and a target, which was there at `begun`.
     pub fn begin(
         metrics: &Arc<Metrics>,
         endpoint: Endpoint,
         client: SocketAddr,
-        asked: String,
+        [method, target]: [&str; 2],
         begun: Instant,
     ) -> Self {
-        let method = asked.split_once(' ').map_or("", |(method, _)| method);
-        let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
-        let kind = Kind { endpoint, method: method.to_le_bytes()[0] };
+        let number = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
+        let kind = Kind { endpoint, method: number.to_le_bytes()[0] };
         Self {
-            flight: metrics.flights.enter(kind, client, asked, begun),
+            flight: metrics.flights.enter(Coming { kind, client, asked: [method, target], begun }),
             metrics: Arc::clone(metrics),
             variant: None,
             status: 0,

@@ -41,14 +41,13 @@ pub(super) enum Abort {
 impl Exchange {
     /// The exchange of a request whose head was read.
     pub(super) fn of(request: &Request, begun: Instant, metrics: &Arc<Metrics>, endpoint: Endpoint) -> Self {
-        let asked = [request.method.as_str(), &request.target].join(" ");
+        let asked = [request.method.as_str(), &request.target];
         Self { meter: Meter::begin(metrics, endpoint, request.client, asked, begun) }
     }
 
     /// The exchange of something that was no request.
     pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
-        let asked = "- -".to_owned();
-        Self { meter: Meter::begin(metrics, Endpoint::Unknown, client, asked, Instant::now()) }
+        Self { meter: Meter::begin(metrics, Endpoint::Unknown, client, ["-", "-"], Instant::now()) }
     }
 
     /// Counts and logs how the exchange ended; when that was.
