@@ -60,7 +60,7 @@ pub enum Error {
         why: String,
     },
     /// Nobody waits for the answer any longer, so it was not made.
-    Unwanted,
+    Cancelled,
     /// Something changed or went away while it was being sent.
     Changed {
         /// What it is.
@@ -121,7 +121,7 @@ impl fmt::Display for Error {
             Self::RangeHasHoles => write!(f, "Requested time range contains holes or is incomplete."),
             Self::RangeIsEmpty => write!(f, "We have no content available within the requested time range."),
             Self::Unsupported { why } => write!(f, "{why}"),
-            Self::Unwanted => write!(f, "nobody waits for this any longer"),
+            Self::Cancelled => write!(f, "nobody waits for this any longer"),
             Self::Changed { what } => write!(f, "{what} changed while it was being read"),
             Self::ProgramMissing { program, why } => write!(f, "cannot run {program}: {why}"),
             Self::ProgramLacks { program, what } => write!(f, "this server's {program} lacks {what}"),

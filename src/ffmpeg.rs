@@ -101,22 +101,22 @@ impl Child {
 
     /// The next bytes of the output; `None` once it has ended and the program has succeeded.
     ///
-    /// `alive` is asked several times a second while there is nothing to take.
+    /// `is_cancelled` is called several times a second while there is nothing to take.
     ///
     /// # Errors
-    /// [`Error::Child`] if the program fails, says nothing for longer than the stall limit, or if `alive` says that
+    /// [`Error::Child`] if the program fails, says nothing for longer than the stall limit, or if `is_cancelled` says that
     /// nobody waits any longer; what the feeder failed with, if it did.
-    pub fn next_chunk(&mut self, alive: &dyn Fn() -> bool) -> Result<Option<Vec<u8>>> {
+    pub fn next_chunk(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Vec<u8>>> {
         let since = Instant::now();
         loop {
             let Some(chunks) = &self.chunks else { return Ok(None) };
             match chunks.recv_timeout(LOOK_UP) {
                 Ok(chunk) => return Ok(Some(chunk)),
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.finish(alive)?;
+                    self.finish(is_cancelled)?;
                     return Ok(None);
                 }
-                Err(RecvTimeoutError::Timeout) => self.check(since, alive)?,
+                Err(RecvTimeoutError::Timeout) => self.check(since, is_cancelled)?,
             }
         }
     }
@@ -125,17 +125,17 @@ impl Child {
     ///
     /// # Errors
     /// As [`Child::next_chunk`].
-    pub fn read_to_end(mut self, alive: &dyn Fn() -> bool) -> Result<Vec<u8>> {
+    pub fn read_to_end(mut self, is_cancelled: &dyn Fn() -> bool) -> Result<Vec<u8>> {
         let mut all = Vec::new();
-        while let Some(chunk) = self.next_chunk(alive)? {
+        while let Some(chunk) = self.next_chunk(is_cancelled)? {
             all.extend(chunk);
         }
         Ok(all)
     }
 
     /// Fails if the program has kept its taker waiting for too long, or the taker is gone.
-    fn check(&self, since: Instant, alive: &dyn Fn() -> bool) -> Result<()> {
-        if !alive() {
+    fn check(&self, since: Instant, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+        if is_cancelled() {
             return Err(self.failed("nobody waits for its output any longer"));
         }
         if since.elapsed() > self.stall_limit {
@@ -145,13 +145,13 @@ impl Child {
     }
 
     /// Waits for the exit status and the threads once the output has ended.
-    fn finish(&mut self, alive: &dyn Fn() -> bool) -> Result<()> {
+    fn finish(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         self.chunks = None;
         let since = Instant::now();
         let status = loop {
             match self.process.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) => self.check(since, alive)?,
+                Ok(None) => self.check(since, is_cancelled)?,
                 Err(error) => return Err(self.failed(&format!("cannot be waited for: {error}"))),
             }
             thread::sleep(Duration::from_millis(2));

@@ -141,10 +141,10 @@ impl Encoder {
     }
 
     /// Waits until there is a picture, or the encoder has failed.
-    pub(super) fn wait(&mut self, alive: &dyn Fn() -> bool) -> Result<()> {
+    pub(super) fn wait(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         while self.ready.is_empty() {
             let Some(child) = &mut self.child else { return Ok(()) };
-            if let Some(bytes) = child.next_chunk(alive)? {
+            if let Some(bytes) = child.next_chunk(is_cancelled)? {
                 self.assembler.push(&bytes, FFMPEG_PID, |pes| self.ready.push_back(pes));
             } else {
                 self.child = None;
@@ -156,8 +156,8 @@ impl Encoder {
 
     /// The next picture, with its stamps in the output, and whether decoding can begin with it. With the last picture
     /// the encoder has ended, and succeeded.
-    pub(super) fn next(&mut self, alive: &dyn Fn() -> bool) -> Result<(Pes, bool)> {
-        self.wait(alive)?;
+    pub(super) fn next(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<(Pes, bool)> {
+        self.wait(is_cancelled)?;
         let dts =
             self.decoded.pop_front().ok_or_else(|| amiss("more pictures are wanted than were planned"))?;
         let mut pes =
@@ -174,7 +174,7 @@ impl Encoder {
         }
         (pes.pts, pes.dts, pes.stream_id) = (pts, dts, 0xE0);
         if self.expected.is_empty() {
-            self.wait(alive)?;
+            self.wait(is_cancelled)?;
             if !self.ready.is_empty() {
                 return Err(amiss("it made more pictures than it was given"));
             }

@@ -29,7 +29,12 @@ pub(super) fn check(_plan: &Plan, tools: &Tools) -> Result<()> {
 }
 
 /// Makes a full cut.
-pub(super) fn run(plan: Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn Fn() -> bool) -> Result<()> {
+pub(super) fn run(
+    plan: Plan,
+    tools: &Tools,
+    out: &mut dyn Write,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
     let mut moved = plan;
     for part in moved.parts.iter_mut().chain(&mut moved.tail) {
         part.clock = part.clock.later(LATER);
@@ -41,9 +46,9 @@ pub(super) fn run(plan: Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn Fn
     let mut progress = Progress::new(&moved);
     let feed = Box::new(move |stdin: &mut dyn Write| feed(moved, stdin));
     let mut child = tools.ffmpeg(&args, Some(feed))?;
-    while let Some(mut chunk) = child.next_chunk(alive)? {
+    while let Some(mut chunk) = child.next_chunk(is_cancelled)? {
         progress.push(&chunk);
-        send(&mut chunk, out, alive)?;
+        send(&mut chunk, out, is_cancelled)?;
     }
     progress.finish()
 }

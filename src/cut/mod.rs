@@ -88,16 +88,16 @@ pub struct Cut {
 /// # Errors
 /// [`Error::RangeIsEmpty`] if no frame lies in the range; [`Error::Unsupported`] if the parts cannot be joined or, for
 /// [`Kind::Smart`], spliced; [`Error::ProgramMissing`] or [`Error::ProgramLacks`] without an ffmpeg that can make the cut, where it needs one;
-/// [`Error::Io`] if a part cannot be read; [`Error::Unwanted`] once `alive`, which is asked for each part, says no.
+/// [`Error::Io`] if a part cannot be read; [`Error::Cancelled`] if `is_cancelled` returns true; it is called once per part.
 pub fn prepare(
     kind: Kind,
     parts: Vec<Part>,
     tail: Option<Part>,
     (start, end): (Timestamp, Timestamp),
     tools: &Tools,
-    alive: &dyn Fn() -> bool,
+    is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Cut> {
-    let plan = source::plan(kind, parts, tail, (start, end), alive)?;
+    let plan = source::plan(kind, parts, tail, (start, end), is_cancelled)?;
     match kind {
         Kind::Full => full::check(&plan, tools)?,
         Kind::Smart => smart::check(&plan, tools)?,
@@ -108,26 +108,26 @@ pub fn prepare(
 impl Cut {
     /// Makes the cut and writes it to `out`, nothing before the first of it is there.
     ///
-    /// `alive` is asked several times a second, and between any two writes: once it says no, or `out` fails, all
+    /// `is_cancelled` is called several times a second, and between any two writes: once it returns true, or `out` fails, all
     /// children are ended and reaped before this returns.
     ///
     /// # Errors
     /// [`Error::Child`] if ffmpeg fails or stalls, or nobody is there any longer; [`Error::Io`] if a part cannot be
     /// read or `out` not be written; [`Error::Unsupported`] if a part is not what it was when the cut was prepared.
-    pub fn run(self, out: &mut dyn Write, alive: &dyn Fn() -> bool) -> Result<()> {
+    pub fn run(self, out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         match self.kind {
-            Kind::Full => full::run(self.plan, &self.tools, out, alive),
-            Kind::Smart => smart::run(&self.plan, &self.tools, out, alive),
+            Kind::Full => full::run(self.plan, &self.tools, out, is_cancelled),
+            Kind::Smart => smart::run(&self.plan, &self.tools, out, is_cancelled),
         }
     }
 }
 
 /// Hands bytes on, and empties the buffer.
-fn send(buffer: &mut Vec<u8>, out: &mut dyn Write, alive: &dyn Fn() -> bool) -> Result<()> {
+fn send(buffer: &mut Vec<u8>, out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
     if buffer.is_empty() {
         return Ok(());
     }
-    if !alive() {
+    if is_cancelled() {
         return Err(write_failed(io::Error::new(
             io::ErrorKind::BrokenPipe,
             "nobody waits for it any longer",

@@ -67,7 +67,12 @@ fn pieces(planned: &Planned, loaded: &Loaded, copied: bool) -> Result<Pieces> {
 }
 
 /// Makes a smart cut.
-pub(super) fn run(plan: &Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn Fn() -> bool) -> Result<()> {
+pub(super) fn run(
+    plan: &Plan,
+    tools: &Tools,
+    out: &mut dyn Write,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
     let format = format(plan).ok();
     let start = |planned: &Planned, loaded: &Loaded, pieces: &Pieces| -> Result<VecDeque<Encoder>> {
         let Some(format) = &format else { return Ok(VecDeque::new()) };
@@ -90,7 +95,7 @@ pub(super) fn run(plan: &Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn F
             && let Some(encoder) = encoders.front_mut()
         {
             // Until there is a first picture nothing is sent, so that a failure can still be told.
-            encoder.wait(alive)?;
+            encoder.wait(is_cancelled)?;
         }
         if index == 0 && !is_last {
             // The far end is encoded while the middle is sent, but not before the near end has something to show.
@@ -102,16 +107,18 @@ pub(super) fn run(plan: &Plan, tools: &Tools, out: &mut dyn Write, alive: &dyn F
                 *left -= 1;
             }
             let encoder = encoders.front_mut().ok_or_else(|| refused(planned, "is not what it was"))?;
-            let picture = encoder.next(alive);
+            let picture = encoder.next(is_cancelled);
             if lengths.front() == Some(&0) {
                 lengths.pop_front();
                 encoders.pop_front();
             }
             picture
         };
-        weaver.part(index, &loaded, pieces.actions, &mut insert, &mut |buffer| send(buffer, out, alive))?;
+        weaver.part(index, &loaded, pieces.actions, &mut insert, &mut |buffer| {
+            send(buffer, out, is_cancelled)
+        })?;
     }
-    weaver.tail(&mut |buffer| send(buffer, out, alive))
+    weaver.tail(&mut |buffer| send(buffer, out, is_cancelled))
 }
 
 /// Starts the encoders of the last part.

@@ -217,9 +217,9 @@ pub(super) fn plan(
     parts: Vec<Part>,
     tail: Option<Part>,
     (start, end): (Timestamp, Timestamp),
-    alive: &dyn Fn() -> bool,
+    is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
-    let (program, parts) = with_heads(kind, parts, alive)?;
+    let (program, parts) = with_heads(kind, parts, is_cancelled)?;
     let announced: Vec<_> = parts.iter().map(|part| part.announced).collect();
     let mut facts: Vec<Facts> = parts
         .into_iter()
@@ -238,8 +238,8 @@ pub(super) fn plan(
         if inside && !broken[index] && !broken[index + 1] {
             continue;
         }
-        if !alive() {
-            return Err(Error::Unwanted);
+        if is_cancelled() {
+            return Err(Error::Cancelled);
         }
         let loaded = load(&fact.part)?;
         let (stamps, length) = frames(&loaded, joins[index]);
@@ -274,14 +274,18 @@ fn plan_tail(kind: Kind, program: &Program, last: &Planned, tail: Part, end: i64
 
 /// Reads the starts of all parts: the streams of the first, which all of them have, and what there is to know of each. A
 /// part that is not known to be complete, and has nothing that could be shown, is left out.
-fn with_heads(kind: Kind, parts: Vec<Part>, alive: &dyn Fn() -> bool) -> Result<(Program, Vec<Opened>)> {
+fn with_heads(
+    kind: Kind,
+    parts: Vec<Part>,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<(Program, Vec<Opened>)> {
     let mut first: Option<Program> = None;
     let mut read = Vec::with_capacity(parts.len());
     let mut hole = false;
     let mut bytes = Vec::new();
     for mut part in parts {
-        if !alive() {
-            return Err(Error::Unwanted);
+        if is_cancelled() {
+            return Err(Error::Cancelled);
         }
         part.hole_before |= std::mem::take(&mut hole);
         match head(&part, &mut bytes)?.and_then(|head| head.lowest.map(|lowest| (head, lowest))) {

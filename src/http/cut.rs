@@ -29,16 +29,16 @@ struct Material {
     covers: Option<(Timestamp, Timestamp)>,
 }
 
-/// How many segments are gone through before it is asked, and asked again, whether that is still wanted.
+/// How many segments are gone through before it is asked, and asked again, whether the request was cancelled.
 const STRIDE: usize = 4096;
 
 /// Cuts a range. All that can be wrong with it is found out here; only then is the reply's body made. Both take as long as
-/// the range is, and are given up when they are no longer `wanted`.
-pub(super) fn cut(app: &App, cut: &Cut, wanted: &dyn Fn() -> bool) -> Result<Reply> {
+/// the range is, and are given up once `is_cancelled` returns true.
+pub(super) fn cut(app: &App, cut: &Cut, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     match cut.kind {
-        CutKind::Rough => rough_cut(app, cut, wanted),
-        CutKind::Full => exact_cut(app, cut, cut::Kind::Full, wanted),
-        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart, wanted),
+        CutKind::Rough => rough_cut(app, cut, is_cancelled),
+        CutKind::Full => exact_cut(app, cut, cut::Kind::Full, is_cancelled),
+        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart, is_cancelled),
     }
 }
 
@@ -59,14 +59,14 @@ fn selection(app: &App, cut: &Cut) -> Result<Selection> {
 fn gather(
     cut: &Cut,
     mut selection: Selection,
-    wanted: &dyn Fn() -> bool,
+    is_cancelled: &dyn Fn() -> bool,
     mut each: impl FnMut(&Segment, bool) -> Result<()>,
 ) -> Result<Material> {
     let mut material = Material::default();
     while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
         material.segments += 1;
-        if material.segments.is_multiple_of(STRIDE) && !wanted() {
-            return Err(Error::Unwanted);
+        if material.segments.is_multiple_of(STRIDE) && is_cancelled() {
+            return Err(Error::Cancelled);
         }
         material.holes += usize::from(hole_before);
         if material.holes > 0 && !cut.allow_holes {
@@ -85,10 +85,10 @@ fn gather(
 }
 
 /// The segments one after another, as they are. They are measured first, and selected once more while they are sent.
-fn rough_cut(app: &App, cut: &Cut, wanted: &dyn Fn() -> bool) -> Result<Reply> {
+fn rough_cut(app: &App, cut: &Cut, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     let selection = selection(app, cut)?;
     let mut len = 0;
-    let material = gather(cut, selection.clone(), wanted, |segment, _| {
+    let material = gather(cut, selection.clone(), is_cancelled, |segment, _| {
         len += rough::measure(&app.archive.segment_path(cut.of.name(), segment))?;
         Ok(())
     })?;
@@ -102,9 +102,9 @@ fn rough_cut(app: &App, cut: &Cut, wanted: &dyn Fn() -> bool) -> Result<Reply> {
 }
 
 /// The frames of the range and no others.
-fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, wanted: &dyn Fn() -> bool) -> Result<Reply> {
+fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     let mut parts = Vec::new();
-    let material = gather(cut, selection(app, cut)?, wanted, |segment, hole_before| {
+    let material = gather(cut, selection(app, cut)?, is_cancelled, |segment, hole_before| {
         parts.push(part(app, cut, segment, hole_before));
         Ok(())
     })?;
@@ -113,19 +113,19 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, wanted: &dyn Fn() -> bool) -
         _ => None,
     };
     let reply = describe(cut, (cut.start, cut.end), &material);
-    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get(), wanted)?;
+    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get(), is_cancelled)?;
     let kind = match kind {
         cut::Kind::Full => "full",
         cut::Kind::Smart => "smart",
     };
     let counted = Counted { metrics: Arc::clone(&app.metrics), kind, begun: Instant::now(), result: "panic" };
-    Ok(reply.with_body(Body::made(move |sink| {
+    Ok(reply.with_body(Body::streamed(move |sink| {
         let mut counted = counted;
         let sink = RefCell::new(sink);
-        let made = prepared.run(&mut Prompt(&sink, &counted.metrics), &|| sink.borrow().is_wanted());
+        let made = prepared.run(&mut Prompt(&sink, &counted.metrics), &|| sink.borrow().is_cancelled());
         counted.result = match &made {
             Ok(()) => "ok",
-            Err(_) if !sink.borrow().is_wanted() => "unwanted",
+            Err(_) if sink.borrow().is_cancelled() => "unwanted",
             Err(_) => "failed",
         };
         made

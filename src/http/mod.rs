@@ -30,14 +30,14 @@ use self::route::{CutKind, Route, Shape, Variant};
 use crate::archive::cache::CacheStats;
 use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ffmpeg::LazyTools;
 use crate::metrics::Metrics;
 use crate::metrics::exchange::Endpoint;
 
-/// Kinds of work that must not wait for each other; each has workers of its own.
+/// The worker pools: one per kind of work, so that no kind delays another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Lane {
+pub enum Pool {
     /// Lists, health and the like.
     Quick,
     /// Playlists.
@@ -46,25 +46,29 @@ pub enum Lane {
     Media,
     /// Cuts by ffmpeg.
     Cut,
+    /// Playlists that are streamed because they are long.
+    Streaming,
 }
 
-/// What is known of a request before anybody works on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admission {
-    /// The kind of work that it is.
-    pub lane: Lane,
-    /// What it is counted as.
+/// A request that was routed: which pool handles it, its metrics label, and its decoded route.
+#[derive(Debug)]
+pub struct Routed {
+    /// The pool that handles it.
+    pub pool: Pool,
+    /// The metrics label.
     pub endpoint: Endpoint,
+    /// The route with its parameters, or what is wrong with the target.
+    pub route: Result<Route>,
 }
 
 /// What the transport serves.
 pub trait Service: Send + Sync + 'static {
-    /// What kind of work a request is. Asked before [`Service::call`], and must not block.
-    fn admit(&self, request: &Request) -> Admission;
+    /// Routes a request. The event loop calls this before a worker runs [`Service::call`], so it must not block.
+    fn route(&self, request: &Request) -> Routed;
 
-    /// The answer to a request. May block on the disk. What takes long asks now and then whether it is still `wanted`,
-    /// and is given up if not.
-    fn call(&self, request: &Request, wanted: &dyn Fn() -> bool) -> Reply;
+    /// The response to a request that [`Service::route`] has routed. May block on the disk. A handler that takes long calls `is_cancelled` now and then,
+    /// and gives up once it returns true.
+    fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply;
 
     /// Where requests are counted; without, the transport has counters of its own.
     fn metrics(&self) -> Option<Arc<Metrics>> {
@@ -77,10 +81,10 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
-impl From<Lane> for Admission {
-    /// A request that is counted as nothing in particular.
-    fn from(lane: Lane) -> Self {
-        Self { lane, endpoint: Endpoint::Unknown }
+impl From<Pool> for Routed {
+    /// A request without a known route, handled by `pool`.
+    fn from(pool: Pool) -> Self {
+        Self { pool, endpoint: Endpoint::Unknown, route: Err(Error::NoSuchRoute) }
     }
 }
 
@@ -102,24 +106,23 @@ pub struct App {
 }
 
 impl Service for App {
-    fn admit(&self, request: &Request) -> Admission {
-        let Ok(shape) = Shape::of(request.path()) else { return Lane::Quick.into() };
-        let lane = match shape {
-            Shape::File(_) => Lane::Media,
-            Shape::Cut(_) if matches!(request.method, Method::Get | Method::Head) => {
-                match Route::decode(shape, Query::new(request.query())) {
-                    Ok(Route::Cut(cut)) if cut.kind != CutKind::Rough => Lane::Cut,
-                    Ok(_) => Lane::Media,
-                    Err(_) => Lane::Quick,
-                }
-            }
-            Shape::Multivariant(_) | Shape::Media(_) => Lane::Playlist,
-            _ => Lane::Quick,
+    fn route(&self, request: &Request) -> Routed {
+        let Ok(shape) = Shape::of(request.path()) else { return Pool::Quick.into() };
+        let route = Route::decode(shape, Query::new(request.query()));
+        let pool = match shape {
+            Shape::File(_) => Pool::Media,
+            Shape::Cut(_) if matches!(request.method, Method::Get | Method::Head) => match &route {
+                Ok(Route::Cut(cut)) if cut.kind != CutKind::Rough => Pool::Cut,
+                Ok(_) => Pool::Media,
+                Err(_) => Pool::Quick,
+            },
+            Shape::Multivariant(_) | Shape::Media(_) => Pool::Playlist,
+            _ => Pool::Quick,
         };
-        Admission { lane, endpoint: metrics::endpoint(shape) }
+        Routed { pool, endpoint: metrics::endpoint(shape), route }
     }
 
-    fn call(&self, request: &Request, wanted: &dyn Fn() -> bool) -> Reply {
+    fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply {
         if request.target == "*" && request.method == Method::Options {
             return Reply::empty(200).with("Allow", ALLOW);
         }
@@ -129,12 +132,12 @@ impl Service for App {
         };
         let reply = match request.method {
             Method::Options => Reply::empty(200).with("Allow", ALLOW),
-            Method::Get | Method::Head => {
-                self.answer(request, shape, wanted).unwrap_or_else(|error| Reply::of_error(&error))
-            }
+            Method::Get | Method::Head => self
+                .answer(request, routed.route, is_cancelled)
+                .unwrap_or_else(|error| Reply::of_error(&error)),
             _ => Reply::method_not_allowed(),
         };
-        let reply = Reply { about: metrics::variant(self, shape), ..reply };
+        let reply = Reply { variant: metrics::variant(self, shape), ..reply };
         let compressible = !matches!(shape, Shape::File(_) | Shape::Cut(_) | Shape::Home);
         if compressible { reply.with("Vary", "Accept-Encoding") } else { reply }
     }
@@ -150,8 +153,13 @@ impl Service for App {
 
 impl App {
     /// The answer to a GET or HEAD.
-    fn answer(&self, request: &Request, shape: Shape, wanted: &dyn Fn() -> bool) -> Result<Reply> {
-        match &Route::decode(shape, Query::new(request.query()))? {
+    fn answer(
+        &self,
+        request: &Request,
+        route: Result<Route>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Reply> {
+        match &route? {
             Route::Home => Ok(home::home(self, request)),
             Route::Health => Ok(health::health(self)),
             Route::Metrics => metrics::page(self, request),
@@ -163,7 +171,7 @@ impl App {
             Route::File { parts } => segments::file(self, request, parts),
             Route::Multivariant { stream, range } => playlist::multivariant(self, request, stream, range),
             Route::Media { of, range } => playlist::media(self, request, of, range),
-            Route::Cut(cut) => cut::cut(self, cut, wanted),
+            Route::Cut(cut) => cut::cut(self, cut, is_cancelled),
         }
     }
 }

@@ -33,8 +33,8 @@ pub struct Reply {
     pub headers: Vec<Header>,
     /// The body.
     pub body: Body,
-    /// The variant that it is about, if it is about one, for whoever counts.
-    pub about: Option<Arc<Variant>>,
+    /// The variant that the request was for, if any: a label of the metrics.
+    pub variant: Option<Arc<Variant>>,
 }
 
 /// The body of an answer.
@@ -46,22 +46,22 @@ pub enum Body {
         /// The pieces, which together are that long. One that fails makes the whole response fail.
         pieces: Pieces,
     },
-    /// Bytes that are made while they are sent.
-    Made(Producer),
+    /// Bytes of unknown number, produced while they are sent.
+    Streamed(StreamFn),
 }
 
 /// The pieces of a body whose length is known.
 pub type Pieces = Box<dyn Iterator<Item = Result<Piece>> + Send>;
 
-/// Makes a body. It writes to the sink as it goes, and fails if the sink does. A failure before the first byte can
+/// Writes a streamed body. It writes to the sink as it goes, and fails if the sink does. A failure before the first byte can
 /// still become an answer of its own.
-pub type Producer = Box<dyn FnOnce(&mut dyn Sink) -> Result<()> + Send>;
+pub type StreamFn = Box<dyn FnOnce(&mut dyn Sink) -> Result<()> + Send>;
 
-/// Where a body that is being made goes to.
+/// Where a streamed body is written to.
 pub trait Sink: Write {
-    /// Whether somebody still wants the body. Asked while nothing can be written, so that work for a client that has
-    /// gone away can end.
-    fn is_wanted(&self) -> bool;
+    /// Whether the body is no longer needed, because the client has gone or the server aborts. Called while there is
+    /// nothing to write, so that the work can end.
+    fn is_cancelled(&self) -> bool;
 }
 
 /// Some bytes of a body.
@@ -130,7 +130,7 @@ impl From<Arc<[u8]>> for Bytes {
 impl Reply {
     /// An answer without a body.
     pub fn empty(status: u16) -> Self {
-        Self { status: StatusCode(status), headers: Vec::new(), body: Body::bytes(Vec::new()), about: None }
+        Self { status: StatusCode(status), headers: Vec::new(), body: Body::bytes(Vec::new()), variant: None }
     }
 
     /// An answer of some bytes.
@@ -174,7 +174,7 @@ impl Reply {
                 (503, Some("this needs ffmpeg, which is not installed on this server"))
             }
             Error::ProgramLacks { .. } => (503, None),
-            Error::Unwanted => {
+            Error::Cancelled => {
                 return Self::refusal(503, "not made: the client has closed its side, or the server stops");
             }
             Error::Io { .. } => (500, Some("the archive cannot be read just now")),
@@ -239,9 +239,9 @@ impl Body {
         Self::Known { len, pieces: Box::new(std::iter::once(Ok(Piece::File { file, offset, len }))) }
     }
 
-    /// A body that is made while it is sent.
-    pub fn made(producer: impl FnOnce(&mut dyn Sink) -> Result<()> + Send + 'static) -> Self {
-        Self::Made(Box::new(producer))
+    /// A body that is produced while it is sent.
+    pub fn streamed(producer: impl FnOnce(&mut dyn Sink) -> Result<()> + Send + 'static) -> Self {
+        Self::Streamed(Box::new(producer))
     }
 }
 
@@ -249,7 +249,7 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Known { len, .. } => write!(f, "Known({len} bytes)"),
-            Self::Made(_) => write!(f, "Made"),
+            Self::Streamed(_) => write!(f, "Streamed"),
         }
     }
 }

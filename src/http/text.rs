@@ -90,9 +90,9 @@ pub(super) fn with_long_text(
     render: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
 ) -> Reply {
     if !accepts_gzip(request) {
-        return reply.with_body(Body::made(move |sink| render(sink)));
+        return reply.with_body(Body::streamed(move |sink| render(sink)));
     }
-    let body = Body::made(move |sink| {
+    let body = Body::streamed(move |sink| {
         let sent = Error::io;
         // The encoder does not care for being fed a few bytes at a time.
         let encoder = GzEncoder::new(SinkWriter(sink), LEVEL);

@@ -178,7 +178,7 @@ impl Meter {
     }
 
     /// Says which variant the request is about, if it is about one.
-    pub fn about(&mut self, variant: Option<Arc<Variant>>) {
+    pub fn set_variant(&mut self, variant: Option<Arc<Variant>>) {
         self.variant = variant;
     }
 

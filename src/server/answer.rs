@@ -86,7 +86,7 @@ impl Making {
     pub(super) fn send(self, connection: &Connection, shared: &Shared) -> Served {
         let Self { mut exchange, mut reply, version, after } = self;
         let body = std::mem::replace(&mut reply.body, Body::bytes(Vec::new()));
-        let Body::Made(produce) = body else { return Served::Close };
+        let Body::Streamed(produce) = body else { return Served::Close };
         // Without chunks the end of the connection is the end of the body.
         let delimited = version != HTTPVersion(1, 0);
         let after = if delimited || after == After::Linger { after } else { After::Close };

@@ -25,7 +25,7 @@ use super::census::Counts;
 use super::connection::{Connection, Phase, Shared};
 use super::exchange::Abort;
 use super::head::MAX_HEAD_BYTES;
-use super::pool::Pool;
+use super::pool::Pools;
 use super::wire::Outgoing;
 use crate::http::Service;
 use crate::http::reply::Reply;
@@ -108,7 +108,7 @@ pub(super) fn door(shared: &Shared) -> io::Result<(Mailbox, Door)> {
 /// The lobby.
 pub(super) struct Lobby {
     door: Door,
-    pool: Pool,
+    pool: Pools,
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
     guests: HashMap<u64, Guest>,
@@ -129,7 +129,7 @@ pub(super) struct Lobby {
 }
 
 impl Lobby {
-    pub(super) fn new(door: Door, pool: Pool, service: Arc<dyn Service>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(door: Door, pool: Pools, service: Arc<dyn Service>, shared: Arc<Shared>) -> Self {
         Self {
             door,
             pool,

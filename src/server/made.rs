@@ -15,7 +15,7 @@ use super::connection::{Connection, Phase, Shared};
 use super::exchange::{Abort, Exchange};
 use super::wire::{After, Framing, head, send_parts};
 use crate::error::{Error, Result};
-use crate::http::reply::{Producer, Reply, Sink};
+use crate::http::reply::{Reply, Sink, StreamFn};
 use crate::metrics::live::AtHand;
 
 /// How much is gathered before it is sent.
@@ -41,7 +41,7 @@ pub(super) fn send_made(
     connection: &Connection,
     shared: &Shared,
     exchange: &mut Exchange,
-    (reply, produce): (&Reply, Producer),
+    (reply, produce): (&Reply, StreamFn),
     version: &HTTPVersion,
     after: After,
 ) -> Made {
@@ -151,7 +151,7 @@ impl MadeBody<'_> {
         if self.shared.phase() == Phase::Aborting {
             return Made::Aborted(Abort::Stopping);
         }
-        if !self.is_wanted() {
+        if self.is_cancelled() {
             return Made::Aborted(Abort::Gone(io::ErrorKind::ConnectionAborted.into()));
         }
         if self.head.is_some() { Made::Unsent(error) } else { Made::Aborted(Abort::Body(error)) }
@@ -220,20 +220,20 @@ impl Write for MadeBody<'_> {
 }
 
 impl Sink for MadeBody<'_> {
-    fn is_wanted(&self) -> bool {
-        self.abort.is_none() && is_awaited(self.stream, self.shared)
+    fn is_cancelled(&self) -> bool {
+        self.abort.is_some() || is_cancelled(self.stream, self.shared)
     }
 }
 
-/// Whether somebody waits for an answer, and the server does not stop. A client that has closed its side is taken to be
-/// gone, as nobody who waits for a cut does that.
-pub(super) fn is_awaited(stream: &TcpStream, shared: &Shared) -> bool {
+/// Whether the client has closed its side or the server aborts. A client that waits for a cut does not half-close its
+/// connection, so a closed side means that it is gone.
+pub(super) fn is_cancelled(stream: &TcpStream, shared: &Shared) -> bool {
     if shared.phase() == Phase::Aborting {
-        return false;
+        return true;
     }
     match rustix::net::recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((0, _)) => false,
-        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => true,
-        Err(_) => false,
+        Ok((0, _)) => true,
+        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
+        Err(_) => true,
     }
 }

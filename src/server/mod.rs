@@ -30,7 +30,7 @@ pub use self::connection::Limits;
 use self::connection::{Phase, Shared};
 use self::console::Console;
 use self::lobby::{Lobby, Mailbox, door};
-use self::pool::Pool;
+use self::pool::Pools;
 pub use self::pool::Workers;
 use crate::http::Service;
 use crate::metrics::Metrics;
@@ -48,7 +48,7 @@ pub struct Server {
     mailbox: Mailbox,
     acceptor: JoinHandle<()>,
     lobby: JoinHandle<()>,
-    pool: Pool,
+    pool: Pools,
     workers: Vec<JoinHandle<()>>,
     service: Arc<dyn Service>,
     console: Option<Console>,
@@ -76,7 +76,7 @@ impl Server {
         let metrics = service.metrics().map_or_else(Metrics::new, Ok).map_err(io::Error::other)?;
         let shared = Shared::new(limits, metrics);
         let (mailbox, door) = door(&shared)?;
-        let (pool, workers) = Pool::start(workers, &service, &shared, &mailbox)?;
+        let (pool, workers) = Pools::start(workers, &service, &shared, &mailbox)?;
         let lobby = Lobby::new(door, pool.clone(), Arc::clone(&service), Arc::clone(&shared));
         let lobby = Builder::new().name("lobby".to_owned()).spawn(move || lobby.run())?;
         let acceptor = Acceptor::new(Arc::clone(&listener), Arc::clone(&shared), mailbox.clone());

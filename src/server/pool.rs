@@ -16,11 +16,11 @@ use super::regulars::Regulars;
 use super::wire::{After, Outgoing, is_head};
 use super::worker::Worker;
 use crate::http::reply::Reply;
-use crate::http::{Admission, Lane, Service};
+use crate::http::{Pool, Routed, Service};
 use crate::metrics::{LONG_LANE, Metrics};
 
 /// All lanes, in the order of their queues.
-const LANES: [Lane; 4] = [Lane::Quick, Lane::Playlist, Lane::Media, Lane::Cut];
+const LANES: [Pool; 4] = [Pool::Quick, Pool::Playlist, Pool::Media, Pool::Cut];
 
 /// A request that waits for a worker.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Job {
     pub(super) connection: Connection,
     pub(super) head: Head,
     /// What kind of work it is.
-    pub(super) admission: Admission,
+    pub(super) routed: Routed,
     /// When its head was complete.
     pub(super) begun: Instant,
 }
@@ -36,10 +36,10 @@ pub(super) struct Job {
 impl Job {
     /// The answer to a job that found no room, to be sent to its connection.
     pub(super) fn refuse(self, metrics: &Arc<Metrics>) -> (Connection, Outgoing) {
-        let Self { connection, head: Head { request, keep_alive, .. }, admission, begun } = self;
+        let Self { connection, head: Head { request, keep_alive, .. }, routed, begun } = self;
         let reply = Reply::busy("this server has too much to do just now");
         let after = if keep_alive { After::KeepAlive } else { After::Linger };
-        let exchange = Exchange::of(&request, begun, metrics, admission.endpoint);
+        let exchange = Exchange::of(&request, begun, metrics, routed.endpoint);
         (connection, Outgoing::new(exchange, reply, is_head(&request), &request.version, after))
     }
 }
@@ -55,7 +55,7 @@ pub struct Workers {
 
 /// The ways to the workers.
 #[derive(Clone)]
-pub(super) struct Pool {
+pub(super) struct Pools {
     lanes: Arc<[LaneEntry]>,
     longs: Sender<LongJob>,
     metrics: Arc<Metrics>,
@@ -68,7 +68,7 @@ struct LaneEntry {
     regulars: Regulars,
 }
 
-impl Pool {
+impl Pools {
     /// Starts the workers.
     pub(super) fn start(
         workers: Workers,
@@ -76,9 +76,9 @@ impl Pool {
         shared: &Arc<Shared>,
         mailbox: &Mailbox,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let count = |lane| if lane == Lane::Cut { workers.cut } else { workers.each };
-        let entry = |lane: Lane| {
-            let waiting = if lane == Lane::Cut { 2 * workers.cut } else { shared.limits.queue };
+        let count = |lane| if lane == Pool::Cut { workers.cut } else { workers.each };
+        let entry = |lane: Pool| {
+            let waiting = if lane == Pool::Cut { 2 * workers.cut } else { shared.limits.queue };
             let (queue, jobs) = bounded(waiting);
             Ok(LaneEntry { queue, jobs, regulars: Regulars::new(&shared.metrics)? })
         };
@@ -109,7 +109,7 @@ impl Pool {
 
     /// Hands a job to a lane, or gives it back where the lane is full.
     pub(super) fn submit(&self, job: Job) -> Result<(), Box<Job>> {
-        let lane = job.admission.lane;
+        let lane = job.routed.pool;
         let (entry, counted) = (self.entry(lane), self.metrics.lane(lane as usize));
         counted.queued();
         match entry.queue.try_send(job) {
@@ -135,12 +135,12 @@ impl Pool {
     }
 
     /// The queue of a lane.
-    pub(super) fn jobs(&self, lane: Lane) -> &Receiver<Job> {
+    pub(super) fn jobs(&self, lane: Pool) -> &Receiver<Job> {
         &self.entry(lane).jobs
     }
 
     /// The connections that a lane keeps.
-    pub(super) fn regulars(&self, lane: Lane) -> &Regulars {
+    pub(super) fn regulars(&self, lane: Pool) -> &Regulars {
         &self.entry(lane).regulars
     }
 
@@ -154,7 +154,7 @@ impl Pool {
         self.all_regulars().for_each(Regulars::close);
     }
 
-    fn entry(&self, lane: Lane) -> &LaneEntry {
+    fn entry(&self, lane: Pool) -> &LaneEntry {
         &self.lanes[LANES.iter().position(|found| *found == lane).unwrap_or_default()]
     }
 }

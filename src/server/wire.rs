@@ -175,11 +175,11 @@ impl Outgoing {
         version: &HTTPVersion,
         after: After,
     ) -> Self {
-        let Reply { status, headers, body, about: _ } = reply;
+        let Reply { status, headers, body, variant: _ } = reply;
         exchange.meter.ready(status.0);
         let (length, pieces) = match body {
             Body::Known { len, pieces } => (Framing::Length(len), Some(pieces)),
-            Body::Made(_) => (Framing::UntilClose, None),
+            Body::Streamed(_) => (Framing::UntilClose, None),
         };
         let framing = if status.0 == 304 { Framing::None } else { length };
         let (body_left, pieces) = match framing {

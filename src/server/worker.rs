@@ -10,12 +10,12 @@ use super::connection::{Connection, Phase, Received, Shared};
 use super::exchange::Exchange;
 use super::head::{Head, MAX_HEAD_BYTES, Parsed, parse};
 use super::lobby::{Arrival, Mailbox};
-use super::made::is_awaited;
-use super::pool::{Job, Pool};
+use super::made::is_cancelled;
+use super::pool::{Job, Pools};
 use super::regulars::{Call, Regular, Regulars};
 use super::wire::{After, Outgoing, is_head};
 use crate::http::reply::{Body, Reply};
-use crate::http::{Admission, Lane, Service};
+use crate::http::{Pool, Routed, Service};
 
 /// How many requests that came at once a connection has answered before others have their turn.
 const TURNS: usize = 16;
@@ -27,8 +27,8 @@ const KEPT_BYTES: usize = 1024;
 
 /// One worker of a lane.
 pub(super) struct Worker {
-    pub(super) lane: Lane,
-    pub(super) pool: Pool,
+    pub(super) lane: Pool,
+    pub(super) pool: Pools,
     pub(super) service: Arc<dyn Service>,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Mailbox,
@@ -37,7 +37,7 @@ pub(super) struct Worker {
 /// A request that a worker has before it.
 struct Asked {
     head: Head,
-    admission: Admission,
+    routed: Routed,
     begun: Instant,
 }
 
@@ -67,8 +67,8 @@ impl Worker {
                 }
                 self.call_for_help();
                 if self.shared.phase() != Phase::Aborting {
-                    let Job { connection, head, admission, begun } = job;
-                    let asked = Asked { head, admission, begun };
+                    let Job { connection, head, routed, begun } = job;
+                    let asked = Asked { head, routed, begun };
                     self.turn(Regular::new(connection), Some(asked), &mut scratch);
                 }
             }
@@ -103,7 +103,7 @@ impl Worker {
             } else {
                 let looked = catch_unwind(AssertUnwindSafe(|| self.next(&mut regular, scratch)));
                 match looked.unwrap_or_else(|_| self.panicked()) {
-                    Next::Asked(asked) if asked.admission.lane == self.lane => {
+                    Next::Asked(asked) if asked.routed.pool == self.lane => {
                         guard(&self.shared, &regular.connection, || self.answer(&regular.connection, asked))
                     }
                     Next::Asked(asked) => match self.hand_over(regular, asked) {
@@ -143,8 +143,8 @@ impl Worker {
             match parse(&connection.input, connection.client) {
                 Parsed::Whole(head) if head.body_len == 0 => {
                     connection.input.drain(..head.len);
-                    let admission = self.service.admit(&head.request);
-                    return Next::Asked(Asked { head, admission, begun: Instant::now() });
+                    let routed = self.service.route(&head.request);
+                    return Next::Asked(Asked { head, routed, begun: Instant::now() });
                 }
                 Parsed::Partial => {}
                 Parsed::Whole(_) | Parsed::Refused(_) => return Next::Odd,
@@ -164,7 +164,7 @@ impl Worker {
     fn part(&self, mut regular: Regular, served: Served) -> Option<Regular> {
         let running = self.shared.phase() == Phase::Running;
         match served {
-            Served::Keep(_) if running && self.lane == Lane::Cut => {
+            Served::Keep(_) if running && self.lane == Pool::Cut => {
                 self.send_away(regular, Arrival::Waiting);
                 None
             }
@@ -229,16 +229,16 @@ impl Worker {
 
     /// Makes the answer and sends as much of it as goes at once.
     fn answer(&self, connection: &Connection, asked: Asked) -> Served {
-        let Asked { head: Head { request, keep_alive, .. }, admission, begun } = asked;
-        let mut exchange = Exchange::of(&request, begun, &self.shared.metrics, admission.endpoint);
-        let wanted = || is_awaited(&connection.stream, &self.shared);
-        let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request, &wanted)));
+        let Asked { head: Head { request, keep_alive, .. }, routed, begun } = asked;
+        let mut exchange = Exchange::of(&request, begun, &self.shared.metrics, routed.endpoint);
+        let is_cancelled = || is_cancelled(&connection.stream, &self.shared);
+        let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request, routed, &is_cancelled)));
         let mut reply = called.unwrap_or_else(|_| {
             self.shared.panics.fetch_add(1, Ordering::Relaxed);
             log::error!("the handler of `{}` panicked", request.target.escape_debug());
             Reply::refusal(500, "something went wrong in this server; its log says what")
         });
-        exchange.meter.about(reply.about.take());
+        exchange.meter.set_variant(reply.variant.take());
         // A client that meant to go on may have asked for more, which must not turn the end into a reset.
         let after = match (keep_alive, self.shared.phase() == Phase::Running) {
             (true, true) => After::KeepAlive,
@@ -247,9 +247,9 @@ impl Worker {
         };
         let (version, head_only) = (request.version.clone(), is_head(&request));
         match reply.body {
-            Body::Made(_) if !head_only => {
+            Body::Streamed(_) if !head_only => {
                 let making = Making { exchange, reply, version, after };
-                if self.lane == Lane::Playlist {
+                if self.lane == Pool::Playlist {
                     Served::Making(Box::new(making))
                 } else {
                     making.send(connection, &self.shared)
@@ -261,9 +261,9 @@ impl Worker {
 
     /// Hands a request to the workers of another lane, or says that they have too much to do.
     fn hand_over(&self, regular: Regular, asked: Asked) -> Option<(Connection, Served)> {
-        let Asked { head, admission, begun } = asked;
+        let Asked { head, routed, begun } = asked;
         let connection = self.regulars().release(regular).connection;
-        let refused = self.pool.submit(Job { connection, head, admission, begun }).err()?;
+        let refused = self.pool.submit(Job { connection, head, routed, begun }).err()?;
         let (connection, outgoing) = refused.refuse(&self.shared.metrics);
         let served = push(&connection, outgoing);
         Some((connection, served))

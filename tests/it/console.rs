@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
-use restreamer::http::{Admission, Lane, Service};
+use restreamer::http::{Pool, Routed, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::cuts;
@@ -48,17 +48,17 @@ struct Stub {
 }
 
 impl Service for Stub {
-    fn admit(&self, request: &Request) -> Admission {
+    fn route(&self, request: &Request) -> Routed {
         let lane = match request.path() {
-            "/quick" => Lane::Quick,
-            "/playlist" => Lane::Playlist,
-            "/media" => Lane::Media,
-            _ => Lane::Cut,
+            "/quick" => Pool::Quick,
+            "/playlist" => Pool::Playlist,
+            "/media" => Pool::Media,
+            _ => Pool::Cut,
         };
         lane.into()
     }
 
-    fn call(&self, _: &Request, _: &dyn Fn() -> bool) -> Reply {
+    fn call(&self, _: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
         wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
         Reply::empty(200)
     }

@@ -48,7 +48,7 @@ pub(crate) fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, e
         times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
     let parts = select(&footage.parts, start, end);
     if wanted.is_empty() {
-        let result = prepare(how, parts, None, (start, end), &tools(), &|| true);
+        let result = prepare(how, parts, None, (start, end), &tools(), &|| false);
         assert!(matches!(result, Err(Error::RangeIsEmpty)), "{result:?}");
         return None;
     }
@@ -99,9 +99,9 @@ fn cut_with(how: How, parts: Vec<Part>, tail: Option<Part>, start: Timestamp, en
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let path = footage::root().join(format!("cut-{next}.ts"));
     let mut file = std::fs::File::create(&path).expect("a file");
-    let cut = prepare(how, parts, tail, (start, end), &tools().with_threads(2), &|| true)
+    let cut = prepare(how, parts, tail, (start, end), &tools().with_threads(2), &|| false)
         .expect("a cut that can be made");
-    cut.run(&mut file, &|| true).unwrap_or_else(|error| panic!("{how:?} {start} {end}: {error}"));
+    cut.run(&mut file, &|| false).unwrap_or_else(|error| panic!("{how:?} {start} {end}: {error}"));
     path
 }
 

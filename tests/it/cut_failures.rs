@@ -47,10 +47,10 @@ fn cut(
     parts: Vec<Part>,
     tools: &Tools,
     out: &mut dyn Write,
-    alive: &dyn Fn() -> bool,
+    is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
     let (start, end) = range();
-    prepare(how, parts, None, (start, end), tools, alive)?.run(out, alive)
+    prepare(how, parts, None, (start, end), tools, is_cancelled)?.run(out, is_cancelled)
 }
 
 fn why(result: Result<()>) -> String {
@@ -72,7 +72,7 @@ fn an_ffmpeg_that_stalls_is_ended_and_nothing_is_left_of_it() {
     for how in BOTH {
         let mut out = Vec::new();
         let since = Instant::now();
-        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| true));
+        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| false));
         assert!(why.contains("no output for 0.5 s") && why.contains("thinking"), "{why}");
         assert!(out.is_empty() && since.elapsed() < Duration::from_secs(3));
         assert_gone(&path);
@@ -88,14 +88,14 @@ fn a_client_that_leaves_takes_its_ffmpeg_with_it() {
     for how in BOTH {
         let since = Instant::now();
         let left = std::cell::Cell::new(None);
-        let alive = || {
+        let is_cancelled = || {
             let stays = since.elapsed() < Duration::from_millis(300);
             if !stays && left.get().is_none() {
                 left.set(Some(Instant::now()));
             }
-            stays
+            !stays
         };
-        let why = why(cut(how, parts.clone(), &tools, &mut Vec::new(), &alive));
+        let why = why(cut(how, parts.clone(), &tools, &mut Vec::new(), &is_cancelled));
         assert!(why.contains("nobody waits"), "{why}");
         let left = left.get().expect("the client has left");
         assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
@@ -110,7 +110,7 @@ fn an_ffmpeg_that_fails_is_quoted() {
     let parts = parts("fails");
     for how in BOTH {
         let mut out = Vec::new();
-        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| true));
+        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| false));
         assert!(why.contains("status 69") && why.contains("no such codec today"), "{why}");
         assert!(out.is_empty());
     }
@@ -123,9 +123,9 @@ fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
     let (quits, dies) = (patient("ffmpeg-quits"), patient("ffmpeg-dies"));
     let parts = parts("quits");
     for how in BOTH {
-        let why = why(cut(how, parts.clone(), &quits, &mut Vec::new(), &|| true));
+        let why = why(cut(how, parts.clone(), &quits, &mut Vec::new(), &|| false));
         assert!(why.contains("than it was given") || why.contains("than was asked"), "{why}");
-        let why = self::why(cut(how, parts.clone(), &dies, &mut Vec::new(), &|| true));
+        let why = self::why(cut(how, parts.clone(), &dies, &mut Vec::new(), &|| false));
         assert!(why.contains("signal 9"), "{why}");
     }
 }
@@ -138,7 +138,7 @@ fn an_ffmpeg_that_floods_stderr_still_makes_the_cut() {
     let parts = parts("floods");
     for how in BOTH {
         let mut out = Vec::new();
-        cut(how, parts.clone(), &tools, &mut out, &|| true).expect("a cut");
+        cut(how, parts.clone(), &tools, &mut out, &|| false).expect("a cut");
         assert!(out.len() > 50_000);
     }
 }
@@ -149,9 +149,9 @@ fn a_segment_that_vanishes_on_the_way_fails_the_cut() {
     for (how, name) in BOTH.into_iter().zip(["vanishes", "vanishes-too"]) {
         let parts = parts(name);
         let (start, end) = range();
-        let cut = prepare(how, parts.clone(), None, (start, end), &tools, &|| true).expect("a cut");
+        let cut = prepare(how, parts.clone(), None, (start, end), &tools, &|| false).expect("a cut");
         std::fs::remove_file(&parts[2].path).expect("a segment");
-        let result = cut.run(&mut Vec::new(), &|| true);
+        let result = cut.run(&mut Vec::new(), &|| false);
         assert!(matches!(&result, Err(Error::Io { path, .. }) if *path == parts[2].path), "{result:?}");
     }
 }
@@ -162,9 +162,9 @@ fn a_cut_that_nobody_wants_is_not_even_prepared() {
     let parts = parts("unwanted");
     for how in BOTH {
         let asked = Cell::new(0);
-        let alive = || asked.replace(asked.get() + 1) < 2;
-        let result = prepare(how, parts.clone(), None, range(), &tools, &alive);
-        assert!(matches!(&result, Err(Error::Unwanted)), "{result:?}");
+        let is_cancelled = || asked.replace(asked.get() + 1) >= 2;
+        let result = prepare(how, parts.clone(), None, range(), &tools, &is_cancelled);
+        assert!(matches!(&result, Err(Error::Cancelled)), "{result:?}");
         assert_eq!(asked.get(), 3, "it went on");
     }
 }
@@ -183,7 +183,7 @@ fn a_reader_that_fails_ends_the_cut() {
     let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
     let parts = parts("reader");
     for how in BOTH {
-        let result = cut(how, parts.clone(), &tools, &mut Fails, &|| true);
+        let result = cut(how, parts.clone(), &tools, &mut Fails, &|| false);
         assert!(matches!(&result, Err(Error::Io { action: "write", .. })), "{result:?}");
     }
 }
@@ -195,14 +195,14 @@ fn without_ffmpeg_only_cuts_that_need_none_can_be_made() {
     let parts = parts("without");
     for how in BOTH {
         let (start, end) = range();
-        let result = prepare(how, parts.clone(), None, (start, end), &tools, &|| true);
+        let result = prepare(how, parts.clone(), None, (start, end), &tools, &|| false);
         assert!(matches!(&result, Err(Error::ProgramMissing { .. })), "{result:?}");
     }
     let mut out = Vec::new();
     let (start, end) = (parts[1].start, parts[2].end);
-    let cut = prepare(How::Smart, parts[1..3].to_vec(), None, (start, end), &tools, &|| true)
+    let cut = prepare(How::Smart, parts[1..3].to_vec(), None, (start, end), &tools, &|| false)
         .expect("a cut without ends");
-    cut.run(&mut out, &|| true).expect("a cut");
+    cut.run(&mut out, &|| false).expect("a cut");
     assert!(out.len() > 50_000);
 }
 

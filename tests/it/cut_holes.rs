@@ -216,7 +216,7 @@ fn what_smart_cannot_splice_is_refused_with_a_reason() {
         let footage = footage::make(&Kind { name, codecs, ..KIND });
         let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
         let result =
-            prepare(How::Smart, footage.parts[1..5].to_vec(), None, (start, end), &tools(), &|| true);
+            prepare(How::Smart, footage.parts[1..5].to_vec(), None, (start, end), &tools(), &|| false);
         let Err(Error::Unsupported { why }) = result else { panic!("{name}: {result:?}") };
         assert!(why.contains(reason) && why.contains("type=full") && why.contains("type=rough"), "{why}");
         if name != "open" {

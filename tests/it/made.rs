@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use restreamer::error::{Error, Result};
 use restreamer::http::reply::{Body, Piece, Reply, Sink};
 use restreamer::http::request::Request;
-use restreamer::http::{Admission, Lane, Service};
+use restreamer::http::{Pool, Routed, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::harness::{
@@ -24,7 +24,7 @@ struct Stub {
     /// How often it was called.
     calls: AtomicUsize,
     /// Set when a body was told that nobody wants it.
-    unwanted: Arc<AtomicBool>,
+    cancelled: Arc<AtomicBool>,
 }
 
 fn failure() -> Error {
@@ -43,41 +43,41 @@ fn endless(out: &mut dyn Sink) -> Result<()> {
 }
 
 impl Service for Stub {
-    fn admit(&self, request: &Request) -> Admission {
+    fn route(&self, request: &Request) -> Routed {
         let lane = match request.path() {
-            path if path.starts_with("/wait") => Lane::Cut,
-            path if path.starts_with("/list") => Lane::Playlist,
-            _ => Lane::Media,
+            path if path.starts_with("/wait") => Pool::Cut,
+            path if path.starts_with("/list") => Pool::Playlist,
+            _ => Pool::Media,
         };
         lane.into()
     }
 
-    fn call(&self, request: &Request, _: &dyn Fn() -> bool) -> Reply {
+    fn call(&self, request: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        let unwanted = Arc::clone(&self.unwanted);
+        let cancelled = Arc::clone(&self.cancelled);
         let body = match request.path() {
-            "/whole" | "/list/whole" => Body::made(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
-            "/empty" => Body::made(|_| Ok(())),
-            "/flushed" => Body::made(|out| {
+            "/whole" | "/list/whole" => Body::streamed(|out| sent(out.write_all(&vec![b'x'; 200_000]))),
+            "/empty" => Body::streamed(|_| Ok(())),
+            "/flushed" => Body::streamed(|out| {
                 sent(out.write_all(b"first").and_then(|()| out.flush()))?;
                 sent(out.write_all(b"second"))
             }),
-            "/fails" | "/list/fails" => Body::made(|out| {
+            "/fails" | "/list/fails" => Body::streamed(|out| {
                 sent(out.write_all(&vec![b'x'; 200_000]))?;
                 Err(failure())
             }),
-            "/fails-at-once" | "/list/fails-at-once" => Body::made(|_| Err(failure())),
-            "/panics-late" | "/list/panics-late" => Body::made(|out| {
+            "/fails-at-once" | "/list/fails-at-once" => Body::streamed(|_| Err(failure())),
+            "/panics-late" | "/list/panics-late" => Body::streamed(|out| {
                 sent(out.write_all(&vec![b'x'; 200_000]))?;
                 panic!("as it should")
             }),
-            "/endless" | "/list/endless" => Body::made(endless),
-            "/silent" => Body::made(move |out| {
+            "/endless" | "/list/endless" => Body::streamed(endless),
+            "/silent" => Body::streamed(move |out| {
                 let begun = Instant::now();
-                while out.is_wanted() && begun.elapsed() < PATIENCE {
+                while !out.is_cancelled() && begun.elapsed() < PATIENCE {
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                unwanted.store(!out.is_wanted(), Ordering::SeqCst);
+                cancelled.store(out.is_cancelled(), Ordering::SeqCst);
                 Err(failure())
             }),
             "/nothing" => Body::Known { len: 10, pieces: Box::new(std::iter::empty()) },
@@ -199,7 +199,7 @@ fn a_body_learns_that_its_client_has_gone() {
     stream.write_all(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
     wait_until("it is there", || server.connections() == 1);
     drop(stream);
-    wait_until("it is told", || stub.unwanted.load(Ordering::SeqCst));
+    wait_until("it is told", || stub.cancelled.load(Ordering::SeqCst));
     wait_until("it is gone", || server.connections() == 0);
     assert!(server.stop(PATIENCE));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use restreamer::http::reply::{Body, Reply};
 use restreamer::http::request::Request;
-use restreamer::http::{Admission, Lane, Service};
+use restreamer::http::{Pool, Routed, Service};
 use restreamer::metrics::{ArchiveState, Metrics};
 use restreamer::server::Limits;
 use tempfile::TempDir;
@@ -403,14 +403,14 @@ fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
 struct Stub(Arc<Metrics>);
 
 impl Service for Stub {
-    fn admit(&self, _: &Request) -> Admission {
-        Lane::Media.into()
+    fn route(&self, _: &Request) -> Routed {
+        Pool::Media.into()
     }
 
-    fn call(&self, request: &Request, _: &dyn Fn() -> bool) -> Reply {
+    fn call(&self, request: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
         match request.path() {
             "/panics" => panic!("as it should"),
-            "/panics-late" => Reply::empty(200).with_body(Body::made(|_| panic!("as it should"))),
+            "/panics-late" => Reply::empty(200).with_body(Body::streamed(|_| panic!("as it should"))),
             _ => Reply::empty(200),
         }
     }

@@ -12,7 +12,7 @@ use restreamer::clock::Clock;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
-use restreamer::http::{Admission, App, Service};
+use restreamer::http::{App, Routed, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::harness::{PATIENCE, Site, serve, tools, wait_until, write_whole};
@@ -29,13 +29,13 @@ struct Watched {
 }
 
 impl Service for Watched {
-    fn admit(&self, request: &Request) -> Admission {
-        self.app.admit(request)
+    fn route(&self, request: &Request) -> Routed {
+        self.app.route(request)
     }
 
-    fn call(&self, request: &Request, wanted: &dyn Fn() -> bool) -> Reply {
+    fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply {
         self.targets.lock().expect("the targets").push(request.target.clone());
-        self.app.call(request, wanted)
+        self.app.call(request, routed, is_cancelled)
     }
 }
 

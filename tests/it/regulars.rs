@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
-use restreamer::http::{Admission, Lane, Service};
+use restreamer::http::{Pool, Routed, Service};
 use restreamer::server::Limits;
 
 use crate::harness::{PATIENCE, Site, WORKERS, connect, read_one, read_until_closed, serve, wait_until};
@@ -24,11 +24,11 @@ struct Stub {
 }
 
 impl Service for Stub {
-    fn admit(&self, request: &Request) -> Admission {
-        if request.path().starts_with("/media") { Lane::Media.into() } else { Lane::Quick.into() }
+    fn route(&self, request: &Request) -> Routed {
+        if request.path().starts_with("/media") { Pool::Media.into() } else { Pool::Quick.into() }
     }
 
-    fn call(&self, request: &Request, _: &dyn Fn() -> bool) -> Reply {
+    fn call(&self, request: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
         if request.path() == "/media/wait" {
             self.waits.store(true, Ordering::SeqCst);
             wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));

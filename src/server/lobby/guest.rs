@@ -11,7 +11,7 @@ use crate::http::reply::Reply;
 use crate::server::connection::{Connection, Limits, Received, Shared};
 use crate::server::exchange::Abort;
 use crate::server::head::{Head, Parsed, Refusal, TOO_SLOW, parse};
-use crate::server::pool::{Job, Pool};
+use crate::server::pool::{Job, Pools};
 use crate::server::wire::{After, Outgoing, Progress, send};
 
 /// How many bytes one guest may be sent before the others have their turn.
@@ -75,7 +75,7 @@ pub(super) enum Next {
 
 /// What a guest needs to take a step.
 pub(super) struct Visit<'a> {
-    pub(super) pool: &'a Pool,
+    pub(super) pool: &'a Pools,
     pub(super) service: &'a dyn Service,
     pub(super) shared: &'a Shared,
     pub(super) epoll: BorrowedFd<'a>,
@@ -239,13 +239,13 @@ impl Visit<'_> {
 
     /// Hands a request to the workers of its lane, or says that they have too much to do.
     fn hand_on(&mut self, guest: Guest, head: Head) -> Next {
-        let admission = self.service.admit(&head.request);
+        let routed = self.service.route(&head.request);
         if guest.watched.is_some()
             && let Err(errno) = epoll::delete(self.epoll, &guest.connection.stream)
         {
             log::error!("cannot leave off watching a connection: {errno}");
         }
-        let job = Job { connection: guest.connection, head, admission, begun: Instant::now() };
+        let job = Job { connection: guest.connection, head, routed, begun: Instant::now() };
         let Err(job) = self.pool.submit(job) else { return Next::Left };
         let (connection, outgoing) = job.refuse(&self.shared.metrics);
         let state = State::Reading { begun: None };
