@@ -12,10 +12,25 @@ use super::route::Shape;
 use super::text::with_text;
 use crate::archive::VariantName;
 use crate::error::{Error, Result};
-use crate::metrics::exchange::Endpoint;
-use crate::metrics::variants::Variant;
+use crate::metrics::variants::VariantCounters;
 use crate::metrics::{ArchiveState, CONTENT_TYPE};
 use crate::timestamp::Timestamp;
+
+/// The labels of all endpoints, as [`endpoint`] gives them.
+pub const ENDPOINTS: [&str; 12] = [
+    "list_streams",
+    "list_variants",
+    "list_hours",
+    "list_segments",
+    "segments",
+    "generate_master_playlist",
+    "generate_media_playlist",
+    "cut",
+    "metrics",
+    "openapi",
+    "health",
+    "home",
+];
 
 /// The page that monitors read.
 pub(super) fn page(app: &App, request: &Request) -> Result<Reply> {
@@ -43,25 +58,25 @@ pub(super) fn page(app: &App, request: &Request) -> Result<Reply> {
 }
 
 /// What a request is counted as.
-pub(super) fn endpoint(shape: Shape) -> Endpoint {
+pub(super) fn endpoint(shape: Shape) -> &'static str {
     match shape {
-        Shape::Home => Endpoint::Home,
-        Shape::Health => Endpoint::Health,
-        Shape::Metrics => Endpoint::Metrics,
-        Shape::OpenApi => Endpoint::OpenApi,
-        Shape::Streams => Endpoint::ListStreams,
-        Shape::Variants(_) => Endpoint::ListVariants,
-        Shape::Hours(_) => Endpoint::ListHours,
-        Shape::Names(_) => Endpoint::ListSegments,
-        Shape::File(_) => Endpoint::Segments,
-        Shape::Multivariant(_) => Endpoint::GenerateMasterPlaylist,
-        Shape::Media(_) => Endpoint::GenerateMediaPlaylist,
-        Shape::Cut(_) => Endpoint::Cut,
+        Shape::Home => "home",
+        Shape::Health => "health",
+        Shape::Metrics => "metrics",
+        Shape::OpenApi => "openapi",
+        Shape::Streams => "list_streams",
+        Shape::Variants(_) => "list_variants",
+        Shape::Hours(_) => "list_hours",
+        Shape::Names(_) => "list_segments",
+        Shape::File(_) => "segments",
+        Shape::Multivariant(_) => "generate_master_playlist",
+        Shape::Media(_) => "generate_media_playlist",
+        Shape::Cut(_) => "cut",
     }
 }
 
 /// The variant that a request is about, if there is one.
-pub(super) fn variant(app: &App, shape: Shape) -> Option<Arc<Variant>> {
+pub(super) fn variant(app: &App, shape: Shape) -> Option<Arc<VariantCounters>> {
     let (stream, variant) = match shape {
         Shape::Hours([stream, variant])
         | Shape::Names([stream, variant, _])

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use tiny_http::Method;
 
+pub use self::metrics::ENDPOINTS;
 use self::query::Query;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
@@ -32,8 +33,7 @@ use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ffmpeg::LazyTools;
-use crate::metrics::Metrics;
-use crate::metrics::exchange::Endpoint;
+use crate::metrics::{Metrics, UNKNOWN_ENDPOINT};
 
 /// The worker pools: one per kind of work, so that no kind delays another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ pub struct Routed {
     /// The pool that handles it.
     pub pool: Pool,
     /// The metrics label.
-    pub endpoint: Endpoint,
+    pub endpoint: &'static str,
     /// The route with its parameters, or what is wrong with the target.
     pub route: Result<Route>,
 }
@@ -84,7 +84,7 @@ pub trait Service: Send + Sync + 'static {
 impl From<Pool> for Routed {
     /// A request without a known route, handled by `pool`.
     fn from(pool: Pool) -> Self {
-        Self { pool, endpoint: Endpoint::Unknown, route: Err(Error::NoSuchRoute) }
+        Self { pool, endpoint: UNKNOWN_ENDPOINT, route: Err(Error::NoSuchRoute) }
     }
 }
 

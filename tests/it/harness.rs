@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
 use restreamer::ffmpeg::{LazyTools, Tools};
-use restreamer::http::{App, Service};
+use restreamer::http::{App, ENDPOINTS, Service};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
@@ -44,7 +44,7 @@ impl Site {
     pub(crate) fn with(now: &str, limits: Limits) -> Self {
         let archive = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(AtomicI64::new(time(now).micros()));
-        let metrics = Metrics::new().expect("counters");
+        let metrics = Metrics::new(&ENDPOINTS).expect("counters");
         let app = App {
             archive: Arc::new(Archive::new(archive.path(), 64 * 1024 * 1024)),
             clock: Clock::Manual(Arc::clone(&clock)),

@@ -47,7 +47,7 @@ impl Watched {
             tools: LazyTools::new(Box::new(tools)),
             segments_url: "/segments".to_owned(),
             started: Instant::now(),
-            metrics: restreamer::metrics::Metrics::new().expect("counters"),
+            metrics: restreamer::metrics::Metrics::new(&restreamer::http::ENDPOINTS).expect("counters"),
         };
         let watched = Arc::new(Self { app, targets: Mutex::default() });
         let server = serve(Arc::clone(&watched) as Arc<dyn Service>, Limits::default());
