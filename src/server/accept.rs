@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 use super::connection::{Connection, Phase, Shared};
-use super::lobby::{Arrival, Mailbox, SPARE_CONNECTIONS};
+use super::event_loop::{Arrival, Mailbox, SPARE_CONNECTIONS};
 
 /// How many connections the system keeps for us that we have not accepted yet.
 const BACKLOG: i32 = 1024;

@@ -9,11 +9,11 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 use tiny_http::HTTPVersion;
 
+use super::access_log::{Abort, Exchange};
 use super::connection::{Connection, Phase, Shared};
-use super::exchange::{Abort, Exchange};
-use super::lobby::{Arrival, Mailbox};
-use super::made::{Made, send_made};
-use super::wire::{After, Outgoing, Progress};
+use super::event_loop::{Arrival, Mailbox};
+use super::response::{After, Outgoing, Progress};
+use super::stream::{Made, send_made};
 use crate::http::reply::{Body, HTTP_1_1, Reply};
 
 /// What becomes of a connection that was served.

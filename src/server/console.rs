@@ -20,7 +20,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::accept::listen_at;
 use super::census::Counts;
 use super::connection::{Phase, Shared};
-use super::lobby::Mailbox;
+use super::event_loop::Mailbox;
 use crate::http::Service;
 use crate::metrics::requests::InFlightRequest;
 
@@ -250,7 +250,7 @@ impl Session {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
-                    let room = super::made::wait(&self.stream, PollFlags::OUT, WRITE);
+                    let room = super::stream::wait(&self.stream, PollFlags::OUT, WRITE);
                     if !room.is_ok_and(|events| events.contains(PollFlags::OUT)) {
                         return false;
                     }

@@ -3,17 +3,17 @@
 //! One thread accepts connections; one, the lobby, holds all that wait; fixed workers answer whole requests, in lanes.
 
 mod accept;
+mod access_log;
 mod answer;
 mod census;
 mod connection;
 mod console;
-mod exchange;
-mod head;
-mod lobby;
-mod made;
+mod event_loop;
+mod parser;
 mod pool;
 mod regulars;
-mod wire;
+mod response;
+mod stream;
 mod worker;
 
 use std::io;
@@ -29,7 +29,7 @@ use self::accept::{Acceptor, listen_at};
 pub use self::connection::Limits;
 use self::connection::{Phase, Shared};
 use self::console::Console;
-use self::lobby::{Lobby, Mailbox, door};
+use self::event_loop::{Lobby, Mailbox, door};
 use self::pool::Pools;
 pub use self::pool::Workers;
 use crate::http::Service;

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::access_log::Exchange;
 use super::answer::{LongJob, LongWorker};
 use super::connection::{Connection, Shared};
-use super::exchange::Exchange;
-use super::head::Head;
-use super::lobby::Mailbox;
+use super::event_loop::Mailbox;
+use super::parser::Head;
 use super::regulars::Regulars;
-use super::wire::{After, Outgoing, is_head};
+use super::response::{After, Outgoing, is_head};
 use super::worker::Worker;
 use crate::http::reply::Reply;
 use crate::http::{Pool, Routed, Service};

@@ -22,7 +22,7 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use super::census::Counts;
 use super::connection::Connection;
-use super::wire::Outgoing;
+use super::response::Outgoing;
 use crate::metrics::Metrics;
 
 /// The token of the bell that says that the queue has something.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::access_log::Exchange;
 use super::answer::{Making, Served, guard, push};
 use super::connection::{Connection, Phase, Received, Shared};
-use super::exchange::Exchange;
-use super::head::{Head, MAX_HEAD_BYTES, Parsed, parse};
-use super::lobby::{Arrival, Mailbox};
-use super::made::is_cancelled;
+use super::event_loop::{Arrival, Mailbox};
+use super::parser::{Head, MAX_HEAD_BYTES, Parsed, parse};
 use super::pool::{Job, Pools, pool_name};
 use super::regulars::{Call, Regular, Regulars};
-use super::wire::{After, Outgoing, is_head};
+use super::response::{After, Outgoing, is_head};
+use super::stream::is_cancelled;
 use crate::http::reply::{Body, Reply};
 use crate::http::{Pool, Routed, Service};
 

@@ -69,7 +69,7 @@ fn is_pure(name: &str) -> bool {
         "http/conditional.rs",
         "http/query.rs",
         "http/route.rs",
-        "server/head.rs",
+        "server/parser.rs",
     ];
     files.contains(&name) || name.starts_with("hls/") || name.starts_with("mpegts/")
 }

@@ -11,9 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags};
 use tiny_http::HTTPVersion;
 
+use super::access_log::{Abort, Exchange};
 use super::connection::{Connection, Phase, Shared};
-use super::exchange::{Abort, Exchange};
-use super::wire::{After, Framing, head, send_parts};
+use super::response::{After, Framing, head, send_parts};
 use crate::error::{Error, Result};
 use crate::http::reply::{Reply, Sink, StreamFn};
 use crate::metrics::requests::CurrentRequest;

@@ -8,11 +8,11 @@ use rustix::net::SendFlags;
 
 use crate::http::Service;
 use crate::http::reply::Reply;
+use crate::server::access_log::Abort;
 use crate::server::connection::{Connection, Limits, Received, Shared};
-use crate::server::exchange::Abort;
-use crate::server::head::{Head, Parsed, Refusal, TOO_SLOW, parse};
+use crate::server::parser::{Head, Parsed, Refusal, TOO_SLOW, parse};
 use crate::server::pool::{Job, Pools};
-use crate::server::wire::{After, Outgoing, Progress, send};
+use crate::server::response::{After, Outgoing, Progress, send};
 
 /// How many bytes one guest may be sent before the others have their turn.
 const TURN_BYTES: u64 = 1024 * 1024;

@@ -21,12 +21,12 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use self::guest::{Guest, Interest, Next, State};
+use super::access_log::Abort;
 use super::census::Counts;
 use super::connection::{Connection, Phase, Shared};
-use super::exchange::Abort;
-use super::head::MAX_HEAD_BYTES;
+use super::parser::MAX_HEAD_BYTES;
 use super::pool::Pools;
-use super::wire::Outgoing;
+use super::response::Outgoing;
 use crate::http::Service;
 use crate::http::reply::Reply;
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tiny_http::{HTTPVersion, Header, Method, StatusCode};
 
-use super::exchange::{Abort, Exchange};
+use super::access_log::{Abort, Exchange};
 use crate::clock::system_time;
 use crate::error::Error;
 use crate::http::reply::{Body, Bytes, COMMON_HEADERS, HTTP_1_1, Piece, Pieces, Reply};
