@@ -1,82 +1,55 @@
-//! The blocking accept loop: take a connection, hand it on, and never end for an error.
+//! The blocking accept loop. No error ends it.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_keepalive, set_socket_reuseaddr, set_tcp_nodelay};
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, acceptfrom_with, bind, ipproto, listen, socket_with,
-};
+use rustix::net::{SocketFlags, acceptfrom_with};
 
-use super::connection::{Connection, Phase, Shared};
-use super::event_loop::{Arrival, Mailbox, SPARE_CONNECTIONS};
+use super::events::EventSender;
+use super::limits::{OpenConnection, Phase, Shared};
 
-/// How many connections the system keeps for us that we have not accepted yet.
-const BACKLOG: i32 = 1024;
-/// How long an error is waited out.
+/// How many connections beyond the limit the event loop may have, to answer them with 503.
+const SPARE_CONNECTIONS: usize = 128;
+/// How long the loop pauses after an error that would come again at once.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often at most the same trouble is logged.
-const LOG_PAUSE: Duration = Duration::from_secs(1);
-
-/// Listens at an address. What is set here holds for the connections that come of it as well: small writes are sent
-/// at once, and peers that vanish without a word are found out.
-pub(super) fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))?;
-    set_socket_reuseaddr(&socket, true)?;
-    set_tcp_nodelay(&socket, true)?;
-    set_socket_keepalive(&socket, true)?;
-    bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
-    Ok(TcpListener::from(socket))
-}
 
 /// Accepts connections until the server stops.
 pub(super) struct Acceptor {
     listener: Arc<TcpListener>,
     shared: Arc<Shared>,
-    mailbox: Mailbox,
-    /// A descriptor to give up when there are no others, so that a waiting connection can at least be closed.
+    events: EventSender,
+    /// A descriptor that is given up when no others are left, so that a waiting connection can be accepted and closed.
     spare: Option<OwnedFd>,
-    trouble: Trouble,
-}
-
-/// Trouble that comes again and again, logged now and then.
-#[derive(Debug, Default)]
-struct Trouble {
-    logged: Option<Instant>,
-    unlogged: u64,
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: Arc<TcpListener>, shared: Arc<Shared>, mailbox: Mailbox) -> Self {
-        Self { listener, shared, mailbox, spare: spare_descriptor(), trouble: Trouble::default() }
+    pub(super) fn new(listener: Arc<TcpListener>, shared: Arc<Shared>, events: EventSender) -> Self {
+        Self { listener, shared, events, spare: spare_descriptor() }
     }
 
     pub(super) fn run(mut self) {
         while self.shared.phase() == Phase::Running {
             match self.accept() {
-                Ok(Some((stream, client))) => self.take(stream, client),
+                Ok(Some((stream, client))) => self.hand_over(stream, client),
                 Ok(None) | Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
-                    self.trouble.log(&errno.into());
-                    self.take_or_turn_away();
+                    log::warn!("cannot accept a connection: {errno}");
+                    self.use_spare_descriptor();
                 }
                 Err(_) if self.shared.phase() != Phase::Running => return,
                 Err(errno) => {
-                    self.trouble.log(&errno.into());
+                    log::warn!("cannot accept a connection: {errno}");
                     std::thread::sleep(PAUSE);
                 }
             }
         }
     }
 
-    /// Waits for a connection; `None` for one of a client that has no address.
+    /// Waits for a connection. `None` is a connection whose client has no address.
     fn accept(&self) -> rustix::io::Result<Option<(TcpStream, SocketAddr)>> {
         let (socket, address) =
             acceptfrom_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
@@ -84,27 +57,27 @@ impl Acceptor {
         Ok(client.map(|client| (TcpStream::from(socket), client)))
     }
 
-    /// Hands a connection on, unless there are so many that it could not even be told so.
-    fn take(&mut self, stream: TcpStream, client: SocketAddr) {
+    /// Hands a connection to the event loop, or closes it if there are too many even to answer 503.
+    fn hand_over(&self, stream: TcpStream, client: SocketAddr) {
         if self.shared.open() >= self.shared.limits.max_connections + SPARE_CONNECTIONS {
-            self.shared.metrics.connections.dropped("far_too_many");
-            self.trouble.log(&io::Error::other("far too many connections"));
+            self.shared.metrics.connections.dropped("connection_limit_closed");
+            log::warn!("closed a connection without an answer: there are far too many");
             return;
         }
-        self.mailbox.send(Arrival::New(Connection::new(stream, client, &self.shared)));
+        let open = OpenConnection::count(&self.shared.metrics);
+        self.events.accepted(stream, client, open);
     }
 
-    /// Accepts with the spare descriptor, and closes that connection for want of another, so that its client need not
-    /// wait for nothing. But the system wants the descriptor before it waits: by the time somebody comes there may be
-    /// others again, and then the connection is as good as any.
-    fn take_or_turn_away(&mut self) {
+    /// Frees the spare descriptor to accept a connection with it. Unless another descriptor has become free meanwhile,
+    /// that connection is closed, so that its client does not wait for nothing.
+    fn use_spare_descriptor(&mut self) {
         let accepted = if self.spare.take().is_some() { self.accept().ok().flatten() } else { None };
         self.spare = spare_descriptor();
         match accepted {
-            Some((stream, client)) if self.spare.is_some() => self.take(stream, client),
-            Some(turned_away) => {
-                self.shared.metrics.connections.dropped("no_descriptor");
-                drop(turned_away);
+            Some((stream, client)) if self.spare.is_some() => self.hand_over(stream, client),
+            Some(unanswered) => {
+                self.shared.metrics.connections.dropped("descriptor_limit");
+                drop(unanswered);
                 self.spare = spare_descriptor();
             }
             None => {}
@@ -112,19 +85,6 @@ impl Acceptor {
         if self.spare.is_none() {
             std::thread::sleep(PAUSE);
         }
-    }
-}
-
-impl Trouble {
-    /// Logs what went wrong, at most once in a while, and then how often it did.
-    fn log(&mut self, error: &io::Error) {
-        if self.logged.is_some_and(|logged| logged.elapsed() < LOG_PAUSE) {
-            self.unlogged += 1;
-            return;
-        }
-        let repeats = std::mem::take(&mut self.unlogged);
-        log::warn!("cannot take a connection: {error} ({repeats} more since the last of these lines)");
-        self.logged = Some(Instant::now());
     }
 }
 

@@ -1,6 +1,5 @@
-//! A request and its answer, from when somebody begins to work on it until it is over, in whichever way.
+//! The context of a request while it is answered, and the access-log record that ends it.
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,84 +8,82 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::http::request::Request;
-use crate::metrics::Metrics;
-use crate::metrics::UNKNOWN_ENDPOINT;
 use crate::metrics::requests::{InFlightRequest, RequestMetrics};
+use crate::metrics::{Metrics, UNKNOWN_ENDPOINT};
 
-/// A request being answered, for the log: every answer is logged once, when it is over.
+/// A request that is being answered. Each is counted and logged once, when it is over.
 #[derive(Debug)]
-pub(super) struct Exchange {
-    pub(super) meter: RequestMetrics,
+pub(super) struct RequestContext {
+    pub(super) metrics: RequestMetrics,
 }
 
-/// Why a response ends before its end.
+/// Why a response ends before its last byte.
 #[derive(Debug)]
 pub(super) enum Abort {
-    /// The client went away.
-    Gone(io::Error),
-    /// The client took nothing for too long.
-    Stalled,
-    /// The client took too little for too long.
-    TooSlow,
-    /// The client left too much lying here for too long while others wanted room.
-    Crowded,
-    /// The server stops and cannot wait.
-    Stopping,
-    /// The body could not be had.
+    /// The client closed the connection, or the network failed.
+    ClientClosed(io::Error),
+    /// The client took no byte for longer than the write timeout.
+    WriteTimeout,
+    /// The client took a streamed body too slowly.
+    LowRate,
+    /// Slow clients held too much memory, and this one was without progress for longest.
+    MemoryLimit,
+    /// The server stops and the grace period is over.
+    Shutdown,
     Body(Error),
 }
 
-impl Exchange {
-    /// The exchange of a request whose head was read.
-    pub(super) fn of(
-        request: &Request,
-        begun: Instant,
+impl RequestContext {
+    /// The context of a request whose head was complete at `begun`.
+    pub(super) fn begin(
         metrics: &Arc<Metrics>,
         endpoint: &'static str,
+        request: &Request,
+        begun: Instant,
     ) -> Self {
-        let (method, target) = (request.method.as_str(), &request.target);
-        Self { meter: RequestMetrics::begin(metrics, endpoint, request.client, method, target, begun) }
+        let (client, method) = (request.client, request.method.as_str());
+        Self { metrics: RequestMetrics::begin(metrics, endpoint, client, method, &request.target, begun) }
     }
 
-    /// The exchange of something that was no request.
-    pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
-        Self { meter: RequestMetrics::begin(metrics, UNKNOWN_ENDPOINT, client, "-", "-", Instant::now()) }
+    /// The context of bytes that are not a valid request.
+    pub(super) fn invalid(metrics: &Arc<Metrics>, client: SocketAddr) -> Self {
+        let metrics = RequestMetrics::begin(metrics, UNKNOWN_ENDPOINT, client, "-", "-", Instant::now());
+        Self { metrics }
     }
 
-    /// Counts and logs how the exchange ended; when that was.
-    pub(super) fn finish(&mut self, aborted: Option<&Abort>) -> Instant {
-        let ended = Instant::now();
-        self.meter.end(aborted.map(Abort::name));
-        let InFlightRequest { client, method, target, begun, sent, .. } = &**self.meter.request();
+    /// Counts and logs how the request ended.
+    pub(super) fn finish(&mut self, abort: Option<&Abort>) {
+        self.metrics.end(abort.map(Abort::reason));
+        let InFlightRequest { client, method, target, begun, sent, .. } = &**self.metrics.request();
         let target = target.escape_debug();
-        if let Some(Abort::Body(error)) = aborted {
-            log::error!("aborted `{target}`: {error}");
+        if let Some(Abort::Body(error)) = abort {
+            log::error!("aborted the response to `{target}`: {error}");
         }
-        let aborted = match aborted {
-            None => Cow::Borrowed("no"),
-            Some(abort @ Abort::Gone(error)) => Cow::Owned(format!("{} cause=\"{error}\"", abort.name())),
-            Some(abort) => Cow::Borrowed(abort.name()),
-        };
-        log::info!(
-            "client={client} method={method} target=\"{target}\" status={} bytes={} ms={:.1} aborted={aborted}",
-            self.meter.status(),
-            sent.load(Ordering::Relaxed),
-            ended.saturating_duration_since(*begun).as_secs_f64() * 1e3,
+        let (status, bytes) = (self.metrics.status(), sent.load(Ordering::Relaxed));
+        let ms = begun.elapsed().as_secs_f64() * 1000.0;
+        let record = format_args!(
+            "client={client} method={method} target=\"{target}\" status={status} bytes={bytes} ms={ms:.1}"
         );
-        ended
+        match abort {
+            None => log::info!("{record} aborted=no"),
+            Some(Abort::ClientClosed(cause)) => {
+                log::info!("{record} aborted=client_closed cause=\"{cause}\"");
+            }
+            Some(abort) => log::info!("{record} aborted={}", abort.reason()),
+        }
     }
 }
 
 impl Abort {
-    /// The reason in one word, for the log and for whoever counts.
-    fn name(&self) -> &'static str {
+    /// The reason as the access log and the metrics name it.
+    fn reason(&self) -> &'static str {
         match self {
-            Self::Gone(_) => "gone",
-            Self::Stalled => "stalled",
-            Self::TooSlow => "slow",
-            Self::Crowded => "crowded",
-            Self::Stopping => "stopping",
-            Self::Body(_) => "body",
+            Self::ClientClosed(_) => "client_closed",
+            Self::WriteTimeout => "write_timeout",
+            Self::LowRate => "low_rate",
+            Self::MemoryLimit => "memory_limit",
+            Self::Shutdown => "shutdown",
+            Self::Body(_) => "body_error",
         }
     }
 }

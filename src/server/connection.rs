@@ -1,179 +1,347 @@
-//! A client's connection, and what everybody in the transport shares.
+//! A client's connection as a state machine: it reads a request, waits for a worker, sends the response, and starts again.
+//!
+//! Nothing here blocks, and all input and output goes through [`Socket`], so the machine can be tested without one.
+//! Sockets are watched edge-triggered: [`Readiness`] remembers what the last events said.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::Instant;
 
-use rustix::net::RecvFlags;
+use super::access_log::Abort;
+use super::framing::After;
+use super::limits::{Limits, OpenConnection, Shared};
+use super::parser::{Parsed, REQUEST_TIMEOUT, Refusal, RequestHead, parse};
+use super::response::{Response, SendProgress};
+use super::socket::{Readiness, Socket};
+use super::stream::StreamedResponse;
+use crate::http::reply::Reply;
 
-use super::census::Census;
-use crate::metrics::Metrics;
+/// How many steps a connection takes before others have their turn.
+const STEPS_PER_TURN: usize = 32;
+/// How many bytes the event loop sends on a connection before others have their turn.
+const BYTES_PER_TURN: u64 = 1024 * 1024;
+/// How much input is read and discarded before a connection is closed.
+const LINGER_BYTES: usize = 256 * 1024;
 
-/// Bounds of what a client may cost.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections at once.
-    pub max_connections: usize,
-    /// From the first byte of a request's head to its last, and to that of a body.
-    pub head_timeout: Duration,
-    /// A connection without a request.
-    pub idle_timeout: Duration,
-    /// A client that takes no byte of its answer.
-    pub write_timeout: Duration,
-    /// Over how much waiting for a client the rate is averaged at which it takes a body that is being made.
-    pub rate_window: Duration,
-    /// The least such rate, in bytes a second.
-    pub min_rate: u64,
-    /// How long what a refused client still sends is read and dropped.
-    pub linger_timeout: Duration,
-    /// How much memory the unsent parts of answers may take, of all clients that are slow to take them.
-    pub held_bytes: usize,
-    /// How many requests wait in each lane but that for cuts.
-    pub queue: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 10_000,
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
-            rate_window: Duration::from_secs(60),
-            min_rate: 16 * 1024,
-            linger_timeout: Duration::from_secs(1),
-            held_bytes: 128 * 1024 * 1024,
-            queue: 2048,
-        }
-    }
-}
-
-/// What the threads of a server share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) limits: Limits,
-    pub(super) metrics: Arc<Metrics>,
-    /// Where somebody can ask who has how many connections.
-    pub(super) census: Census,
-    phase: AtomicU8,
-    /// Handlers that panicked.
-    pub(super) panics: AtomicU64,
-    /// Whether the lobby looks after the lanes whose workers are all busy.
-    lanes_watched: AtomicBool,
-}
-
-/// How far a server is on its way to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    /// It serves.
-    Running,
-    /// It finishes what it has begun.
-    Draining,
-    /// It drops what it has not finished.
-    Aborting,
-}
-
-impl Shared {
-    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self {
-            limits,
-            metrics,
-            census: Census::default(),
-            phase: AtomicU8::new(Phase::Running as u8),
-            panics: AtomicU64::new(0),
-            lanes_watched: AtomicBool::new(false),
-        })
-    }
-
-    /// Has the lobby look after the lanes whose workers are all busy; whether it does not yet.
-    pub(super) fn watch_lanes(&self) -> bool {
-        !self.lanes_watched.load(Ordering::Relaxed) && !self.lanes_watched.swap(true, Ordering::SeqCst)
-    }
-
-    /// Whether it does.
-    pub(super) fn are_lanes_watched(&self) -> bool {
-        self.lanes_watched.load(Ordering::SeqCst)
-    }
-
-    /// Says that no lane needs it any more.
-    pub(super) fn leave_lanes(&self) {
-        self.lanes_watched.store(false, Ordering::SeqCst);
-    }
-
-    /// How many connections are open.
-    pub(super) fn open(&self) -> usize {
-        self.metrics.connections.open.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::SeqCst) {
-            0 => Phase::Running,
-            1 => Phase::Draining,
-            _ => Phase::Aborting,
-        }
-    }
-
-    pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::SeqCst);
-    }
-}
-
-/// A client's connection. Its socket does not block.
-#[derive(Debug)]
+/// A client's connection.
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) socket: Box<dyn Socket>,
     pub(super) client: SocketAddr,
-    /// What was read and not yet understood.
-    pub(super) input: Vec<u8>,
-    shared: Arc<Shared>,
+    /// The key of the connection in the event loop.
+    pub(super) token: u64,
+    /// When the present state times out.
+    pub(super) deadline: Instant,
+    pub(super) readiness: Readiness,
+    state: State,
+    /// Bytes that were received and not parsed yet.
+    input: Vec<u8>,
+    _open: OpenConnection,
 }
 
-/// What came of an attempt to read.
+/// What a connection does at present.
+enum State {
+    /// It waits for the head of the next request, of which the first byte came at `begun`.
+    ReadingHead {
+        begun: Option<Instant>,
+    },
+    /// It discards the body of its request.
+    ReadingBody {
+        head: Box<RequestHead>,
+        left: u64,
+    },
+    Sending(Box<Response>),
+    /// It has a response for the streaming pool.
+    Streaming(Box<StreamedResponse>),
+    /// It has sent its last response, and discards up to `left` bytes of input before it is closed.
+    Lingering {
+        left: usize,
+    },
+    Closed,
+}
+
+/// What the event loop does with a connection next.
+pub(super) enum Next {
+    /// Wait for an event or for the deadline.
+    Wait,
+    /// Continue after other connections had their turn.
+    Yield,
+    /// Hand the request, which was complete at that time, to a pool.
+    Request(Box<RequestHead>, Instant),
+    Stream(Box<StreamedResponse>),
+    Close,
+}
+
+/// What a connection is counted as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Received {
-    /// So many bytes.
-    Bytes(usize),
-    /// Nothing for now.
-    Nothing,
-    /// Nothing ever again.
-    End,
+pub(super) enum Activity {
+    Idle,
+    /// It receives a request, or lingers.
+    Reading,
+    Working,
+    Sending,
 }
 
 impl Connection {
-    /// Takes a connection in, and counts it until it is dropped.
-    pub(super) fn new(stream: TcpStream, client: SocketAddr, shared: &Arc<Shared>) -> Self {
-        shared.metrics.connections.open.fetch_add(1, Ordering::SeqCst);
-        Self { stream, client, input: Vec::new(), shared: Arc::clone(shared) }
+    pub(super) fn new(
+        socket: Box<dyn Socket>,
+        client: SocketAddr,
+        token: u64,
+        open: OpenConnection,
+        limits: &Limits,
+    ) -> Self {
+        let (state, deadline) = (State::ReadingHead { begun: None }, Instant::now() + limits.idle_timeout);
+        let (readiness, input) = (Readiness::default(), Vec::new());
+        Self { socket, client, token, deadline, readiness, state, input, _open: open }
     }
 
-    /// Reads what there is into `buffer`.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> Received {
-        match rustix::net::recv(&self.stream, buffer, RecvFlags::empty()) {
-            Ok((0, _)) => Received::End,
-            Ok((count, _)) => Received::Bytes(count),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Received::Nothing,
-            Err(_) => Received::End,
+    /// Does what can be done without waiting. `scratch` is memory to read into.
+    pub(super) fn step(&mut self, shared: &Shared, scratch: &mut [u8]) -> Next {
+        for _ in 0..STEPS_PER_TURN {
+            let next = match std::mem::replace(&mut self.state, State::Closed) {
+                State::ReadingHead { begun } => self.read_head(begun, shared, scratch),
+                State::ReadingBody { head, left } => self.read_body(head, left, scratch),
+                State::Sending(response) => self.send(response, shared, BYTES_PER_TURN),
+                State::Streaming(response) => Some(Next::Stream(response)),
+                State::Lingering { left } => self.linger_on(left, scratch),
+                State::Closed => Some(Next::Close),
+            };
+            if let Some(next) = next {
+                return next;
+            }
+        }
+        Next::Yield
+    }
+
+    fn read_head(&mut self, begun: Option<Instant>, shared: &Shared, scratch: &mut [u8]) -> Option<Next> {
+        // Once `begun` is set, the bytes in `input` were already parsed.
+        let mut parsed = match begun {
+            None => parse(&self.input, self.client),
+            Some(_) => Parsed::Partial,
+        };
+        let mut next = None;
+        if matches!(parsed, Parsed::Partial) {
+            next = self.receive(scratch);
+            match next {
+                None => parsed = parse(&self.input, self.client),
+                Some(Next::Wait) => {}
+                Some(_) => return next,
+            }
+        }
+        match parsed {
+            Parsed::Partial => {
+                self.await_head(begun, shared);
+                next
+            }
+            Parsed::Refused(refusal) => self.refuse(refusal, shared),
+            Parsed::Complete(head) => self.take_head(head, begun, shared),
         }
     }
 
-    /// Makes sure that the client learns, when this connection is dropped, that it has not got all: a reset comes
-    /// instead of an ordinary end.
-    pub(super) fn reset_on_drop(&self) {
-        if let Err(error) = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)) {
-            log::debug!("cannot reset a connection: {error}");
+    fn await_head(&mut self, mut begun: Option<Instant>, shared: &Shared) {
+        if self.input.is_empty() {
+            // An idle connection holds no memory for input.
+            self.input = Vec::new();
+        } else if begun.is_none() {
+            let now = Instant::now();
+            begun = Some(now);
+            self.deadline = now + shared.limits.head_timeout;
+        }
+        self.state = State::ReadingHead { begun };
+    }
+
+    /// Takes a complete head from the input, and goes on with the body, if there is one.
+    fn take_head(&mut self, head: RequestHead, begun: Option<Instant>, shared: &Shared) -> Option<Next> {
+        self.input.drain(..head.len);
+        let now = Instant::now();
+        if head.body_len == 0 {
+            return Some(Next::Request(Box::new(head), now));
+        }
+        if head.expects_continue && self.input.is_empty() {
+            // If this fails, so will the response.
+            let _ = self.socket.send(&[io::IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")], false);
+        }
+        self.deadline = begun.unwrap_or(now) + shared.limits.head_timeout;
+        self.state = State::ReadingBody { left: head.body_len, head: Box::new(head) };
+        None
+    }
+
+    fn read_body(&mut self, head: Box<RequestHead>, mut left: u64, scratch: &mut [u8]) -> Option<Next> {
+        let count = self.input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.input.drain(..count);
+        left -= count as u64;
+        if left == 0 {
+            return Some(Next::Request(head, Instant::now()));
+        }
+        self.state = State::ReadingBody { head, left };
+        self.receive(scratch)
+    }
+
+    fn linger_on(&mut self, left: usize, scratch: &mut [u8]) -> Option<Next> {
+        let next = self.receive(scratch);
+        let Some(left) = left.checked_sub(self.input.len()) else { return Some(Next::Close) };
+        self.input.clear();
+        self.state = State::Lingering { left };
+        next
+    }
+
+    /// Appends bytes from the socket to the input. Returns what to do if there are none. The socket is not read if the last
+    /// read emptied it and no event came since.
+    fn receive(&mut self, scratch: &mut [u8]) -> Option<Next> {
+        if !self.readiness.readable {
+            return Some(Next::Wait);
+        }
+        match self.socket.receive(scratch) {
+            Ok(count @ 1..) => {
+                self.input.extend_from_slice(&scratch[..count]);
+                self.readiness.readable = count == scratch.len() || self.readiness.closed;
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readiness.readable = false;
+                Some(Next::Wait)
+            }
+            Ok(_) | Err(_) => Some(Next::Close),
         }
     }
 
-    /// Says that no more will be sent.
-    pub(super) fn shut_writing(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+    pub(super) fn respond(&mut self, response: Response, limits: &Limits) {
+        self.deadline = Instant::now() + limits.write_timeout;
+        self.state = State::Sending(Box::new(response));
+    }
+
+    pub(super) fn stream_later(&mut self, response: StreamedResponse) {
+        self.state = State::Streaming(Box::new(response));
+    }
+
+    /// Sends as much of a response as the socket takes.
+    pub(super) fn send_all(&mut self, response: Response, shared: &Shared) {
+        self.respond(response, &shared.limits);
+        loop {
+            match std::mem::replace(&mut self.state, State::Closed) {
+                State::Sending(response) => {
+                    if self.send(response, shared, u64::MAX).is_some() {
+                        return;
+                    }
+                }
+                state => return self.state = state,
+            }
+        }
+    }
+
+    /// Sends up to `budget` bytes of a response. Returns `None` once the state has changed.
+    fn send(&mut self, mut response: Box<Response>, shared: &Shared, budget: u64) -> Option<Next> {
+        let before = response.sent;
+        match response.push(&*self.socket, budget) {
+            Ok(SendProgress::Done) => {
+                response.context.finish(None);
+                self.end_response(response.after, &shared.limits);
+                None
+            }
+            Ok(progress) => {
+                if response.sent != before {
+                    self.deadline = Instant::now() + shared.limits.write_timeout;
+                }
+                self.state = State::Sending(response);
+                Some(if progress == SendProgress::Blocked { Next::Wait } else { Next::Yield })
+            }
+            Err(Abort::Body(error)) if response.sent == 0 => {
+                self.respond(response.replace(&error), &shared.limits);
+                None
+            }
+            Err(abort) => {
+                response.context.finish(Some(&abort));
+                self.reset();
+                Some(Next::Close)
+            }
+        }
+    }
+
+    /// Moves on after the last byte of a response.
+    pub(super) fn end_response(&mut self, after: After, limits: &Limits) {
+        match after {
+            After::Close => self.state = State::Closed,
+            After::Linger => self.linger(limits),
+            After::KeepAlive => {
+                self.state = State::ReadingHead { begun: None };
+                self.deadline = Instant::now() + limits.idle_timeout;
+            }
+        }
+    }
+
+    /// Ends the connection once the client has received all that was sent.
+    pub(super) fn linger(&mut self, limits: &Limits) {
+        self.socket.shut_writing();
+        self.input.clear();
+        self.readiness.readable = true;
+        self.state = State::Lingering { left: LINGER_BYTES };
+        self.deadline = Instant::now() + limits.linger_timeout;
+    }
+
+    /// Closes the connection with a reset, so that the client sees that its response is incomplete.
+    pub(super) fn reset(&mut self) {
+        self.socket.reset_on_drop();
+        self.state = State::Closed;
+    }
+
+    /// Answers input that is not a valid request, and ends the connection.
+    fn refuse(&mut self, refusal: Refusal, shared: &Shared) -> Option<Next> {
+        let reply = Reply::refusal(refusal.status, refusal.text);
+        self.input.clear();
+        self.respond(Response::refusal(self.client, reply, &shared.metrics), &shared.limits);
+        None
+    }
+
+    /// Handles the end of the present state's time.
+    pub(super) fn time_out(&mut self, shared: &Shared) {
+        let connections = &shared.metrics.connections;
+        match self.activity() {
+            Activity::Sending => {
+                connections.dropped("write_timeout");
+                self.abort(&Abort::WriteTimeout);
+            }
+            Activity::Reading if !matches!(self.state, State::Lingering { .. }) => {
+                connections.dropped("head_timeout");
+                self.refuse(REQUEST_TIMEOUT, shared);
+            }
+            _ => self.state = State::Closed,
+        }
+    }
+
+    /// Ends the connection. If it sends a response, that is cut off so that the client sees it.
+    pub(super) fn abort(&mut self, why: &Abort) {
+        match &mut self.state {
+            State::Sending(response) => response.context.finish(Some(why)),
+            State::Streaming(response) => response.context.finish(Some(why)),
+            _ => return self.state = State::Closed,
+        }
+        self.reset();
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        match &self.state {
+            State::ReadingHead { begun: None } => Activity::Idle,
+            State::Sending(_) | State::Streaming(_) => Activity::Sending,
+            State::ReadingHead { .. }
+            | State::ReadingBody { .. }
+            | State::Lingering { .. }
+            | State::Closed => Activity::Reading,
+        }
+    }
+
+    /// Whether it waits for a request or receives one.
+    pub(super) fn is_before_response(&self) -> bool {
+        matches!(self.state, State::ReadingHead { .. } | State::ReadingBody { .. })
+    }
+
+    /// The memory that its unsent response holds, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        if let State::Sending(response) = &self.state { response.held_bytes() } else { 0 }
+    }
+
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.shared.metrics.connections.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+#[cfg(test)]
+mod tests;

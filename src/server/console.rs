@@ -1,7 +1,7 @@
-//! The console: a few commands in plain text for whoever is on this machine and wants to look inside.
+//! The console: a few plain-text commands for an administrator on this machine.
 //!
-//! It has a thread of its own and goes through no lane, so that it answers when all of them are full. It listens at
-//! 127.0.0.1 only, and has no more than a few sessions at once.
+//! It has a thread of its own and uses no pool, so it answers while all pools are full. It listens at 127.0.0.1 only, and
+//! has a few sessions at most.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,40 +17,32 @@ use log::LevelFilter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::accept::listen_at;
-use super::census::Counts;
-use super::connection::{Phase, Shared};
-use super::event_loop::Mailbox;
+use super::connection::Activity;
+use super::events::{EventSender, Snapshot};
+use super::limits::{Phase, Shared};
+use super::socket::{listen_at, poll_one};
 use crate::http::Service;
 use crate::metrics::requests::InFlightRequest;
 
-/// How many sessions there can be at once.
-const SESSIONS: usize = 4;
-/// How long a session may say nothing.
-const IDLE: Duration = Duration::from_secs(600);
-/// The longest line that is read.
-const LINE_BYTES: usize = 1024;
-/// How often the thread looks whether the server stops, at the least.
-const LOOK: Duration = Duration::from_millis(250);
-/// How long a session may take no byte of an answer.
-const WRITE: Duration = Duration::from_millis(200);
-/// How many requests are shown.
-const SHOWN: usize = 200;
-/// How many addresses are shown.
+const MAX_SESSIONS: usize = 4;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+const MAX_LINE_BYTES: usize = 1024;
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
+const SHOWN_REQUESTS: usize = 200;
 const SHOWN_ADDRESSES: usize = 20;
 
-/// What `help` says.
 const HELP: &str = "\
 help         this text
-requests     what is being answered: age, client, method, target, bytes sent, ffmpeg's process
-threads      the threads, what each is at, and the seconds of processor time they took
-cache        the directories in memory
-connections  how many there are, by state, what waits in the lanes, and which 20 addresses have most
-log LEVEL    what is logged from now on: off, error, warn, info, debug or trace
+requests     the requests in flight: age, client, method, target, bytes sent, process ID of their ffmpeg
+threads      the threads: name, ID, state, processor time
+cache        the directories in the cache
+connections  the number of connections by state, the pools, and the 20 addresses with most connections
+log LEVEL    changes the log level: off, error, warn, info, debug or trace
 quit         ends this session
 ";
 
-/// A console that is open.
+/// An open console.
 #[derive(Debug)]
 pub(super) struct Console {
     listener: Arc<TcpListener>,
@@ -58,63 +50,65 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Opens a console at a port of this machine; 0 takes a free one. Returns where it is.
+    /// Opens a console at a loopback port, 0 for a free one. Returns its address.
     pub(super) fn open(
         port: u16,
         service: Arc<dyn Service>,
         shared: Arc<Shared>,
-        mailbox: Mailbox,
+        events: EventSender,
     ) -> io::Result<(Self, SocketAddr)> {
         let listener = Arc::new(listen_at((Ipv4Addr::LOCALHOST, port).into())?);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let desk = Desk { listener: Arc::clone(&listener), service, shared, mailbox, sessions: Vec::new() };
-        let thread = Builder::new().name("console".to_owned()).spawn(move || desk.run())?;
+        let console =
+            ConsoleLoop { listener: Arc::clone(&listener), service, shared, events, sessions: Vec::new() };
+        let thread = Builder::new().name("console".to_owned()).spawn(move || console.run())?;
         Ok((Self { listener, thread }, address))
     }
 
-    /// Lets it know that the server stops; what is left to be joined.
+    /// Wakes the thread of a server that stops. Returns it, to be joined.
     pub(super) fn close(self) -> JoinHandle<()> {
         let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
         self.thread
     }
 }
 
-/// What the console's thread has before it.
-struct Desk {
+struct ConsoleLoop {
     listener: Arc<TcpListener>,
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
-    mailbox: Mailbox,
+    events: EventSender,
     sessions: Vec<Session>,
 }
 
-/// Somebody who looks in.
 struct Session {
     stream: TcpStream,
+    /// The beginning of the next line.
     line: Vec<u8>,
-    heard: Instant,
+    last_input: Instant,
 }
 
-impl Desk {
+impl ConsoleLoop {
     fn run(mut self) {
         while self.shared.phase() == Phase::Running {
             let ready = self.wait();
             for index in (0..self.sessions.len()).rev() {
                 let is_ready = ready.get(index + 1).copied().unwrap_or(false);
-                if (is_ready && !self.attend(index)) || self.sessions[index].heard.elapsed() > IDLE {
+                if (is_ready && !self.read_commands(index))
+                    || self.sessions[index].last_input.elapsed() > IDLE_TIMEOUT
+                {
                     self.sessions.swap_remove(index);
                 }
             }
             if ready.first().copied().unwrap_or(false) {
-                self.welcome();
+                self.accept();
             }
         }
     }
 
-    /// Waits a moment for somebody to come or to say something: whether the listener and each session have.
+    /// Waits a moment for input. Returns whether the listener, and then each session, has some.
     fn wait(&self) -> Vec<bool> {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: POLL_INTERVAL.subsec_nanos().into() };
         let mut polled = vec![PollFd::new(&*self.listener, PollFlags::IN)];
         polled.extend(self.sessions.iter().map(|session| PollFd::new(&session.stream, PollFlags::IN)));
         if poll(&mut polled, Some(&timeout)).is_err() {
@@ -123,44 +117,44 @@ impl Desk {
         polled.iter().map(|polled| !polled.revents().is_empty()).collect()
     }
 
-    /// Lets somebody in, or says that there is no room.
-    fn welcome(&mut self) {
+    /// Accepts a session, or refuses it if there are too many.
+    fn accept(&mut self) {
         let Ok((stream, _)) = self.listener.accept() else {
-            // There may be no descriptor left: the one who waits shall not keep this thread awake.
+            // Perhaps no descriptor is left: do not spin while the connection waits.
             std::thread::sleep(Duration::from_millis(10));
             return;
         };
         let text = format!("restreamer {}; `help` lists the commands\n\n", env!("CARGO_PKG_VERSION"));
-        let full = self.sessions.len() >= SESSIONS;
-        let text = if full { format!("there are {SESSIONS} sessions already\n") } else { text };
-        let mut session = Session { stream, line: Vec::new(), heard: Instant::now() };
-        if session.stream.set_nonblocking(true).is_ok() && session.say(&text) && !full {
+        let full = self.sessions.len() >= MAX_SESSIONS;
+        let text = if full { format!("there are {MAX_SESSIONS} sessions already\n") } else { text };
+        let mut session = Session { stream, line: Vec::new(), last_input: Instant::now() };
+        if session.stream.set_nonblocking(true).is_ok() && session.write(&text) && !full {
             self.sessions.push(session);
         }
     }
 
-    /// Reads what a session says, and answers its lines; whether it goes on.
-    fn attend(&mut self, index: usize) -> bool {
+    /// Reads a session's input and answers its commands. Returns whether the session goes on.
+    fn read_commands(&mut self, index: usize) -> bool {
         let session = &mut self.sessions[index];
-        let mut bytes = [0; LINE_BYTES];
+        let mut bytes = [0; MAX_LINE_BYTES];
         match recv(&session.stream, &mut bytes[..], RecvFlags::DONTWAIT) {
             Ok((count @ 1.., _)) => session.line.extend_from_slice(&bytes[..count]),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return true,
             Ok(_) | Err(_) => return false,
         }
-        session.heard = Instant::now();
+        session.last_input = Instant::now();
         while let Some(end) = self.sessions[index].line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.sessions[index].line.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             let Some(answer) = self.answer(&mut line.split_whitespace()) else { return false };
-            if !self.sessions[index].say(&answer) {
+            if !self.sessions[index].write(&answer) {
                 return false;
             }
         }
-        self.sessions[index].line.len() < LINE_BYTES
+        self.sessions[index].line.len() < MAX_LINE_BYTES
     }
 
-    /// The answer to a command, with an empty line at its end; `None` to one that ends the session.
+    /// The answer to a command, with an empty line at its end. `None` ends the session.
     fn answer(&self, words: &mut dyn Iterator<Item = &str>) -> Option<String> {
         let mut text = match (words.next(), words.next()) {
             (None, _) => String::new(),
@@ -180,10 +174,10 @@ impl Desk {
     }
 
     fn requests(&self) -> String {
-        let flights = self.shared.metrics.in_flight.all();
-        let mut text = format!("{} requests are being answered\n", flights.len());
-        for flight in flights.iter().take(SHOWN) {
-            let InFlightRequest { client, method, target, begun, sent, child_pid, .. } = &**flight;
+        let requests = self.shared.metrics.in_flight.all();
+        let mut text = format!("{} requests are in flight\n", requests.len());
+        for request in requests.iter().take(SHOWN_REQUESTS) {
+            let InFlightRequest { client, method, target, begun, sent, child_pid, .. } = &**request;
             let (age, sent) = (begun.elapsed().as_secs_f64(), sent.load(Ordering::Relaxed));
             let target = target.escape_debug();
             let _ = write!(text, "{age:9.3} s  {client}  {method} {target}  {sent} bytes");
@@ -192,8 +186,8 @@ impl Desk {
                 pid => writeln!(text, "  ffmpeg {pid}"),
             };
         }
-        if flights.len() > SHOWN {
-            let _ = writeln!(text, "and {} younger ones", flights.len() - SHOWN);
+        if requests.len() > SHOWN_REQUESTS {
+            let _ = writeln!(text, "and {} younger ones", requests.len() - SHOWN_REQUESTS);
         }
         text
     }
@@ -212,45 +206,46 @@ impl Desk {
         for (state, count) in self.shared.metrics.connections.states() {
             let _ = writeln!(text, "  {state:<9} {count:6}");
         }
-        for (lane, queued, busy) in self.shared.metrics.pools() {
-            let _ = writeln!(text, "lane {lane:<9} {busy:4} workers busy, {queued:4} requests wait");
+        for (pool, queued, busy) in self.shared.metrics.pools() {
+            let _ = writeln!(text, "pool {pool:<9} {busy:4} workers busy, {queued:4} requests queued");
         }
-        match self.shared.census.take(|| self.mailbox.ring()) {
-            Some(counts) => self.addresses(counts, &mut text),
-            None => text.push_str("the lobby has too much to do to say whose they are\n"),
+        match self.events.snapshot() {
+            Some(snapshot) => list_addresses(snapshot, &mut text),
+            None => text.push_str("the event loop is too busy to list the addresses\n"),
         }
         text
     }
+}
 
-    /// Writes a line for each of the addresses that have most connections. `counts` has those in the lobby; what is being
-    /// answered beside these is with a worker.
-    fn addresses(&self, mut counts: Counts, text: &mut String) {
-        let mut answered: HashMap<IpAddr, usize> = HashMap::new();
-        for flight in self.shared.metrics.in_flight.all() {
-            *answered.entry(flight.client.ip()).or_default() += 1;
-        }
-        for (address, answered) in answered {
-            let count = counts.entry(address).or_default();
-            count.working = answered.saturating_sub(count.sending);
-        }
-        let mut counts: Vec<_> = counts.into_iter().filter(|(_, count)| count.total() > 0).collect();
-        counts.sort_unstable_by_key(|(address, count)| (Reverse(count.total()), *address));
-        for (address, count) in counts.iter().take(SHOWN_ADDRESSES) {
-            let _ = writeln!(text, "{address:<39} {count}");
-        }
+/// Writes a line for each of the addresses with most connections.
+fn list_addresses(snapshot: Snapshot, text: &mut String) {
+    let mut addresses: HashMap<IpAddr, [usize; 4]> = HashMap::new();
+    for (address, activity) in snapshot {
+        addresses.entry(address).or_default()[activity as usize] += 1;
+    }
+    let mut addresses: Vec<_> = addresses.into_iter().collect();
+    addresses.sort_unstable_by_key(|(address, counts)| (Reverse(counts.iter().sum::<usize>()), *address));
+    for (address, counts) in addresses.iter().take(SHOWN_ADDRESSES) {
+        let (total, count) = (counts.iter().sum::<usize>(), |activity| counts[activity as usize]);
+        let (idle, reading) = (count(Activity::Idle), count(Activity::Reading));
+        let (working, sending) = (count(Activity::Working), count(Activity::Sending));
+        let _ = writeln!(
+            text,
+            "{address:<39} {total:6} connections: {idle} idle, {reading} reading, {working} working, {sending} sending"
+        );
     }
 }
 
 impl Session {
-    /// Writes; whether all of it went.
-    fn say(&mut self, text: &str) -> bool {
+    /// Writes an answer. Returns whether all of it was taken.
+    fn write(&mut self, text: &str) -> bool {
         let mut bytes = text.as_bytes();
         while !bytes.is_empty() {
             match send(&self.stream, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
-                    let room = super::stream::wait(&self.stream, PollFlags::OUT, WRITE);
+                    let room = poll_one(&self.stream, PollFlags::OUT, WRITE_TIMEOUT);
                     if !room.is_ok_and(|events| events.contains(PollFlags::OUT)) {
                         return false;
                     }
@@ -262,12 +257,12 @@ impl Session {
     }
 }
 
-/// The threads of this process, by what the system says of them.
+/// Lists the threads of this process, from `/proc/self/task`.
 fn threads() -> String {
     let mut lines = Vec::new();
     for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
-        // The name stands in parentheses, and may hold some itself.
+        // The name is in parentheses, and may contain parentheses.
         let Some((number, rest)) = stat.split_once(" (") else { continue };
         let Some((name, rest)) = rest.rsplit_once(") ") else { continue };
         let fields: Vec<&str> = rest.split(' ').collect();
@@ -281,7 +276,6 @@ fn threads() -> String {
     lines.concat()
 }
 
-/// Changes what is logged.
 fn set_level(level: Option<&str>) -> String {
     let Some(level) = level.and_then(|level| level.parse::<LevelFilter>().ok()) else {
         return "levels are off, error, warn, info, debug and trace\n".to_owned();

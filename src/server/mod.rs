@@ -1,18 +1,21 @@
-//! The transport: sockets, connections, workers. It serves whatever is a [`Service`].
+//! The transport: sockets, connections and worker pools. It serves any [`Service`].
 //!
-//! One thread accepts connections; one, the lobby, holds all that wait; fixed workers answer whole requests, in lanes.
+//! One thread accepts connections. One thread, the event loop, owns all connections without a worker. Fixed pools of
+//! workers answer complete requests.
 
 mod accept;
 mod access_log;
-mod answer;
-mod census;
 mod connection;
+mod connection_table;
 mod console;
 mod event_loop;
+mod events;
+mod framing;
+mod limits;
 mod parser;
 mod pool;
-mod regulars;
 mod response;
+mod socket;
 mod stream;
 mod worker;
 
@@ -25,30 +28,31 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use self::accept::{Acceptor, listen_at};
-pub use self::connection::Limits;
-use self::connection::{Phase, Shared};
+use self::accept::Acceptor;
 use self::console::Console;
-use self::event_loop::{Lobby, Mailbox, door};
+use self::event_loop::EventLoop;
+use self::events::{EventSender, event_queue};
+pub use self::limits::Limits;
+use self::limits::{Phase, Shared};
 use self::pool::Pools;
 pub use self::pool::Workers;
+use self::socket::listen_at;
 use crate::http::Service;
 use crate::metrics::Metrics;
 
-/// How often a server that stops looks whether all is done.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often a stopping server checks whether all connections are closed.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The most descriptors that are asked for.
-const MOST_DESCRIPTORS: u64 = 65_536;
+const MAX_DESCRIPTORS: u64 = 65_536;
 
-/// A server that is running.
+/// A running server.
 pub struct Server {
     address: SocketAddr,
     listener: Arc<TcpListener>,
     shared: Arc<Shared>,
-    mailbox: Mailbox,
+    events: EventSender,
     acceptor: JoinHandle<()>,
-    lobby: JoinHandle<()>,
-    pool: Pools,
+    event_loop: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
     service: Arc<dyn Service>,
     console: Option<Console>,
@@ -61,10 +65,10 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Starts to serve at `address`; port 0 takes a free one.
+    /// Starts to serve at `address`. Port 0 takes a free one.
     ///
     /// # Errors
-    /// The address cannot be listened at, or the system gives no more threads or descriptors.
+    /// The address cannot be listened at, or the system refuses a thread or a descriptor.
     pub fn start(
         address: SocketAddr,
         workers: Workers,
@@ -75,86 +79,71 @@ impl Server {
         let address = listener.local_addr()?;
         let metrics = service.metrics().map_or_else(|| Metrics::new(&[]), Ok).map_err(io::Error::other)?;
         let shared = Shared::new(limits, metrics);
-        let (mailbox, door) = door(&shared)?;
-        let (pool, workers) = Pools::start(workers, &service, &shared, &mailbox)?;
-        let lobby = Lobby::new(door, pool.clone(), Arc::clone(&service), Arc::clone(&shared));
-        let lobby = Builder::new().name("lobby".to_owned()).spawn(move || lobby.run())?;
-        let acceptor = Acceptor::new(Arc::clone(&listener), Arc::clone(&shared), mailbox.clone());
+        let (events, receiver) = event_queue()?;
+        let (pools, workers) = Pools::start(workers, &service, &shared, &events)?;
+        let event_loop =
+            EventLoop::new(events.clone(), receiver, pools, Arc::clone(&service), Arc::clone(&shared))?;
+        let event_loop = Builder::new().name("event-loop".to_owned()).spawn(move || event_loop.run())?;
+        let acceptor = Acceptor::new(Arc::clone(&listener), Arc::clone(&shared), events.clone());
         let acceptor = Builder::new().name("accept".to_owned()).spawn(move || acceptor.run())?;
-        Ok(Self {
-            address,
-            listener,
-            shared,
-            mailbox,
-            acceptor,
-            lobby,
-            pool,
-            workers,
-            service,
-            console: None,
-        })
+        Ok(Self { address, listener, shared, events, acceptor, event_loop, workers, service, console: None })
     }
 
-    /// Opens a console at a port of this machine, which only programs on it can reach; 0 takes a free one. Returns
-    /// where it is.
+    /// Opens the console at a port of the loopback interface. Port 0 takes a free one. Returns its address.
     ///
     /// # Errors
-    /// The port cannot be listened at, or the system gives no more threads.
+    /// The port cannot be listened at, or the system refuses a thread.
     pub fn open_console(&mut self, port: u16) -> io::Result<SocketAddr> {
         let (service, shared) = (Arc::clone(&self.service), Arc::clone(&self.shared));
-        let (console, address) = Console::open(port, service, shared, self.mailbox.clone())?;
+        let (console, address) = Console::open(port, service, shared, self.events.clone())?;
         self.console = Some(console);
         Ok(address)
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections it has.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.shared.open()
     }
 
-    /// How many handlers have panicked.
+    /// How many handlers and bodies have panicked.
     pub fn panics(&self) -> u64 {
         self.shared.panics.load(Ordering::Relaxed)
     }
 
-    /// Stops: takes no more connections, finishes for at most `grace` what has begun, and ends its threads.
-    /// Returns whether all was finished.
+    /// Stops: accepts nothing more, finishes requests for at most `grace`, aborts the rest, and joins all threads.
+    /// Returns whether every request was finished.
     pub fn stop(self, grace: Duration) -> bool {
         self.stop_unless(grace, || false)
     }
 
-    /// The same, but cuts off what is not finished as soon as `hurried` says so.
-    pub fn stop_unless(self, grace: Duration, hurried: impl Fn() -> bool) -> bool {
+    /// Like [`Server::stop`], but aborts unfinished responses as soon as `is_hurried` returns true.
+    pub fn stop_unless(self, grace: Duration, is_hurried: impl Fn() -> bool) -> bool {
         self.shared.enter(Phase::Draining);
-        // This wakes the acceptor, and from now on the system refuses connections.
+        // This wakes the acceptor, and makes the system refuse further connections.
         if let Err(error) = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both) {
             log::debug!("cannot shut the listener down: {error}");
         }
         drop(self.listener);
-        self.mailbox.ring();
+        self.events.wake();
         let end = Instant::now() + grace;
-        while self.shared.open() > 0 && Instant::now() < end && !hurried() {
-            std::thread::sleep(LOOK);
+        while self.shared.open() > 0 && Instant::now() < end && !is_hurried() {
+            std::thread::sleep(POLL_INTERVAL);
         }
         let finished = self.shared.open() == 0;
         self.shared.enter(Phase::Aborting);
-        self.mailbox.ring();
-        join(self.acceptor);
-        join(self.lobby);
-        self.pool.close();
-        // With the last worker end those who make long answers.
-        drop(self.pool);
-        self.workers.into_iter().chain(self.console.map(Console::close)).for_each(join);
+        self.events.wake();
+        // The event loop closes the queues of the pools when it ends.
+        let threads = [self.acceptor, self.event_loop].into_iter().chain(self.workers);
+        threads.chain(self.console.map(Console::close)).for_each(join);
         finished
     }
 }
 
-/// Waits for the end of a thread.
 fn join(thread: JoinHandle<()>) {
     let name = thread.thread().name().unwrap_or_default().to_owned();
     if thread.join().is_err() {
@@ -162,11 +151,11 @@ fn join(thread: JoinHandle<()>) {
     }
 }
 
-/// Raises the limit of open descriptors as far as it goes, 65,536 at most; what it is then.
+/// Raises the limit of open descriptors as far as possible, to 65,536 at most. Returns the limit.
 pub fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(MOST_DESCRIPTORS).min(MOST_DESCRIPTORS);
-    let current = limit.current.unwrap_or(MOST_DESCRIPTORS);
+    let most = limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
+    let current = limit.current.unwrap_or(MAX_DESCRIPTORS);
     if current >= most {
         return current;
     }

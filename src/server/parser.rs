@@ -1,7 +1,7 @@
-//! Bytes into the head of a request, strictly. Pure.
+//! Parses the head of a request, strictly. Pure.
 //!
-//! What servers and proxies are known to read in different ways (two lengths, a length beside a coding, a bare
-//! carriage return) is refused, so that nobody can hide one request in another (RFC 9112, section 11).
+//! Heads that servers and proxies are known to read in different ways (two lengths, a length beside a transfer coding, a
+//! bare carriage return) are refused, which rules out request smuggling (RFC 9112, section 11.2).
 
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -12,45 +12,45 @@ use tiny_http::{HTTPVersion, Header, Method};
 
 use crate::http::request::Request;
 
-/// How long a head may be.
+/// The longest head that is accepted.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// How many headers it may have.
+/// The most headers that a head may have.
 pub(super) const MAX_HEADERS: usize = 100;
-/// How long a body may be, which is read and dropped.
+/// The longest request body that is accepted. Bodies are read and discarded.
 pub(super) const MAX_BODY_BYTES: u64 = 64 * 1024;
 
-/// What the bytes that came so far are.
+/// The result of parsing the bytes received so far.
 #[derive(Debug)]
 pub(super) enum Parsed {
-    /// The beginning of a head.
+    /// The head is incomplete so far.
     Partial,
-    /// A whole head, and perhaps more.
-    Whole(Head),
-    /// Not the head of a request that can be served.
+    /// A complete head, perhaps with more bytes behind it.
+    Complete(RequestHead),
+    /// The bytes are not the head of a request that can be served.
     Refused(Refusal),
 }
 
-/// The head of a request, with what concerns the connection.
+/// The head of a request, with the facts that the connection needs.
 #[derive(Debug)]
-pub(super) struct Head {
-    /// What is asked for.
+pub(super) struct RequestHead {
+    /// The request, as handlers see it.
     pub(super) request: Request,
-    /// How many bytes the head took.
+    /// The length of the head in bytes.
     pub(super) len: usize,
-    /// How many bytes of body follow it.
+    /// The length of the body that follows, in bytes.
     pub(super) body_len: u64,
-    /// Whether the client waits for leave to send the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
-    /// Whether the client wants to go on with the connection.
+    /// Whether the client asks for a persistent connection.
     pub(super) keep_alive: bool,
 }
 
-/// Why a head is refused.
+/// The response to a head that is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// The status of the answer.
+    /// The status code.
     pub(super) status: u16,
-    /// What was wrong.
+    /// One line that says what is wrong.
     pub(super) text: &'static str,
 }
 
@@ -58,32 +58,32 @@ const fn refusal(status: u16, text: &'static str) -> Refusal {
     Refusal { status, text }
 }
 
-/// A head that is longer than heads may be.
-pub(super) const TOO_LONG: Refusal = refusal(431, "a request's head may have 16 KiB at most");
-/// A head that did not come to its end in time.
-pub(super) const TOO_SLOW: Refusal = refusal(408, "the request took too long to come");
+/// The refusal of a head longer than [`MAX_HEAD_BYTES`].
+pub(super) const HEAD_TOO_LONG: Refusal = refusal(431, "a request's head may have 16 KiB at most");
+/// The refusal of a request that took longer than the head timeout to arrive.
+pub(super) const REQUEST_TIMEOUT: Refusal = refusal(408, "the request took too long to come");
 
-/// Reads a head from the beginning of `bytes`.
+/// Parses the head at the beginning of `bytes`.
 pub(super) fn parse(bytes: &[u8], client: SocketAddr) -> Parsed {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let len = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(Status::Complete(length)) if length <= MAX_HEAD_BYTES => length,
         Ok(Status::Partial) if bytes.len() <= MAX_HEAD_BYTES => return Parsed::Partial,
-        Ok(_) => return Parsed::Refused(TOO_LONG),
+        Ok(_) => return Parsed::Refused(HEAD_TOO_LONG),
         Err(error) => return Parsed::Refused(malformed(error, bytes)),
     };
     match check(&parsed, len, client) {
-        Ok(head) => Parsed::Whole(head),
+        Ok(head) => Parsed::Complete(head),
         Err(refusal) => Parsed::Refused(refusal),
     }
 }
 
-/// What is wrong with a head that does not parse.
+/// The refusal of a head that does not parse.
 fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => refusal(431, "a request may have 100 headers at most"),
-        httparse::Error::Version if names_other_version(bytes) => {
+        httparse::Error::Version if has_other_version(bytes) => {
             refusal(505, "this server speaks HTTP/1.1 and 1.0")
         }
         httparse::Error::Version if words(bytes).count() > 3 => {
@@ -95,22 +95,22 @@ fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
     }
 }
 
-/// Whether the request line ends in a version of HTTP, just not one of ours.
-fn names_other_version(bytes: &[u8]) -> bool {
+/// Whether the request line ends in an HTTP version that this server does not speak.
+fn has_other_version(bytes: &[u8]) -> bool {
     let version = words(bytes).nth(2).filter(|_| words(bytes).count() == 3);
     let version = version.and_then(|word| word.strip_prefix(b"HTTP/"));
     version.is_some_and(|version| version.first().is_some_and(u8::is_ascii_digit))
 }
 
-/// The words of the request line.
+/// The space-separated words of the request line.
 fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
     let line = bytes[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
     line.trim_ascii_end().split(|byte| *byte == b' ')
 }
 
-/// Checks what parsed, and takes from it what is needed.
-fn check(parsed: &httparse::Request, len: usize, client: SocketAddr) -> Result<Head, Refusal> {
+/// Checks a head that parsed, and copies what the server needs.
+fn check(parsed: &httparse::Request, len: usize, client: SocketAddr) -> Result<RequestHead, Refusal> {
     let bad = refusal(400, "this is not a request of HTTP/1.1");
     let version = HTTPVersion(1, parsed.version.ok_or(bad)?);
     let is_1_1 = version == HTTPVersion(1, 1);
@@ -125,29 +125,29 @@ fn check(parsed: &httparse::Request, len: usize, client: SocketAddr) -> Result<H
         }
         _ => false,
     };
-    let wants = |option: &str| {
+    let has_option = |option: &str| {
         let options = values(parsed, "Connection").flat_map(|value| value.split(|byte| *byte == b','));
         options.into_iter().any(|found| found.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
     };
-    let keep_alive = !wants("close") && (is_1_1 || wants("keep-alive"));
-    let headers = parsed.headers.iter().filter_map(readable).collect();
+    let keep_alive = !has_option("close") && (is_1_1 || has_option("keep-alive"));
+    let headers = parsed.headers.iter().filter_map(visible_header).collect();
     let request = Request { method, target, version, headers, client };
-    Ok(Head { request, len, body_len, expects_continue, keep_alive })
+    Ok(RequestHead { request, len, body_len, expects_continue, keep_alive })
 }
 
-/// The values of all headers of that name.
+/// The values of all headers with this name.
 fn values<'a>(parsed: &'a httparse::Request, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let named = parsed.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
     named.map(|header| header.value.trim_ascii())
 }
 
-/// A header whose value is visible ASCII; no other has a meaning here.
-fn readable(header: &httparse::Header) -> Option<Header> {
+/// The header if its value is visible ASCII. Handlers do not see other headers.
+fn visible_header(header: &httparse::Header) -> Option<Header> {
     let visible = header.value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
     if visible { Header::from_bytes(header.name, header.value).ok() } else { None }
 }
 
-/// The path and query of a target, which may come with the scheme and host before it (RFC 9112, section 3.2).
+/// The path and query of a target in origin form or absolute form (RFC 9112, section 3.2).
 fn origin_form(target: &str, method: &Method) -> Result<String, Refusal> {
     let bad = refusal(400, "the request's target must begin with a slash");
     if target.contains('#') {
@@ -169,7 +169,7 @@ fn origin_form(target: &str, method: &Method) -> Result<String, Refusal> {
     }
 }
 
-/// There must be one host, in characters that a host and port can have; HTTP/1.0 knew none.
+/// Checks that there is exactly one well-formed `Host` header. HTTP/1.0 requests may have none.
 fn check_host(parsed: &httparse::Request, is_1_1: bool) -> Result<(), Refusal> {
     let mut hosts = values(parsed, "Host");
     let Some(host) = hosts.next() else {
@@ -182,7 +182,7 @@ fn check_host(parsed: &httparse::Request, is_1_1: bool) -> Result<(), Refusal> {
     if host.iter().all(fits) { Ok(()) } else { Err(refusal(400, "the Host header is malformed")) }
 }
 
-/// How long the request's body is.
+/// The length of the request's body in bytes.
 fn body_length(parsed: &httparse::Request, is_1_1: bool) -> Result<u64, Refusal> {
     let mut lengths = values(parsed, "Content-Length");
     let length = lengths.next();

@@ -1,272 +1,141 @@
-//! What a worker does with the requests of its lane.
+//! A worker of a pool: it answers one request at a time, and hands the connection back to the event loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::access_log::Exchange;
-use super::answer::{Making, Served, guard, push};
-use super::connection::{Connection, Phase, Received, Shared};
-use super::event_loop::{Arrival, Mailbox};
-use super::parser::{Head, MAX_HEAD_BYTES, Parsed, parse};
-use super::pool::{Job, Pools, pool_name};
-use super::regulars::{Call, Regular, Regulars};
-use super::response::{After, Outgoing, is_head};
-use super::stream::is_cancelled;
+use crossbeam_channel::Receiver;
+
+use super::access_log::{Abort, RequestContext};
+use super::connection::Connection;
+use super::events::EventSender;
+use super::framing::After;
+use super::limits::{Phase, Shared};
+use super::parser::RequestHead;
+use super::response::{Response, is_head};
+use super::stream::{StreamEnd, StreamedResponse, is_cancelled};
 use crate::http::reply::{Body, Reply};
 use crate::http::{Pool, Routed, Service};
+use crate::metrics::PoolMetrics;
 
-/// How many requests that came at once a connection has answered before others have their turn.
-const TURNS: usize = 16;
-/// How much memory an answer may take that a client leaves lying here. The lobby keeps an eye on all that is more.
-const LEFT_BYTES: usize = 4 * 1024;
+/// A connection and the work to be done for it.
+pub(super) struct Job {
+    pub(super) connection: Box<Connection>,
+    pub(super) task: Task,
+}
 
-/// How much memory a connection that waits keeps for what it will ask.
-const KEPT_BYTES: usize = 1024;
+/// What a worker does.
+pub(super) enum Task {
+    /// Answer a request whose head was complete at `begun`.
+    Request {
+        head: Box<RequestHead>,
+        routed: Routed,
+        begun: Instant,
+    },
+    Stream(Box<StreamedResponse>),
+}
 
-/// One worker of a lane.
 pub(super) struct Worker {
-    pub(super) lane: Pool,
-    pub(super) pool: Pools,
+    pub(super) pool: Pool,
+    pub(super) jobs: Receiver<Box<Job>>,
+    pub(super) metrics: PoolMetrics,
     pub(super) service: Arc<dyn Service>,
     pub(super) shared: Arc<Shared>,
-    pub(super) mailbox: Mailbox,
+    pub(super) events: EventSender,
 }
 
-/// A request that a worker has before it.
-struct Asked {
-    head: Head,
-    routed: Routed,
-    begun: Instant,
-}
+impl Task {
+    /// The pool that works on it.
+    pub(super) fn pool(&self) -> Pool {
+        match self {
+            Self::Request { routed, .. } => routed.pool,
+            Self::Stream(_) => Pool::Streaming,
+        }
+    }
 
-/// What a connection asks for next.
-enum Next {
-    /// Something.
-    Asked(Asked),
-    /// Nothing yet.
-    Nothing,
-    /// Something that is not whole yet, or is no request, or has a body: it is for the lobby to find out.
-    Odd,
-    /// Nothing ever again.
-    End,
+    /// The 503 that is sent where the queue of its pool is full.
+    pub(super) fn refuse(self, shared: &Shared) -> Response {
+        match self {
+            Self::Request { head, routed, begun } => {
+                let RequestHead { request, keep_alive, .. } = *head;
+                let context = RequestContext::begin(&shared.metrics, routed.endpoint, &request, begun);
+                let reply = Reply::busy("this server has too much to do just now");
+                let after = if keep_alive { After::KeepAlive } else { After::Linger };
+                Response::new(context, reply, is_head(&request), &request.version, after)
+            }
+            Self::Stream(response) => response.refuse(),
+        }
+    }
 }
 
 impl Worker {
-    /// Serves its lane: of its queue and its regulars each in turn.
+    /// Works until the queue is closed and empty.
     pub(super) fn run(self) {
-        let counted = self.shared.metrics.pool(pool_name(self.lane));
-        let (jobs, regulars) = (self.pool.jobs(self.lane), self.pool.regulars(self.lane));
-        let mut scratch = vec![0; MAX_HEAD_BYTES];
-        loop {
-            if let Ok(job) = jobs.try_recv() {
-                let _busy = counted.begin_work();
-                if !jobs.is_empty() {
-                    regulars.ring();
-                }
-                self.call_for_help();
-                if self.shared.phase() != Phase::Aborting {
-                    let Job { connection, head, routed, begun } = job;
-                    let asked = Asked { head, routed, begun };
-                    self.turn(Regular::new(connection), Some(asked), &mut scratch);
-                }
+        for job in &self.jobs {
+            let busy = self.metrics.begin_work();
+            let Job { mut connection, task } = *job;
+            if self.shared.phase() == Phase::Aborting {
+                connection.abort(&Abort::Shutdown);
+                continue;
             }
-            let call = regulars.wait(jobs.is_empty());
-            self.call_for_help();
-            match call {
-                Call::Regular(regular) => {
-                    counted.enqueued();
-                    let _busy = counted.begin_work();
-                    self.turn(regular, None, &mut scratch);
-                }
-                Call::Nobody => {}
-                Call::Over => return,
+            // Panics of handlers are caught below. One that arrives here happened while a body was produced.
+            let worked = catch_unwind(AssertUnwindSafe(|| self.work(&mut connection, task)));
+            if worked.is_err() {
+                self.shared.note_panic("a response body");
+                connection.reset();
             }
+            drop(busy);
+            self.events.hand_back(connection);
         }
     }
 
-    /// Has the lobby look after the lane's regulars, if no worker waits for them. Each worker does so before it turns to
-    /// something that may take long.
-    fn call_for_help(&self) {
-        if self.regulars().need_help() && self.shared.watch_lanes() {
-            self.mailbox.ring();
+    fn work(&self, connection: &mut Connection, task: Task) {
+        match task {
+            Task::Request { head, routed, begun } => self.answer(connection, *head, routed, begun),
+            Task::Stream(response) => self.stream(connection, *response),
         }
     }
 
-    /// Serves a connection until it has to wait, and finds a place for it. What it asks first may be known already.
-    fn turn(&self, mut regular: Regular, mut first: Option<Asked>, scratch: &mut [u8]) {
-        for _ in 0..TURNS {
-            let served = if let Some(outgoing) = regular.answer.take() {
-                guard(&self.shared, &regular.connection, || push(&regular.connection, *outgoing))
-            } else if let Some(asked) = first.take() {
-                guard(&self.shared, &regular.connection, || self.answer(&regular.connection, asked))
-            } else {
-                let looked = catch_unwind(AssertUnwindSafe(|| self.next(&mut regular, scratch)));
-                match looked.unwrap_or_else(|_| self.panicked()) {
-                    Next::Asked(asked) if asked.routed.pool == self.lane => {
-                        guard(&self.shared, &regular.connection, || self.answer(&regular.connection, asked))
-                    }
-                    Next::Asked(asked) => match self.hand_over(regular, asked) {
-                        Some((connection, served)) => {
-                            regular = Regular::new(connection);
-                            served
-                        }
-                        None => return,
-                    },
-                    Next::Nothing => Served::Keep(Instant::now()),
-                    Next::Odd => return self.send_away(regular, Arrival::Waiting),
-                    Next::End => Served::Close,
-                }
-            };
-            match self.part(regular, served) {
-                Some(again) => regular = again,
-                None => return,
-            }
-        }
-        match regular.answer.take() {
-            Some(outgoing) => self.send_away(regular, |connection| Arrival::Sending(connection, outgoing)),
-            None => self.send_away(regular, Arrival::Waiting),
-        }
-    }
-
-    /// Notes that something panicked over what a connection has sent, which is its end.
-    fn panicked(&self) -> Next {
-        self.shared.panics.fetch_add(1, Ordering::Relaxed);
-        log::error!("something panicked over a connection, which is closed");
-        Next::End
-    }
-
-    /// What a connection asks for next, as far as that has come.
-    fn next(&self, regular: &mut Regular, scratch: &mut [u8]) -> Next {
-        let connection = &mut regular.connection;
-        loop {
-            match parse(&connection.input, connection.client) {
-                Parsed::Whole(head) if head.body_len == 0 => {
-                    connection.input.drain(..head.len);
-                    let routed = self.service.route(&head.request);
-                    return Next::Asked(Asked { head, routed, begun: Instant::now() });
-                }
-                Parsed::Partial => {}
-                Parsed::Whole(_) | Parsed::Refused(_) => return Next::Odd,
-            }
-            let received = connection.receive(scratch);
-            regular.may_have_more = received == Received::Bytes(scratch.len());
-            match received {
-                Received::Bytes(count) => connection.input.extend_from_slice(&scratch[..count]),
-                Received::Nothing if connection.input.is_empty() => return Next::Nothing,
-                Received::Nothing => return Next::Odd,
-                Received::End => return Next::End,
-            }
-        }
-    }
-
-    /// Does with a connection what is to be done now that it was served; gives it back if it goes on at once.
-    fn part(&self, mut regular: Regular, served: Served) -> Option<Regular> {
-        let running = self.shared.phase() == Phase::Running;
-        match served {
-            Served::Keep(_) if running && self.lane == Pool::Cut => {
-                self.send_away(regular, Arrival::Waiting);
-                None
-            }
-            Served::Keep(since) if running => self.keep(regular, since),
-            Served::Parked(outgoing) if running && outgoing.held_bytes() <= LEFT_BYTES => {
-                regular.answer = Some(outgoing);
-                self.keep(regular, Instant::now())
-            }
-            Served::Parked(outgoing) => {
-                self.send_away(regular, |connection| Arrival::Sending(connection, outgoing));
-                None
-            }
-            Served::Keep(_) | Served::Linger => {
-                self.send_away(regular, Arrival::lingering);
-                None
-            }
-            Served::Close => {
-                drop(self.regulars().release(regular));
-                None
-            }
-            Served::Making(making) => {
-                let connection = self.regulars().release(regular).connection;
-                let (connection, making) = self.pool.submit_long((connection, making)).err()?;
-                let refused = making.refuse(&connection);
-                self.part(Regular::new(connection), refused)
-            }
-        }
-    }
-
-    /// Leaves a connection, which waits since then, to all workers of the lane; gives it back if there is something to do
-    /// for it already.
-    fn keep(&self, mut regular: Regular, since: Instant) -> Option<Regular> {
-        // What it asks next waits until it has its answer.
-        let may_have_asked = !regular.connection.input.is_empty() || regular.may_have_more;
-        if regular.answer.is_none() && may_have_asked {
-            return Some(regular);
-        }
-        if regular.connection.input.capacity() > KEPT_BYTES {
-            // What a large head has taken is not kept for the next one.
-            regular.connection.input = Vec::new();
-        }
-        match self.regulars().keep(regular, since) {
-            Ok(()) => {
-                // The lobby may have looked for those who are to go just before.
-                if self.shared.phase() != Phase::Running {
-                    self.mailbox.ring();
-                }
-                None
-            }
-            Err(regular) => Some(regular),
-        }
-    }
-
-    /// Hands a connection to the lobby.
-    fn send_away(&self, regular: Regular, arrival: impl FnOnce(Connection) -> Arrival) {
-        self.mailbox.send(arrival(self.regulars().release(regular).connection));
-    }
-
-    fn regulars(&self) -> &Regulars {
-        self.pool.regulars(self.lane)
-    }
-
-    /// Makes the answer and sends as much of it as goes at once.
-    fn answer(&self, connection: &Connection, asked: Asked) -> Served {
-        let Asked { head: Head { request, keep_alive, .. }, routed, begun } = asked;
-        let mut exchange = Exchange::of(&request, begun, &self.shared.metrics, routed.endpoint);
-        let is_cancelled = || is_cancelled(&connection.stream, &self.shared);
+    /// Calls the service, and sends as much of the response as the socket takes.
+    fn answer(&self, connection: &mut Connection, head: RequestHead, routed: Routed, begun: Instant) {
+        let RequestHead { request, keep_alive, .. } = head;
+        let mut context = RequestContext::begin(&self.shared.metrics, routed.endpoint, &request, begun);
+        let is_cancelled = || is_cancelled(&*connection.socket, &self.shared);
         let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request, routed, &is_cancelled)));
         let mut reply = called.unwrap_or_else(|_| {
-            self.shared.panics.fetch_add(1, Ordering::Relaxed);
-            log::error!("the handler of `{}` panicked", request.target.escape_debug());
+            self.shared.note_panic(&format!("the handler of `{}`", request.target.escape_debug()));
             Reply::refusal(500, "something went wrong in this server; its log says what")
         });
-        exchange.meter.set_variant(reply.variant.take());
-        // A client that meant to go on may have asked for more, which must not turn the end into a reset.
+        context.metrics.set_variant(reply.variant.take());
+        // Unread input would turn a close into a reset, which can destroy the response.
         let after = match (keep_alive, self.shared.phase() == Phase::Running) {
             (true, true) => After::KeepAlive,
-            (false, _) if connection.input.is_empty() => After::Close,
+            (false, _) if !connection.has_input() => After::Close,
             _ => After::Linger,
         };
-        let (version, head_only) = (request.version.clone(), is_head(&request));
-        match reply.body {
-            Body::Streamed(_) if !head_only => {
-                let making = Making { exchange, reply, version, after };
-                if self.lane == Pool::Playlist {
-                    Served::Making(Box::new(making))
-                } else {
-                    making.send(connection, &self.shared)
+        let (is_head, version) = (is_head(&request), request.version);
+        match std::mem::replace(&mut reply.body, Body::bytes(Vec::new())) {
+            Body::Streamed(produce) if !is_head => {
+                let response = StreamedResponse { context, reply, produce, version, after };
+                match self.pool {
+                    // Long playlists would hold up the short ones.
+                    Pool::Playlist => connection.stream_later(response),
+                    _ => self.stream(connection, response),
                 }
             }
-            _ => push(connection, Outgoing::new(exchange, reply, head_only, &version, after)),
+            body => {
+                let response = Response::new(context, reply.with_body(body), is_head, &version, after);
+                connection.send_all(response, &self.shared);
+            }
         }
     }
 
-    /// Hands a request to the workers of another lane, or says that they have too much to do.
-    fn hand_over(&self, regular: Regular, asked: Asked) -> Option<(Connection, Served)> {
-        let Asked { head, routed, begun } = asked;
-        let connection = self.regulars().release(regular).connection;
-        let refused = self.pool.submit(Job { connection, head, routed, begun }).err()?;
-        let (connection, outgoing) = refused.refuse(&self.shared.metrics);
-        let served = push(&connection, outgoing);
-        Some((connection, served))
+    /// Sends a streamed response to its end.
+    fn stream(&self, connection: &mut Connection, response: StreamedResponse) {
+        match response.send(&*connection.socket, &self.shared) {
+            StreamEnd::Complete(after) => connection.end_response(after, &self.shared.limits),
+            StreamEnd::Unsent(response) => connection.send_all(*response, &self.shared),
+            StreamEnd::Aborted => connection.reset(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The console, for whoever is on the machine and wants to look inside.
+//! The console, for administrators on the same machine.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -49,13 +49,13 @@ struct Stub {
 
 impl Service for Stub {
     fn route(&self, request: &Request) -> Routed {
-        let lane = match request.path() {
+        let pool = match request.path() {
             "/quick" => Pool::Quick,
             "/playlist" => Pool::Playlist,
             "/media" => Pool::Media,
             _ => Pool::Cut,
         };
-        lane.into()
+        pool.into()
     }
 
     fn call(&self, _: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
@@ -71,24 +71,24 @@ fn console_of(server: &mut Server) -> SocketAddr {
 }
 
 #[test]
-fn it_answers_at_once_while_every_lane_is_full() {
+fn it_answers_at_once_while_every_pool_is_full() {
     let stub = Arc::new(Stub::default());
     let limits = Limits { queue: 2, ..Limits::default() };
     let mut server = serve(Arc::clone(&stub) as Arc<dyn Service>, limits);
     let console = console_of(&mut server);
     let mut session = Session::at(console);
     let mut waiting = Vec::new();
-    let lanes = ["quick", "playlist", "media", "cut"];
-    wait_until("all lanes are full", || {
-        for lane in lanes {
+    let pools = ["quick", "playlist", "media", "cut"];
+    wait_until("all pools are full", || {
+        for pool in pools {
             let mut client = connect(server.address());
-            client.write_all(format!("GET /{lane}?x HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("ask");
+            client.write_all(format!("GET /{pool}?x HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("ask");
             waiting.push(client);
         }
         let text = session.ask("connections");
-        lanes.iter().all(|lane| {
-            let workers = if *lane == "cut" { WORKERS.cut } else { WORKERS.each };
-            text.contains(&format!("lane {lane:<9} {workers:4} workers busy,    2 requests wait"))
+        pools.iter().all(|pool| {
+            let workers = if *pool == "cut" { WORKERS.cut } else { WORKERS.each };
+            text.contains(&format!("pool {pool:<9} {workers:4} workers busy,    2 requests queued"))
         })
     });
     let refused = ask(server.address(), "GET", "/quick", &[]);
@@ -99,14 +99,14 @@ fn it_answers_at_once_while_every_lane_is_full() {
         assert!(begun.elapsed() < Duration::from_millis(100), "{command} took {:?}", begun.elapsed());
     }
     let text = session.ask("requests");
-    assert!(text.starts_with("7 requests are being answered\n"), "{text}");
+    assert!(text.starts_with("7 requests are in flight\n"), "{text}");
     assert!(text.contains("  GET /media?x  0 bytes\n") && text.contains(" s  127.0.0.1:"), "{text}");
     let text = session.ask("connections");
-    let whose = text.lines().find(|line| line.starts_with("127.0.0.1 ")).expect("whose they are");
-    assert!(whose.contains(" reading, 7 working, "), "{text}");
+    let line = text.lines().find(|line| line.starts_with("127.0.0.1 ")).expect("the addresses");
+    assert!(line.contains(", 15 working, "), "{text}");
     let text = session.ask("threads");
     assert!(
-        ["quick-0", "cut-0", "lobby", "accept", "console"].iter().all(|name| text.contains(name)),
+        ["quick-0", "cut-0", "event-loop", "accept", "console"].iter().all(|name| text.contains(name)),
         "{text}"
     );
     assert!(session.ask("nonsense\u{7}").contains("no command `nonsense\\u{7}`"));
@@ -118,13 +118,13 @@ fn it_answers_at_once_while_every_lane_is_full() {
 }
 
 #[test]
-fn it_has_room_for_four_and_bears_with_the_rude() {
+fn it_has_room_for_four_sessions_and_survives_bad_clients() {
     let mut server = serve(Arc::new(Stub::default()), Limits::default());
     let console = console_of(&mut server);
     let mut sessions: Vec<Session> = (0..4).map(|_| Session::at(console)).collect();
     let fifth = read_until_closed(&mut connect(console));
     assert_eq!(fifth, b"there are 4 sessions already\n");
-    // One leaves, one says a line without an end, one asks without reading.
+    // One ends its session, one sends a line without end, one never reads.
     sessions.pop();
     sessions[0].0.get_mut().write_all(&[b'x'; 5000]).expect("a long line");
     let _ = read_until_closed(sessions[0].0.get_mut());
@@ -176,7 +176,7 @@ fn the_level_of_the_log_changes_and_a_cut_shows_its_ffmpeg() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_said_in_one_line() {
+fn a_port_in_use_is_reported_in_one_line() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = taken.local_addr().expect("its address").port().to_string();
     let archive = tempfile::tempdir().expect("a directory");

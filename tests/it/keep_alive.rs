@@ -1,4 +1,4 @@
-//! Connections that stay with the lane of their last request: nobody waits in the wrong place, and nobody is forgotten.
+//! Persistent connections: they return to the event loop after each response, and no pool keeps them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,10 +13,10 @@ use restreamer::server::Limits;
 
 use crate::harness::{PATIENCE, Site, WORKERS, connect, read_one, read_until_closed, serve, wait_until};
 
-/// Much sooner than a timeout would come, and much later than a thread that is woken.
+/// Much less than a timeout, and much more than it takes to wake a thread.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A service of two lanes; `/media/wait` waits until it is let go, and says meanwhile that it does.
+/// A service with two pools. `/media/wait` blocks until it is released, and sets `waits` meanwhile.
 #[derive(Default)]
 struct Stub {
     waits: AtomicBool,
@@ -31,7 +31,7 @@ impl Service for Stub {
     fn call(&self, request: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
         if request.path() == "/media/wait" {
             self.waits.store(true, Ordering::SeqCst);
-            wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
+            wait_until("the test releases it", || self.released.load(Ordering::SeqCst));
         }
         Reply::bytes("text/plain", request.target.clone().into_bytes())
     }
@@ -41,31 +41,31 @@ fn send(stream: &mut TcpStream, target: &str) {
     stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
 }
 
-/// Asks on a connection that is kept.
+/// Sends a request on a persistent connection and reads the response.
 fn ask(stream: &mut TcpStream, target: &str) -> String {
     send(stream, target);
     read_one(stream).text()
 }
 
-/// A connection that has asked for something of a lane.
-fn regular(address: SocketAddr, target: &str) -> TcpStream {
+/// A persistent connection after its first request.
+fn kept(address: SocketAddr, target: &str) -> TcpStream {
     let mut stream = connect(address);
     assert_eq!(ask(&mut stream, target), target);
     stream
 }
 
 #[test]
-fn a_regular_of_a_lane_whose_workers_are_all_busy_reaches_the_other_lanes() {
+fn a_kept_connection_reaches_other_pools_while_its_last_one_is_busy() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
-    let mut regulars: Vec<TcpStream> = (0..20).map(|_| regular(server.address(), "/media/now")).collect();
+    let mut connections: Vec<TcpStream> = (0..20).map(|_| kept(server.address(), "/media/now")).collect();
     let mut busy: Vec<TcpStream> = (0..WORKERS.each).map(|_| connect(server.address())).collect();
     for stream in &mut busy {
         send(stream, "/media/wait");
     }
     wait_until("a worker waits", || stub.waits.load(Ordering::SeqCst));
     let begun = Instant::now();
-    for (number, stream) in regulars.iter_mut().enumerate() {
+    for (number, stream) in connections.iter_mut().enumerate() {
         let target = format!("/quick/{number}");
         assert_eq!(ask(stream, &target), target);
     }
@@ -78,7 +78,7 @@ fn a_regular_of_a_lane_whose_workers_are_all_busy_reaches_the_other_lanes() {
 }
 
 #[test]
-fn regulars_change_lanes_with_every_request() {
+fn a_connection_may_change_pools_with_every_request() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let address = server.address();
     std::thread::scope(|scope| {
@@ -86,21 +86,21 @@ fn regulars_change_lanes_with_every_request() {
             scope.spawn(move || {
                 let mut stream = connect(address);
                 for number in 0..500 {
-                    let lane = if (client + number) % 3 == 0 { "media" } else { "quick" };
-                    let target = format!("/{lane}/{client}/{number}");
+                    let pool = if (client + number) % 3 == 0 { "media" } else { "quick" };
+                    let target = format!("/{pool}/{client}/{number}");
                     assert_eq!(ask(&mut stream, &target), target);
                 }
             });
         }
     });
-    wait_until("all are gone", || server.connections() == 0);
+    wait_until("all are closed", || server.connections() == 0);
     assert!(server.stop(PATIENCE));
 }
 
 #[test]
-fn a_request_that_comes_in_pieces_to_a_regular_is_answered() {
+fn a_request_that_arrives_in_pieces_on_a_kept_connection_is_answered() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
-    let mut stream = regular(server.address(), "/quick/1");
+    let mut stream = kept(server.address(), "/quick/1");
     for piece in [&b"GET /quick/2 HT"[..], b"TP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", b"c"] {
         stream.write_all(piece).expect("send a piece");
         std::thread::sleep(Duration::from_millis(20));
@@ -114,10 +114,10 @@ fn a_request_that_comes_in_pieces_to_a_regular_is_answered() {
 }
 
 #[test]
-fn more_requests_at_once_than_are_read_at_once_are_all_answered() {
+fn more_pipelined_requests_than_fit_into_one_read_are_all_answered() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
-    let mut stream = regular(server.address(), "/quick/0");
-    // Together they are longer than what a worker reads at a time.
+    let mut stream = kept(server.address(), "/quick/0");
+    // Together they are longer than one read of the event loop.
     let count = 3000;
     let mut writing = stream.try_clone().expect("the same connection");
     let write = move || {
@@ -141,32 +141,32 @@ fn more_requests_at_once_than_are_read_at_once_are_all_answered() {
 }
 
 #[test]
-fn a_regular_that_asks_no_more_is_closed_in_time() {
+fn a_kept_connection_without_requests_is_closed_after_the_idle_timeout() {
     let limits = Limits { idle_timeout: Duration::from_millis(400), ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let begun = Instant::now();
-    let mut stream = regular(server.address(), "/quick/1");
+    let mut stream = kept(server.address(), "/quick/1");
     assert!(read_until_closed(&mut stream).is_empty());
     assert!((limits.idle_timeout..SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    wait_until("it is gone", || server.connections() == 0);
+    wait_until("it is closed", || server.connections() == 0);
     assert!(server.stop(PATIENCE));
 }
 
 #[test]
-fn the_regular_that_was_quiet_longest_gives_way_to_a_new_connection() {
+fn the_connection_idle_for_longest_is_closed_for_a_new_one() {
     let limits = Limits { max_connections: 4, ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let quiet = |target: &str| {
-        let stream = regular(server.address(), target);
+        let stream = kept(server.address(), target);
         std::thread::sleep(Duration::from_millis(20));
         stream
     };
-    // One that has not asked for anything yet is in the lobby, the others are with two lanes.
+    // Connections before and after their first request are idle alike.
     let mut oldest = quiet("/media/1");
     let mut next = connect(server.address());
     std::thread::sleep(Duration::from_millis(50));
     let mut others = [quiet("/quick/2"), quiet("/media/3")];
-    let mut new = [regular(server.address(), "/quick/4"), regular(server.address(), "/quick/5")];
+    let mut new = [kept(server.address(), "/quick/4"), kept(server.address(), "/quick/5")];
     assert!(read_until_closed(&mut oldest).is_empty());
     assert!(read_until_closed(&mut next).is_empty());
     for stream in others.iter_mut().chain(&mut new) {
@@ -176,28 +176,28 @@ fn the_regular_that_was_quiet_longest_gives_way_to_a_new_connection() {
 }
 
 #[test]
-fn regulars_do_not_hold_up_a_stop() {
+fn kept_connections_do_not_delay_a_stop() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
-    let mut regulars = [regular(server.address(), "/quick/1"), regular(server.address(), "/media/2")];
+    let mut connections = [kept(server.address(), "/quick/1"), kept(server.address(), "/media/2")];
     let begun = Instant::now();
     assert!(server.stop(PATIENCE));
     assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
-    for stream in &mut regulars {
+    for stream in &mut connections {
         assert!(read_until_closed(stream).is_empty());
     }
 }
 
 #[test]
-fn a_file_goes_on_when_its_client_does_and_is_cut_off_when_it_does_not() {
+fn a_file_is_sent_to_a_slow_client_and_aborted_for_one_that_takes_nothing() {
     let limits = Limits { write_timeout: Duration::from_millis(1500), ..Limits::default() };
     let site = Site::with("2026-11-22T00:00:00", limits);
-    // No part of it is like another.
+    // No part of it equals another.
     let mix = |index: u32| u8::try_from(index.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0);
     let bytes: Vec<u8> = (0..16 * 1024 * 1024).map(mix).collect();
     site.write("s/v/large.bin", &bytes);
     let mut slow = connect(site.address);
     send(&mut slow, "/segments/s/v/large.bin");
-    // It takes a little again and again, with pauses in which the lane gives it to the lobby.
+    // The client takes a part now and then, and never pauses for as long as the write timeout.
     let mut taken = vec![0; 2 * 1024 * 1024];
     let mut all = Vec::new();
     for _ in 0..3 {
@@ -214,18 +214,18 @@ fn a_file_goes_on_when_its_client_does_and_is_cut_off_when_it_does_not() {
     }
     let head = all.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
     assert!(all[head..] == bytes[..], "{} bytes came", all.len() - head);
-    let mut deaf = connect(site.address);
-    send(&mut deaf, "/segments/s/v/large.bin");
+    let mut stalled = connect(site.address);
+    send(&mut stalled, "/segments/s/v/large.bin");
     drop(slow);
-    wait_until("it is there", || site.server().connections() == 1);
-    wait_until("it is cut off", || site.server().connections() == 0);
+    wait_until("it is open", || site.server().connections() == 1);
+    wait_until("it is aborted", || site.server().connections() == 0);
     let mut rest = Vec::new();
-    let _ = deaf.read_to_end(&mut rest);
+    let _ = stalled.read_to_end(&mut rest);
     assert!(rest.len() < bytes.len(), "it got all");
 }
 
 #[test]
-fn a_kept_connection_counts_as_idle_and_as_nothing_when_it_is_gone() {
+fn a_kept_connection_is_counted_as_idle_until_it_is_closed() {
     let site = Site::at("2026-11-22T00:00:00");
     let states = || {
         let page = site.get("/metrics").text();
@@ -244,5 +244,5 @@ fn a_kept_connection_counts_as_idle_and_as_nothing_when_it_is_gone() {
     };
     wait_until("it is idle", || states() == ("1".to_owned(), "0".to_owned()));
     drop(stream);
-    wait_until("it is gone", || states() == ("0".to_owned(), "0".to_owned()));
+    wait_until("it is closed", || states() == ("0".to_owned(), "0".to_owned()));
 }

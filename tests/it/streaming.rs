@@ -1,4 +1,4 @@
-//! Bodies that are made while they are sent, handlers that fail, and lanes that are full: a server of a stub.
+//! Streamed bodies, handlers that fail, and full pools: a server with a stub service.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,11 +19,11 @@ use crate::harness::{
 /// A service whose paths name what they do.
 #[derive(Debug, Default)]
 struct Stub {
-    /// Lets those go that wait.
+    /// Releases the handlers that block.
     released: AtomicBool,
-    /// How often it was called.
+    /// How many calls there were.
     calls: AtomicUsize,
-    /// Set when a body was told that nobody wants it.
+    /// Set when a body saw that it is cancelled.
     cancelled: Arc<AtomicBool>,
 }
 
@@ -35,7 +35,7 @@ fn sent(result: std::io::Result<()>) -> Result<()> {
     result.map_err(Error::io("send to", "the client"))
 }
 
-/// Writes without an end, until the client has had enough.
+/// Writes without end, until the client goes away.
 fn endless(out: &mut dyn Sink) -> Result<()> {
     loop {
         sent(out.write_all(&[b'x'; 10_000]))?;
@@ -44,12 +44,12 @@ fn endless(out: &mut dyn Sink) -> Result<()> {
 
 impl Service for Stub {
     fn route(&self, request: &Request) -> Routed {
-        let lane = match request.path() {
+        let pool = match request.path() {
             path if path.starts_with("/wait") => Pool::Cut,
             path if path.starts_with("/list") => Pool::Playlist,
             _ => Pool::Media,
         };
-        lane.into()
+        pool.into()
     }
 
     fn call(&self, request: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
@@ -89,7 +89,7 @@ impl Service for Stub {
             "/panics" => panic!("as it should"),
             path => {
                 if path.starts_with("/wait") {
-                    wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
+                    wait_until("the test releases it", || self.released.load(Ordering::SeqCst));
                 }
                 Body::bytes(b"ready".to_vec())
             }
@@ -98,8 +98,8 @@ impl Service for Stub {
     }
 }
 
-/// Asks by one HTTP/1.0 request; what came, and whether the end was a proper one.
-fn ask_old(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
+/// Sends an HTTP/1.0 request. Returns the response, and whether the connection was closed without a reset.
+fn ask_http_1_0(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
     let mut stream = connect(address);
     stream.write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).expect("ask");
     let mut bytes = Vec::new();
@@ -108,20 +108,20 @@ fn ask_old(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
 }
 
 #[test]
-fn a_made_body_comes_in_chunks_or_until_the_end() {
+fn a_streamed_body_is_chunked_or_ends_with_the_connection() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let address = server.address();
     for (target, len) in [("/whole", 200_000), ("/list/whole", 200_000), ("/empty", 0), ("/flushed", 11)] {
         let answer = ask(address, "GET", target, &[]);
         assert_eq!((answer.whole, answer.body.len()), (true, len), "{target}");
         assert_eq!((answer.header("transfer-encoding"), answer.header("content-length")), ("chunked", ""));
-        let (bytes, proper) = ask_old(address, target);
+        let (bytes, proper) = ask_http_1_0(address, target);
         assert!(proper && !String::from_utf8_lossy(&bytes).contains("Transfer-Encoding"), "{target}");
         assert_eq!(take_apart(&bytes, &[])[0].body.len(), len, "{target}");
         let head = ask(address, "HEAD", target, &[]);
         assert_eq!((head.status, head.body.len()), (200, 0), "{target}");
     }
-    // The connection goes on behind a made body.
+    // The connection persists behind a streamed body.
     let request = "GET /flushed HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2) + "GET /empty HTTP/1.0\r\n\r\n";
     let bodies: Vec<usize> =
         exchange(address, request.as_bytes(), &[]).iter().map(|answer| answer.body.len()).collect();
@@ -130,13 +130,13 @@ fn a_made_body_comes_in_chunks_or_until_the_end() {
 }
 
 #[test]
-fn a_body_that_fails_does_not_look_whole() {
+fn a_body_that_fails_does_not_look_complete() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let address = server.address();
     for target in ["/fails", "/list/fails", "/panics-late", "/list/panics-late", "/short"] {
         let answer = ask(address, "GET", target, &[]);
         assert!(answer.status == 200 && !answer.whole, "{target}");
-        let (_, proper) = ask_old(address, target);
+        let (_, proper) = ask_http_1_0(address, target);
         assert!(!proper, "{target} ends properly for HTTP/1.0");
     }
     for target in ["/fails-at-once", "/list/fails-at-once", "/nothing"] {
@@ -165,7 +165,7 @@ fn curl_can_tell_that_a_body_failed() {
 }
 
 #[test]
-fn a_handler_that_panics_is_answered_for_and_its_worker_lives() {
+fn a_handler_that_panics_gives_a_500_and_its_worker_survives() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     for _ in 0..3 * WORKERS.each {
         let answer = ask(server.address(), "GET", "/panics", &[]);
@@ -177,56 +177,56 @@ fn a_handler_that_panics_is_answered_for_and_its_worker_lives() {
 }
 
 #[test]
-fn a_client_that_takes_a_made_body_too_slowly_is_cut_off() {
+fn a_client_that_takes_a_streamed_body_too_slowly_is_aborted() {
     let stalled = Limits { write_timeout: Duration::from_millis(300), ..Limits::default() };
     let slow = Limits { rate_window: Duration::from_millis(300), min_rate: 1 << 40, ..Limits::default() };
     for limits in [stalled, slow] {
         let server = serve(Arc::new(Stub::default()), limits);
         let mut stream = connect(server.address());
         stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
-        wait_until("it is there", || server.connections() == 1);
-        wait_until("it is cut off", || server.connections() == 0);
+        wait_until("it is open", || server.connections() == 1);
+        wait_until("it is aborted", || server.connections() == 0);
         assert!(!take_apart(&read_until_closed(&mut stream), &[])[0].whole);
         assert!(server.stop(PATIENCE));
     }
 }
 
 #[test]
-fn a_body_learns_that_its_client_has_gone() {
+fn a_body_is_cancelled_when_its_client_goes_away() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let mut stream = connect(server.address());
     stream.write_all(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
-    wait_until("it is there", || server.connections() == 1);
+    wait_until("it is open", || server.connections() == 1);
     drop(stream);
-    wait_until("it is told", || stub.cancelled.load(Ordering::SeqCst));
-    wait_until("it is gone", || server.connections() == 0);
+    wait_until("it is cancelled", || stub.cancelled.load(Ordering::SeqCst));
+    wait_until("it is closed", || server.connections() == 0);
     assert!(server.stop(PATIENCE));
 }
 
 #[test]
-fn a_server_that_cannot_wait_ends_bodies_that_are_being_made() {
+fn the_end_of_the_grace_period_aborts_streamed_bodies() {
     for target in ["/endless", "/list/endless", "/silent"] {
         let server = serve(Arc::new(Stub::default()), Limits::default());
         let mut stream = connect(server.address());
         stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
-        wait_until("it is there", || server.connections() == 1);
+        wait_until("it is open", || server.connections() == 1);
         std::thread::sleep(Duration::from_millis(50));
         assert!(!server.stop(Duration::from_millis(50)), "{target}");
     }
 }
 
 #[test]
-fn a_full_lane_says_so_at_once_and_the_others_go_on() {
+fn a_full_pool_answers_503_at_once_and_the_others_go_on() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let address = server.address();
-    // One works and two wait.
+    // One is handled and two are queued.
     let waiting: Vec<_> = (0..3)
         .map(|number| {
             let mut stream = connect(address);
             stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("ask");
-            wait_until("it is there", || server.connections() == number + 1);
+            wait_until("it is open", || server.connections() == number + 1);
             std::thread::sleep(Duration::from_millis(50));
             stream
         })
@@ -248,14 +248,14 @@ fn a_full_lane_says_so_at_once_and_the_others_go_on() {
     assert!(server.stop(PATIENCE));
 }
 
-/// Fills the lane for cuts: one works and two wait.
-fn fill_cut_lane(server: &Server, stub: &Stub) -> Vec<TcpStream> {
+/// Fills the pool for cuts: one request is handled and two are queued.
+fn fill_cut_pool(server: &Server, stub: &Stub) -> Vec<TcpStream> {
     let mut waiting = Vec::new();
     for number in 1..=3 {
         let mut stream = connect(server.address());
         stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("ask");
-        wait_until("it is there", || server.connections() == number);
-        wait_until("one works", || stub.calls.load(Ordering::SeqCst) == 1);
+        wait_until("it is open", || server.connections() == number);
+        wait_until("one is handled", || stub.calls.load(Ordering::SeqCst) == 1);
         waiting.push(stream);
     }
     std::thread::sleep(Duration::from_millis(50));
@@ -263,10 +263,10 @@ fn fill_cut_lane(server: &Server, stub: &Stub) -> Vec<TcpStream> {
 }
 
 #[test]
-fn those_who_ask_a_full_lane_without_a_pause_hold_nobody_up() {
+fn a_client_that_floods_a_full_pool_delays_nobody() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
-    let waiting = fill_cut_lane(&server, &stub);
+    let waiting = fill_cut_pool(&server, &stub);
     let over = AtomicBool::new(false);
     let request = b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n";
     let stream = connect(server.address());
@@ -274,9 +274,10 @@ fn those_who_ask_a_full_lane_without_a_pause_hold_nobody_up() {
     let (slowest, refused) = std::thread::scope(|scope| {
         scope.spawn(|| {
             let many = request.repeat(1000);
-            let wanted = || !over.load(Ordering::SeqCst);
-            let _ =
-                std::iter::repeat(()).take_while(|()| wanted()).try_for_each(|()| writer.write_all(&many));
+            let is_running = || !over.load(Ordering::SeqCst);
+            let _ = std::iter::repeat(())
+                .take_while(|()| is_running())
+                .try_for_each(|()| writer.write_all(&many));
         });
         let reading = scope.spawn(|| {
             let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
@@ -301,16 +302,16 @@ fn those_who_ask_a_full_lane_without_a_pause_hold_nobody_up() {
         (slowest.expect("they are served"), reading.join().expect("a reader"))
     });
     assert!(refused > 100_000, "only {refused} bytes of refusals came");
-    assert!(slowest < Duration::from_millis(500), "somebody waited for {slowest:?}");
+    assert!(slowest < Duration::from_millis(500), "another client waited for {slowest:?}");
     drop(waiting);
     assert!(server.stop(PATIENCE));
 }
 
 #[test]
-fn a_server_that_cannot_wait_begins_nothing_more() {
+fn the_end_of_the_grace_period_begins_no_queued_request() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
-    let waiting = fill_cut_lane(&server, &stub);
+    let waiting = fill_cut_pool(&server, &stub);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(300));
@@ -323,7 +324,7 @@ fn a_server_that_cannot_wait_begins_nothing_more() {
 }
 
 #[test]
-fn what_slow_clients_leave_lying_is_bounded() {
+fn the_memory_that_slow_clients_hold_is_bounded() {
     let limits = Limits { held_bytes: 40 * 1024 * 1024, ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -336,8 +337,8 @@ fn what_slow_clients_leave_lying_is_bounded() {
             stream
         })
         .collect();
-    // Two of these fit, beside each other; those that have waited longest have made room for them.
-    wait_until("there is room", || server.connections() == 2);
+    // Two of these fit. Those without progress for longest were aborted.
+    wait_until("the others are aborted", || server.connections() == 2);
     let whole = |mut stream: TcpStream| take_apart(&read_until_closed(&mut stream), &[])[0].whole;
     let whole: Vec<bool> = waiting.into_iter().map(whole).collect();
     assert_eq!(whole, [[false; 8].as_slice(), &[true; 2]].concat());
@@ -346,15 +347,15 @@ fn what_slow_clients_leave_lying_is_bounded() {
 }
 
 #[test]
-fn who_is_slow_to_take_a_long_list_keeps_no_short_one_waiting() {
+fn clients_that_take_long_playlists_slowly_do_not_delay_short_ones() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let begin = |number: usize| {
         let mut stream = connect(server.address());
         stream.write_all(b"GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
-        wait_until("it is there", || server.connections() == number);
+        wait_until("it is open", || server.connections() == number);
         stream
     };
-    // Two are made and four wait.
+    // Two are sent and four are queued.
     let mut slow: Vec<TcpStream> = (1..=2).map(begin).collect();
     for stream in &mut slow {
         stream.read_exact(&mut [0]).expect("the beginning");
@@ -368,18 +369,18 @@ fn who_is_slow_to_take_a_long_list_keeps_no_short_one_waiting() {
     assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [503, 200]);
     assert_eq!(answers[0].header("retry-after"), "1");
     drop(slow);
-    wait_until("they are gone", || server.connections() == 0);
+    wait_until("they are closed", || server.connections() == 0);
     assert_eq!(ask(server.address(), "GET", "/list/whole", &[]).body.len(), 200_000);
     assert!(server.stop(PATIENCE));
 }
 
 #[test]
-fn a_client_that_asks_on_while_the_server_stops_gets_its_answer_unharmed() {
+fn a_pipelined_request_during_a_stop_does_not_reset_the_response_before_it() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let mut stream = connect(server.address());
     stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
-    wait_until("one works", || stub.calls.load(Ordering::SeqCst) == 1);
+    wait_until("one is handled", || stub.calls.load(Ordering::SeqCst) == 1);
     stream.write_all(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask on");
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| server.stop(PATIENCE));

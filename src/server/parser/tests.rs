@@ -1,4 +1,4 @@
-//! Tables of heads and what becomes of them.
+//! Tables of heads and how they parse.
 
 use super::*;
 
@@ -6,15 +6,15 @@ fn parsed(bytes: &[u8]) -> Parsed {
     parse(bytes, ([127, 0, 0, 1], 1).into())
 }
 
-/// The head in `text`, which must be good.
-fn good(text: &str) -> Head {
+/// The head in `text`, which must be valid.
+fn valid(text: &str) -> RequestHead {
     match parsed(text.as_bytes()) {
-        Parsed::Whole(head) => head,
+        Parsed::Complete(head) => head,
         other => panic!("{text:?} gives {other:?}"),
     }
 }
 
-/// The status that a head is refused with.
+/// The status code with which a head is refused.
 fn status(bytes: &[u8]) -> u16 {
     match parsed(bytes) {
         Parsed::Refused(refusal) => refusal.status,
@@ -80,15 +80,15 @@ fn malformed_heads_are_refused() {
 }
 
 #[test]
-fn heads_have_bounds() {
+fn heads_have_limits() {
     let headers = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
-    assert_eq!(good(&headers(100)).request.headers.len(), 100);
+    assert_eq!(valid(&headers(100)).request.headers.len(), 100);
     assert_eq!(status(headers(101).as_bytes()), 431);
     let sized = |len: usize| {
         let empty = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(len - empty))
     };
-    assert_eq!(good(&sized(MAX_HEAD_BYTES)).len, MAX_HEAD_BYTES);
+    assert_eq!(valid(&sized(MAX_HEAD_BYTES)).len, MAX_HEAD_BYTES);
     assert_eq!(status(sized(MAX_HEAD_BYTES + 1).as_bytes()), 431);
     assert!(matches!(parsed(&sized(MAX_HEAD_BYTES + 1).as_bytes()[..MAX_HEAD_BYTES]), Parsed::Partial));
     assert_eq!(status(&sized(MAX_HEAD_BYTES + 100).as_bytes()[..=MAX_HEAD_BYTES]), 431);
@@ -98,7 +98,7 @@ fn heads_have_bounds() {
 }
 
 #[test]
-fn targets_come_down_to_path_and_query() {
+fn targets_are_reduced_to_path_and_query() {
     let rows = [
         ("GET /files?x=y HTTP/1.1", "/files?x=y"),
         ("GET http://a/files?x=y HTTP/1.1", "/files?x=y"),
@@ -110,12 +110,12 @@ fn targets_come_down_to_path_and_query() {
         ("OPTIONS * HTTP/1.1", "*"),
     ];
     for (line, target) in rows {
-        assert_eq!(good(&format!("{line}\r\nHost: a\r\n\r\n")).request.target, target, "{line}");
+        assert_eq!(valid(&format!("{line}\r\nHost: a\r\n\r\n")).request.target, target, "{line}");
     }
 }
 
 #[test]
-fn connections_go_on_as_their_clients_say() {
+fn the_client_decides_whether_a_connection_persists() {
     let rows = [
         ("1.1", "", true),
         ("1.1", "Connection: close\r\n", false),
@@ -127,37 +127,37 @@ fn connections_go_on_as_their_clients_say() {
         ("1.0", "Connection: keep-alive, close\r\n", false),
     ];
     for (version, header, keep_alive) in rows {
-        let head = good(&format!("GET / HTTP/{version}\r\nHost: a\r\n{header}\r\n"));
+        let head = valid(&format!("GET / HTTP/{version}\r\nHost: a\r\n{header}\r\n"));
         assert_eq!(head.keep_alive, keep_alive, "{version} {header:?}");
     }
 }
 
 #[test]
-fn bodies_and_expectations_are_announced() {
+fn body_lengths_and_expectations_are_read() {
     let head =
-        good("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\nExpect: 100-Continue\r\n\r\nbody");
+        valid("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\nExpect: 100-Continue\r\n\r\nbody");
     assert_eq!((head.body_len, head.expects_continue), (65536, true));
-    let head = good("POST / HTTP/1.0\r\nContent-Length: 0005\r\nExpect: 100-continue\r\n\r\n");
+    let head = valid("POST / HTTP/1.0\r\nContent-Length: 0005\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!((head.body_len, head.expects_continue), (5, false));
 }
 
 #[test]
-fn what_follows_a_head_is_left_alone() {
+fn bytes_behind_a_head_are_not_consumed() {
     let first = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
-    let head = good(&format!("{first}GET /b HTTP/1.1\r\n"));
+    let head = valid(&format!("{first}GET /b HTTP/1.1\r\n"));
     assert_eq!((head.request.target.as_str(), head.len), ("/a", first.len()));
     // Some clients send an empty line after the body of the request before (RFC 9112, section 2.2).
-    assert_eq!(good(&format!("\r\n{first}")).len, first.len() + 2);
+    assert_eq!(valid(&format!("\r\n{first}")).len, first.len() + 2);
 }
 
 #[test]
-fn headers_that_are_not_visible_ascii_are_passed_over() {
-    let head = good("GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: m\u{fc}de\r\nRange: bytes=0-1\r\n\r\n");
+fn headers_that_are_not_visible_ascii_are_left_out() {
+    let head = valid("GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: m\u{fc}de\r\nRange: bytes=0-1\r\n\r\n");
     assert_eq!(head.request.header("user-agent"), None);
     assert_eq!(head.request.header("Range"), Some("bytes=0-1"));
 }
 
-/// Numbers that look random, and are the same in every run.
+/// Pseudo-random numbers that are the same in every run.
 struct Seeded(u64);
 
 impl Seeded {
@@ -166,7 +166,7 @@ impl Seeded {
         usize::try_from((self.0 >> 33) % bound as u64).expect("a small number")
     }
 
-    /// A request's head with some bytes changed, moved, doubled or lost.
+    /// A request head with some bytes changed, moved, doubled or removed.
     fn mutated(&mut self) -> Vec<u8> {
         const HEADS: [&str; 6] = [
             "GET /files?a=b%20c&start=2026-11-20 HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip;q=0.5, *\r\n\r\n",
@@ -198,7 +198,7 @@ impl Seeded {
 }
 
 #[test]
-fn nothing_that_can_come_makes_the_parser_panic_or_read_too_much() {
+fn no_input_makes_the_parser_panic_or_read_past_the_head() {
     let mut seeded = Seeded(20_261_120);
     let mut outcomes = [0; 3];
     for number in 0..100_000 {
@@ -209,13 +209,13 @@ fn nothing_that_can_come_makes_the_parser_panic_or_read_too_much() {
                 outcomes[1] += 1;
                 assert!((400..=505).contains(&refusal.status), "{refusal:?} to {bytes:?}");
             }
-            Parsed::Whole(head) => {
+            Parsed::Complete(head) => {
                 outcomes[2] += 1;
                 assert!(head.len <= bytes.len() && head.body_len <= MAX_BODY_BYTES, "{head:?} of {bytes:?}");
-                // The same bytes mean the same when more comes behind them, and nothing while the last is missing.
+                // The result does not depend on bytes behind the head, and the head is incomplete without its last byte.
                 assert!(matches!(parsed(&bytes[..head.len - 1]), Parsed::Partial), "{bytes:?}");
                 let more = [&bytes[..head.len], b"GET /other HTTP/1.1\r\n"].concat();
-                let Parsed::Whole(again) = parsed(&more) else { panic!("{bytes:?}") };
+                let Parsed::Complete(again) = parsed(&more) else { panic!("{bytes:?}") };
                 assert_eq!((again.len, again.request.target), (head.len, head.request.target), "{bytes:?}");
             }
         }

@@ -1,0 +1,251 @@
+//! The state machine of a connection over a socket that is scripted by the test.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::*;
+use crate::http::reply::Body;
+use crate::metrics::Metrics;
+use crate::server::access_log::RequestContext;
+use crate::server::parser::MAX_HEAD_BYTES;
+
+/// A socket whose input and room for output the test determines.
+#[derive(Clone, Default)]
+struct FakeSocket(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    /// What each read returns; an empty one is the end of the input.
+    input: VecDeque<Vec<u8>>,
+    /// How many bytes can be sent.
+    room: usize,
+    output: Vec<u8>,
+    reads: usize,
+    is_shut: bool,
+    is_reset: bool,
+}
+
+impl FakeSocket {
+    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.0.lock().expect("no panic")
+    }
+}
+
+impl Socket for FakeSocket {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut script = self.script();
+        script.reads += 1;
+        let bytes = script.input.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    fn send(&self, parts: &[IoSlice], _: bool) -> io::Result<usize> {
+        let mut script = self.script();
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(script.room).collect();
+        if bytes.is_empty() && parts.iter().any(|part| !part.is_empty()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        script.room -= bytes.len();
+        script.output.extend_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    fn send_file(&self, _: &File, _: &mut u64, _: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn set_cork(&self, _: bool) {}
+
+    fn wait_writable(&self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_closed_by_peer(&self) -> bool {
+        false
+    }
+
+    fn shut_writing(&self) {
+        self.script().is_shut = true;
+    }
+
+    fn reset_on_drop(&self) {
+        self.script().is_reset = true;
+    }
+}
+
+/// A connection and its socket.
+struct Peer {
+    socket: FakeSocket,
+    connection: Connection,
+    shared: Arc<Shared>,
+}
+
+impl Peer {
+    fn new() -> Self {
+        let shared = Shared::new(Limits::default(), Metrics::new(&[]).expect("metrics"));
+        let (socket, client) = (FakeSocket::default(), ([127, 0, 0, 1], 1).into());
+        socket.script().room = usize::MAX;
+        let open = OpenConnection::count(&shared.metrics);
+        let connection = Connection::new(Box::new(socket.clone()), client, 1, open, &shared.limits);
+        Self { socket, connection, shared }
+    }
+
+    /// Lets reads return these bytes, and reports that to the connection.
+    fn receives(&mut self, reads: &[&[u8]]) -> Next {
+        self.socket.script().input.extend(reads.iter().map(|bytes| bytes.to_vec()));
+        self.connection.readiness.readable = true;
+        self.step()
+    }
+
+    fn step(&mut self) -> Next {
+        self.connection.step(&self.shared, &mut vec![0; MAX_HEAD_BYTES])
+    }
+
+    /// Responds as a worker does.
+    fn respond(&mut self, body: Vec<u8>, after: After) {
+        let context = RequestContext::invalid(&self.shared.metrics, self.connection.client);
+        let reply = Reply::empty(200).with_body(Body::bytes(body));
+        let response = Response::new(context, reply, false, &tiny_http::HTTPVersion(1, 1), after);
+        self.connection.send_all(response, &self.shared);
+    }
+
+    fn output(&self) -> String {
+        String::from_utf8(std::mem::take(&mut self.socket.script().output)).expect("text")
+    }
+}
+
+/// The target of a request that is ready for a pool.
+fn target(next: Next) -> String {
+    match next {
+        Next::Request(head, _) => head.request.target,
+        Next::Wait => "wait".to_owned(),
+        Next::Yield => "yield".to_owned(),
+        Next::Stream(_) => "stream".to_owned(),
+        Next::Close => "close".to_owned(),
+    }
+}
+
+const HEAD: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn a_head_may_come_in_any_pieces() {
+    for at in 1..HEAD.len() {
+        let mut peer = Peer::new();
+        let idle_until = peer.connection.deadline;
+        assert_eq!(target(peer.receives(&[&HEAD[..at]])), "wait");
+        assert!(peer.connection.deadline < idle_until, "the head timeout is the shorter one");
+        assert_eq!(peer.connection.activity(), Activity::Reading);
+        let head_until = peer.connection.deadline;
+        assert_eq!(target(peer.step()), "wait");
+        assert_eq!(peer.connection.deadline, head_until, "more time needs more than an event");
+        assert_eq!(target(peer.receives(&[&HEAD[at..]])), "/a");
+    }
+}
+
+#[test]
+fn pipelined_requests_are_dispatched_one_at_a_time() {
+    let mut peer = Peer::new();
+    let both = [HEAD, b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n"].concat();
+    assert_eq!(target(peer.receives(&[&both])), "/a");
+    let reads = peer.socket.script().reads;
+    peer.respond(b"one".to_vec(), After::KeepAlive);
+    assert_eq!(target(peer.step()), "/b");
+    peer.respond(b"two".to_vec(), After::KeepAlive);
+    assert_eq!(target(peer.step()), "wait");
+    assert_eq!(peer.connection.activity(), Activity::Idle);
+    assert_eq!(peer.socket.script().reads, reads, "a socket that was read empty is not read again");
+    let output = peer.output();
+    assert!(output.contains("\r\n\r\noneHTTP/1.1 200 OK\r\n") && output.ends_with("\r\n\r\ntwo"), "{output}");
+}
+
+#[test]
+fn a_body_is_discarded_and_asked_for_where_the_client_waits() {
+    let mut peer = Peer::new();
+    let head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    assert_eq!(target(peer.receives(&[head])), "wait");
+    assert_eq!(peer.output(), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(target(peer.receives(&[b"12"])), "wait");
+    assert_eq!(target(peer.receives(&[b"345GET /b HTTP/1.1\r\nHost: x\r\n\r\n"])), "/a");
+    peer.respond(Vec::new(), After::KeepAlive);
+    assert_eq!(target(peer.step()), "/b");
+}
+
+#[test]
+fn a_response_stops_and_goes_on_at_any_byte() {
+    let mut whole = Peer::new();
+    whole.respond(b"0123456789".to_vec(), After::Close);
+    let expected = whole.output();
+    for room in 0..expected.len() {
+        let mut peer = Peer::new();
+        peer.socket.script().room = room;
+        peer.respond(b"0123456789".to_vec(), After::Close);
+        assert_eq!(target(peer.step()), "wait", "{room}");
+        assert_eq!(peer.connection.activity(), Activity::Sending);
+        assert!(peer.connection.held_bytes() > 0);
+        peer.socket.script().room = usize::MAX;
+        assert_eq!(target(peer.step()), "close", "{room}");
+        // The dates may differ.
+        assert_eq!(peer.output().len(), expected.len(), "{room}");
+    }
+}
+
+#[test]
+fn a_refusal_is_sent_and_lingers_until_the_client_closes() {
+    let mut peer = Peer::new();
+    assert_eq!(target(peer.receives(&[b"nonsense\r\n\r\n"])), "wait");
+    assert!(peer.output().starts_with("HTTP/1.1 400 Bad Request\r\n"));
+    assert!(peer.socket.script().is_shut && !peer.socket.script().is_reset);
+    assert_eq!(target(peer.receives(&[b"more nonsense"])), "wait");
+    assert_eq!(target(peer.receives(&[b""])), "close");
+}
+
+#[test]
+fn lingering_reads_a_limited_number_of_bytes() {
+    let mut peer = Peer::new();
+    peer.connection.linger(&Limits::default());
+    let block = vec![b'x'; MAX_HEAD_BYTES];
+    let mut steps = 0;
+    while target(peer.receives(&[&block])) != "close" {
+        steps += 1;
+    }
+    assert_eq!(steps, LINGER_BYTES / MAX_HEAD_BYTES - 1);
+}
+
+#[test]
+fn each_state_times_out_in_its_own_way() {
+    let mut idle = Peer::new();
+    idle.connection.time_out(&idle.shared);
+    assert_eq!((target(idle.step()), idle.output().as_str()), ("close".to_owned(), ""));
+    let mut reading = Peer::new();
+    reading.receives(&[b"GET /"]);
+    reading.connection.time_out(&reading.shared);
+    assert_eq!(target(reading.step()), "wait");
+    assert!(reading.output().starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+    let mut sending = Peer::new();
+    sending.socket.script().room = 10;
+    sending.respond(b"0123456789".to_vec(), After::KeepAlive);
+    sending.connection.time_out(&sending.shared);
+    assert_eq!(target(sending.step()), "close");
+    assert!(sending.socket.script().is_reset, "the client sees that its response is incomplete");
+}
+
+#[test]
+fn a_closed_connection_is_noticed_in_every_state() {
+    for bytes in [&b""[..], b"GET /", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n1"] {
+        let mut peer = Peer::new();
+        if !bytes.is_empty() {
+            assert_eq!(target(peer.receives(&[bytes])), "wait");
+        }
+        assert_eq!(target(peer.receives(&[b""])), "close");
+    }
+    // The end may have been announced together with the request.
+    let mut peer = Peer::new();
+    peer.connection.readiness.closed = true;
+    assert_eq!(target(peer.receives(&[HEAD, b""])), "/a");
+    peer.respond(Vec::new(), After::KeepAlive);
+    assert_eq!(target(peer.step()), "close");
+}

@@ -1,0 +1,113 @@
+//! The limits of the transport, and the state that all of its threads share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::metrics::Metrics;
+
+/// Limits on what a client may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most connections at once.
+    pub max_connections: usize,
+    /// The time from the first byte of a request to the last byte of its head, and again to the last byte of its body.
+    pub head_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    pub idle_timeout: Duration,
+    /// How long a client may go without taking a byte of its response.
+    pub write_timeout: Duration,
+    /// The time spent waiting for a client over which its rate is averaged while it takes a streamed body.
+    pub rate_window: Duration,
+    /// The lowest such rate, in bytes a second.
+    pub min_rate: u64,
+    /// How long a closed connection's remaining input is read and discarded.
+    pub linger_timeout: Duration,
+    /// The most memory that unsent responses of slow clients may take together.
+    pub held_bytes: usize,
+    /// The length of each pool's queue, except that of the pool for cuts.
+    pub queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            rate_window: Duration::from_secs(60),
+            min_rate: 16 * 1024,
+            linger_timeout: Duration::from_secs(1),
+            held_bytes: 128 * 1024 * 1024,
+            queue: 2048,
+        }
+    }
+}
+
+/// The state that the threads of a server share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) metrics: Arc<Metrics>,
+    /// How many handlers and bodies have panicked.
+    pub(super) panics: AtomicU64,
+    phase: AtomicU8,
+}
+
+/// The phases of a server's life, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// The server accepts connections and requests.
+    Running,
+    /// The server accepts nothing new and finishes the requests that it has.
+    Draining,
+    /// The server aborts unfinished responses.
+    Aborting,
+}
+
+/// One open connection in the count of connections, until it is dropped.
+#[derive(Debug)]
+pub(super) struct OpenConnection(Arc<Metrics>);
+
+impl Shared {
+    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        let phase = AtomicU8::new(Phase::Running as u8);
+        Arc::new(Self { limits, metrics, panics: AtomicU64::new(0), phase })
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.metrics.connections.open.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Aborting,
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Counts and logs a panic that was caught, and `what` panicked.
+    pub(super) fn note_panic(&self, what: &str) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        log::error!("{what} panicked");
+    }
+}
+
+impl OpenConnection {
+    pub(super) fn count(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.open.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
