@@ -144,5 +144,5 @@ fn ask(
 ) -> Result<Vec<u8>> {
     let since = Instant::now();
     let child = Child::start(program, path, args, None, QUESTION_LIMIT)?;
-    child.read_to_end(&|| since.elapsed() < QUESTION_LIMIT)
+    child.read_to_end(&|| since.elapsed() >= QUESTION_LIMIT)
 }
