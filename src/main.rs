@@ -81,9 +81,9 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     match (finished, second_signal.get()) {
         (true, _) => log::info!("stopped"),
         (false, true) => {
-            log::warn!("stopped at once after a second signal; unfinished responses are aborted")
+            log::warn!("stopped at once by a second signal; responses were aborted");
         }
-        (false, false) => log::warn!("stopped; responses that did not finish within {GRACE:?} are aborted"),
+        (false, false) => log::warn!("stopped after {GRACE:?}; responses were aborted"),
     }
     Ok(if finished || !second_signal.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
