@@ -1,7 +1,7 @@
-//! `--check`: looks at everything once, and says what is there and what is wrong.
+//! `--check`: checks the options, the archive and the programs once, and reports what it finds.
 //!
-//! Wrong is what keeps the server from starting, or a route from working. What is only worth knowing, such as an archive
-//! that nothing has been recorded into yet, is said without that word.
+//! A problem is what keeps the server from starting or a route from working. What is only worth knowing, such as an
+//! archive without any recording, is reported as a finding.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -14,45 +14,43 @@ use crate::error::Result;
 use crate::ffmpeg::Tools;
 use crate::timestamp::{Span, Timestamp};
 
-/// What is looked at.
+/// What is checked.
 #[derive(Debug)]
 pub struct Subject<'a> {
-    /// The options in force.
+    /// The effective options.
     pub config: &'a Config,
-    /// The address that follows from them, or why there is none.
+    /// The address to listen on, or why the options do not give one.
     pub address: Result<SocketAddr, String>,
-    /// The most connections that follow from them and from the limit of open files.
-    pub max_connections: usize,
     /// The archive.
     pub archive: &'a Archive,
-    /// The programs that cut.
+    /// The programs used for cuts.
     pub tools: &'a Tools,
-    /// The present time, which the age of what is newest is counted from.
+    /// The current time; the age of the newest segments is relative to it.
     pub now: Timestamp,
 }
 
-/// Writes to `out` what the options, the archive and the tools are like. Returns whether all is well.
+/// Checks everything and writes a report to `out`. Returns whether there is no problem.
 ///
 /// # Errors
-/// What is written to `out` cannot be.
+/// The report cannot be written.
 pub fn check(subject: &Subject, out: &mut impl Write) -> io::Result<bool> {
-    let mut report = Report { out, wrong: 0 };
-    describe_options(subject, &mut report)?;
-    describe_archive(subject, &mut report)?;
-    describe_tools(subject.tools, &mut report)?;
-    let wrong = report.wrong;
-    match wrong {
-        0 => writeln!(out, "all is well")?,
-        1 => writeln!(out, "one thing is wrong")?,
-        _ => writeln!(out, "{wrong} things are wrong")?,
+    let mut report = Report { out, problems: 0 };
+    check_options(subject, &mut report)?;
+    check_archive(subject, &mut report)?;
+    check_tools(subject.tools, &mut report)?;
+    let problems = report.problems;
+    match problems {
+        0 => writeln!(out, "no problems found")?,
+        1 => writeln!(out, "1 problem found")?,
+        _ => writeln!(out, "{problems} problems found")?,
     }
-    Ok(wrong == 0)
+    Ok(problems == 0)
 }
 
-/// What was found so far.
+/// The report, and the number of problems in it.
 struct Report<'a, W> {
     out: &'a mut W,
-    wrong: usize,
+    problems: usize,
 }
 
 impl<W: Write> Report<'_, W> {
@@ -60,158 +58,124 @@ impl<W: Write> Report<'_, W> {
         writeln!(self.out, "{text}:")
     }
 
-    fn say(&mut self, text: impl Display) -> io::Result<()> {
+    fn finding(&mut self, text: impl Display) -> io::Result<()> {
         writeln!(self.out, "  {text}")
     }
 
-    fn wrong(&mut self, text: impl Display) -> io::Result<()> {
-        self.wrong += 1;
-        writeln!(self.out, "WRONG: {text}")
+    fn problem(&mut self, text: impl Display) -> io::Result<()> {
+        self.problems += 1;
+        writeln!(self.out, "PROBLEM: {text}")
     }
 }
 
-fn describe_options(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
-    report.heading("the options in force")?;
-    for (name, value) in options(subject.config, subject.max_connections) {
-        report.say(format_args!("--{name:<16} {value}"))?;
+fn check_options(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
+    report.heading("effective options")?;
+    for (name, value) in subject.config.settings() {
+        report.finding(format_args!("--{name:<16} {value}"))?;
     }
-    subject.address.as_ref().map_or_else(|why| report.wrong(why), |_| Ok(()))
+    subject.address.as_ref().map_or_else(|why| report.problem(why), |_| Ok(()))
 }
 
-/// All options by their names, as the command line has them.
-fn options(config: &Config, most: usize) -> [(&'static str, String); 13] {
-    let Config {
-        base_dir,
-        host,
-        port,
-        backdoor_port,
-        workers,
-        cut_workers,
-        max_connections,
-        head_timeout,
-        cache_bytes,
-        segments_url,
-        ffmpeg,
-        ffprobe,
-        log_level,
-    } = config;
-    [
-        ("base-dir", base_dir.display().to_string()),
-        ("host", host.clone()),
-        ("port", port.to_string()),
-        ("backdoor-port", backdoor_port.to_string()),
-        ("workers", workers.to_string()),
-        ("cut-workers", cut_workers.to_string()),
-        ("max-connections", max_connections.unwrap_or(most).to_string()),
-        ("head-timeout", head_timeout.as_secs_f64().to_string()),
-        ("cache-bytes", cache_bytes.to_string()),
-        ("segments-url", segments_url.clone()),
-        ("ffmpeg", ffmpeg.display().to_string()),
-        ("ffprobe", ffprobe.display().to_string()),
-        ("log-level", log_level.as_str().to_ascii_lowercase()),
-    ]
-}
-
-fn describe_archive(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_archive(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
     let Subject { config, archive, .. } = subject;
-    report.heading("the archive")?;
+    report.heading("archive")?;
     if let Err(error) = archive.check() {
-        return report.wrong(format_args!("cannot serve `{}`: {error}", config.base_dir.display()));
+        return report.problem(format_args!("cannot serve `{}`: {error}", config.base_dir.display()));
     }
     let streams = match archive.streams() {
         Ok(streams) => streams,
-        Err(error) => return report.wrong(error),
+        Err(error) => return report.problem(error),
     };
     if streams.is_empty() {
-        report.say("it is empty: there is no STREAM/VARIANT directory yet")?;
+        report.finding("the archive is empty: there is no STREAM/VARIANT directory yet")?;
     }
     for stream in streams {
-        describe_stream(subject, &stream, report)?;
+        check_stream(subject, &stream, report)?;
     }
     let unparsable = archive.unparsable_names_total();
     if unparsable > 0 {
-        let some = if unparsable == 1 { "one name is" } else { &format!("{unparsable} names are") };
-        report.say(format_args!("in the newest hours {some} not that of a segment; the log says which"))?;
+        let files = if unparsable == 1 { "1 file is" } else { &format!("{unparsable} files are") };
+        report
+            .finding(format_args!("{files} skipped in the newest hours because of the name; see the log"))?;
     }
     Ok(())
 }
 
-fn describe_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>) -> io::Result<()> {
     let label = format!("stream `{}`", stream.escape_debug());
     let variants = match subject.archive.variants(stream) {
         Ok(variants) => variants,
-        Err(error) => return report.wrong(format_args!("{label}: {error}")),
+        Err(error) => return report.problem(format_args!("{label}: {error}")),
     };
     if variants.is_empty() {
-        report.say(format_args!("{label}: no variants"))?;
+        report.finding(format_args!("{label}: no variants"))?;
     }
     for variant in variants {
         let label = format!("{label}, variant `{}`", variant.escape_debug());
         let name = VariantName { stream, variant: &variant };
         match describe_variant(subject.archive, name, subject.now) {
-            Ok(description) => report.say(format_args!("{label}: {description}"))?,
-            Err(error) => report.wrong(format_args!("{label}: {error}"))?,
+            Ok(description) => report.finding(format_args!("{label}: {description}"))?,
+            Err(error) => report.problem(format_args!("{label}: {error}"))?,
         }
     }
     Ok(())
 }
 
-/// How many hours a variant has, and its newest segment.
+/// Returns the number of hours of a variant, and when its newest segment ends.
 fn describe_variant(archive: &Archive, name: VariantName, now: Timestamp) -> Result<String> {
     let hours = archive.hours(name)?;
     let (Some(first), count) = (hours.first(), hours.len()) else { return Ok("no hours".to_owned()) };
-    let hours_from = format!("{count} hour{} from {first} on", if count == 1 { "" } else { "s" });
+    let hours_from = format!("{count} hour{} from {first}", if count == 1 { "" } else { "s" });
     for hour in hours.iter().rev() {
         let index = archive.hour(name, *hour)?;
         if let Some(newest) = index.segments().next_back() {
             let end = newest.end();
-            return Ok(format!("{hours_from}, the newest segment ends {end}, {}", distance(now - end)));
+            return Ok(format!("{hours_from}, newest segment ends at {end}, {}", relative(now - end)));
         }
     }
     Ok(format!("{hours_from}, no segments"))
 }
 
-/// How long ago something is that is `age` old, or how far ahead.
-fn distance(age: Span) -> String {
+/// Formats an age relative to now. A negative age is in the future.
+fn relative(age: Span) -> String {
     let seconds = age.micros() / 1_000_000;
-    let whole = seconds.abs();
-    let amount = match whole {
-        0..120 => format!("{whole} s"),
-        120..7200 => format!("{} min", whole / 60),
-        7200..172_800 => format!("{} h", whole / 3600),
-        _ => format!("{} days", whole / 86_400),
+    let amount = match seconds.abs() {
+        whole @ 0..120 => format!("{whole} s"),
+        whole @ 120..7200 => format!("{} min", whole / 60),
+        whole @ 7200..172_800 => format!("{} h", whole / 3600),
+        whole => format!("{} days", whole / 86_400),
     };
     if seconds < 0 {
-        format!("{amount} from now: do the recorder's clock and this one agree?")
+        format!("{amount} in the future: compare the clocks of this machine and the recorder")
     } else {
         format!("{amount} ago")
     }
 }
 
-fn describe_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
-    report.heading("the programs that cut")?;
+fn check_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
+    report.heading("programs for cuts")?;
     match tools.ffmpeg_version() {
         Ok(version) => {
-            report.say(format_args!("ffmpeg {version}"))?;
-            describe_encoders(tools, report)?;
+            report.finding(format_args!("ffmpeg {version}"))?;
+            check_encoders(tools, report)?;
         }
         Err(why) => {
-            report.wrong(format_args!("cannot run ffmpeg: {why}; all but full and smart cuts will work"))?;
+            report.problem(format_args!("cannot run ffmpeg: {why}; full and smart cuts will fail"))?;
         }
     }
     match tools.ffprobe_version() {
-        Ok(version) => report.say(format_args!("ffprobe {version}")),
-        Err(why) => report.wrong(format_args!("cannot run ffprobe: {why}")),
+        Ok(version) => report.finding(format_args!("ffprobe {version}")),
+        Err(why) => report.problem(format_args!("cannot run ffprobe: {why}")),
     }
 }
 
-fn describe_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
     for encoder in ENCODERS {
-        let (name, makes) = (encoder.name, encoder.makes);
+        let (name, purpose) = (encoder.name, encoder.makes);
         match tools.encoder(&[name]) {
-            Ok(_) => report.say(format_args!("ffmpeg's encoder {name}, for {makes}"))?,
-            Err(_) if encoder.optional => report.say(format_args!("no encoder {name}, for {makes}"))?,
-            Err(_) => report.wrong(format_args!("ffmpeg has no encoder {name}, for {makes}"))?,
+            Ok(_) => report.finding(format_args!("encoder {name}, for {purpose}"))?,
+            Err(_) if encoder.optional => report.finding(format_args!("no encoder {name}, for {purpose}"))?,
+            Err(_) => report.problem(format_args!("ffmpeg has no encoder {name}, for {purpose}"))?,
         }
     }
     Ok(())
@@ -222,18 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_option_of_the_help_is_told() {
-        let told = options(&Config::default(), 1);
-        let help = crate::config::help();
-        for option in help.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
-            let told = told.iter().any(|(name, _)| *name == option);
-            // The others are no settings, but for one that `cache-bytes` tells of.
-            assert!(told || ["check", "help", "version", "no-cache"].contains(&option), "{option}");
-        }
-    }
-
-    #[test]
-    fn distances_are_told_in_a_unit_that_fits() {
+    fn ages_are_formatted_in_a_suitable_unit() {
         let rows = [
             (0, "0 s ago"),
             (119, "119 s ago"),
@@ -241,10 +194,10 @@ mod tests {
             (7199, "119 min ago"),
             (7200, "2 h ago"),
             (172_800, "2 days ago"),
-            (-5, "5 s from now: do the recorder's clock and this one agree?"),
+            (-5, "5 s in the future: compare the clocks of this machine and the recorder"),
         ];
         for (seconds, shown) in rows {
-            assert_eq!(distance(Span::from_secs(seconds)), shown);
+            assert_eq!(relative(Span::from_secs(seconds)), shown);
         }
     }
 }

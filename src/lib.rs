@@ -1,7 +1,7 @@
-//! `restreamer` serves an archive of recorded live streams over HTTP: it lists what is there, makes HLS playlists for
-//! any time range, serves the segments, and cuts exact ranges.
+//! `restreamer` serves an archive of recorded live streams over HTTP. It lists the archive, makes HLS playlists for any
+//! time range, serves the segments, and cuts time ranges exactly.
 //!
-//! `ARCHITECTURE.md` shows how the modules stand on each other.
+//! `ARCHITECTURE.md` describes the modules and the dependencies between them.
 
 pub mod archive;
 pub mod check;

@@ -1,4 +1,4 @@
-//! The program: arguments in, exit code out.
+//! The program: runs the command that the arguments name and returns its exit code.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -22,7 +22,7 @@ use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
 
-/// How long a server that was told to stop goes on with what it has begun.
+/// Time to finish responses after the first signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -31,19 +31,18 @@ fn main() -> ExitCode {
         Err(error) => return fail(2, &error),
     };
     match command {
-        Command::Help => say(&help()),
-        Command::Version => say(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Check(config) => look(&config).unwrap_or_else(|error| fail(1, &error)),
+        Command::Help => print(&help()),
+        Command::Version => print(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Check(config) => run_check(*config).unwrap_or_else(|error| fail(1, &error)),
         Command::Serve(config) => serve(&config).unwrap_or_else(|error| fail(1, &error)),
     }
 }
 
-/// Begins to log.
 fn start_log(config: &Config) -> Result<Log, String> {
-    logging::start(config.log_level).map_err(|error| format!("cannot start the log's thread: {error}"))
+    logging::start(config.log_level).map_err(|error| format!("cannot start the log thread: {error}"))
 }
 
-/// Serves until a signal says to stop.
+/// Serves until a signal stops the server.
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let log = start_log(config)?;
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
@@ -56,7 +55,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         tools: tools(config.clone()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
-        metrics: Metrics::new(&ENDPOINTS).map_err(|error| format!("cannot count anything: {error}"))?,
+        metrics: Metrics::new(&ENDPOINTS).map_err(|error| format!("cannot register the metrics: {error}"))?,
     });
     let workers = Workers { each: config.workers, cut: config.cut_workers };
     let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
@@ -64,30 +63,32 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let console = open_console(&mut server, config.backdoor_port)?;
     log::info!("started with {config:?}, {limits:?}");
     if let Some(console) = console {
-        log::info!("the console is at {console}");
+        log::info!("the console listens on {console}");
     }
-    // Last, for whoever has waited for it may change at once what is logged, or look what was.
+    // The ready line comes last: who waits for it can read the log up to here and change the log level at once.
     log.flush();
-    say(&format!("listening on http://{}\n", server.address()));
-    let looker = std::thread::Builder::new().name("tools".to_owned()).spawn(move || look_for_ffmpeg(&app));
+    print(&format!("listening on http://{}\n", server.address()));
+    let tools_thread = std::thread::Builder::new().name("tools".to_owned()).spawn(move || log_ffmpeg(&app));
 
     let _ = signals.recv();
-    log::info!("stopping: {} connections are open", server.connections());
-    let hurried = Cell::new(false);
+    log::info!("stopping; {} connections are open", server.connections());
+    let second_signal = Cell::new(false);
     let finished = server.stop_unless(GRACE, || {
-        hurried.set(hurried.get() || signals.try_recv().is_ok());
-        hurried.get()
+        second_signal.set(second_signal.get() || signals.try_recv().is_ok());
+        second_signal.get()
     });
-    let _ = looker.map(JoinHandle::join);
-    match (finished, hurried.get()) {
+    let _ = tools_thread.map(JoinHandle::join);
+    match (finished, second_signal.get()) {
         (true, _) => log::info!("stopped"),
-        (false, true) => log::warn!("stopped at once, by a second signal; what was not finished is cut off"),
-        (false, false) => log::warn!("stopped; what was not finished in {GRACE:?} is cut off"),
+        (false, true) => {
+            log::warn!("stopped at once by a second signal; responses were aborted");
+        }
+        (false, false) => log::warn!("stopped after {GRACE:?}; responses were aborted"),
     }
-    Ok(if finished || !hurried.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if finished || !second_signal.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Opens the console, if one is wanted.
+/// Opens the console, unless `port` is 0.
 fn open_console(server: &mut Server, port: u16) -> Result<Option<SocketAddr>, String> {
     if port == 0 {
         return Ok(None);
@@ -96,29 +97,29 @@ fn open_console(server: &mut Server, port: u16) -> Result<Option<SocketAddr>, St
     opened.map(Some).map_err(|error| format!("cannot open a console at 127.0.0.1:{port}: {error}"))
 }
 
-/// The programs that cut, which are looked for when somebody needs them.
+/// The programs used for cuts. They are looked up on first use.
 fn tools(config: Config) -> LazyTools {
     LazyTools::new(Box::new(move || {
         Tools::find(&config.ffmpeg, &config.ffprobe).with_threads(config.cut_threads())
     }))
 }
 
-/// Looks for the programs that cut as soon as the server listens, and says what is missing.
-fn look_for_ffmpeg(app: &App) {
+/// Looks up ffmpeg before the first cut needs it, and logs the version or the problem.
+fn log_ffmpeg(app: &App) {
     match app.tools.get().ffmpeg_version() {
-        Ok(version) => log::info!("cuts are made by ffmpeg {version}"),
-        Err(why) => log::warn!("cannot run ffmpeg: {why}; all but full and smart cuts will work"),
+        Ok(version) => log::info!("cuts use ffmpeg {version}"),
+        Err(why) => log::warn!("cannot run ffmpeg: {why}; full and smart cuts will fail"),
     }
 }
 
-/// Looks at everything once.
-fn look(config: &Config) -> Result<ExitCode, String> {
-    let _log = start_log(config)?;
+/// Prints the report of `--check`.
+fn run_check(mut config: Config) -> Result<ExitCode, String> {
+    let _log = start_log(&config)?;
+    config.max_connections = Some(limits(&config, raise_descriptor_limit()).max_connections);
     let archive = Archive::new(&config.base_dir, config.cache_bytes);
     let subject = Subject {
-        config,
-        address: resolve(config),
-        max_connections: limits(config, raise_descriptor_limit()).max_connections,
+        config: &config,
+        address: resolve(&config),
         archive: &archive,
         tools: &Tools::find(&config.ffmpeg, &config.ffprobe),
         now: Clock::System.now(),
@@ -129,21 +130,21 @@ fn look(config: &Config) -> Result<ExitCode, String> {
     }
 }
 
-/// The address to listen at.
+/// The address to listen on: the first one that the host name resolves to.
 fn resolve(config: &Config) -> Result<SocketAddr, String> {
     let mut found = (config.host.as_str(), config.port)
         .to_socket_addrs()
         .map_err(|error| format!("cannot listen at `{}`: {error}", config.host))?;
-    found.next().ok_or_else(|| format!("cannot listen at `{}`: it has no address", config.host))
+    found.next().ok_or_else(|| format!("cannot listen at `{}`: the name has no address", config.host))
 }
 
-/// The limits that follow from the options and from how many descriptors there are. A connection can need two: its
-/// own, and that of the file it is sent.
+/// Derives the limits from the options and the number of file descriptors. A connection can need two descriptors: its
+/// socket and the file that is sent.
 fn limits(config: &Config, descriptors: u64) -> Limits {
     let defaults = Limits::default();
-    let needed = 32 + 3 * config.workers + 8 * config.cut_workers;
-    let left = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(needed);
-    let possible = (left / 2).clamp(8, defaults.max_connections);
+    let reserved = 32 + 3 * config.workers + 8 * config.cut_workers;
+    let available = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(reserved);
+    let possible = (available / 2).clamp(8, defaults.max_connections);
     Limits {
         max_connections: config.max_connections.unwrap_or(possible),
         head_timeout: config.head_timeout,
@@ -151,8 +152,8 @@ fn limits(config: &Config, descriptors: u64) -> Limits {
     }
 }
 
-/// Where signals to stop arrive: the first means to finish what was begun, the second to cut it off. Should even
-/// that hang, a third one ends the process where it stands.
+/// Returns a channel that receives the signals to stop: the first one lets responses finish, the second one aborts
+/// them. A third signal exits the process directly, in case the abort hangs.
 fn catch_signals() -> Result<Receiver<()>, String> {
     let (sender, receiver) = bounded(2);
     let count = AtomicUsize::new(0);
@@ -166,8 +167,8 @@ fn catch_signals() -> Result<Receiver<()>, String> {
     Ok(receiver)
 }
 
-/// Writes to stdout. That nobody may be listening there is no reason to stop.
-fn say(text: &str) -> ExitCode {
+/// Prints to stdout. A closed stdout does not stop the server.
+fn print(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -175,7 +176,7 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// Says in one line on stderr what went wrong.
+/// Prints the error to stderr in one line.
 fn fail(code: u8, error: &dyn Display) -> ExitCode {
     let _ = writeln!(io::stderr(), "restreamer: {}", logging::one_line(&error.to_string()));
     ExitCode::from(code)

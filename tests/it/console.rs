@@ -172,7 +172,7 @@ fn the_level_of_the_log_changes_and_a_cut_shows_its_ffmpeg() {
     let output = served.running.wait();
     assert_eq!(output.code, Some(0));
     assert!(output.stderr.contains("/nothing/loud") && !output.stderr.contains("/nothing/quiet"));
-    assert!(output.stderr.contains("the console is at 127.0.0.1:"), "{}", output.stderr);
+    assert!(output.stderr.contains("the console listens on 127.0.0.1:"), "{}", output.stderr);
 }
 
 #[test]

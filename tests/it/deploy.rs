@@ -1,10 +1,11 @@
-//! What an operator installs: the scripts, the unit, the settings, the container's health check, the Debian package.
+//! Installation: the scripts, the systemd unit, the settings file, the container's health check, the Debian package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use restreamer::config::OPTIONS;
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
@@ -24,20 +25,20 @@ fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
-/// A directory to install below, with an archive in it.
-fn place() -> TempDir {
+/// Creates a root directory to install below, with an archive in it.
+fn install_root() -> TempDir {
     let root = tempfile::tempdir().expect("a temporary directory");
     write_whole(&root.path().join("srv/archive/s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"0123456789");
     root
 }
 
-/// Runs one of the scripts on what is below `root`.
+/// Runs one of the scripts with `--root`.
 fn script(name: &str, root: &Path, more: &[&str]) -> Output {
     Program::new(source("scripts").join(name)).args([Path::new("--root"), root]).args(more).run()
 }
 
-/// What the script says when it does its work.
-fn says(name: &str, root: &Path, more: &[&str]) -> String {
+/// Runs one of the scripts, which must succeed, and returns what it prints.
+fn run_script(name: &str, root: &Path, more: &[&str]) -> String {
     let Output { code, stdout, stderr } = script(name, root, more);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     assert!(stdout.lines().all(|line| line.starts_with(name)), "{stdout}");
@@ -45,10 +46,10 @@ fn says(name: &str, root: &Path, more: &[&str]) -> String {
 }
 
 fn install(root: &Path, more: &[&str]) -> String {
-    says("install", root, &[&["--binary", RESTREAMER], more].concat())
+    run_script("install", root, &[&["--binary", RESTREAMER], more].concat())
 }
 
-/// All files and links below a directory, with their modes, and when they were last written.
+/// Returns all files and links below a directory, with their modes and modification times.
 fn files(root: &Path) -> BTreeMap<String, (u32, std::time::SystemTime)> {
     let (mut found, mut directories) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(directory) = directories.pop() {
@@ -68,19 +69,19 @@ fn files(root: &Path) -> BTreeMap<String, (u32, std::time::SystemTime)> {
 }
 
 #[test]
-fn what_is_installed_twice_stays_as_it_is() {
-    let root = place();
+fn installing_again_changes_nothing() {
+    let root = install_root();
     let archive = files(&root.path().join("srv"));
-    let said =
+    let output =
         install(root.path(), &["--base-dir", "/srv/my archive", "--host", "127.0.0.1", "--port", "8100"]);
-    assert!(said.contains(&format!("installed {}\n", root.path().join(PROGRAM).display())), "{said}");
-    assert!(said.contains("no user is made") && said.contains("nothing is started"), "{said}");
+    assert!(output.contains(&format!("installed {}\n", root.path().join(PROGRAM).display())), "{output}");
+    assert!(output.contains("no user is made") && output.contains("nothing is started"), "{output}");
     let first = files(root.path());
     let modes: Vec<_> = [PROGRAM, UNIT, CONF].iter().map(|name| first[*name].0).collect();
     assert_eq!(modes, [0o755, 0o644, 0o644]);
     assert_eq!(first.len(), archive.len() + 4, "{first:?}");
     let link = fs::read_link(root.path().join(LINK)).expect("a link");
-    assert_eq!(link, Path::new("/").join(UNIT), "as `systemctl enable` makes it");
+    assert_eq!(link, Path::new("/").join(UNIT), "the link that `systemctl enable` creates");
     let conf = text(root.path().join(CONF));
     for line in
         ["RESTREAMER_BASE_DIR=\"/srv/my archive\"", "RESTREAMER_HOST=127.0.0.1", "RESTREAMER_PORT=8100"]
@@ -88,22 +89,22 @@ fn what_is_installed_twice_stays_as_it_is() {
         assert!(conf.lines().any(|found| found == line), "no {line} in {conf}");
     }
 
-    let said = install(root.path(), &["--port", "8100"]);
-    assert_eq!(said.matches(" is as it should be\n").count(), 2, "{said}");
-    assert!(said.contains("kept ") && said.contains("it starts with the machine\n"), "{said}");
-    assert_eq!(files(root.path()), first, "not even written anew");
+    let output = install(root.path(), &["--port", "8100"]);
+    assert_eq!(output.matches(" is as it should be\n").count(), 2, "{output}");
+    assert!(output.contains("kept ") && output.contains("it starts with the machine\n"), "{output}");
+    assert_eq!(files(root.path()), first, "no file is written again");
 
     fs::write(root.path().join(CONF), format!("{conf}RESTREAMER_LOG_LEVEL=warn\n")).expect("a change");
-    let said = install(root.path(), &["--prefix", "/opt/restreamer"]);
-    assert!(said.contains(&format!("replaced {}\n", root.path().join(UNIT).display())), "{said}");
-    assert!(text(root.path().join(CONF)).ends_with("\nRESTREAMER_LOG_LEVEL=warn\n"), "settings are kept");
+    let output = install(root.path(), &["--prefix", "/opt/restreamer"]);
+    assert!(output.contains(&format!("replaced {}\n", root.path().join(UNIT).display())), "{output}");
+    assert!(text(root.path().join(CONF)).ends_with("\nRESTREAMER_LOG_LEVEL=warn\n"), "the settings are kept");
     assert!(text(root.path().join(UNIT)).contains("\nExecStart=/opt/restreamer/bin/restreamer "));
-    assert_eq!(files(&root.path().join("srv")), archive, "the archive is as it was");
+    assert_eq!(files(&root.path().join("srv")), archive, "the archive is unchanged");
 }
 
 #[test]
-fn what_the_settings_contradict_is_not_installed() {
-    let root = place();
+fn options_that_contradict_the_settings_file_are_refused() {
+    let root = install_root();
     install(root.path(), &["--port", "8100", "--no-start"]);
     let before = files(root.path());
     assert!(!before.contains_key(LINK), "--no-start");
@@ -115,7 +116,7 @@ fn what_the_settings_contradict_is_not_installed() {
 }
 
 #[test]
-fn misuse_of_the_scripts_is_one_line_and_changes_nothing() {
+fn usage_errors_of_the_scripts_are_one_line_and_change_nothing() {
     let root = tempfile::tempdir().expect("a temporary directory");
     let rows: [(&str, &[&str], i32, &str); 9] = [
         ("install", &["--nope"], 2, "there is no option `--nope` (see scripts/install --help)"),
@@ -138,54 +139,54 @@ fn misuse_of_the_scripts_is_one_line_and_changes_nothing() {
 }
 
 #[test]
-fn uninstalling_leaves_the_archive_and_the_settings_and_with_purge_the_archive() {
-    let root = place();
+fn uninstalling_keeps_the_archive_and_without_purge_the_settings() {
+    let root = install_root();
     let archive = files(root.path());
     install(root.path(), &["--prefix", "/opt/restreamer"]);
     let change = root.path().join(format!("{UNIT}.d/limits.conf"));
     write_whole(&change, b"[Service]\nMemoryMax=1G\n");
-    let said = says("uninstall", root.path(), &[]);
-    assert!(said.contains("opt/restreamer/bin/restreamer\n"), "it finds the program by the unit: {said}");
+    let output = run_script("uninstall", root.path(), &[]);
+    assert!(output.contains("opt/restreamer/bin/restreamer\n"), "the unit names the program: {output}");
     let mut left: Vec<_> = files(root.path()).into_keys().collect();
     left.retain(|name| !archive.contains_key(name));
     assert_eq!(left, [CONF, &format!("{UNIT}.d/limits.conf")]);
-    says("uninstall", root.path(), &["--purge"]);
+    run_script("uninstall", root.path(), &["--purge"]);
     assert_eq!(files(root.path()), archive);
-    says("uninstall", root.path(), &["--purge"]);
+    run_script("uninstall", root.path(), &["--purge"]);
 }
 
 #[test]
-fn a_user_is_made_once_and_goes_with_a_purge() {
+fn the_user_is_created_once_and_removed_by_a_purge() {
     if !geteuid().is_root() || find("useradd").is_none() {
-        say("deploy: needs root and useradd to make a user; skipped");
+        say("deploy: skipped: creating a user needs root and useradd");
         return;
     }
-    let root = place();
+    let root = install_root();
     for name in ["passwd", "group", "shadow", "gshadow"] {
         write_whole(&root.path().join("etc").join(name), b"");
     }
     install(root.path(), &[]);
     let users = || text(root.path().join("etc/passwd"));
     assert!(users().starts_with("restreamer:x:") && users().ends_with(":/nonexistent:/usr/sbin/nologin\n"));
-    let said = install(root.path(), &[]);
-    assert!(said.contains("the user restreamer is there") && users().lines().count() == 1, "{said}");
-    says("uninstall", root.path(), &[]);
+    let output = install(root.path(), &[]);
+    assert!(output.contains("the user restreamer is there") && users().lines().count() == 1, "{output}");
+    run_script("uninstall", root.path(), &[]);
     assert_eq!(users().lines().count(), 1);
-    says("uninstall", root.path(), &["--purge"]);
+    run_script("uninstall", root.path(), &["--purge"]);
     assert_eq!(users(), "");
 }
 
-/// The value of a setting of a unit, where it is once.
+/// Returns the value of a setting that occurs once in a unit.
 fn unit_value<'a>(unit: &'a str, name: &str) -> &'a str {
     let mut values = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let value = values.next().unwrap_or_else(|| panic!("no {name} in {unit}"));
-    assert_eq!(values.next(), None, "{name} is there twice");
+    assert_eq!(values.next(), None, "{name} occurs twice");
     value
 }
 
 #[test]
-fn what_the_unit_starts_serves_what_the_settings_say() {
-    let root = place();
+fn the_unit_starts_a_server_with_the_settings() {
+    let root = install_root();
     install(root.path(), &["--host", "127.0.0.1", "--port", "0"]);
     let unit = text(root.path().join(UNIT));
     let conf = text(root.path().join(unit_value(&unit, "EnvironmentFile").trim_start_matches('/')));
@@ -196,7 +197,7 @@ fn what_the_unit_starts_serves_what_the_settings_say() {
         ["RESTREAMER_BASE_DIR", "RESTREAMER_HOST", "RESTREAMER_PORT"]
     );
     let archive = root.path().join(settings["RESTREAMER_BASE_DIR"].trim_start_matches('/'));
-    // The command below the root, with the environment that systemd would give it.
+    // Runs a command of the unit below the root, with the environment that systemd sets.
     let program = |name: &str| {
         let line = unit_value(&unit, name).replace("${RESTREAMER_BASE_DIR}", archive.to_str().expect("text"));
         let words: Vec<_> =
@@ -214,7 +215,7 @@ fn what_the_unit_starts_serves_what_the_settings_say() {
 }
 
 #[test]
-fn without_a_base_directory_in_its_settings_the_unit_starts_nothing() {
+fn the_unit_fails_without_a_base_directory() {
     let start = text(source("scripts/deploy/restreamer.service"));
     let line = unit_value(&start, "ExecStart").replace("${RESTREAMER_BASE_DIR}", "");
     let words: Vec<_> = line.split(' ').skip(1).collect();
@@ -226,21 +227,16 @@ fn without_a_base_directory_in_its_settings_the_unit_starts_nothing() {
 }
 
 #[test]
-fn the_settings_have_every_option() {
+fn the_settings_file_has_the_variable_of_every_option() {
     let conf = text(source("scripts/deploy/restreamer.conf"));
-    let told: BTreeSet<_> = conf
-        .lines()
-        .filter_map(|line| line.trim_start_matches('#').strip_prefix("RESTREAMER_")?.split_once('='))
-        .map(|(name, _)| format!("--{}", name.to_lowercase().replace('_', "-")))
-        .collect();
-    let help = restreamer::config::help();
-    let options = help.split_whitespace().filter(|word| word.starts_with("--")).map(str::to_owned);
-    let no_settings = ["--check", "--help", "--version"].map(str::to_owned);
-    let settings: BTreeSet<_> = options.filter(|word| !no_settings.contains(word)).collect();
-    assert_eq!(told, settings);
+    let names = conf.lines().filter_map(|line| Some(line.trim_start_matches('#').split_once('=')?.0));
+    let listed: BTreeSet<_> = names.filter(|name| name.starts_with("RESTREAMER_")).collect();
+    let variables: BTreeSet<_> =
+        OPTIONS.iter().filter_map(|option| option.variables.first().copied()).collect();
+    assert_eq!(listed, variables);
 }
 
-/// systemd's judge of units; `None` where it is to be left out.
+/// Returns the path of systemd-analyze; `None` if it is not installed or the test is turned off.
 fn systemd_analyze() -> Option<PathBuf> {
     let wanted = setting("RESTREAMER_TEST_PEERS");
     if wanted.as_deref().is_some_and(|wanted| wanted == "0") {
@@ -256,11 +252,11 @@ fn systemd_analyze() -> Option<PathBuf> {
 }
 
 #[test]
-fn systemd_has_nothing_against_the_unit() {
+fn systemd_accepts_the_unit() {
     let Some(analyze) = systemd_analyze() else { return };
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let unit = place.path().join("restreamer.service");
-    // It wants to see the program that is started.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let unit = directory.path().join("restreamer.service");
+    // `systemd-analyze verify` requires that the program exists.
     let here = text(source("scripts/deploy/restreamer.service")).replace("/usr/bin/restreamer", RESTREAMER);
     fs::write(&unit, here).expect("a unit");
     let output = Program::new(&analyze).args([Path::new("verify"), &unit]).run();
@@ -270,19 +266,23 @@ fn systemd_has_nothing_against_the_unit() {
     let found = output.stdout.split("Overall exposure level for restreamer.service: ").nth(1);
     let found: f64 = found.and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a figure");
     let page = text(source("docs/install.md"));
-    let told = page.split("exposure level of ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-    let told: f64 = told.expect("docs/install.md says the figure");
-    // Versions of systemd differ a little in what they know and count.
-    assert!((found - told).abs() < 0.55, "docs/install.md says {told}, and systemd-analyze {found}");
+    let documented =
+        page.split("exposure level of ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let documented: f64 = documented.expect("docs/install.md says the figure");
+    // Versions of systemd weigh the settings slightly differently.
+    assert!(
+        (found - documented).abs() < 0.55,
+        "docs/install.md says {documented}, and systemd-analyze {found}"
+    );
 }
 
 #[test]
-fn the_pages_and_the_unit_say_the_same() {
+fn the_pages_quote_the_settings_of_the_unit() {
     let unit = text(source("scripts/deploy/restreamer.service"));
     let lines: Vec<_> = unit.lines().collect();
     let mut seen = 0;
     for page in ["docs/install.md", "docs/security.md", "docs/operations.md"] {
-        // Outside of examples: those show what could be changed.
+        // Examples may show other values.
         let page_text = text(source(page));
         let prose: String = page_text.split("```").step_by(2).collect();
         for word in prose.split('`').skip(1).step_by(2) {
@@ -297,38 +297,41 @@ fn the_pages_and_the_unit_say_the_same() {
             }
         }
     }
-    assert!(seen > 10, "the pages say nothing of the unit: this test has gone blind");
+    assert!(seen > 10, "the settings on the pages were not found");
 }
 
 #[test]
-fn the_health_check_of_the_container_tells_good_from_bad() {
+fn the_health_check_of_the_container_fails_without_archive_or_server() {
     let dockerfile = text(source("Dockerfile")).replace("\\\n", "");
     let line = dockerfile.lines().find(|line| line.starts_with("HEALTHCHECK")).expect("a health check");
     let words = line.split_once("CMD ").expect("a command").1;
     let words: Vec<String> = serde_json::from_str(words).expect("words as JSON");
-    let base = place();
+    let base = install_root();
     let served = Served::over(&base.path().join("srv/archive"), &[]);
     let check = |port: u16| {
         Program::new(&words[0]).args(&words[1..]).env("RESTREAMER_PORT", port.to_string()).run().code
     };
     assert_eq!(check(served.address.port()), Some(0));
-    fs::rename(base.path().join("srv/archive"), base.path().join("srv/gone")).expect("take the archive away");
-    assert_eq!(check(served.address.port()), Some(1), "/health says 503");
-    assert_eq!(check(1), Some(1), "nobody listens");
+    fs::rename(base.path().join("srv/archive"), base.path().join("srv/gone")).expect("move the archive");
+    assert_eq!(check(served.address.port()), Some(1), "/health is 503");
+    assert_eq!(check(1), Some(1), "no server");
 }
 
 #[test]
-fn the_image_is_built_from_all_that_cargo_needs() {
+fn the_image_contains_everything_that_cargo_needs() {
     let ignored = text(source(".dockerignore"));
     assert!(ignored.lines().any(|line| line == "*"), "{ignored}");
     for needed in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "benches", "docs"] {
-        assert!(source(needed).exists(), "{needed} is there no more");
-        assert!(ignored.lines().any(|line| line == format!("!/{needed}")), "{needed} stays out of the image");
+        assert!(source(needed).exists(), "{needed} does not exist");
+        assert!(
+            ignored.lines().any(|line| line == format!("!/{needed}")),
+            "{needed} is not copied into the image"
+        );
     }
 }
 
-/// Programs of cargo's, which want to know whose they are.
-fn at_home(program: Program) -> Program {
+/// Adds the variables that cargo and its subcommands need.
+fn with_cargo_variables(program: Program) -> Program {
     ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"].into_iter().fold(program, |program, name| {
         match setting(name) {
             Some(value) => program.env(name, value),
@@ -344,23 +347,23 @@ fn the_debian_changelog_begins_with_this_version() {
 }
 
 #[test]
-fn the_debian_package_has_the_program_the_unit_and_the_settings() {
-    let cargo_deb = at_home(Program::new("cargo")).args(["deb", "--version"]).run();
+fn the_debian_package_contains_the_program_the_unit_and_the_settings() {
+    let cargo_deb = with_cargo_variables(Program::new("cargo")).args(["deb", "--version"]).run();
     if cargo_deb.code != Some(0) || find("dpkg-deb").is_none() {
         say("skipped the Debian package: cargo deb is not installed (cargo install cargo-deb --locked)");
         return;
     }
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let output = at_home(Program::new(source("scripts/package")))
-        .args(["--binary", RESTREAMER, "--output", place.path().to_str().expect("text")])
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let output = with_cargo_variables(Program::new(source("scripts/package")))
+        .args(["--binary", RESTREAMER, "--output", directory.path().to_str().expect("text")])
         .patience(std::time::Duration::from_secs(120))
         .run();
     assert_eq!(output.code, Some(0), "{} {}", output.stdout, output.stderr);
     let mut packages: Vec<_> =
-        fs::read_dir(place.path()).expect("the package").flatten().map(|entry| entry.path()).collect();
+        fs::read_dir(directory.path()).expect("the package").flatten().map(|entry| entry.path()).collect();
     packages.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
     assert_eq!(packages.len(), 1, "{packages:?}");
-    let root = place.path().join("root");
+    let root = directory.path().join("root");
     let unpacked = Program::new("dpkg-deb").args([Path::new("-R"), &packages[0], &root]).run();
     assert_eq!(unpacked.code, Some(0), "{}", unpacked.stderr);
     let own = |path: &str| text(source("scripts/deploy").join(path));

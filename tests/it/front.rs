@@ -1,5 +1,5 @@
-//! `scripts/deploy/nginx.conf` in a real nginx: what it sends itself, what it keeps, what it refuses, and what of a cut
-//! that fails a client notices.
+//! `scripts/deploy/nginx.conf` in a real nginx: segments that nginx sends itself, cached responses, refused requests, and
+//! failed cuts as the client sees them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,21 +14,21 @@ use crate::harness::{ask, wait_until, write_whole};
 use crate::nginx::{Nginx, certificate, free_port, peer};
 use crate::process::{Program, Served};
 
-/// A playlist of two segments that nothing can change.
-const CLOSED: &str = "/playlist/s/v.m3u8?start=2026-11-20T10:59:57&end=2026-11-20T10:59:59";
+/// A finished playlist of two segments.
+const FINISHED: &str = "/playlist/s/v.m3u8?start=2026-11-20T10:59:57&end=2026-11-20T10:59:59";
 
 const VIEWER: [&str; 2] = ["-u", "viewer:secret"];
 
-/// The nginx of the deploy scripts before a server.
+/// An nginx with the configuration of the deploy scripts in front of a server.
 struct Front {
     nginx: Nginx,
     port: u16,
     plain_port: u16,
 }
 
-/// What curl has to say.
+/// A response as curl received it.
 struct Got {
-    /// Its exit code.
+    /// Exit code of curl.
     code: i32,
     status: u16,
     headers: BTreeMap<String, String>,
@@ -49,7 +49,7 @@ impl Got {
 }
 
 impl Front {
-    /// `None` where there is no nginx or no openssl.
+    /// Starts nginx; `None` without nginx or openssl.
     fn before(served: &Served, base: &Path) -> Option<Self> {
         let nginx = peer("nginx")?;
         let directory = tempfile::tempdir().expect("a directory");
@@ -57,7 +57,7 @@ impl Front {
         let (key, cert) = certificate(directory.path())?;
         fs::write(directory.path().join("users"), "viewer:{PLAIN}secret\n").expect("users");
         let (port, plain_port) = (free_port(), free_port());
-        // All the lines that an operator adapts.
+        // The lines that an operator adapts.
         let adapted = [
             ("127.0.0.1:8000;", format!("{};", served.address)),
             ("listen 80;", format!("listen 127.0.0.1:{plain_port};")),
@@ -81,12 +81,12 @@ impl Front {
         format!("https://127.0.0.1:{}{target}", self.port)
     }
 
-    /// What curl gets, with more arguments to it.
+    /// Requests a target with curl, with more arguments.
     fn curl(&self, target: &str, more: &[&str]) -> Got {
         curl(&[&["-k", &self.url(target)][..], more].concat())
     }
 
-    /// The same for somebody who knows the password.
+    /// Requests a target with the password.
     fn get(&self, target: &str, more: &[&str]) -> Got {
         self.curl(target, &[&VIEWER[..], more].concat())
     }
@@ -102,14 +102,14 @@ fn curl(args: &[&str]) -> Got {
         |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
     let mut headers = BTreeMap::new();
     for (name, value) in lines.filter_map(split) {
-        // Browsers do not accept two of those that let other pages read an answer.
-        assert!(headers.insert(name, value).is_none(), "a header twice: {head}");
+        // Browsers reject repeated Access-Control headers.
+        assert!(headers.insert(name, value).is_none(), "a repeated header: {head}");
     }
     let code = output.status.code().expect("an exit code");
     Got { code, status, headers, body: output.stdout[end + 4..].to_vec() }
 }
 
-/// What a server was asked for, in order, once it has stopped.
+/// Stops a server and returns the targets in its access log, in order.
 fn log_of(served: Served) -> Vec<String> {
     served.running.signal(Signal::TERM);
     let stderr = served.running.wait().stderr;
@@ -118,7 +118,7 @@ fn log_of(served: Served) -> Vec<String> {
 }
 
 #[test]
-fn nginx_sends_segments_as_the_server_would_and_does_not_ask_it() {
+fn nginx_sends_segments_like_the_server_without_a_request_to_it() {
     let base = archive();
     for name in ["s/a.json", "s/a.html", "s/a.txt", "s/a.png", "s/a.bin", "s/x-full-y.ts"] {
         write_whole(&base.path().join(name), b"0123456789");
@@ -161,8 +161,8 @@ fn nginx_sends_segments_as_the_server_would_and_does_not_ask_it() {
             assert_eq!(through.header("content-security-policy"), "sandbox");
         }
         for (name, value) in &direct.headers {
-            // What nginx cannot do as the server does, and the file says so.
-            let own = match name.as_str() {
+            // Differences that nginx cannot avoid; the configuration lists them.
+            let may_differ = match name.as_str() {
                 "date" => true,
                 "etag" => target != full,
                 "content-type" | "content-length" => direct.status == 304 || direct.status >= 400,
@@ -170,18 +170,18 @@ fn nginx_sends_segments_as_the_server_would_and_does_not_ask_it() {
                 "cache-control" => direct.status == 416,
                 _ => false,
             };
-            assert!(own || through.header(name) == value, "{target} {more:?}: {name}: {through:?}");
+            assert!(may_differ || through.header(name) == value, "{target} {more:?}: {name}: {through:?}");
         }
     }
     assert_eq!(front.get(full, &["-X", "OPTIONS"]).header("allow"), "GET, HEAD, OPTIONS");
     assert_eq!(front.get(full, &["-X", "DELETE"]).status, 405);
     drop(front);
     let asked = log_of(served).iter().filter(|target| target.starts_with("/segments/")).count();
-    assert_eq!(asked, rows.len() + 2, "only what was asked without nginx, and what is not GET or HEAD");
+    assert_eq!(asked, rows.len() + 2, "direct requests, and methods other than GET and HEAD");
 }
 
 #[test]
-fn players_that_ask_for_one_playlist_are_one_request() {
+fn concurrent_requests_for_a_playlist_become_one_request() {
     let base = archive();
     for second in (0..60).step_by(2) {
         let name = format!("s/w/2026-11-20T10/00:{second:02}.000-2.000-full-{second}.ts");
@@ -192,30 +192,33 @@ fn players_that_ask_for_one_playlist_are_one_request() {
     let mut many =
         vec!["-skZ", "--parallel-immediate", "--parallel-max", "50", "--http1.1", "-w", "%{http_code} "];
     many.extend(VIEWER);
-    let url = front.url(CLOSED);
+    let url = front.url(FINISHED);
     many.extend(std::iter::repeat_n(["-o", "/dev/null", &url], 50).flatten());
     let statuses = String::from_utf8(run("curl", &many).stdout).expect("text");
     assert_eq!(statuses, "200 ".repeat(50));
 
-    let second = front.get(CLOSED, &[]);
+    let second = front.get(FINISHED, &[]);
     assert_eq!((second.status, second.header("x-cache-status")), (200, "HIT"));
-    let direct = ask(served.address, "GET", CLOSED, &[]);
+    let direct = ask(served.address, "GET", FINISHED, &[]);
     assert_eq!(second.body, direct.body);
     for name in ["etag", "cache-control", "vary", "content-type", "access-control-allow-origin"] {
         assert_eq!(second.header(name), direct.header(name), "{name}");
     }
-    let known = front.get(CLOSED, &["-H", &format!("If-None-Match: {}", second.header("etag"))]);
+    let known = front.get(FINISHED, &["-H", &format!("If-None-Match: {}", second.header("etag"))]);
     assert_eq!((known.status, known.header("x-cache-status")), (304, "HIT"));
-    let part = front.get(CLOSED, &["-H", "Range: bytes=0-3"]);
+    let part = front.get(FINISHED, &["-H", "Range: bytes=0-3"]);
     assert_eq!((part.status, part.body == direct.body), (200, true), "playlists have no ranges");
 
-    // What differs is kept apart: the query, and what the client can read.
+    // The query and the accepted encoding are part of the cache key.
     let longer = "/playlist/s/w.m3u8?start=2026-11-20T10&end=2026-11-20T10:01";
     let other = front.get(longer, &[]);
     assert_eq!((other.status, other.header("x-cache-status")), (200, "MISS"));
     assert_ne!(other.body, second.body);
-    let squeezed = front.get(longer, &["-H", "Accept-Encoding: br, gzip"]);
-    assert_eq!((squeezed.header("content-encoding"), squeezed.header("x-cache-status")), ("gzip", "MISS"));
+    let compressed = front.get(longer, &["-H", "Accept-Encoding: br, gzip"]);
+    assert_eq!(
+        (compressed.header("content-encoding"), compressed.header("x-cache-status")),
+        ("gzip", "MISS")
+    );
     assert_eq!(front.get(longer, &["-H", "Accept-Encoding: gzip, br"]).header("x-cache-status"), "HIT");
     let plain = front.get(longer, &["-H", "Accept-Encoding: gzip;q=0"]);
     assert_eq!((plain.header("x-cache-status"), &plain.body), ("HIT", &other.body));
@@ -223,11 +226,11 @@ fn players_that_ask_for_one_playlist_are_one_request() {
     drop(front);
     let asked = log_of(served);
     let count = |wanted: &str| asked.iter().filter(|target| *target == wanted).count();
-    assert_eq!((count(CLOSED), count(longer)), (2, 2), "{asked:?}");
+    assert_eq!((count(FINISHED), count(longer)), (2, 2), "{asked:?}");
 }
 
 #[test]
-fn what_has_run_out_is_sent_while_it_is_fetched_anew_and_while_there_is_no_server() {
+fn stale_lists_are_sent_during_an_update_and_while_the_server_is_down() {
     let base = archive();
     let served = Served::over(base.path(), &[]);
     let Some(front) = Front::before(&served, base.path()) else { return };
@@ -238,17 +241,17 @@ fn what_has_run_out_is_sent_while_it_is_fetched_anew_and_while_there_is_no_serve
     assert_eq!(list(), (200, "[\"s\"]".to_owned()));
     fs::create_dir(base.path().join("t")).expect("a stream");
     std::thread::sleep(Duration::from_millis(2100));
-    assert_eq!(list(), (200, "[\"s\"]".to_owned()), "nobody waits for the server");
-    wait_until("what is new has been fetched", || list().1 == "[\"s\",\"t\"]");
+    assert_eq!(list(), (200, "[\"s\"]".to_owned()), "the stale list is sent at once");
+    wait_until("the list is updated", || list().1 == "[\"s\",\"t\"]");
     drop(served);
     std::thread::sleep(Duration::from_millis(2100));
     assert_eq!(list(), (200, "[\"s\",\"t\"]".to_owned()));
-    assert_eq!(front.get("/files/s", &[]).status, 502, "what nobody has asked for");
-    assert_eq!(front.get("/health", &[]).status, 502, "what is never kept");
+    assert_eq!(front.get("/files/s", &[]).status, 502, "a list that is not cached");
+    assert_eq!(front.get("/health", &[]).status, 502, "health is never cached");
 }
 
 #[test]
-fn a_cut_that_fails_behind_nginx_is_broken_for_the_client_too() {
+fn a_failed_cut_behind_nginx_fails_for_the_client() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
     for name in ["ffmpeg-dies", "ffmpeg-quits"] {
@@ -267,27 +270,27 @@ fn a_cut_that_fails_behind_nginx_is_broken_for_the_client_too() {
         let got = front.get(&target, &[]);
         let cached = front.nginx.directory.path().join("cache").read_dir().expect("the cache").count();
         assert_eq!((got.code, got.status, got.body.len() % 188, cached), (0, 200, 0, 0), "{kind}");
-        // What a client cannot know to be whole it is not sent.
+        // An HTTP/1.0 client could not detect a truncated cut, so exact cuts are refused.
         let old = front.get(&target, &["--http1.0"]);
         assert_eq!((old.code, old.status), (0, if kind == "rough" { 200 } else { 505 }), "{kind}");
     }
 }
 
 #[test]
-fn strangers_hidden_names_and_a_third_cut_are_refused() {
+fn missing_passwords_hidden_names_and_a_third_cut_are_refused() {
     let base = archive();
     write_whole(&base.path().join("s/.hidden.ts"), b"secret");
     let dir = tempfile::tempdir().expect("a directory");
-    // This ffmpeg would never end by itself.
+    // This ffmpeg never exits by itself.
     let served = Served::over(base.path(), &["--ffmpeg", &fake(dir.path(), "ffmpeg-stalls")]);
     let Some(front) = Front::before(&served, base.path()) else { return };
     let cut = format!("/cut/s/v.ts?{RANGE}&type=full");
-    for target in ["/", "/files", CLOSED, "/segments/s/v/nothing.ts", &cut] {
-        assert_eq!(front.curl(target, &[]).status, 401, "{target} for a stranger");
-        assert_eq!(front.curl(target, &["-u", "viewer:guess"]).status, 401, "{target} for one who guesses");
+    for target in ["/", "/files", FINISHED, "/segments/s/v/nothing.ts", &cut] {
+        assert_eq!(front.curl(target, &[]).status, 401, "{target} without a password");
+        assert_eq!(front.curl(target, &["-u", "viewer:guess"]).status, 401, "{target} with a wrong password");
     }
     assert_eq!(front.curl("/health", &[]).status, 200);
-    assert_eq!(front.get("/metrics", &[]).status, 403, "what is for the operator");
+    assert_eq!(front.get("/metrics", &[]).status, 403, "metrics are for the operator");
     for target in ["/segments/s/.hidden.ts", "/segments/s/%2Ehidden.ts", "/files/.s", "/playlist/.s.m3u8"] {
         assert_eq!(front.get(target, &[]).status, 403, "{target}");
     }
@@ -299,10 +302,12 @@ fn strangers_hidden_names_and_a_third_cut_are_refused() {
     let start = || Program::new("curl").args(&args).start();
     let cutters = [start(), start()];
     let busy = "pool_busy_workers{pool=\"cut\"} 2";
-    wait_until("two are cut", || ask(served.address, "GET", "/metrics", &[]).text().contains(busy));
+    wait_until("two cuts run", || ask(served.address, "GET", "/metrics", &[]).text().contains(busy));
     assert_eq!(front.get(&cut, &[]).status, 429);
-    assert_eq!(front.get(CLOSED, &[]).status, 200, "all else goes on");
+    assert_eq!(front.get(FINISHED, &[]).status, 200, "other requests are served");
     drop(cutters);
     let idle = "pool_busy_workers{pool=\"cut\"} 0";
-    wait_until("their ffmpegs end", || ask(served.address, "GET", "/metrics", &[]).text().contains(idle));
+    wait_until("both ffmpeg processes end", || {
+        ask(served.address, "GET", "/metrics", &[]).text().contains(idle)
+    });
 }

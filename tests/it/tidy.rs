@@ -1,151 +1,287 @@
-//! Keeps the house as `ARCHITECTURE.md` describes it: who may know whom, and how large a file may grow.
+//! Keeps the code as `ARCHITECTURE.md` describes it: which module may use what, and how long files and functions may be.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// A source file, by its path below `src`, and its lines of code: no comments, no tests.
-struct Source {
-    name: String,
-    code: Vec<String>,
-    lines: usize,
+use crate::source::{Source, root, sources};
+
+/// Files that exceed the limit and that other branches are splitting. Delete this list when they are merged.
+const KNOWN_LONG_FILES: [&str; 3] = ["mpegts/retime.rs", "server/lobby.rs", "server/wire.rs"];
+
+/// Files that have parts of `archive/layout.rs` until its branch is merged. Delete this list then.
+const KNOWN_LAYOUT_FILES: [&str; 2] = ["archive/hour.rs", "archive/listing.rs"];
+
+const MAX_FILE_LINES: usize = 350;
+const MAX_FUNCTION_LINES: usize = 60;
+const MAX_MEDIAN: usize = 8;
+const MAX_90TH_PERCENTILE: usize = 25;
+
+/// Paths that only some files may use.
+struct Rule {
+    reason: &'static str,
+    /// Separated by spaces.
+    paths: &'static str,
+    is_allowed: fn(&str) -> bool,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+const RULES: &[Rule] = &[
+    Rule {
+        reason: "only server/ names sockets",
+        paths: "\
+            std::net::TcpStream std::net::TcpListener std::net::UdpSocket std::os::unix::net \
+            rustix::net",
+        is_allowed: |name| name.starts_with("server/"),
+    },
+    Rule {
+        reason: "only server/ and http/ use the vocabulary of tiny_http and the syntax of HTTP",
+        paths: "tiny_http httparse httpdate",
+        is_allowed: |name| name.starts_with("server/") || name.starts_with("http/"),
+    },
+    Rule {
+        reason: "only ffmpeg/ starts processes",
+        paths: "std::process::Command std::process::Stdio std::process::Child",
+        is_allowed: |name| name.starts_with("ffmpeg/") || name == "ffmpeg.rs",
+    },
+    Rule {
+        reason: "only config.rs reads arguments and the environment",
+        paths: "std::env lexopt",
+        is_allowed: |name| name == "config.rs",
+    },
+    Rule {
+        reason: "only timestamp.rs uses the calendar",
+        paths: "time",
+        is_allowed: |name| name == "timestamp.rs",
+    },
+    Rule {
+        reason: "only clock.rs reads the wall clock",
+        paths: "std::time::SystemTime::now",
+        is_allowed: |name| name == "clock.rs",
+    },
+    Rule {
+        reason: "only record/ writes files",
+        paths: "\
+            std::fs::write std::fs::copy std::fs::rename std::fs::hard_link std::fs::remove_file \
+            std::fs::remove_dir std::fs::remove_dir_all std::fs::create_dir std::fs::create_dir_all \
+            std::fs::set_permissions std::fs::DirBuilder std::fs::OpenOptions std::fs::File::create \
+            std::fs::File::create_new std::fs::File::options std::os::unix::fs::symlink \
+            rustix::fs::OFlags::WRONLY rustix::fs::OFlags::RDWR rustix::fs::OFlags::CREATE \
+            rustix::fs::OFlags::TRUNC rustix::fs::OFlags::APPEND rustix::fs::rename \
+            rustix::fs::renameat rustix::fs::unlink rustix::fs::unlinkat rustix::fs::mkdir \
+            rustix::fs::mkdirat rustix::fs::link rustix::fs::linkat rustix::fs::symlink \
+            rustix::fs::symlinkat",
+        is_allowed: |name| name.starts_with("record/"),
+    },
+    Rule {
+        reason: "every channel has a bound, and every thread a name",
+        paths: "crossbeam_channel::unbounded std::sync::mpsc std::thread::spawn std::thread::scope",
+        is_allowed: |_| false,
+    },
+    Rule {
+        reason: "only http/reply.rs maps errors to statuses",
+        paths: "crate::error::Error::RangeHasHoles",
+        is_allowed: |name| ["http/reply.rs", "http/cut.rs", "http/cuts.rs"].contains(&name),
+    },
+    Rule {
+        reason: "pure modules touch no file, clock, thread or socket",
+        paths: "\
+            std::env std::fs std::io::stdin std::io::stdout std::io::stderr std::net::TcpStream \
+            std::net::TcpListener std::net::UdpSocket std::net::ToSocketAddrs std::os std::process std::sync \
+            std::thread std::time::Instant std::time::SystemTime::now crossbeam_channel ctrlc rustix",
+        is_allowed: |name| !is_pure(name),
+    },
+];
 
-fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("read a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files_below(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-fn sources() -> Vec<Source> {
-    let mut paths = Vec::new();
-    files_below(&root().join("src"), &mut paths);
-    let sources: Vec<Source> =
-        paths.iter().filter(|path| !path.ends_with("tests.rs")).map(|path| read(path)).collect();
-    assert!(sources.len() > 30, "the sources were not found");
-    sources
-}
-
-fn read(path: &Path) -> Source {
-    let text = fs::read_to_string(path).expect("a source");
-    let below = path.strip_prefix(root().join("src")).expect("a path below src");
-    let untested = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let code = untested.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect();
-    Source { name: below.display().to_string(), code, lines: text.lines().count() }
-}
-
-/// Asserts that of all sources only those that `may` says have one of the words in their code.
-fn only(what: &str, words: &[&str], may: impl Fn(&str) -> bool) {
-    let mut seen = false;
-    for source in sources() {
-        for (number, line) in source.code.iter().enumerate() {
-            if words.iter().any(|word| line.contains(word)) {
-                seen = true;
-                assert!(may(&source.name), "src/{}:{}: {what}: {}", source.name, number + 1, line.trim());
-            }
-        }
-    }
-    assert!(seen, "nothing has {words:?}: this test has gone blind");
-}
-
-/// Modules whose functions give the same for the same, whenever and wherever they are called.
+/// Whether the functions of a file depend on nothing but their arguments.
 fn is_pure(name: &str) -> bool {
     let files = [
         "timestamp.rs",
-        "decimal.rs",
         "error.rs",
-        "archive/packed.rs",
-        "archive/segment.rs",
+        "archive/layout.rs",
         "archive/select.rs",
+        "config/help.rs",
+        "config/values.rs",
+        "cut/groups.rs",
         "cut/plan.rs",
         "http/conditional.rs",
+        "http/path.rs",
         "http/query.rs",
         "http/route.rs",
         "server/parser.rs",
     ];
-    files.contains(&name) || name.starts_with("hls/") || name.starts_with("mpegts/")
+    files.contains(&name) || ["hls/", "mp4/", "mpegts/"].iter().any(|directory| name.starts_with(directory))
 }
 
-#[test]
-fn pure_modules_touch_no_file_clock_thread_or_socket() {
-    let words = [
-        "std::fs",
-        "File::",
-        "std::thread",
-        "Instant",
-        "SystemTime::now",
-        "std::sync",
-        "TcpStream",
-        "rustix::",
-        "Command",
-        "std::env",
-        "crossbeam",
-    ];
-    only("a pure module reaches out", &words, |name| !is_pure(name));
-}
-
-#[test]
-fn each_power_is_in_few_hands() {
-    only(
-        "sockets belong to server/",
-        &["TcpStream", "TcpListener", "rustix::net", "UdpSocket", "UnixStream"],
-        |name| name.starts_with("server/"),
-    );
-    only("tiny_http's vocabulary belongs to server/ and http/", &["tiny_http"], |name| {
-        name.starts_with("server/") || name.starts_with("http/")
-    });
-    only("processes belong to ffmpeg", &["process::Command", "std::process::{", "Stdio"], |name| {
-        name == "ffmpeg.rs" || name.starts_with("ffmpeg/")
-    });
-    only("the environment belongs to config.rs", &["env::var", "env::args"], |name| name == "config.rs");
-    only("the calendar belongs to timestamp.rs", &["use time::"], |name| name == "timestamp.rs");
-    only("the wall clock belongs to clock.rs", &["SystemTime::now"], |name| name == "clock.rs");
-    only("statuses are given to errors in one place", &["Error::RangeHasHoles"], |name| {
-        ["http/reply.rs", "http/cut.rs"].contains(&name)
-    });
-}
-
-#[test]
-fn lower_floors_do_not_know_the_upper_ones() {
-    let roof = ["crate::config", "crate::check", "crate::server"];
-    only("only the roof and the server know these", &roof, |name| {
-        ["main.rs", "check.rs"].contains(&name) || name.starts_with("server/")
-    });
-    let is_engine = |name: &str| {
-        ["archive/", "cut/", "ffmpeg", "hls/", "mpegts/"].iter().any(|part| name.starts_with(part))
-    };
-    only("the engine knows no HTTP", &["crate::http", "httparse", "httpdate"], |name| !is_engine(name));
-    only(
-        "pure modules know no engine",
-        &["crate::ffmpeg", "crate::cut::", "crate::archive::Archive"],
-        |name| !is_pure(name) || name == "cut/plan.rs",
-    );
-}
-
-#[test]
-fn files_are_of_a_size_to_be_read() {
-    for source in sources() {
-        assert!(
-            source.lines <= 400,
-            "src/{} has {} lines: does it hold two things?",
-            source.name,
-            source.lines
-        );
+/// Each use of a path against the rule.
+fn violations(rule: &Rule, sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| !(rule.is_allowed)(&source.name)) {
+        for path in source.paths() {
+            let is_named = |listed: &str| {
+                let listed: Vec<_> = listed.split("::").collect();
+                path.segments.iter().zip(&listed).all(|(a, b)| a == b)
+                    && (path.segments.len() >= listed.len() || path.is_glob)
+            };
+            if rule.paths.split(' ').any(is_named) {
+                found.push(format!("src/{}:{}: {}", source.name, path.line, path.segments.join("::")));
+            }
+        }
     }
-    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
-    assert!(architecture.lines().count() <= 150, "ARCHITECTURE.md is to be read at one sitting");
+    found
+}
+
+/// Threads that are started without a name.
+fn unnamed_threads(sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        for path in
+            source.paths().iter().filter(|path| path.segments.join("::") == "std::thread::Builder::new")
+        {
+            let rest = source.code[path.line - 1..].join("\n");
+            let (_, call) = rest.split_once("Builder::new()").unwrap_or_default();
+            if !call.trim_start().starts_with(".name(") {
+                found.push(format!("src/{}:{}", source.name, path.line));
+            }
+        }
+    }
+    found
+}
+
+/// String literals with the suffix of tombstones outside of the module that knows how the tree is named.
+fn layout_literals(sources: &[Source]) -> Vec<String> {
+    let others = sources.iter().filter(|source| source.name != "archive/layout.rs");
+    let literals =
+        others.flat_map(|source| source.strings.iter().map(move |literal| (&source.name, literal)));
+    let found = literals.filter(|(_, (_, text))| text.contains(".tombstone"));
+    found.map(|(name, (line, text))| format!("src/{name}:{line}: {text:?}")).collect()
 }
 
 #[test]
-fn architecture_names_every_module() {
+fn each_file_uses_only_what_it_may() {
+    let sources = sources();
+    for rule in RULES {
+        let found = violations(rule, &sources);
+        assert!(found.is_empty(), "{}:\n{}", rule.reason, found.join("\n"));
+        let is_used = !violations(&Rule { is_allowed: |_| false, ..*rule }, &sources).is_empty();
+        let may_be_used = sources.iter().any(|source| (rule.is_allowed)(&source.name));
+        assert!(is_used || !may_be_used, "{}: nothing in src/ uses {}", rule.reason, rule.paths);
+    }
+}
+
+#[test]
+fn every_thread_has_a_name() {
+    let found = unnamed_threads(&sources());
+    assert!(found.is_empty(), "these threads have no name:\n{}", found.join("\n"));
+}
+
+#[test]
+fn only_one_file_knows_how_the_archive_is_named() {
+    let mut found = layout_literals(&sources());
+    found.retain(|place| !KNOWN_LAYOUT_FILES.iter().any(|file| place.starts_with(&format!("src/{file}:"))));
+    assert!(found.is_empty(), "only archive/layout.rs knows the suffix of tombstones:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_rule_finds_what_it_forbids() {
+    let rows = [
+        ("http/files.rs", "use std::net::{IpAddr, TcpStream};"),
+        ("http/files.rs", "fn f() { rustix::net::socket() }"),
+        ("http/files.rs", "use std::net::*;"),
+        ("archive/hour.rs", "use tiny_http::StatusCode;"),
+        ("cut/full.rs", "use std::process;\nfn f() { process::Command::new() }"),
+        ("main.rs", "fn f() { std::env::args() }"),
+        ("hls/media.rs", "use time::Date;"),
+        ("http/health.rs", "use std::time::SystemTime as T;\nfn f() { T::now() }"),
+        ("archive/hour.rs", "use std::fs::{self, File};\nfn f() { fs::rename() }"),
+        ("archive/hour.rs", "use std::fs::File;\nfn f() { File::create() }"),
+        ("archive/hour.rs", "use rustix::fs::OFlags;\nconst A: OFlags = OFlags::RDONLY | OFlags::CREATE;"),
+        ("server/pool.rs", "use crossbeam_channel::{bounded, unbounded};"),
+        ("server/pool.rs", "use std::thread;\nfn f() { thread::spawn(g) }"),
+        ("server/pool.rs", "use crate::error::Error;\nfn f() -> Error { Error::RangeHasHoles }"),
+        ("hls/media.rs", "use std::{fmt, time::{Duration, Instant}};"),
+        ("server/parser.rs", "use std::sync::Arc;"),
+    ];
+    let mut broken = vec![0; RULES.len()];
+    for (name, text) in rows {
+        let sources = [Source::parse(name, text)];
+        let mut is_found = false;
+        for (rule, count) in RULES.iter().zip(&mut broken) {
+            let found = violations(rule, &sources).len();
+            is_found |= found > 0;
+            *count += found;
+        }
+        assert!(is_found, "no rule finds {text}");
+    }
+    assert!(broken.iter().all(|count| *count > 0), "a rule without a sample: {broken:?}");
+    let innocent = "//! std::fs::write\nuse std::net::SocketAddr;\nuse std::time::Duration;\nfn time() { a.time::<T>() }";
+    assert!(
+        RULES.iter().all(|rule| violations(rule, &[Source::parse("http/files.rs", innocent)]).is_empty())
+    );
+}
+
+#[test]
+fn the_checks_of_threads_and_literals_find_what_they_forbid() {
+    let threads = |text: &str| unnamed_threads(&[Source::parse("a.rs", text)]).len();
+    assert_eq!(threads("use std::thread::Builder;\nfn f() { Builder::new()\n.name(n)\n.spawn(g); }"), 0);
+    assert_eq!(threads("use std::thread;\nfn f() { thread::Builder::new().spawn(g).name(n); }"), 1);
+    assert_eq!(threads("fn f() { let b = std::thread::Builder::new();\nb.name(n).spawn(g); }"), 1);
+    let literals = |name: &str, text: &str| layout_literals(&[Source::parse(name, text)]).len();
+    assert_eq!(literals("archive/hour.rs", "// .tombstone\nfn f() { strip(\".tombstone\") }"), 1);
+    assert_eq!(literals("archive/layout.rs", "const A: &str = \".tombstone\";"), 0);
+}
+
+/// What is too long, as one line each.
+fn too_long(sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lengths = Vec::new();
+    for source in sources {
+        let lines = source.code.len();
+        if lines > MAX_FILE_LINES {
+            found.push(format!("src/{} has {lines} lines; at most {MAX_FILE_LINES}", source.name));
+        }
+        for function in source.functions() {
+            lengths.push(function.lines);
+            if function.lines > MAX_FUNCTION_LINES {
+                let place = format!("src/{}:{}: `{}`", source.name, function.line, function.name);
+                found.push(format!("{place} has {} lines; at most {MAX_FUNCTION_LINES}", function.lines));
+            }
+        }
+    }
+    lengths.sort_unstable();
+    let quantiles = [
+        ("median", lengths.len() / 2, MAX_MEDIAN),
+        ("90th percentile", lengths.len() * 9 / 10, MAX_90TH_PERCENTILE),
+    ];
+    for (name, index, most) in quantiles {
+        let lines = lengths.get(index).copied().unwrap_or_default();
+        if lines > most {
+            found.push(format!("the {name} of the lengths of functions is {lines} lines; at most {most}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut found = too_long(&sources());
+    found.retain(|line| !KNOWN_LONG_FILES.iter().any(|file| line.starts_with(&format!("src/{file} has"))));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_check_of_lengths_finds_what_is_too_long() {
+    let check = |functions: usize, lines: usize| {
+        let function = format!("fn f() {{\n{}}}\n", "    g();\n".repeat(lines - 2));
+        too_long(&[Source::parse("a.rs", &function.repeat(functions))])
+    };
+    assert_eq!(check(1, 8), Vec::<String>::new());
+    assert_eq!(check(50, 8).len(), 1, "the file");
+    assert_eq!(check(1, 9).len(), 1, "the median");
+    assert_eq!(check(1, 26).len(), 2, "the median and the 90th percentile");
+    assert_eq!(check(1, 61).len(), 3, "these and the function");
+}
+
+#[test]
+fn the_architecture_names_every_file_and_is_short() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     for source in sources() {
         let name = Path::new(&source.name);
@@ -153,14 +289,5 @@ fn architecture_names_every_module() {
         let shown = if file == "mod.rs" { parent.display().to_string() } else { file.display().to_string() };
         assert!(architecture.contains(&shown), "ARCHITECTURE.md does not say what src/{} is", source.name);
     }
-}
-
-#[test]
-fn the_readme_explains_every_option() {
-    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
-    let help = restreamer::config::help();
-    let options = help.split_whitespace().filter(|word| word.starts_with("--"));
-    for option in options {
-        assert!(readme.contains(&format!("`{option}")), "README.md does not explain {option}");
-    }
+    assert!(architecture.lines().count() <= 150, "ARCHITECTURE.md has more than 150 lines");
 }
