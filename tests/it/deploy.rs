@@ -74,7 +74,7 @@ fn what_is_installed_twice_stays_as_it_is() {
     let said =
         install(root.path(), &["--base-dir", "/srv/my archive", "--host", "127.0.0.1", "--port", "8100"]);
     assert!(said.contains(&format!("installed {}\n", root.path().join(PROGRAM).display())), "{said}");
-    assert!(said.contains("no user is made") && said.contains("nothing is started"), "{said}");
+    assert!(said.contains("no user is created") && said.contains("nothing is started"), "{said}");
     let first = files(root.path());
     let modes: Vec<_> = [PROGRAM, UNIT, CONF].iter().map(|name| first[*name].0).collect();
     assert_eq!(modes, [0o755, 0o644, 0o644]);
@@ -89,8 +89,8 @@ fn what_is_installed_twice_stays_as_it_is() {
     }
 
     let said = install(root.path(), &["--port", "8100"]);
-    assert_eq!(said.matches(" is as it should be\n").count(), 2, "{said}");
-    assert!(said.contains("kept ") && said.contains("it starts with the machine\n"), "{said}");
+    assert_eq!(said.matches(" is up to date\n").count(), 2, "{said}");
+    assert!(said.contains("kept ") && said.contains("the service is enabled\n"), "{said}");
     assert_eq!(files(root.path()), first, "not even written anew");
 
     fs::write(root.path().join(CONF), format!("{conf}RESTREAMER_LOG_LEVEL=warn\n")).expect("a change");
@@ -121,7 +121,7 @@ fn misuse_of_the_scripts_is_one_line_and_changes_nothing() {
         ("install", &["--nope"], 2, "there is no option `--nope` (see scripts/install --help)"),
         ("install", &["--port"], 2, "--port needs a value"),
         ("install", &["--port", "70000"], 2, "--port needs a number up to 65535"),
-        ("install", &["--host", "a b"], 2, "`a b` is no address to listen at"),
+        ("install", &["--host", "a b"], 2, "`a b` is not an address to listen on"),
         ("install", &["--base-dir", "archive"], 2, "--base-dir needs an absolute path"),
         ("install", &["--base-dir", "/home/me/archive"], 1, "the service cannot see `/home/me/archive`"),
         ("install", &["--binary", "/nowhere/restreamer"], 1, "`/nowhere/restreamer` is not a program"),
@@ -168,7 +168,7 @@ fn a_user_is_made_once_and_goes_with_a_purge() {
     let users = || text(root.path().join("etc/passwd"));
     assert!(users().starts_with("restreamer:x:") && users().ends_with(":/nonexistent:/usr/sbin/nologin\n"));
     let said = install(root.path(), &[]);
-    assert!(said.contains("the user restreamer is there") && users().lines().count() == 1, "{said}");
+    assert!(said.contains("the user restreamer exists") && users().lines().count() == 1, "{said}");
     says("uninstall", root.path(), &[]);
     assert_eq!(users().lines().count(), 1);
     says("uninstall", root.path(), &["--purge"]);
