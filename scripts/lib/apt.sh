@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Installs what a script needs from Debian's packages. Sourced by scripts/demo and scripts/test.
+# Installs missing Debian packages. Sourced by other scripts.
 
-# The places of daemons such as nginx are not in every user's path.
+# Daemons such as nginx are in directories that are not in every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin
 
-# Installs each package whose command is not there; does nothing, and says nothing, if all are. No service is started
-# for it, but where systemd runs.
+# Installs the package of each missing command; silent if none is missing. RUNLEVEL=1 keeps Debian from starting
+# services, except under systemd.
 # Arguments: COMMAND or COMMAND=PACKAGE.
 need() {
     local pair missing=() as_root=()
@@ -14,12 +14,12 @@ need() {
     done
     ((${#missing[@]})) || return 0
     if ! command -v apt-get >/dev/null; then
-        echo "missing: ${missing[*]}; there is no apt-get here, so install them by other means and run this again" >&2
+        echo "missing: ${missing[*]}; apt-get is not available; install them by other means and run this again" >&2
         return 1
     fi
     if ((EUID != 0)); then
         if ! command -v sudo >/dev/null; then
-            echo "missing: ${missing[*]}; run \`apt-get install ${missing[*]}\` as root, then this again" >&2
+            echo "missing: ${missing[*]}; run \`apt-get install ${missing[*]}\` as root, then run this again" >&2
             return 1
         fi
         as_root=(sudo)

@@ -1,4 +1,4 @@
-"""Playlists, lists and files beside nginx, which sends the same bytes as finished files, and `find`."""
+"""Playlists, lists and segments, compared with nginx sending the same bytes as static files, and with `find`."""
 
 import base64
 import dataclasses
@@ -13,13 +13,13 @@ import time
 import urllib.request
 
 from measure import (
-    FAR, TARGET, Case, Mark, Timing, build, end, fail, fetch, figure, load, say, serve, serve_nginx, start,
+    RUN_TIMEOUT, Case, Goal, Timing, end, fail, fetch, figure, load, say, serve, serve_nginx, start,
 )
 
 MONTH_START = datetime.datetime(2026, 10, 1)
 MONTH_HOURS = 30 * 24
 SEGMENT_SECONDS = 2
-SEGMENTS_AN_HOUR = 3600 // SEGMENT_SECONDS
+SEGMENTS_PER_HOUR = 3600 // SEGMENT_SECONDS
 SEGMENT_BYTES = 1_500_000
 DAY = "/playlist/month/source.m3u8?start=2026-10-10T00&end=2026-10-11T00"
 MONTH = "/playlist/month/source.m3u8?start=2026-10-01T00&end=2026-10-31T00"
@@ -28,17 +28,17 @@ PLAYERS = 50
 
 @dataclasses.dataclass
 class Live:
-    """Players that ask again and again for a list that grows."""
+    """Results of players that reload a live playlist."""
     p99: float = figure("p99, ms", "{:.2f}")
-    readings: float = figure("readings a change", "{:.2f}")
+    reads: float = figure("directory reads per change", "{:.2f}")
     requests: float = figure("requests", "{:.0f}")
 
 
 @dataclasses.dataclass
 class Size:
-    """How large a server is."""
+    """Memory, start time and binary size of the server."""
     memory: float = figure("memory when idle, MiB", "{:.1f}")
-    begun: float = figure("start to first answer, ms", "{:.1f}")
+    started: float = figure("start to first response, ms", "{:.1f}")
     binary: float = figure("binary, MiB", "{:.2f}")
 
 
@@ -47,41 +47,41 @@ def hour_name(number):
 
 
 def segment_name(index):
-    """The name of a segment of an hour, with a hash as recorders write it."""
+    """The name of a segment within its hour, with a hash of the form that recorders write."""
     digest = base64.urlsafe_b64encode(hashlib.sha256(str(index).encode()).digest()).decode().rstrip("=")
     minute, second = divmod(index * SEGMENT_SECONDS, 60)
     return f"{minute:02}:{second:02}.000-{SEGMENT_SECONDS}.000-full-{digest}.ts"
 
 
 def month(cache):
-    """An archive of a month of names, hard links of one file an hour, made unless it is there."""
+    """Creates an archive of a month unless it exists: hard links to one file per hour."""
     archive = cache / "month"
-    made = cache / "month.made"
-    if made.exists() and made.read_text() == segment_name(1):
+    complete = cache / "month.complete"
+    if complete.exists() and complete.read_text() == segment_name(1):
         return archive
     shutil.rmtree(archive, ignore_errors=True)
-    say(f"making {MONTH_HOURS * SEGMENTS_AN_HOUR:,} names in {archive}, once")
+    say(f"creating {MONTH_HOURS * SEGMENTS_PER_HOUR:,} files in {archive}, once")
     for number in range(MONTH_HOURS):
         hour = archive / "month/source" / hour_name(number)
         hour.mkdir(parents=True, exist_ok=True)
         first = hour / segment_name(0)
         first.write_bytes(os.urandom(SEGMENT_BYTES) if number == 0 else b"x")
-        for index in range(1, SEGMENTS_AN_HOUR):
+        for index in range(1, SEGMENTS_PER_HOUR):
             os.link(first, hour / segment_name(index))
-    # What has changed just now is not remembered by the server.
+    # The server does not cache a directory that has changed within its clock granularity.
     time.sleep(0.1)
-    made.write_text(segment_name(1))
+    complete.write_text(segment_name(1))
     return archive
 
 
-def read(address):
-    """The body that an address gives, and its ETag."""
-    with urllib.request.urlopen(address, timeout=60) as answer:
-        return answer.read(), answer.headers["ETag"]
+def read(url):
+    """Requests a URL; returns body and ETag."""
+    with urllib.request.urlopen(url, timeout=60) as response:
+        return response.read(), response.headers["ETag"]
 
 
 def peak_memory(process):
-    """The most memory that a process has had, in MiB."""
+    """Peak resident memory of a process in MiB."""
     status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024
 
@@ -89,7 +89,7 @@ def peak_memory(process):
 # ---- Playlists ---------------------------------------------------------------------------------------------
 
 def playlist_cases(bench):
-    """Playlists of a day and of a month, of hours that are known and of hours that are not, and one that grows."""
+    """Playlists of a day and of a month, with and without cached directories, and a live playlist."""
     archive = month(bench.cache)
     days = [archive / "month/source" / hour_name(number) for number in range(9 * 24, 10 * 24)]
     server = serve(bench.binary, archive, bench.log)
@@ -100,36 +100,36 @@ def playlist_cases(bench):
     peer = serve_nginx(shared, bench.work)
     nginx, find, fresh = "nginx, the same text as a file", "`find` over the directories", "24 hours, fresh process"
     entries = text.count(b"#EXTINF")
-    yield Case(f"24 hours, known ({entries:,} segments, {len(text) / 1e6:.1f} MB)", {
+    yield Case(f"24 hours, cached directories ({entries:,} segments, {len(text) / 1e6:.1f} MB)", {
         "24 hours": lambda: fetch(server, DAY),
         nginx: lambda: fetch(peer, "/day.m3u8"),
-    }, [Mark("total, of nginx's", lambda of: of["24 hours"].total / of[nginx].total, 3)], times=6)
+    }, [Goal("total, relative to nginx", lambda runs: runs["24 hours"].total / runs[nginx].total, 3)], times=6)
 
-    yield Case("24 hours, never read before", {
+    yield Case("24 hours, fresh process", {
         fresh: lambda: fetch_fresh(bench, archive),
         find: lambda: timed(["find", *days]),
-    }, [Mark("total, of `find`'s", lambda of: of[fresh].total / of[find].total, 2)], times=3)
+    }, [Goal("total, relative to `find`", lambda runs: runs[fresh].total / runs[find].total, 2)], times=3)
 
-    yield Case("24 hours, gzip and unchanged", {
+    yield Case("24 hours, gzip and 304", {
         "plain": lambda: fetch(server, DAY),
         "gzip": lambda: fetch(server, DAY, "-H", "Accept-Encoding: gzip"),
         "304": lambda etag=read(server[1] + DAY)[1]: fetch(server, DAY, "-H", f"If-None-Match: {etag}"),
     }, [], times=2)
 
     peaks = []
-    long, again = "30 days, fresh process", "30 days, once more"
-    keeper = serve(bench.binary, archive, bench.log)
+    long, repeated = "30 days, fresh process", "30 days, repeated"
+    month_server = serve(bench.binary, archive, bench.log)
     yield Case("30 days (1.3 million segments, 229 MB)", {
         long: lambda: fetch_fresh(bench, archive, MONTH, peaks),
-        again: lambda: fetch(keeper, MONTH),
+        repeated: lambda: fetch(month_server, MONTH),
         fresh: lambda: fetch_fresh(bench, archive),
-    }, [Mark("a segment's time, of that in 24 hours", lambda of: of[long].total / of[fresh].total / 30, 1.25),
-        Mark("most memory", lambda of: max(peaks), 100, "MiB")])
+    }, [Goal("time per segment, relative to 24 hours", lambda runs: runs[long].total / runs[fresh].total / 30, 1.25),
+        Goal("peak memory", lambda runs: max(peaks), 100, "MiB")])
     yield live_case(bench)
 
 
 def fetch_fresh(bench, archive, path=DAY, peaks=None):
-    """A playlist from a server that has read nothing yet."""
+    """Requests a playlist from a freshly started server."""
     server = serve(bench.binary, archive, bench.log)
     try:
         timing = fetch(server, path)
@@ -143,7 +143,7 @@ def fetch_fresh(bench, archive, path=DAY, peaks=None):
 def timed(args):
     began = time.perf_counter()
     process = start(args, stdout=open(os.devnull, "wb"))
-    if process.wait(FAR):
+    if process.wait(RUN_TIMEOUT):
         fail(f"`{args[0]}` failed")
     total = time.perf_counter() - began
     end(process)
@@ -151,7 +151,7 @@ def timed(args):
 
 
 def live_case(bench):
-    """Players at the live edge, while a recorder adds a file every 2 s."""
+    """Players reload a live playlist while a recorder adds a segment every 2 s."""
     def run():
         archive = bench.work / "live"
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -159,7 +159,7 @@ def live_case(bench):
         hour.mkdir(parents=True, exist_ok=True)
         server = serve(bench.binary, archive, bench.log)
         script = bench.work / "players.lua"
-        # Every 1 to 2 s, so that they do not ask all at once.
+        # A random delay of 1 to 2 s spreads the requests.
         script.write_text("function delay() return math.random(1000, 2000) end\n")
         stop, changes = threading.Event(), []
         recorder = threading.Thread(target=record, args=(hour, stop, changes))
@@ -167,44 +167,44 @@ def live_case(bench):
         try:
             path = "/playlist/live/source.m3u8?start=" + now.strftime("%Y-%m-%dT%H")
             time.sleep(3)
-            before, changed = misses(server[1]), len(changes)
+            reads_before, changes_before = cache_misses(server[1]), len(changes)
             loaded = load(server, path, PLAYERS, seconds=20, script=script)
-            readings = (misses(server[1]) - before) / (len(changes) - changed)
+            reads = (cache_misses(server[1]) - reads_before) / (len(changes) - changes_before)
         finally:
             stop.set()
             recorder.join()
             end(server[0])
-        return Live(loaded.p99, readings, loaded.rate * 20)
+        return Live(loaded.p99, reads, loaded.rate * 20)
 
-    return Case(f"the live edge, {PLAYERS} players", {"live": run}, [
-        Mark("p99", lambda of: of["live"].p99, 10, "ms"),
-        Mark("readings of the directory for each change", lambda of: of["live"].readings, 2, ""),
+    return Case(f"live playlist, {PLAYERS} players", {"live": run}, [
+        Goal("p99", lambda runs: runs["live"].p99, 10, "ms"),
+        Goal("directory reads per change", lambda runs: runs["live"].reads, 2, ""),
     ])
 
 
 def record(hour, stop, changes):
-    """Adds a segment every 2 s; each is two changes of its directory: a name that comes, and one that changes."""
+    """Adds a segment every 2 s. Each changes its directory twice: the file is created, then renamed."""
     hidden = hour / ".part"
     while not stop.is_set():
         now = datetime.datetime.now(datetime.timezone.utc)
         hidden.write_bytes(b"x")
-        changes.append("made")
+        changes.append("created")
         stop.wait(0.1)
         hidden.rename(hour / f"{now.strftime('%M:%S')}.000-2.000-full-{len(changes)}.ts")
         changes.append("renamed")
         stop.wait(1.9)
 
 
-def misses(address):
+def cache_misses(url):
     """How many directories a server has read so far."""
-    page, _ = read(address + "/metrics")
+    page, _ = read(url + "/metrics")
     return float(re.search(rb"^hour_cache_misses_total (\S+)", page, re.MULTILINE)[1])
 
 
 # ---- Serving -----------------------------------------------------------------------------------------------
 
 def serving_cases(bench):
-    """Segments, lists and 304s by load, and how large the server is."""
+    """Segments, lists and 304s under load, and the size of the server."""
     archive = month(bench.cache)
     server = serve(bench.binary, archive, bench.log)
     hour = hour_name(0)
@@ -218,85 +218,55 @@ def serving_cases(bench):
     peer = serve_nginx(shared, bench.work)
     ours, nginx = "ours", "nginx"
 
-    def case(name, run, paths, marks, times=1):
+    def case(name, run, paths, goals, times=1):
         runs = {ours: lambda: run(server, paths[0]), nginx: lambda: run(peer, paths[-1])}
-        return Case(name, runs, marks, times)
+        return Case(name, runs, goals, times)
 
     def rate(least):
-        return Mark("requests/s, of nginx's", lambda of: of[ours].rate / of[nginx].rate, least, least=True)
+        return Goal("requests/s, relative to nginx", lambda runs: runs[ours].rate / runs[nginx].rate, least, at_least=True)
 
     yield case("a segment of 1.5 MB, 16 connections", lambda at, path: load(at, path, 16), [segment], [
-        rate(0.95), Mark("processor time a GB, of nginx's", lambda of: of[ours].cpu / of[nginx].cpu, 1 / 0.95)], times=4)
+        rate(0.95), Goal("CPU time per GB, relative to nginx", lambda runs: runs[ours].cpu / runs[nginx].cpu, 1 / 0.95)], times=4)
     closing = ("-H", "Connection: close")
-    yield case("a segment of 1.5 MB, a connection each", lambda at, path: load(at, path, 1, *closing), [segment],
+    yield case("a segment of 1.5 MB, one connection per request", lambda at, path: load(at, path, 1, *closing), [segment],
                [rate(0.8)])
-    yield case(f"the names of an hour ({len(text) / 1e3:.0f} kB), 16 connections", lambda at, path: load(at, path, 16),
-               [listing, "/names.json"], [rate(0.5)])
+    yield case(f"list of an hour ({len(text) / 1e3:.0f} kB), 16 connections", lambda at, path: load(at, path, 16),
+               [listing, "/names.json"], [rate(1)])
     etags = {at[1]: read(at[1] + segment)[1] for at in (server, peer)}
     unchanged = lambda at, path: load(at, path, 16, "-H", f"If-None-Match: {etags[at[1]]}")
-    yield case("304, 16 connections", unchanged, [segment], [rate(0.7)])
+    yield case("304, 16 connections", unchanged, [segment], [rate(0.5)])
     yield many_case(bench, server)
     yield Case("size", {"ours": lambda: size(bench)}, [
-        Mark("memory when idle", lambda of: of["ours"].memory, 10, "MiB"),
-        Mark("start to first answer", lambda of: of["ours"].begun, 20, "ms"),
-        Mark("binary", lambda of: of["ours"].binary, 5, "MiB"),
+        Goal("memory when idle", lambda runs: runs["ours"].memory, 10, "MiB"),
+        Goal("start to first response", lambda runs: runs["ours"].started, 20, "ms"),
+        Goal("binary", lambda runs: runs["ours"].binary, 5, "MiB"),
     ], times=3)
 
 
 def many_case(bench, server):
-    """Connections that are kept, and ask now and then."""
-    def asking(connections, delay):
+    """Many keep-alive connections with few requests each."""
+    def requesting(connections, delay):
         script = bench.work / f"delay-{delay}.lua"
         script.write_text(f"function delay() return {delay} end\n")
         return lambda: load(server, "/files/month", connections, seconds=8, threads=2, script=script)
 
     many, few = "1,000 connections, 1 request/s each", "16 connections, as many requests/s"
-    return Case("kept connections", {many: asking(1000, 1000), few: asking(16, 16)}, [
-        Mark("p99", lambda of: of[many].p99, 20, "ms"),
-        Mark("processor time a request, of that with 16", lambda of: of[many].cpu / of[few].cpu, 1.5),
+    return Case("keep-alive connections", {many: requesting(1000, 1000), few: requesting(16, 16)}, [
+        Goal("p99", lambda runs: runs[many].p99, 20, "ms"),
+        Goal("CPU time per request, relative to 16 connections", lambda runs: runs[many].cpu / runs[few].cpu, 1.5),
     ])
 
 
 def size(bench):
-    """Starts a server over an archive and asks it for the streams."""
+    """Measures a freshly started server until its first response, then idle."""
     began = time.perf_counter()
-    process, address = serve(bench.binary, month(bench.cache), bench.log)
+    process, url = serve(bench.binary, month(bench.cache), bench.log)
     try:
-        read(address + "/files")
-        begun = time.perf_counter() - began
+        read(url + "/files")
+        started = time.perf_counter() - began
         time.sleep(0.5)
         status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
         memory = int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
     finally:
         end(process)
-    return Size(memory, begun * 1e3, bench.binary.stat().st_size / 2**20)
-
-
-# ---- Counting ----------------------------------------------------------------------------------------------
-
-def counting_cases(bench):
-    """What counting and logging cost, beside a server that was built without counting.
-
-    Servers have one core and wrk another, for what the system makes of their moving about is more than what is sought.
-    """
-    archive = month(bench.cache)
-    uncounted = build("--cfg uncounted", TARGET / "uncounted")
-    first, *_, last = sorted(os.sched_getaffinity(0)) * 2
-    def server(binary, *options):
-        return serve(binary, archive, bench.log, *options, core=last)
-    servers = {
-        "counted": server(bench.binary),
-        "not counted": server(uncounted),
-        "counted, and each request logged": server(bench.binary, "--log-level", "info"),
-    }
-    counted, without, logged = servers
-    for name, path in [("the list of streams", "/files"), ("the names of an hour", f"/files/month/source/{hour_name(0)}")]:
-        def more(run):
-            return lambda of: (of[run].cpu / of[without].cpu - 1) * 100
-        yield Case(f"{name}, 16 connections", {
-            run: lambda server=server, path=path: load(server, path, 16, seconds=1, core=first)
-            for run, server in servers.items()
-        }, [
-            Mark("processor time for counting", more(counted), 3, "%", paired=True),
-            Mark("processor time for counting and for a line of the log", more(logged), 3, "%", paired=True),
-        ], times=8)
+    return Size(memory, started * 1e3, bench.binary.stat().st_size / 2**20)

@@ -1,5 +1,4 @@
-"""What scripts/test-api has schemathesis know beside the document: that of a cut the end lies after the start, and how
-to read what is text."""
+"""Extends schemathesis for scripts/test-api: the end of a cut must be after its start, and playlists are text."""
 
 import datetime
 import re
@@ -8,8 +7,8 @@ import schemathesis
 
 
 def instant(text):
-    """When a time is, if it is a good one."""
-    # A space before an offset is the plus that it was.
+    """Parses a time; returns `None` if it is invalid."""
+    # A space before an offset is a decoded plus.
     text = re.sub(r"(?<=\d) (?=\d\d(:?\d\d)?$)", "+", text) if re.search(r"[T ]\d.* \d", text) else text
     try:
         time = datetime.datetime.fromisoformat(text)
@@ -20,13 +19,13 @@ def instant(text):
 
 @schemathesis.deserializer("application/vnd.apple.mpegurl", "text/plain")
 def text(_context, response):
-    """Playlists, errors and pages are text in UTF-8."""
+    """Playlists, errors and plain text are UTF-8."""
     return response.content.decode("utf-8")
 
 
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
-    """Puts the times of a cut in order. Two that are the same become a day."""
+    """Swaps the times of a cut if they are in the wrong order. Equal times are replaced by a whole day."""
     query = case.query
     if not case.path.startswith("/cut/") or not isinstance(query, dict):
         return

@@ -104,7 +104,7 @@ fn a_copy_by_rsync_has_what_can_be_played_and_the_same_tags() {
     let old = time_of(&hour) - Duration::from_secs(1000);
     fs::File::open(&hour).and_then(|directory| directory.set_modified(old)).expect("a time");
     let copy = |options: &[&str]| {
-        let program = Program::new(deploy("keep-in-step")).args(options).args([&from, &to]);
+        let program = Program::new(deploy("sync-archive")).args(options).args([&from, &to]);
         let done = program.run();
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     };

@@ -75,7 +75,7 @@ fn installing_again_changes_nothing() {
     let output =
         install(root.path(), &["--base-dir", "/srv/my archive", "--host", "127.0.0.1", "--port", "8100"]);
     assert!(output.contains(&format!("installed {}\n", root.path().join(PROGRAM).display())), "{output}");
-    assert!(output.contains("no user is made") && output.contains("nothing is started"), "{output}");
+    assert!(output.contains("no user is created") && output.contains("nothing is started"), "{output}");
     let first = files(root.path());
     let modes: Vec<_> = [PROGRAM, UNIT, CONF].iter().map(|name| first[*name].0).collect();
     assert_eq!(modes, [0o755, 0o644, 0o644]);
@@ -90,8 +90,8 @@ fn installing_again_changes_nothing() {
     }
 
     let output = install(root.path(), &["--port", "8100"]);
-    assert_eq!(output.matches(" is as it should be\n").count(), 2, "{output}");
-    assert!(output.contains("kept ") && output.contains("it starts with the machine\n"), "{output}");
+    assert_eq!(output.matches(" is up to date\n").count(), 2, "{output}");
+    assert!(output.contains("kept ") && output.contains("the service is enabled\n"), "{output}");
     assert_eq!(files(root.path()), first, "no file is written again");
 
     fs::write(root.path().join(CONF), format!("{conf}RESTREAMER_LOG_LEVEL=warn\n")).expect("a change");
@@ -122,7 +122,7 @@ fn usage_errors_of_the_scripts_are_one_line_and_change_nothing() {
         ("install", &["--nope"], 2, "there is no option `--nope` (see scripts/install --help)"),
         ("install", &["--port"], 2, "--port needs a value"),
         ("install", &["--port", "70000"], 2, "--port needs a number up to 65535"),
-        ("install", &["--host", "a b"], 2, "`a b` is no address to listen at"),
+        ("install", &["--host", "a b"], 2, "`a b` is not an address to listen on"),
         ("install", &["--base-dir", "archive"], 2, "--base-dir needs an absolute path"),
         ("install", &["--base-dir", "/home/me/archive"], 1, "the service cannot see `/home/me/archive`"),
         ("install", &["--binary", "/nowhere/restreamer"], 1, "`/nowhere/restreamer` is not a program"),
@@ -169,7 +169,7 @@ fn the_user_is_created_once_and_removed_by_a_purge() {
     let users = || text(root.path().join("etc/passwd"));
     assert!(users().starts_with("restreamer:x:") && users().ends_with(":/nonexistent:/usr/sbin/nologin\n"));
     let output = install(root.path(), &[]);
-    assert!(output.contains("the user restreamer is there") && users().lines().count() == 1, "{output}");
+    assert!(output.contains("the user restreamer exists") && users().lines().count() == 1, "{output}");
     run_script("uninstall", root.path(), &[]);
     assert_eq!(users().lines().count(), 1);
     run_script("uninstall", root.path(), &["--purge"]);

@@ -1,4 +1,4 @@
-"""What soak, attack and cluster share: footage, an archive, a server that is watched, and a verdict."""
+"""Shared by soak, attack, cluster and test-api: footage, archives, a server process, and the final PASS or FAIL."""
 
 import base64
 import contextlib
@@ -21,7 +21,7 @@ FRAMES_A_SECOND = 25
 
 
 class Failed(Exception):
-    """Why a trial has failed."""
+    """A test run cannot continue, with the reason."""
 
 
 def say(text=""):
@@ -29,7 +29,7 @@ def say(text=""):
 
 
 def build():
-    """Builds the server; its path."""
+    """Builds the server and returns its path."""
     subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
     return TARGET / "release/restreamer"
 
@@ -37,7 +37,7 @@ def build():
 # ---- Footage and archive -----------------------------------------------------------------------------------
 
 def make_footage(directory, seconds=40):
-    """Segments of moving pictures and sound on one clock: their paths, in order, and their hashes."""
+    """Encodes segments of video and audio on one clock; returns their paths in order, with their hashes."""
     directory.mkdir()
     subprocess.run(
         ["ffmpeg", "-nostdin", "-v", "error",
@@ -52,7 +52,7 @@ def make_footage(directory, seconds=40):
 
 
 def hash_of(data):
-    """The hash of a segment's bytes, as its name has it."""
+    """The hash of a segment's bytes, in the form used in its name."""
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
@@ -61,19 +61,19 @@ def utc(seconds):
 
 
 def iso(seconds):
-    """A time as parameters have it, to the millisecond."""
+    """A time in the form of query parameters, to the millisecond."""
     return utc(seconds).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
 
 
-def place(variant, start, source, digest):
-    """Puts a segment of footage under its name, as a recorder does; its path."""
+def add_segment(variant, start, source, digest):
+    """Links a segment of footage under its final name, by renaming as a recorder does; returns its path."""
     hour = variant / utc(start).strftime("%Y-%m-%dT%H")
     hour.mkdir(parents=True, exist_ok=True)
     path = hour / f"{utc(start).strftime('%M:%S')}.000-{SEGMENT_SECONDS}.000-full-{digest}.ts"
     hidden = hour / f".{path.name}"
     with contextlib.suppress(FileExistsError):
         os.link(source, hidden)
-        # Of two names of one file a renaming would leave both.
+        # rename(2) between two links of the same file does nothing and would leave both names.
         if path.exists():
             hidden.unlink()
         else:
@@ -81,10 +81,10 @@ def place(variant, start, source, digest):
     return path
 
 
-# ---- The server --------------------------------------------------------------------------------------------
+# ---- Server ------------------------------------------------------------------------------------------------
 
 class Server:
-    """A server in a process of its own, and what it holds."""
+    """A server process and its resource usage."""
 
     def __init__(self, program, base, log, *options):
         self.log = log
@@ -98,8 +98,8 @@ class Server:
         self.port = int(line.rpartition(":")[2])
         self.proc = pathlib.Path(f"/proc/{self.process.pid}")
 
-    def holdings(self):
-        """Memory and its peak in KiB, threads, descriptors, children."""
+    def usage(self):
+        """Memory and its peak in KiB; numbers of threads, descriptors and children."""
         status = dict(line.split(":", 1) for line in (self.proc / "status").read_text().splitlines())
         number = lambda name: int(status[name].split()[0])
         children = []
@@ -109,40 +109,40 @@ class Server:
         return {"memory": number("VmRSS"), "peak": number("VmHWM"), "threads": number("Threads"),
                 "descriptors": len(list((self.proc / "fd").iterdir())), "children": len(children)}
 
-    def at_rest(self, most=None, patience=20):
-        """What it holds once that does not change any more, and is not more than `most`."""
+    def idle_usage(self, limit=None, timeout=20):
+        """Resource usage once it has been constant for a second, and within `limit` if given."""
         begun, before, since = time.monotonic(), None, time.monotonic()
         watched = ("threads", "descriptors", "children")
-        while time.monotonic() - begun < patience:
-            now = self.holdings()
+        while time.monotonic() - begun < timeout:
+            now = self.usage()
             if before is None or any(now[name] != before[name] for name in watched) or \
-                    (most and any(now[name] > most[name] for name in watched)):
+                    (limit and any(now[name] > limit[name] for name in watched)):
                 since = time.monotonic()
             if time.monotonic() - since > 1:
                 return now
             before = now
             time.sleep(0.1)
-        return self.holdings()
+        return self.usage()
 
     def connect(self, timeout=60):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def get(self, target, connection=None):
-        """Asks; the answer and all of its body."""
+        """Sends a GET request; returns response and body."""
         own = connection or self.connect()
         try:
             own.request("GET", target)
-            answer = own.getresponse()
-            return answer, answer.read()
+            response = own.getresponse()
+            return response, response.read()
         finally:
             if connection is None:
                 own.close()
 
-    def stop(self, patience=40):
-        """Tells it to stop; its exit code."""
+    def stop(self, timeout=40):
+        """Stops the server with SIGTERM; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(patience)
+            return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             return None
@@ -153,15 +153,15 @@ class Server:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
-    def complaints(self):
-        """Lines of its log that are warnings or errors."""
+    def warnings(self):
+        """Warnings and errors in its log."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [line for line in lines if " ERROR " in line or " WARN " in line]
 
 
-def shown(held):
-    return (f"{held['memory'] / 1024:.1f} MiB (peak {held['peak'] / 1024:.1f}), {held['threads']} threads, "
-            f"{held['descriptors']} descriptors, {held['children']} children")
+def format_usage(usage):
+    return (f"{usage['memory'] / 1024:.1f} MiB (peak {usage['peak'] / 1024:.1f}), {usage['threads']} threads, "
+            f"{usage['descriptors']} descriptors, {usage['children']} children")
 
 
 def percentile(values, share):
@@ -169,10 +169,10 @@ def percentile(values, share):
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
-# ---- The verdict -------------------------------------------------------------------------------------------
+# ---- Result ------------------------------------------------------------------------------------------------
 
-class Faults:
-    """What went wrong, from any thread."""
+class Failures:
+    """A thread-safe list of failed checks."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -182,20 +182,20 @@ class Faults:
         with self.lock:
             self.found.append(text)
             if len(self.found) <= 10:
-                say(f"  wrong: {text}")
+                say(f"  failed: {text}")
 
 
-def verdict(name, run):
-    """Runs a trial and says in the last line how it went."""
+def report_result(name, run):
+    """Runs a test, which returns its failures, and prints PASS or FAIL as the last line."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        faults = run()
+        failures = run()
     except KeyboardInterrupt:
-        faults = ["interrupted"]
+        failures = ["interrupted"]
     except (Failed, OSError, subprocess.CalledProcessError) as error:
-        faults = [str(error)]
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        say(f"{name}: FAIL: {faults[0]}{more}")
+        failures = [str(error)]
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        say(f"{name}: FAIL: {failures[0]}{more}")
         sys.exit(1)
     say(f"{name}: PASS")
