@@ -121,8 +121,6 @@ pub(super) struct Lobby {
     held_bytes: usize,
     /// How many are sent an answer.
     sending: usize,
-    /// What was said last of how many are idle, are sent an answer, and are at something else.
-    published: [usize; 3],
     last_token: u64,
     /// Where bytes are read to, before a connection gets as many of its own as came.
     scratch: Box<[u8]>,
@@ -141,7 +139,6 @@ impl Lobby {
             holding: BTreeSet::new(),
             held_bytes: 0,
             sending: 0,
-            published: [0; 3],
             last_token: BELL,
             scratch: vec![0; MAX_HEAD_BYTES].into_boxed_slice(),
         }
@@ -180,19 +177,15 @@ impl Lobby {
         }
     }
 
-    /// Says how many there are, for whoever counts: by how many they have become more or fewer, for the lanes count
-    /// those whom they keep with them.
-    fn publish(&mut self) {
-        let (idle, sending) = (self.idle.len(), self.sending);
-        let now = [idle, sending, self.guests.len().saturating_sub(idle + sending)];
-        let connections = &self.shared.metrics.connections;
-        let counted = [&connections.idle, &connections.sending, &connections.reading];
-        for ((counter, now), before) in counted.into_iter().zip(now).zip(self.published) {
-            if now != before {
-                counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
-            }
+    /// Sets the metrics of connections, those that pools keep among them.
+    fn publish(&self) {
+        let (mut idle, mut sending) = (self.idle.len(), self.sending);
+        let reading = self.guests.len().saturating_sub(idle + sending);
+        for regulars in self.pool.all_regulars() {
+            idle += regulars.idle.load(Ordering::Relaxed);
+            sending += regulars.sending.load(Ordering::Relaxed);
         }
-        self.published = now;
+        self.shared.metrics.connections.set_states(idle, reading, sending);
     }
 
     /// Who has how many of the connections that are here or that lanes keep.

@@ -91,7 +91,7 @@ impl Pools {
         let entry = |lane: Pool| {
             let waiting = if lane == Pool::Cut { 2 * workers.cut } else { shared.limits.queue };
             let (queue, jobs) = bounded(waiting);
-            Ok(LaneEntry { queue, jobs, regulars: Regulars::new(&shared.metrics)? })
+            Ok(LaneEntry { queue, jobs, regulars: Regulars::new()? })
         };
         let lanes: io::Result<Vec<LaneEntry>> = LANES.into_iter().map(entry).collect();
         let (longs, long_jobs) = bounded(2 * workers.each);

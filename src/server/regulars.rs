@@ -14,7 +14,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -23,7 +23,6 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use super::census::Counts;
 use super::connection::Connection;
 use super::wire::Outgoing;
-use crate::metrics::Metrics;
 
 /// The token of the bell that says that the queue has something.
 const BELL: u64 = 0;
@@ -47,7 +46,9 @@ pub(super) struct Regulars {
     /// Connections that no worker has.
     present: AtomicUsize,
     places: Mutex<Places>,
-    metrics: Arc<Metrics>,
+    /// Of those that no worker has, the idle ones and those that are sent an answer.
+    pub(super) idle: AtomicUsize,
+    pub(super) sending: AtomicUsize,
 }
 
 /// Who is there.
@@ -99,7 +100,7 @@ impl Regular {
 }
 
 impl Regulars {
-    pub(super) fn new(metrics: &Arc<Metrics>) -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let gong = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -114,7 +115,8 @@ impl Regulars {
             waiting: AtomicUsize::new(0),
             present: AtomicUsize::new(0),
             places: Mutex::new(Places { last_token: GONG, ..Places::default() }),
-            metrics: Arc::clone(metrics),
+            idle: AtomicUsize::new(0),
+            sending: AtomicUsize::new(0),
         })
     }
 
@@ -272,8 +274,7 @@ impl Regulars {
     /// Counts a connection that comes (1) or goes (`usize::MAX`, which is one less).
     fn count(&self, regular: &Regular, change: usize) {
         self.present.fetch_add(change, Ordering::SeqCst);
-        let connections = &self.metrics.connections;
-        let same = if regular.answer.is_some() { &connections.sending } else { &connections.idle };
+        let same = if regular.answer.is_some() { &self.sending } else { &self.idle };
         same.fetch_add(change, Ordering::Relaxed);
     }
 
