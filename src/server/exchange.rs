@@ -81,12 +81,12 @@ impl Abort {
     /// The reason in one word, for the log and for whoever counts.
     fn name(&self) -> &'static str {
         match self {
-            Self::Gone(_) => "gone",
-            Self::Stalled => "stalled",
-            Self::TooSlow => "slow",
-            Self::Crowded => "crowded",
-            Self::Stopping => "stopping",
-            Self::Body(_) => "body",
+            Self::Gone(_) => "client_closed",
+            Self::Stalled => "write_timeout",
+            Self::TooSlow => "low_rate",
+            Self::Crowded => "memory_limit",
+            Self::Stopping => "shutdown",
+            Self::Body(_) => "body_error",
         }
     }
 }

@@ -240,7 +240,7 @@ impl Lobby {
                 if self.shared.open() > limits.max_connections && !self.evict() {
                     let reply = Reply::busy("there are too many connections to this server just now");
                     let metrics = &self.shared.metrics;
-                    metrics.connections.dropped("too_many");
+                    metrics.connections.dropped("connection_limit");
                     let outgoing = Box::new(Outgoing::refusal(connection.client, reply, metrics));
                     (connection, State::Sending(outgoing), now + limits.write_timeout)
                 } else {
@@ -335,7 +335,7 @@ impl Lobby {
         while self.held_bytes > self.shared.limits.held_bytes && self.holding.len() > 1 {
             let Some((_, token)) = self.holding.first().copied() else { return };
             let Some(guest) = self.take(token) else { return };
-            self.shared.metrics.connections.dropped("crowded");
+            self.shared.metrics.connections.dropped("memory_limit");
             guest.cut_off(&Abort::Crowded);
         }
     }

@@ -129,7 +129,7 @@ impl Guest {
                 self.refuse(TOO_SLOW, shared)
             }
             State::Sending(_) => {
-                connections.dropped("stalled");
+                connections.dropped("write_timeout");
                 self.cut_off(&Abort::Stalled);
                 Next::Left
             }
