@@ -2,7 +2,7 @@
 //!
 //! Whoever logs puts a line into a bounded queue and never waits; one thread writes the lines. While nobody reads stderr,
 //! lines beyond the bound are dropped, and the next line that has room reports how many. The same warning or error is
-//! written once a second at most and counted in between, see [`repeats`].
+//! written once a second at most and counted in between.
 
 mod repeats;
 

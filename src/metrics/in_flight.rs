@@ -1,4 +1,4 @@
-//! The requests that are being answered at this moment.
+//! The table of requests in progress.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ thread_local! {
     static CURRENT_REQUEST: RefCell<Option<Arc<InFlightRequest>>> = const { RefCell::new(None) };
 }
 
-/// A request that is being answered.
+/// A request in progress.
 #[derive(Debug)]
 pub struct InFlightRequest {
     /// The client's address.
@@ -25,7 +25,7 @@ pub struct InFlightRequest {
     pub begun: Instant,
     /// Bytes of the response body sent so far.
     pub sent: AtomicU64,
-    /// The process of the newest child that was started for the request; 0 if there was none.
+    /// The process ID of the newest child that was started for the request; 0 if there was none.
     pub child_pid: AtomicU32,
 }
 
@@ -45,7 +45,7 @@ impl InFlightRequest {
 }
 
 impl InFlightRequests {
-    /// All requests that are being answered, the oldest first.
+    /// All requests in progress, the oldest first.
     pub fn all(&self) -> Vec<Arc<InFlightRequest>> {
         self.table().values().cloned().collect()
     }

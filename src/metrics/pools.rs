@@ -22,11 +22,11 @@ pub struct BusyWorker(IntGauge);
 
 /// Registers the metrics of all pools.
 pub(super) fn register_pools(registry: &Registry) -> Result<Vec<(&'static str, PoolMetrics)>> {
-    let help = "Requests that wait for a worker of the pool.";
+    let help = "Requests that wait for a worker.";
     let queue_length = gauges!("pool_queue_length", help, &["pool"], registry)?;
-    let help = "Workers of the pool that work on a request.";
+    let help = "Workers that are working on a request.";
     let busy_workers = gauges!("pool_busy_workers", help, &["pool"], registry)?;
-    let help = "Requests that found the pool's queue full.";
+    let help = "Requests that were rejected because the queue was full.";
     let rejected = counters!("pool_rejected_total", help, &["pool"], registry)?;
     let pool = |name| PoolMetrics {
         queue_length: queue_length.with_label_values(&[name]),

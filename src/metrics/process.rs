@@ -9,15 +9,15 @@ use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int
 use super::in_flight::note_child;
 
 static LOG_LINES: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let lines = register_int_counter_vec!("log_count_total", "Lines of the log.", &["level", "module"]);
+    let lines = register_int_counter_vec!("log_count_total", "Log lines.", &["level", "module"]);
     lines.expect("no other metric of that name")
 });
 static CHILDREN_RUNNING: LazyLock<IntGauge> = LazyLock::new(|| {
-    let running = register_int_gauge!("ffmpeg_running", "Runs of ffmpeg and ffprobe that have not ended.");
+    let running = register_int_gauge!("ffmpeg_running", "Running ffmpeg and ffprobe processes.");
     running.expect("no other metric of that name")
 });
 static CHILDREN_ENDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let help = "Runs of ffmpeg and ffprobe that have ended, by how.";
+    let help = "Exits of ffmpeg and ffprobe processes.";
     let ended = register_int_counter_vec!("ffmpeg_exits_total", help, &["result"]);
     ended.expect("no other metric of that name")
 });

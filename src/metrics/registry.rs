@@ -17,7 +17,7 @@ use super::pools::{PoolMetrics, register_pools};
 use super::process;
 use super::variants::Variants;
 
-/// The endpoint of what is no request, or of a path that does not exist.
+/// The endpoint of malformed requests and of unknown paths.
 pub const UNKNOWN_ENDPOINT: &str = "unknown";
 /// The methods that have a label of their own, and the label of all others.
 pub(super) const METHODS: [&str; 5] = ["GET", "HEAD", "OPTIONS", "POST", "other"];
@@ -35,7 +35,7 @@ pub struct Metrics {
     pub(super) latency: HistogramVec,
     pub(super) size: HistogramVec,
     pub(super) aborted: IntCounterVec,
-    /// The requests that are being answered.
+    /// The requests in progress.
     pub in_flight: InFlightRequests,
     /// Requests by variant.
     pub variants: Variants,
@@ -60,7 +60,7 @@ pub struct Connections {
 /// The state of the archive and its cache.
 #[derive(Debug, Clone, Default)]
 pub struct ArchiveState {
-    /// Names seen so far that are not those of segments.
+    /// Names seen so far that are not segment names.
     pub unparsable_names: u64,
     /// Hours that were found in the cache.
     pub cache_hits: u64,
@@ -79,7 +79,7 @@ impl Metrics {
     /// Fails only if two metrics have one name, which would be a bug.
     pub fn new(endpoints: &[&'static str]) -> Result<Arc<Self>> {
         let registry = Registry::new();
-        let help = "Requests that are being answered.";
+        let help = "Requests in progress.";
         let concurrency = gauges!("http_request_concurrency_all", help, &["endpoint", "method"], registry)?;
         for endpoint in endpoints.iter().chain([&UNKNOWN_ENDPOINT]) {
             for method in METHODS {
@@ -87,17 +87,17 @@ impl Metrics {
             }
         }
         let response = ["endpoint", "method", "status"];
-        let help = "Seconds from a request's last byte until the response to it is ready.";
+        let help = "Seconds from the last byte of a request until its response is ready.";
         let buckets = LATENCY_BUCKETS_SECONDS.to_vec();
         let latency = histograms!("http_request_latency_all", help, &response, buckets, registry)?;
-        let (help, buckets) = ("Bytes of body sent of a response.", exponential_buckets(1.0, 4.0, 16)?);
+        let (help, buckets) = ("Bytes of response bodies sent.", exponential_buckets(1.0, 4.0, 16)?);
         let size = histograms!("http_response_size_all", help, &response, buckets, registry)?;
-        let (help, labels) = ("Responses that ended before their end.", ["endpoint", "reason"]);
+        let (help, labels) = ("Responses that were aborted.", ["endpoint", "reason"]);
         let aborted = counters!("aborted_responses_total", help, &labels, registry)?;
-        let (help, labels) = ("How long cuts took, from the first byte to the last.", ["type", "result"]);
+        let (help, labels) = ("Duration of cuts in seconds.", ["type", "result"]);
         let buckets = CUT_BUCKETS_SECONDS.to_vec();
         let cut_seconds = histograms!("cut_seconds", help, &labels, buckets, registry)?;
-        let help = "Bytes that exact cuts have made.";
+        let help = "Bytes produced by full and smart cuts.";
         let cut_output_bytes = counter!("cut_output_bytes_total", help, registry)?;
         let (variants, pools) = (Variants::new(&registry)?, register_pools(&registry)?);
         let (in_flight, connections) = (InFlightRequests::default(), Connections::new(&registry)?);
@@ -137,7 +137,7 @@ impl Metrics {
         self.cut_seconds.with_label_values(&[cut_type, result]).observe(seconds);
     }
 
-    /// Counts bytes that an exact cut has made.
+    /// Counts bytes that a full or smart cut has produced.
     pub fn cut_wrote(&self, bytes: usize) {
         self.cut_output_bytes.inc_by(bytes as u64);
     }
@@ -189,23 +189,19 @@ impl ArchiveState {
     fn gather(&self) -> Result<Vec<MetricFamily>> {
         let registry = Registry::new();
         for (name, help, value) in [
-            (
-                "archive_unparsable_names_total",
-                "Names that are not those of segments.",
-                self.unparsable_names,
-            ),
-            ("hour_cache_hits_total", "Hours that were found in the cache.", self.cache_hits),
-            ("hour_cache_misses_total", "Hours that were read from the disk.", self.cache_misses),
+            ("archive_unparsable_names_total", "Names that are not segment names.", self.unparsable_names),
+            ("hour_cache_hits_total", "Directory lookups that the cache answered.", self.cache_hits),
+            ("hour_cache_misses_total", "Directory lookups that read the disk.", self.cache_misses),
         ] {
             counter!(name, help, registry)?.inc_by(value);
         }
         for (name, help, value) in [
-            ("hour_cache_entries", "Hours in the cache.", self.cache_hours),
-            ("hour_cache_bytes", "Size of the cache.", self.cache_bytes),
+            ("hour_cache_entries", "Directories in the cache.", self.cache_hours),
+            ("hour_cache_bytes", "Size of the cache in bytes.", self.cache_bytes),
         ] {
             gauge!(name, help, registry)?.set(value.cast_signed() as i64);
         }
-        let help = "Seconds since the end of the variant's newest segment.";
+        let help = "Seconds since the newest segment of the variant ended.";
         let labels = ["stream", "variant"];
         let ages = float_gauges!("archive_newest_segment_age_seconds", help, &labels, registry)?;
         for (stream, variant, age) in &self.newest {

@@ -1,4 +1,4 @@
-//! The metrics of one request, from when it is complete until its response has ended in whichever way.
+//! The metrics of one request, from its last byte until its response has ended or was aborted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// Begins to count a request that was complete at `begun`.
+    /// Counts a request in progress. `begun` is when its last byte was received.
     pub fn begin(
         metrics: &Arc<Metrics>,
         endpoint: &'static str,
@@ -62,12 +62,12 @@ impl RequestMetrics {
         self.request.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The request, as the table of in-flight requests has it.
+    /// The entry in the table of requests in progress.
     pub fn request(&self) -> &Arc<InFlightRequest> {
         &self.request
     }
 
-    /// Counts the response, which was aborted for the given reason or complete. Only the first call counts.
+    /// Counts the response, with the reason if it was aborted. Only the first call counts.
     #[allow(clippy::cast_precision_loss, reason = "histograms hold f64")]
     pub fn end(&mut self, aborted: Option<&'static str>) {
         if std::mem::replace(&mut self.ended, true) {
@@ -93,7 +93,7 @@ impl RequestMetrics {
 }
 
 impl Drop for RequestMetrics {
-    /// A request that did not end has panicked, or the server stops.
+    /// A request is dropped before its end if its worker panics or the server stops.
     fn drop(&mut self) {
         self.end(Some(if std::thread::panicking() { "panic" } else { "shutdown" }));
     }

@@ -36,8 +36,8 @@ pub struct VariantCounters {
 impl Variants {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
         let labels = ["endpoint", "stream", "variant", "status"];
-        let requests_help = "Requests for a variant that exists.";
-        let bytes_help = "Bytes of body sent for a variant that exists.";
+        let requests_help = "Requests by variant.";
+        let bytes_help = "Bytes of response bodies sent, by variant.";
         Ok(Self {
             requests: counters!("requests_total", requests_help, &labels, registry)?,
             bytes: counters!("response_bytes_total", bytes_help, &labels, registry)?,
