@@ -22,7 +22,7 @@ static CHILDREN_ENDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     ended.expect("no other metric of that name")
 });
 
-/// The metrics of this module, and `process_*`, which the default registry has.
+/// The metrics of this module, and `process_*`, which are part of the default registry.
 pub(super) fn gather() -> Vec<MetricFamily> {
     LazyLock::force(&CHILDREN_RUNNING);
     for result in ["ok", "failed", "killed"] {

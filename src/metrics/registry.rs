@@ -127,9 +127,8 @@ impl Metrics {
 
     /// The pools, with the number of waiting requests and of busy workers of each.
     pub fn pools(&self) -> Vec<(&'static str, i64, i64)> {
-        let state =
-            |(name, pool): &(_, PoolMetrics)| (*name, pool.queue_length.get(), pool.busy_workers.get());
-        self.pools.iter().map(state).collect()
+        let pools = self.pools.iter();
+        pools.map(|(name, pool)| (*name, pool.queue_length.get(), pool.busy_workers.get())).collect()
     }
 
     /// Counts a cut, by its type and its result.
@@ -169,7 +168,7 @@ impl Connections {
         self.dropped.with_label_values(&[reason]).inc();
     }
 
-    /// Sets how many connections are in each state but `working`, in which are the rest of those that are open.
+    /// Sets the number of connections in three of the states. The rest of those that are open is `working`.
     pub fn set_states(&self, idle: usize, reading: usize, sending: usize) {
         for (count, now) in self.counts.iter().zip([idle, reading, sending]) {
             count.store(now, Ordering::Relaxed);
@@ -185,7 +184,7 @@ impl Connections {
 }
 
 impl ArchiveState {
-    /// A registry for one page: the archive counts these itself, and variants come and go.
+    /// From a registry of its own, because the archive counts these itself and variants come and go.
     fn gather(&self) -> Result<Vec<MetricFamily>> {
         let registry = Registry::new();
         for (name, help, value) in [

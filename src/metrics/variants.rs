@@ -68,22 +68,16 @@ impl Variants {
     }
 
     /// Counts a response.
-    pub(super) fn count(
-        &self,
-        variant: &VariantCounters,
-        endpoint: &'static str,
-        status: u16,
-        sent_bytes: u64,
-    ) {
+    pub(super) fn count(&self, variant: &VariantCounters, endpoint: &'static str, status: u16, bytes: u64) {
         let mut counters = variant.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let [requests, bytes] = counters.entry((endpoint, status)).or_insert_with(|| {
+        let [requests, sent] = counters.entry((endpoint, status)).or_insert_with(|| {
             let fits = self.label_sets.fetch_add(1, Ordering::Relaxed) < MAX_LABEL_SETS;
             let [stream, name] = if fits { [&*variant.stream, &*variant.variant] } else { [OTHER; 2] };
             let labels = [endpoint, stream, name, &status.to_string()];
             [&self.requests, &self.bytes].map(|counters| counters.with_label_values(&labels))
         });
         requests.inc();
-        bytes.inc_by(sent_bytes);
+        sent.inc_by(bytes);
     }
 }
 
