@@ -1,4 +1,4 @@
-//! What it costs to count a request.
+//! The cost of counting a request.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ fn main() {
     divan::main();
 }
 
-/// A request from its begin to its end, by so many threads at once.
+/// One request, by one and by two threads at once.
 #[divan::bench(threads = [1, 2])]
 fn request(bencher: Bencher) {
     let metrics = Metrics::new(&["list_streams"]).expect("metrics");

@@ -1,4 +1,4 @@
-//! The wall clock, as a value that is handed to whoever must know the time.
+//! The wall clock, as a value that is passed to code that needs the time. Tests pass a clock that they set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,17 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::timestamp::Timestamp;
 
-/// A source of the present time.
+/// A source of the current time.
 #[derive(Debug, Clone)]
 pub enum Clock {
     /// The system's clock.
     System,
-    /// A clock that somebody else sets, in microseconds since the epoch; for tests.
+    /// A clock that is set from outside, in microseconds since the epoch; for tests.
     Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// The present instant.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::from_micros(micros_since_epoch(system_time())),
@@ -25,8 +25,8 @@ impl Clock {
     }
 }
 
-/// The system's time, for what speaks in [`SystemTime`], such as HTTP's `Date`.
-#[allow(clippy::disallowed_methods, reason = "this is the place all others ask")]
+/// The system's time as a [`SystemTime`], for HTTP's `Date` header for example.
+#[allow(clippy::disallowed_methods, reason = "all other code calls this function")]
 pub fn system_time() -> SystemTime {
     SystemTime::now()
 }

@@ -16,7 +16,7 @@ use crate::metrics::variants::VariantCounters;
 use crate::metrics::{ArchiveState, CONTENT_TYPE};
 use crate::timestamp::Timestamp;
 
-/// The labels of all endpoints, as [`endpoint`] gives them.
+/// The labels of all endpoints.
 pub const ENDPOINTS: [&str; 12] = [
     "list_streams",
     "list_variants",

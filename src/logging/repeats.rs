@@ -1,70 +1,71 @@
-//! The same warning again and again: it is logged once in a while, and counted in between.
+//! The same warning or error again and again: it is written once a second at most, and counted in between.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often at most the same line is logged.
+/// How often the same line is written at most.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many different lines are kept apart within that time; what is beyond them is one.
-const MOST_LINES: usize = 512;
-/// How much of a line is kept, to be named when it has come again.
-const KEPT_BYTES: usize = 300;
+/// How many different lines are told apart within that time. The rest is counted together.
+const MAX_LINES: usize = 512;
+/// What the rest is counted as.
+const OTHERS: &str = "WARN logging: other warnings and errors";
+/// How many characters of a line are compared and repeated.
+const MAX_LINE_CHARS: usize = 300;
 
-/// The lines of the last moment.
-#[derive(Debug)]
+/// The warnings and errors of the last second, without their times.
+#[derive(Debug, Default)]
 pub(super) struct Repeats {
-    lines: BTreeMap<String, Line>,
+    lines: BTreeMap<String, Repeat>,
 }
 
-/// A line that was logged.
+/// A line that was written.
 #[derive(Debug)]
-struct Line {
-    logged: Instant,
-    /// How often it came since.
-    more: u64,
+struct Repeat {
+    written: Instant,
+    /// How often it was logged since.
+    suppressed: u64,
 }
 
 impl Repeats {
-    /// No lines.
-    pub(super) const fn new() -> Self {
-        Self { lines: BTreeMap::new() }
-    }
-
-    /// Whether a line is to be logged now, or only to be counted.
+    /// Whether a line is to be written now; otherwise it is counted. Every line below a warning is.
     pub(super) fn admit(&mut self, line: &str, now: Instant) -> bool {
-        let mut end = line.len().min(KEPT_BYTES);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        let kept = &line[..end];
-        if let Some(known) = self.lines.get_mut(kept) {
-            known.more += 1;
+        let Some(line) = without_time(line) else { return true };
+        if let Some(known) = self.lines.get_mut(line) {
+            known.suppressed += 1;
             return false;
         }
-        let fits = self.lines.len() < MOST_LINES;
-        let kept = if fits { kept } else { "other lines" };
-        let others = self.lines.entry(kept.to_owned()).or_insert(Line { logged: now, more: 0 });
-        others.more += u64::from(!fits);
+        let fits = self.lines.len() < MAX_LINES;
+        let line = if fits { line } else { OTHERS };
+        let repeat = self.lines.entry(line.to_owned()).or_insert(Repeat { written: now, suppressed: 0 });
+        repeat.suppressed += u64::from(!fits);
         fits
     }
 
-    /// When the next of the lines that came again is due to be named, if there are such.
+    /// When the next count is to be reported, if there is one.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.lines.values().filter(|line| line.more > 0).map(|line| line.logged + PAUSE).min()
+        self.lines.values().filter(|line| line.suppressed > 0).map(|line| line.written + PAUSE).min()
     }
 
-    /// The lines whose time is over, or all of them, that came again meanwhile, with how often. They begin anew.
+    /// The lines that were suppressed, and how often: those whose second is over, or all of them. They are forgotten.
     pub(super) fn take_due(&mut self, now: Instant, all: bool) -> Vec<(String, u64)> {
-        let mut due = Vec::new();
+        let mut suppressed = Vec::new();
         self.lines.retain(|text, line| {
-            let is_over = all || now.saturating_duration_since(line.logged) >= PAUSE;
-            if is_over && line.more > 0 {
-                due.push((text.clone(), line.more));
+            let is_over = all || now.saturating_duration_since(line.written) >= PAUSE;
+            if is_over && line.suppressed > 0 {
+                suppressed.push((text.clone(), line.suppressed));
             }
             !is_over
         });
-        due
+        suppressed
     }
+}
+
+/// What follows the time in a line that is a warning or an error, as far as it is compared.
+fn without_time(line: &str) -> Option<&str> {
+    let (_, rest) = line.trim_end().split_once(' ')?;
+    let is_warning = rest.starts_with("WARN ") || rest.starts_with("ERROR ");
+    let end = rest.char_indices().nth(MAX_LINE_CHARS).map_or(rest.len(), |(end, _)| end);
+    is_warning.then_some(&rest[..end])
 }
 
 #[cfg(test)]
@@ -72,36 +73,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_logged_once_a_second_and_counted_in_between() {
-        let (mut repeats, start) = (Repeats::new(), Instant::now());
-        let admitted = (0..100).filter(|_| repeats.admit("it fails", start)).count();
-        assert_eq!(admitted, 1);
-        assert!(repeats.admit("something else fails", start));
+    fn a_warning_is_written_once_a_second_and_counted_in_between() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let admitted = (0..100).filter(|number| repeats.admit(&format!("{number} WARN it fails\n"), start));
+        assert_eq!(admitted.count(), 1);
+        assert!(repeats.admit("1 ERROR it fails\n", start), "another level is another line");
         assert_eq!(repeats.next_due(), Some(start + PAUSE));
         assert_eq!(repeats.take_due(start + PAUSE / 2, false), []);
-        assert_eq!(repeats.take_due(start + PAUSE, false), [("it fails".to_owned(), 99)]);
+        assert_eq!(repeats.take_due(start + PAUSE, false), [("WARN it fails".to_owned(), 99)]);
         assert_eq!(repeats.next_due(), None);
-        assert!(repeats.admit("it fails", start + PAUSE));
+        assert!(repeats.admit("2 WARN it fails\n", start + PAUSE));
         assert_eq!(repeats.take_due(start + 3 * PAUSE, false), []);
     }
 
     #[test]
-    fn in_the_end_all_that_was_held_back_is_named() {
-        let (mut repeats, start) = (Repeats::new(), Instant::now());
-        for line in ["one", "two", "one", "two", "two", "three"] {
-            repeats.admit(line, start);
+    fn other_levels_are_not_suppressed() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        for line in ["0 INFO m: WARN\n", "0 DEBUG m: x\n", "0 INFO m: WARN\n", "0\n", "\n"] {
+            assert!(repeats.admit(line, start), "{line}");
         }
-        assert_eq!(repeats.take_due(start, true), [("one".to_owned(), 1), ("two".to_owned(), 2)]);
+        assert_eq!(repeats.take_due(start, true), []);
+    }
+
+    #[test]
+    fn at_the_end_all_counts_are_told() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        for line in ["one", "two", "one", "two", "two", "three"] {
+            repeats.admit(&format!("0 WARN {line}\n"), start);
+        }
+        let told = repeats.take_due(start, true);
+        assert_eq!(told, [("WARN one".to_owned(), 1), ("WARN two".to_owned(), 2)]);
     }
 
     #[test]
     fn many_different_lines_take_bounded_memory() {
-        let (mut repeats, start) = (Repeats::new(), Instant::now());
-        let lines = (0..10_000).map(|number| format!("{number}{}", "ö".repeat(1000)));
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let lines = (0..10_000).map(|number| format!("0 WARN {number}{}\n", "ö".repeat(1000)));
         let admitted = lines.filter(|line| repeats.admit(line, start)).count();
-        assert_eq!(admitted, MOST_LINES);
-        assert!(repeats.lines.len() <= MOST_LINES + 1);
-        let others = 10_000 - MOST_LINES as u64;
-        assert_eq!(repeats.take_due(start + PAUSE, false), [("other lines".to_owned(), others)]);
+        assert_eq!(admitted, MAX_LINES);
+        assert!(repeats.lines.len() <= MAX_LINES + 1);
+        assert!(repeats.lines.keys().all(|line| line.chars().count() <= MAX_LINE_CHARS));
+        let others = 10_000 - MAX_LINES as u64;
+        assert_eq!(repeats.take_due(start + PAUSE, false), [(OTHERS.to_owned(), others)]);
     }
 }

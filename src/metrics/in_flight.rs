@@ -1,6 +1,5 @@
-//! The requests that are being answered at this moment.
+//! The table of requests in progress.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,66 +12,58 @@ thread_local! {
     static CURRENT_REQUEST: RefCell<Option<Arc<InFlightRequest>>> = const { RefCell::new(None) };
 }
 
-/// A request that is being answered.
+/// A request in progress.
 #[derive(Debug)]
 pub struct InFlightRequest {
-    id: u64,
     /// The client's address.
     pub client: SocketAddr,
     /// The method, as it was sent.
-    pub method: Cow<'static, str>,
+    pub method: String,
     /// The target, as it was sent.
     pub target: String,
     /// When the request was complete.
     pub begun: Instant,
     /// Bytes of the response body sent so far.
     pub sent: AtomicU64,
-    /// The process of the newest child that was started for the request; 0 if there was none.
+    /// The process ID of the newest child that was started for the request; 0 if there was none.
     pub child_pid: AtomicU32,
 }
 
-/// The table of in-flight requests.
+/// The table of in-flight requests, by age and address in memory.
 #[derive(Debug, Default)]
-pub struct InFlightRequests {
-    /// By the time when they were complete; the number tells apart those of the same instant.
-    requests: Mutex<BTreeMap<(Instant, u64), Arc<InFlightRequest>>>,
-    last_id: AtomicU64,
-}
-
-impl InFlightRequests {
-    /// All requests that are being answered, the oldest first.
-    pub fn all(&self) -> Vec<Arc<InFlightRequest>> {
-        self.requests().values().cloned().collect()
-    }
-
-    pub(super) fn insert(
-        &self,
-        client: SocketAddr,
-        method: Cow<'static, str>,
-        target: &str,
-        begun: Instant,
-    ) -> Arc<InFlightRequest> {
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed);
-        let (sent, child_pid) = (AtomicU64::new(0), AtomicU32::new(0));
-        let request =
-            InFlightRequest { id, client, method, target: target.to_owned(), begun, sent, child_pid };
-        let request = Arc::new(request);
-        self.requests().insert((begun, id), Arc::clone(&request));
-        request
-    }
-
-    pub(super) fn remove(&self, request: &InFlightRequest) {
-        self.requests().remove(&(request.begun, request.id));
-    }
-
-    fn requests(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), Arc<InFlightRequest>>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub struct InFlightRequests(Mutex<BTreeMap<(Instant, usize), Arc<InFlightRequest>>>);
 
 /// While this guard lives, children that this thread starts are noted in the request.
 #[derive(Debug)]
 pub struct CurrentRequest(());
+
+impl InFlightRequest {
+    pub(super) fn new(client: SocketAddr, method: &str, target: &str, begun: Instant) -> Self {
+        let (method, target) = (method.to_owned(), target.to_owned());
+        Self { client, method, target, begun, sent: AtomicU64::new(0), child_pid: AtomicU32::new(0) }
+    }
+}
+
+impl InFlightRequests {
+    /// All requests in progress, the oldest first.
+    pub fn all(&self) -> Vec<Arc<InFlightRequest>> {
+        self.table().values().cloned().collect()
+    }
+
+    pub(super) fn insert(&self, request: InFlightRequest) -> Arc<InFlightRequest> {
+        let request = Arc::new(request);
+        self.table().insert((request.begun, Arc::as_ptr(&request).addr()), Arc::clone(&request));
+        request
+    }
+
+    pub(super) fn remove(&self, request: &Arc<InFlightRequest>) {
+        self.table().remove(&(request.begun, Arc::as_ptr(request).addr()));
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<(Instant, usize), Arc<InFlightRequest>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl CurrentRequest {
     /// Marks what this thread does from now on as work for `request`.
@@ -107,7 +98,7 @@ mod tests {
         let table = InFlightRequests::default();
         let (client, start) = (SocketAddr::from(([127, 0, 0, 1], 80)), Instant::now());
         let insert = |target: &str, second| {
-            table.insert(client, Cow::Borrowed("GET"), target, start + Duration::from_secs(second))
+            table.insert(InFlightRequest::new(client, "GET", target, start + Duration::from_secs(second)))
         };
         let targets = || table.all().iter().map(|request| request.target.clone()).collect::<Vec<_>>();
         let (_late, early, same) = (insert("/late", 2), insert("/early", 1), insert("/same", 1));
@@ -122,7 +113,8 @@ mod tests {
     #[test]
     fn a_child_is_noted_in_the_request_that_its_thread_works_for() {
         let table = InFlightRequests::default();
-        let request = table.insert(([127, 0, 0, 1], 80).into(), Cow::Borrowed("GET"), "/", Instant::now());
+        let client = SocketAddr::from(([127, 0, 0, 1], 80));
+        let request = table.insert(InFlightRequest::new(client, "GET", "/", Instant::now()));
         note_child(1);
         let current = CurrentRequest::enter(&request);
         note_child(2);

@@ -9,12 +9,10 @@ mod pools;
 pub mod process;
 mod registry;
 pub mod requests;
-mod responses;
 pub mod variants;
 
 pub use self::pools::{BusyWorker, POOLS, PoolMetrics};
-pub use self::registry::{ArchiveState, Connections, Metrics};
-pub use self::responses::UNKNOWN_ENDPOINT;
+pub use self::registry::{ArchiveState, Connections, Metrics, UNKNOWN_ENDPOINT};
 
 /// The `Content-Type` of [`Metrics::page`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

@@ -1,26 +1,18 @@
 //! The worker pools: how many requests wait in their queues, and how many of their workers are busy.
 
 use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result,
-    register_int_counter_vec_with_registry, register_int_gauge_vec_with_registry,
+    IntCounter, IntGauge, Registry, Result, register_int_counter_vec_with_registry as counters,
+    register_int_gauge_vec_with_registry as gauges,
 };
 
 /// The names of the pools.
 pub const POOLS: [&str; 5] = ["quick", "playlist", "streaming", "media", "cut"];
 
-/// The series of all pools.
-#[derive(Debug)]
-pub(super) struct Pools {
-    queue_length: IntGaugeVec,
-    busy_workers: IntGaugeVec,
-    rejected: IntCounterVec,
-}
-
 /// The metrics of one pool.
 #[derive(Debug, Clone)]
 pub struct PoolMetrics {
-    queue_length: IntGauge,
-    busy_workers: IntGauge,
+    pub(super) queue_length: IntGauge,
+    pub(super) busy_workers: IntGauge,
     rejected: IntCounter,
 }
 
@@ -28,41 +20,20 @@ pub struct PoolMetrics {
 #[derive(Debug)]
 pub struct BusyWorker(IntGauge);
 
-impl Pools {
-    pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let queue_length = register_int_gauge_vec_with_registry!(
-            "pool_queue_length",
-            "Requests that wait for a worker of the pool.",
-            &["pool"],
-            registry
-        )?;
-        let busy_workers = register_int_gauge_vec_with_registry!(
-            "pool_busy_workers",
-            "Workers of the pool that work on a request.",
-            &["pool"],
-            registry
-        )?;
-        let rejected = register_int_counter_vec_with_registry!(
-            "pool_rejected_total",
-            "Requests that found the pool's queue full.",
-            &["pool"],
-            registry
-        )?;
-        let pools = Self { queue_length, busy_workers, rejected };
-        for name in POOLS {
-            pools.get(name);
-        }
-        Ok(pools)
-    }
-
-    /// The metrics of the pool of that name, one of [`POOLS`].
-    pub(super) fn get(&self, name: &'static str) -> PoolMetrics {
-        PoolMetrics {
-            queue_length: self.queue_length.with_label_values(&[name]),
-            busy_workers: self.busy_workers.with_label_values(&[name]),
-            rejected: self.rejected.with_label_values(&[name]),
-        }
-    }
+/// Registers the metrics of all pools.
+pub(super) fn register_pools(registry: &Registry) -> Result<Vec<(&'static str, PoolMetrics)>> {
+    let help = "Requests that wait for a worker.";
+    let queue_length = gauges!("pool_queue_length", help, &["pool"], registry)?;
+    let help = "Workers that are working on a request.";
+    let busy_workers = gauges!("pool_busy_workers", help, &["pool"], registry)?;
+    let help = "Requests that were rejected because the queue was full.";
+    let rejected = counters!("pool_rejected_total", help, &["pool"], registry)?;
+    let pool = |name| PoolMetrics {
+        queue_length: queue_length.with_label_values(&[name]),
+        busy_workers: busy_workers.with_label_values(&[name]),
+        rejected: rejected.with_label_values(&[name]),
+    };
+    Ok(POOLS.map(|name| (name, pool(name))).into())
 }
 
 impl PoolMetrics {
@@ -83,16 +54,6 @@ impl PoolMetrics {
         self.busy_workers.inc();
         BusyWorker(self.busy_workers.clone())
     }
-
-    /// How many requests wait.
-    pub(super) fn queue_length(&self) -> i64 {
-        self.queue_length.get()
-    }
-
-    /// How many workers are busy.
-    pub(super) fn busy_workers(&self) -> i64 {
-        self.busy_workers.get()
-    }
 }
 
 impl Drop for BusyWorker {
@@ -107,9 +68,10 @@ mod tests {
 
     #[test]
     fn a_request_waits_then_is_worked_on_or_rejected() {
-        let pools = Pools::new(&Registry::new()).expect("counters");
-        let (pool, same) = (pools.get("cut"), pools.get("cut"));
-        let state = || (same.queue_length(), same.busy_workers(), same.rejected.get());
+        let pools = register_pools(&Registry::new()).expect("counters");
+        let (_, pool) = &pools[0];
+        let same = pool.clone();
+        let state = || (same.queue_length.get(), same.busy_workers.get(), same.rejected.get());
         pool.enqueued();
         pool.enqueued();
         assert_eq!(state(), (2, 0, 0));

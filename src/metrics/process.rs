@@ -3,34 +3,32 @@
 use std::sync::LazyLock;
 
 use log::Level;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry, Result};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 
 use super::in_flight::note_child;
 
-/// The results of children: exited with success, exited without, or killed.
-const RESULTS: [&str; 3] = ["ok", "failed", "killed"];
-
 static LOG_LINES: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let opts = Opts::new("log_count_total", "Lines of the log.");
-    IntCounterVec::new(opts, &["level", "module"]).expect("valid names")
+    let lines = register_int_counter_vec!("log_count_total", "Log lines.", &["level", "module"]);
+    lines.expect("no other metric of that name")
 });
 static CHILDREN_RUNNING: LazyLock<IntGauge> = LazyLock::new(|| {
-    IntGauge::new("ffmpeg_running", "Runs of ffmpeg and ffprobe that have not ended.").expect("a valid name")
+    let running = register_int_gauge!("ffmpeg_running", "Running ffmpeg and ffprobe processes.");
+    running.expect("no other metric of that name")
 });
 static CHILDREN_ENDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let opts = Opts::new("ffmpeg_exits_total", "Runs of ffmpeg and ffprobe that have ended, by how.");
-    let ended = IntCounterVec::new(opts, &["result"]).expect("valid names");
-    for result in RESULTS {
-        ended.with_label_values(&[result]);
-    }
-    ended
+    let help = "Exits of ffmpeg and ffprobe processes.";
+    let ended = register_int_counter_vec!("ffmpeg_exits_total", help, &["result"]);
+    ended.expect("no other metric of that name")
 });
 
-/// Makes the metrics part of a server's registry.
-pub(super) fn register(registry: &Registry) -> Result<()> {
-    registry.register(Box::new(LOG_LINES.clone()))?;
-    registry.register(Box::new(CHILDREN_RUNNING.clone()))?;
-    registry.register(Box::new(CHILDREN_ENDED.clone()))
+/// The metrics of this module, and `process_*`, which are part of the default registry.
+pub(super) fn gather() -> Vec<MetricFamily> {
+    LazyLock::force(&CHILDREN_RUNNING);
+    for result in ["ok", "failed", "killed"] {
+        CHILDREN_ENDED.with_label_values(&[result]);
+    }
+    prometheus::gather()
 }
 
 /// Counts a log line. Modules are those of this program and its libraries, so there are only a few.
@@ -40,10 +38,10 @@ pub fn count_log_line(level: Level, module: &str) {
     LOG_LINES.with_label_values(&[level, module]).inc();
 }
 
-/// A child process that runs. It counts as killed when this is dropped, unless its end was counted before.
+/// A child process that runs. Its end is counted when this is dropped: as `killed`, unless it ended by itself.
 #[derive(Debug)]
 pub struct RunningChild {
-    ended: bool,
+    result: &'static str,
 }
 
 impl RunningChild {
@@ -51,24 +49,18 @@ impl RunningChild {
     pub fn started(pid: u32) -> Self {
         CHILDREN_RUNNING.inc();
         note_child(pid);
-        Self { ended: false }
+        Self { result: "killed" }
     }
 
-    /// Counts its end.
+    /// Notes that it ended by itself.
     pub fn ended(&mut self, success: bool) {
-        self.end(if success { "ok" } else { "failed" });
-    }
-
-    fn end(&mut self, result: &str) {
-        if !std::mem::replace(&mut self.ended, true) {
-            CHILDREN_RUNNING.dec();
-            CHILDREN_ENDED.with_label_values(&[result]).inc();
-        }
+        self.result = if success { "ok" } else { "failed" };
     }
 }
 
 impl Drop for RunningChild {
     fn drop(&mut self) {
-        self.end("killed");
+        CHILDREN_RUNNING.dec();
+        CHILDREN_ENDED.with_label_values(&[self.result]).inc();
     }
 }

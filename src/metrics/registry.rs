@@ -1,36 +1,45 @@
 //! All metrics of one server, and the page that has them.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, Result, TextEncoder,
-    histogram_opts, register_gauge_vec_with_registry, register_histogram_vec_with_registry,
-    register_int_counter_vec_with_registry, register_int_counter_with_registry,
-    register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
+    exponential_buckets, register_gauge_vec_with_registry as float_gauges,
+    register_histogram_vec_with_registry as histograms, register_int_counter_vec_with_registry as counters,
+    register_int_counter_with_registry as counter, register_int_gauge_vec_with_registry as gauges,
+    register_int_gauge_with_registry as gauge,
 };
 
 use super::in_flight::InFlightRequests;
-use super::pools::{POOLS, PoolMetrics, Pools};
+use super::pools::{PoolMetrics, register_pools};
 use super::process;
-use super::responses::Responses;
 use super::variants::Variants;
 
+/// The endpoint of malformed requests and of unknown paths.
+pub const UNKNOWN_ENDPOINT: &str = "unknown";
+/// The methods that have a label of their own, and the label of all others.
+pub(super) const METHODS: [&str; 5] = ["GET", "HEAD", "OPTIONS", "POST", "other"];
+
+const LATENCY_BUCKETS_SECONDS: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 const CUT_BUCKETS_SECONDS: [f64; 12] =
     [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 
 /// All metrics of one server.
+#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    pub(super) responses: Responses,
-    /// The requests that are being answered.
+    pub(super) concurrency: IntGaugeVec,
+    pub(super) latency: HistogramVec,
+    pub(super) size: HistogramVec,
+    pub(super) aborted: IntCounterVec,
+    /// The requests in progress.
     pub in_flight: InFlightRequests,
     /// Requests by variant.
     pub variants: Variants,
-    pools: Pools,
+    pools: Vec<(&'static str, PoolMetrics)>,
     /// The connections.
     pub connections: Connections,
     cut_seconds: HistogramVec,
@@ -42,12 +51,8 @@ pub struct Metrics {
 pub struct Connections {
     /// All that are open.
     pub open: AtomicUsize,
-    /// Those without a request.
-    pub idle: AtomicUsize,
-    /// Those whose request is incomplete, and those whose last bytes are read and dropped.
-    pub reading: AtomicUsize,
-    /// Those whose client takes the response slowly.
-    pub sending: AtomicUsize,
+    /// Those that are idle, reading, or sending; the rest is working.
+    counts: [AtomicUsize; 3],
     states: IntGaugeVec,
     dropped: IntCounterVec,
 }
@@ -55,7 +60,7 @@ pub struct Connections {
 /// The state of the archive and its cache.
 #[derive(Debug, Clone, Default)]
 pub struct ArchiveState {
-    /// Names seen so far that are not those of segments.
+    /// Names seen so far that are not segment names.
     pub unparsable_names: u64,
     /// Hours that were found in the cache.
     pub cache_hits: u64,
@@ -63,71 +68,86 @@ pub struct ArchiveState {
     pub cache_misses: u64,
     /// Hours in the cache.
     pub cache_hours: usize,
-    /// Size of the cache in bytes.
+    /// Size of the cache.
     pub cache_bytes: usize,
     /// Streams, their variants, and how many seconds ago their newest segments ended.
     pub newest: Vec<(String, String, f64)>,
 }
 
 impl Metrics {
-    /// Metrics that are all zero, among them the concurrency of each of `endpoints` and of
-    /// [`UNKNOWN_ENDPOINT`](super::UNKNOWN_ENDPOINT).
-    ///
-    /// # Errors
-    /// Two metrics have one name, which would be a bug.
+    /// Metrics that are all zero. Each of `endpoints`, and `unknown`, begins with a concurrency of 0 for each method.
+    /// Fails only if two metrics have one name, which would be a bug.
     pub fn new(endpoints: &[&'static str]) -> Result<Arc<Self>> {
         let registry = Registry::new();
-        registry.register(Box::new(ProcessCollector::for_self()))?;
-        process::register(&registry)?;
-        let help = "How long cuts took, from first to last.";
-        let cut_seconds = histogram_opts!("cut_seconds", help, CUT_BUCKETS_SECONDS.to_vec());
+        let help = "Requests in progress.";
+        let concurrency = gauges!("http_request_concurrency_all", help, &["endpoint", "method"], registry)?;
+        for endpoint in endpoints.iter().chain([&UNKNOWN_ENDPOINT]) {
+            for method in METHODS {
+                concurrency.with_label_values(&[*endpoint, method]);
+            }
+        }
+        let response = ["endpoint", "method", "status"];
+        let help = "Seconds from the last byte of a request until its response is ready.";
+        let buckets = LATENCY_BUCKETS_SECONDS.to_vec();
+        let latency = histograms!("http_request_latency_all", help, &response, buckets, registry)?;
+        let (help, buckets) = ("Bytes of response bodies sent.", exponential_buckets(1.0, 4.0, 16)?);
+        let size = histograms!("http_response_size_all", help, &response, buckets, registry)?;
+        let (help, labels) = ("Responses that were aborted.", ["endpoint", "reason"]);
+        let aborted = counters!("aborted_responses_total", help, &labels, registry)?;
+        let (help, labels) = ("Duration of cuts in seconds.", ["type", "result"]);
+        let buckets = CUT_BUCKETS_SECONDS.to_vec();
+        let cut_seconds = histograms!("cut_seconds", help, &labels, buckets, registry)?;
+        let help = "Bytes produced by full and smart cuts.";
+        let cut_output_bytes = counter!("cut_output_bytes_total", help, registry)?;
+        let (variants, pools) = (Variants::new(&registry)?, register_pools(&registry)?);
+        let (in_flight, connections) = (InFlightRequests::default(), Connections::new(&registry)?);
         Ok(Arc::new(Self {
-            responses: Responses::new(&registry, endpoints)?,
-            in_flight: InFlightRequests::default(),
-            variants: Variants::new(&registry)?,
-            pools: Pools::new(&registry)?,
-            connections: Connections::new(&registry)?,
-            cut_seconds: register_histogram_vec_with_registry!(cut_seconds, &["type", "result"], registry)?,
-            cut_output_bytes: register_int_counter_with_registry!(
-                "cut_output_bytes_total",
-                "Bytes that exact cuts have made.",
-                registry
-            )?,
             registry,
+            concurrency,
+            latency,
+            size,
+            aborted,
+            in_flight,
+            variants,
+            pools,
+            connections,
+            cut_seconds,
+            cut_output_bytes,
         }))
     }
 
-    /// The metrics of a pool, which is one of [`POOLS`].
-    pub fn pool(&self, name: &'static str) -> PoolMetrics {
-        self.pools.get(name)
+    /// The metrics of a pool.
+    ///
+    /// # Panics
+    /// The name is not in [`POOLS`](super::POOLS).
+    pub fn pool(&self, name: &str) -> PoolMetrics {
+        let pool = self.pools.iter().find(|(known, _)| *known == name);
+        pool.expect("a pool has a name in POOLS").1.clone()
     }
 
     /// The pools, with the number of waiting requests and of busy workers of each.
     pub fn pools(&self) -> Vec<(&'static str, i64, i64)> {
-        let state = |name| {
-            let pool = self.pool(name);
-            (name, pool.queue_length(), pool.busy_workers())
-        };
-        POOLS.into_iter().map(state).collect()
+        let pools = self.pools.iter();
+        pools.map(|(name, pool)| (*name, pool.queue_length.get(), pool.busy_workers.get())).collect()
     }
 
     /// Counts a cut, by its type and its result.
-    pub fn cut_ended(&self, kind: &str, result: &str, seconds: f64) {
-        self.cut_seconds.with_label_values(&[kind, result]).observe(seconds);
+    pub fn cut_ended(&self, cut_type: &str, result: &str, seconds: f64) {
+        self.cut_seconds.with_label_values(&[cut_type, result]).observe(seconds);
     }
 
-    /// Counts bytes that an exact cut has made.
+    /// Counts bytes that a full or smart cut has produced.
     pub fn cut_wrote(&self, bytes: usize) {
         self.cut_output_bytes.inc_by(bytes as u64);
     }
 
-    /// The page in Prometheus's text format.
-    ///
-    /// # Errors
-    /// A metric cannot be written, which would be a bug.
+    /// The page in Prometheus's text format. Fails only if a metric cannot be written, which would be a bug.
     pub fn page(&self, archive: &ArchiveState) -> Result<Vec<u8>> {
-        self.connections.update_gauges();
+        for (state, count) in self.connections.states() {
+            self.connections.states.with_label_values(&[state]).set(count.cast_signed() as i64);
+        }
         let mut families = self.registry.gather();
+        families.extend(process::gather());
         families.extend(archive.gather()?);
         let mut page = Vec::with_capacity(64 * 1024);
         TextEncoder::new().encode(&families, &mut page)?;
@@ -135,32 +155,12 @@ impl Metrics {
     }
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").finish_non_exhaustive()
-    }
-}
-
 impl Connections {
     fn new(registry: &Registry) -> Result<Self> {
-        Ok(Self {
-            open: AtomicUsize::new(0),
-            idle: AtomicUsize::new(0),
-            reading: AtomicUsize::new(0),
-            sending: AtomicUsize::new(0),
-            states: register_int_gauge_vec_with_registry!(
-                "connections",
-                "Open connections by state.",
-                &["state"],
-                registry
-            )?,
-            dropped: register_int_counter_vec_with_registry!(
-                "connections_dropped_total",
-                "Connections that were refused or closed by the server, by the reason.",
-                &["reason"],
-                registry
-            )?,
-        })
+        let help = "Connections that were refused or closed by the server, by the reason.";
+        let states = gauges!("connections", "Open connections by state.", &["state"], registry)?;
+        let dropped = counters!("connections_dropped_total", help, &["reason"], registry)?;
+        Ok(Self { open: AtomicUsize::new(0), counts: Default::default(), states, dropped })
     }
 
     /// Counts a connection that was refused or closed by the server.
@@ -168,59 +168,44 @@ impl Connections {
         self.dropped.with_label_values(&[reason]).inc();
     }
 
-    /// Sets how many connections are in each state but `working`, in which are the rest of those that are open.
+    /// Sets the number of connections in three of the states. The rest of those that are open is `working`.
     pub fn set_states(&self, idle: usize, reading: usize, sending: usize) {
-        self.idle.store(idle, Ordering::Relaxed);
-        self.reading.store(reading, Ordering::Relaxed);
-        self.sending.store(sending, Ordering::Relaxed);
+        for (count, now) in self.counts.iter().zip([idle, reading, sending]) {
+            count.store(now, Ordering::Relaxed);
+        }
     }
 
     /// How many connections are in each state.
     pub fn states(&self) -> [(&'static str, usize); 4] {
-        let [open, idle, reading, sending] =
-            [&self.open, &self.idle, &self.reading, &self.sending].map(|count| count.load(Ordering::Relaxed));
-        let working = open.saturating_sub(idle + reading + sending);
+        let [idle, reading, sending] = self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let working = self.open.load(Ordering::Relaxed).saturating_sub(idle + reading + sending);
         [("idle", idle), ("reading", reading), ("working", working), ("sending", sending)]
-    }
-
-    fn update_gauges(&self) {
-        for (state, count) in self.states() {
-            self.states.with_label_values(&[state]).set(as_gauge(count));
-        }
     }
 }
 
 impl ArchiveState {
+    /// From a registry of its own, because the archive counts these itself and variants come and go.
     fn gather(&self) -> Result<Vec<MetricFamily>> {
-        // The archive counts these itself, and variants come and go: so each page has its own registry of them.
         let registry = Registry::new();
-        let unparsable = "Names in the archive that were seen and are not those of segments.";
         for (name, help, value) in [
-            ("archive_unparsable_names_total", unparsable, self.unparsable_names),
-            ("hour_cache_hits_total", "Hours that were found in the cache.", self.cache_hits),
-            ("hour_cache_misses_total", "Hours that were read from the disk.", self.cache_misses),
+            ("archive_unparsable_names_total", "Names that are not segment names.", self.unparsable_names),
+            ("hour_cache_hits_total", "Directory lookups that the cache answered.", self.cache_hits),
+            ("hour_cache_misses_total", "Directory lookups that read the disk.", self.cache_misses),
         ] {
-            register_int_counter_with_registry!(name, help, registry)?.inc_by(value);
+            counter!(name, help, registry)?.inc_by(value);
         }
         for (name, help, value) in [
-            ("hour_cache_entries", "Hours in the cache.", self.cache_hours),
+            ("hour_cache_entries", "Directories in the cache.", self.cache_hours),
             ("hour_cache_bytes", "Size of the cache in bytes.", self.cache_bytes),
         ] {
-            register_int_gauge_with_registry!(name, help, registry)?.set(as_gauge(value));
+            gauge!(name, help, registry)?.set(value.cast_signed() as i64);
         }
-        let ages = register_gauge_vec_with_registry!(
-            "archive_newest_segment_age_seconds",
-            "Seconds since the end of the variant's newest segment.",
-            &["stream", "variant"],
-            registry
-        )?;
+        let help = "Seconds since the newest segment of the variant ended.";
+        let labels = ["stream", "variant"];
+        let ages = float_gauges!("archive_newest_segment_age_seconds", help, &labels, registry)?;
         for (stream, variant, age) in &self.newest {
             ages.with_label_values(&[stream, variant]).set(*age);
         }
         Ok(registry.gather())
     }
-}
-
-fn as_gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

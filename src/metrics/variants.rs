@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use prometheus::{IntCounter, IntCounterVec, Registry, Result, register_int_counter_vec_with_registry};
+use prometheus::{
+    IntCounter, IntCounterVec, Registry, Result, register_int_counter_vec_with_registry as counters,
+};
 
-/// The bound on label sets, and on variants that have counters of their own.
+/// The bound on label sets, and on variants whose counters are kept.
 pub const MAX_LABEL_SETS: usize = 1000;
 /// The labels of stream and variant beyond the bound.
 const OTHER: &str = "other";
@@ -20,7 +22,6 @@ pub struct Variants {
     /// By stream and variant with a slash between, which no name contains.
     known: RwLock<HashMap<String, Arc<VariantCounters>>>,
     label_sets: AtomicUsize,
-    other: Arc<VariantCounters>,
 }
 
 /// The counters of a variant that has been requested.
@@ -29,28 +30,19 @@ pub struct VariantCounters {
     stream: String,
     variant: String,
     /// Requests and bytes, by endpoint and status.
-    counters: Mutex<HashMap<(&'static str, u16), (IntCounter, IntCounter)>>,
+    counters: Mutex<HashMap<(&'static str, u16), [IntCounter; 2]>>,
 }
 
 impl Variants {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
         let labels = ["endpoint", "stream", "variant", "status"];
+        let requests_help = "Requests by variant.";
+        let bytes_help = "Bytes of response bodies sent, by variant.";
         Ok(Self {
-            requests: register_int_counter_vec_with_registry!(
-                "requests_total",
-                "Requests for a variant that exists.",
-                &labels,
-                registry
-            )?,
-            bytes: register_int_counter_vec_with_registry!(
-                "response_bytes_total",
-                "Bytes of body sent for a variant that exists.",
-                &labels,
-                registry
-            )?,
+            requests: counters!("requests_total", requests_help, &labels, registry)?,
+            bytes: counters!("response_bytes_total", bytes_help, &labels, registry)?,
             known: RwLock::default(),
             label_sets: AtomicUsize::new(0),
-            other: Arc::new(VariantCounters::new(OTHER, OTHER)),
         })
     }
 
@@ -68,47 +60,24 @@ impl Variants {
         if !exists() {
             return None;
         }
+        let (stream, variant) = (stream.to_owned(), variant.to_owned());
+        let found = Arc::new(VariantCounters { stream, variant, counters: Mutex::default() });
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_LABEL_SETS {
-            return Some(Arc::clone(&self.other));
-        }
-        let found = known.entry(name).or_insert_with(|| Arc::new(VariantCounters::new(stream, variant)));
-        Some(Arc::clone(found))
+        let is_full = known.len() >= MAX_LABEL_SETS;
+        Some(if is_full { found } else { Arc::clone(known.entry(name).or_insert(found)) })
     }
 
     /// Counts a response.
-    pub(super) fn count(
-        &self,
-        variant: &VariantCounters,
-        endpoint: &'static str,
-        status: u16,
-        body_bytes: u64,
-    ) {
+    pub(super) fn count(&self, variant: &VariantCounters, endpoint: &'static str, status: u16, bytes: u64) {
         let mut counters = variant.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let (requests, bytes) = counters
-            .entry((endpoint, status))
-            .or_insert_with(|| self.new_counters(variant, endpoint, status));
+        let [requests, sent] = counters.entry((endpoint, status)).or_insert_with(|| {
+            let fits = self.label_sets.fetch_add(1, Ordering::Relaxed) < MAX_LABEL_SETS;
+            let [stream, name] = if fits { [&*variant.stream, &*variant.variant] } else { [OTHER; 2] };
+            let labels = [endpoint, stream, name, &status.to_string()];
+            [&self.requests, &self.bytes].map(|counters| counters.with_label_values(&labels))
+        });
         requests.inc();
-        bytes.inc_by(body_bytes);
-    }
-
-    fn new_counters(
-        &self,
-        variant: &VariantCounters,
-        endpoint: &str,
-        status: u16,
-    ) -> (IntCounter, IntCounter) {
-        let is_other = std::ptr::eq(variant, &raw const *self.other);
-        let fits = is_other || self.label_sets.fetch_add(1, Ordering::Relaxed) < MAX_LABEL_SETS;
-        let VariantCounters { stream, variant, .. } = if fits { variant } else { &self.other };
-        let labels = [endpoint, stream, variant, &status.to_string()];
-        (self.requests.with_label_values(&labels), self.bytes.with_label_values(&labels))
-    }
-}
-
-impl VariantCounters {
-    fn new(stream: &str, variant: &str) -> Self {
-        Self { stream: stream.to_owned(), variant: variant.to_owned(), counters: Mutex::default() }
+        sent.inc_by(bytes);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The log: a line a response, whatever the target, and no line again and again.
+//! The log: one line per response, whatever the target, and no line repeated over and over.
 
 use std::io::Write;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn logged(drive: impl FnOnce(&Served)) -> String {
 }
 
 #[test]
-fn each_response_is_one_line_of_keys_and_values_whatever_its_target() {
+fn each_response_is_logged_as_one_line_of_keys_and_values_whatever_its_target() {
     let log = logged(|served| {
         ask(served.address, "GET", "/files/s", &[]);
         ask(served.address, "GET", "/files/%0aa%22b\"c\\d?x=\"%00", &[]);
@@ -45,18 +45,18 @@ fn each_response_is_one_line_of_keys_and_values_whatever_its_target() {
 }
 
 #[test]
-fn the_same_trouble_is_told_once_a_second_and_counted_in_between() {
+fn the_same_error_is_logged_once_a_second_and_counted_in_between() {
     let archive = tempfile::tempdir().expect("a directory");
     let base = archive.path().join("base");
     std::fs::create_dir(&base).expect("a directory");
-    // Without a line for each request, of which there are many.
+    // At this level requests are not logged.
     let served = Served::over(&base, &["--log-level", "warn"]);
     std::fs::remove_dir(&base).expect("remove it");
-    let mut asked: u64 = 0;
+    let mut requests: u64 = 0;
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_millis(2500) {
         assert_eq!(ask(served.address, "GET", "/health", &[]).status, 503);
-        asked += 1;
+        requests += 1;
     }
     let counted = || {
         let page = ask(served.address, "GET", "/metrics", &[]).text();
@@ -65,14 +65,14 @@ fn the_same_trouble_is_told_once_a_second_and_counted_in_between() {
             .find(|line| line.starts_with("log_count_total{level=\"ERROR\",module=\"http::health\"}"));
         line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or(0_u64)
     };
-    wait_until("all are counted", || counted() == asked);
+    wait_until("all are counted", || counted() == requests);
     served.running.signal(rustix::process::Signal::TERM);
     let log = served.running.wait().stderr;
     assert!(!log.contains(" client="), "a request was logged below the level");
-    let told: Vec<_> = log.lines().filter(|line| line.contains("the archive cannot be read")).collect();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("the archive cannot be read")).collect();
     let count = |line: &&str| line.strip_suffix(" times more since)")?.rsplit_once(' ')?.1.parse().ok();
-    let again: Vec<u64> = told.iter().filter_map(count).collect();
-    let once = told.len() - again.len();
-    assert!((2..=3).contains(&again.len()) && (3..=4).contains(&once), "{asked}: {told:#?}");
-    assert_eq!(once as u64 + again.iter().sum::<u64>(), asked, "all are told of in the end: {told:#?}");
+    let repeats: Vec<u64> = lines.iter().filter_map(count).collect();
+    let single = lines.len() - repeats.len();
+    assert!((2..=3).contains(&repeats.len()) && (3..=4).contains(&single), "{requests}: {lines:#?}");
+    assert_eq!(single as u64 + repeats.iter().sum::<u64>(), requests, "all are accounted for: {lines:#?}");
 }

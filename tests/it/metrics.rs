@@ -1,4 +1,4 @@
-//! What is counted: that each request changes exactly what it should, and that no client makes the page grow.
+//! Metrics: each request changes exactly the right series, and no client can make the page grow.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -42,7 +42,7 @@ fn value(page: &Page, name: &str) -> f64 {
     page.get(name).copied().unwrap_or(0.0)
 }
 
-/// What a request may change that is not counted of itself: the process, and what asking for the page costs.
+/// Whether a series may change between two scrapes by itself, or by the scrape.
 fn is_noise(name: &str) -> bool {
     let noise = [
         "process_",
@@ -59,7 +59,7 @@ fn is_noise(name: &str) -> bool {
     noise.iter().any(|begin| name.starts_with(begin)) || name.contains("endpoint=\"metrics\"")
 }
 
-/// What has changed from one page to another.
+/// The series that differ between two pages, and by how much.
 fn changes(before: &Page, after: &Page) -> Vec<(String, f64)> {
     let changed = |(name, after): (&String, &f64)| {
         let change = after - value(before, name);
@@ -68,7 +68,7 @@ fn changes(before: &Page, after: &Page) -> Vec<(String, f64)> {
     after.iter().filter_map(changed).collect()
 }
 
-/// The sum of all values whose names begin so.
+/// The sum of the series whose names begin with `begin`.
 fn sum(page: &Page, begin: &str) -> f64 {
     page.iter().filter(|(name, _)| name.starts_with(begin)).map(|(_, value)| value).sum()
 }
@@ -84,8 +84,8 @@ fn same(value: f64, expected: f64) -> bool {
 }
 
 #[test]
-fn each_endpoint_changes_what_it_should_and_nothing_else() {
-    // Method, target, endpoint, status, whether it is about the variant.
+fn each_endpoint_changes_its_own_series_and_nothing_else() {
+    // Method, target, endpoint, status, whether it is counted for the variant.
     let rows = [
         ("GET", "/files", "list_streams", 200, false),
         ("GET", "/files/s", "list_variants", 200, false),
@@ -131,7 +131,7 @@ fn each_endpoint_changes_what_it_should_and_nothing_else() {
         }
         expected.retain(|(_, change)| *change > 0.0);
         expected.sort_by(|one, other| one.0.cmp(&other.0));
-        // A request is counted when its last byte has been sent, which may be a moment after it has come.
+        // A request is counted after its last byte was sent, which the client may receive a moment before.
         let mut found = Vec::new();
         wait_until("the request is counted", || {
             found = changes(&before, &page(site.address));
@@ -142,10 +142,10 @@ fn each_endpoint_changes_what_it_should_and_nothing_else() {
 }
 
 #[test]
-fn the_page_has_an_age_for_each_variant_and_a_place_for_odd_names() {
+fn the_page_has_an_age_for_each_variant_and_escapes_unusual_names() {
     let site = site();
     site.write(r#"a"b\/v/2026-11-20T11/29:00.000-2.000-full-x.ts"#, b"x");
-    assert_eq!(site.get("/files/a%22b%5C/v").status, 400, "a backslash cannot be asked for");
+    assert_eq!(site.get("/files/a%22b%5C/v").status, 400, "a backslash is not allowed in a request");
     site.write("a\"b\n/v/2026-11-20T11/29:00.000-2.000-full-x.ts", b"x");
     assert_eq!(site.get("/files/a%22b%0A/v").status, 200);
     let mut found = Page::new();
@@ -180,18 +180,18 @@ fn ten_thousand_random_names_leave_the_page_as_large_as_it_was() {
     };
     let ask_for = |numbers: std::ops::Range<u64>| {
         let mut stream = connect(site.address);
-        let mut asked = String::new();
+        let mut requests = String::new();
         for target in numbers.flat_map(targets) {
-            asked.extend(["GET ", &target, " HTTP/1.1\r\nHost: x\r\n\r\n"]);
+            requests.extend(["GET ", &target, " HTTP/1.1\r\nHost: x\r\n\r\n"]);
         }
         let mut writer = stream.try_clone().expect("another handle");
         let sent = std::thread::Builder::new().name("asker".to_owned()).spawn(move || {
-            writer.write_all(asked.as_bytes()).expect("ask");
+            writer.write_all(requests.as_bytes()).expect("ask");
             writer.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("ask");
         });
         let mut answers = Vec::new();
         stream.read_to_end(&mut answers).expect("the answers");
-        sent.expect("a thread").join().expect("it asked");
+        sent.expect("a thread").join().expect("the requests were sent");
     };
     ask_for(0..2);
     page(site.address);
@@ -205,21 +205,21 @@ fn ten_thousand_random_names_leave_the_page_as_large_as_it_was() {
 }
 
 #[test]
-fn nothing_stays_counted_as_under_way_when_clients_go_away_or_are_refused() {
+fn no_request_stays_in_progress_after_its_client_disconnects_or_is_refused() {
     let limits = Limits { write_timeout: Duration::from_millis(200), ..Limits::default() };
     let mut site = Site::with(NOW, limits);
     let large = "s/v/2026-11-20T10/00:00.000-2.000-full-large.ts";
     site.write(large, &vec![b'x'; 32 * 1024 * 1024]);
     let request = format!("GET /segments/{large} HTTP/1.1\r\nHost: x\r\n\r\n");
-    let mut gone = connect(site.address);
-    gone.write_all(request.as_bytes()).expect("ask");
-    gone.read_exact(&mut [0; 1000]).expect("the beginning");
-    let under_way = "http_request_concurrency_all{endpoint=\"segments\",method=\"GET\"}";
+    let mut leaving = connect(site.address);
+    leaving.write_all(request.as_bytes()).expect("ask");
+    leaving.read_exact(&mut [0; 1000]).expect("the beginning");
+    let in_progress = "http_request_concurrency_all{endpoint=\"segments\",method=\"GET\"}";
     wait_until("it is sent slowly", || {
         let page = page(site.address);
-        same(value(&page, under_way), 1.0) && same(value(&page, "connections{state=\"sending\"}"), 1.0)
+        same(value(&page, in_progress), 1.0) && same(value(&page, "connections{state=\"sending\"}"), 1.0)
     });
-    drop(gone);
+    drop(leaving);
     let mut stalled = connect(site.address);
     stalled.write_all(request.as_bytes()).expect("ask");
     let mut refused = connect(site.address);
@@ -233,19 +233,19 @@ fn nothing_stays_counted_as_under_way_when_clients_go_away_or_are_refused() {
         same(sum(&found, "aborted_responses_total{endpoint=\"segments\""), 2.0)
     });
     for (name, expected) in [
-        ("aborted_responses_total{endpoint=\"segments\",reason=\"stalled\"}", 1.0),
-        ("connections_dropped_total{reason=\"stalled\"}", 1.0),
+        ("aborted_responses_total{endpoint=\"segments\",reason=\"write_timeout\"}", 1.0),
+        ("connections_dropped_total{reason=\"write_timeout\"}", 1.0),
         ("http_request_latency_all_count{endpoint=\"unknown\",method=\"other\",status=\"400\"}", 1.0),
         ("http_request_concurrency_all{endpoint=\"metrics\",method=\"GET\"}", 1.0),
     ] {
         assert!(same(value(&found, name), expected), "{name}: {found:?}");
     }
-    assert!(same(sum(&found, "http_request_concurrency_all{"), 1.0), "only the page itself is under way");
+    assert!(same(sum(&found, "http_request_concurrency_all{"), 1.0), "only the scrape itself is in progress");
     assert!(same(sum(&found, "pool_busy_workers{"), 1.0) && same(sum(&found, "pool_queue_length{"), 0.0));
     site.stop(Duration::ZERO);
 }
 
-/// A program of Debian's package `prometheus`; `None` where it is to be left out.
+/// A program of Debian's package `prometheus`; `None` if the test is to be skipped.
 fn peer(name: &str) -> Option<std::path::PathBuf> {
     let found = find(name);
     let wanted = setting("RESTREAMER_TEST_PEERS").is_some_and(|value| value == "1");
@@ -257,7 +257,7 @@ fn peer(name: &str) -> Option<std::path::PathBuf> {
 }
 
 #[test]
-fn promtool_has_nothing_against_the_page_or_the_rules() {
+fn promtool_accepts_the_page_and_the_alert_rules() {
     let Some(promtool) = peer("promtool") else { return };
     let site = site();
     let targets = ["/files", "/files/s/v", "/nothing", "/cut/s/v.ts?start=x", "/metrics"];
@@ -276,7 +276,7 @@ fn promtool_has_nothing_against_the_page_or_the_rules() {
 }
 
 #[test]
-fn what_the_dashboard_and_the_rules_ask_for_is_there_and_explained() {
+fn metrics_in_the_dashboard_and_the_alert_rules_are_documented() {
     let file = |name: &str| {
         let path = format!("{}/docs/monitoring/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).expect("a file")
@@ -284,21 +284,24 @@ fn what_the_dashboard_and_the_rules_ask_for_is_there_and_explained() {
     let (dashboard, rules, readme) = (file("dashboard.json"), file("alerts.yml"), file("README.md"));
     let api = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).expect("a file");
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
-    let mut asked = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect::<Vec<_>>();
+    let mut expressions =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect::<Vec<_>>();
     for panel in dashboard["panels"].as_array().expect("panels") {
         let line =
             format!("| {} | {} |", panel["title"].as_str().unwrap(), panel["description"].as_str().unwrap());
         assert!(readme.contains(&line), "{line}");
-        asked.extend(
+        expressions.extend(
             panel["targets"].as_array().expect("targets").iter().filter_map(|one| one["expr"].as_str()),
         );
     }
     for name in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert!(readme.contains(&format!("| `{name}` | ")), "{name}");
     }
-    assert!(asked.len() > 20, "{asked:?}");
-    let kinds = ["http", "archive", "requests", "lane", "connections", "aborted", "cut", "ffmpeg", "log"];
-    for word in asked.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')) {
+    assert!(expressions.len() > 20, "{expressions:?}");
+    let kinds = ["http", "archive", "requests", "pool", "connections", "aborted", "cut", "ffmpeg", "log"];
+    for word in
+        expressions.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+    {
         let is_metric =
             kinds.iter().any(|kind| word.strip_prefix(kind).is_some_and(|rest| rest.starts_with('_')));
         let plain =
@@ -308,7 +311,7 @@ fn what_the_dashboard_and_the_rules_ask_for_is_there_and_explained() {
 }
 
 #[test]
-fn a_real_prometheus_reads_the_page() {
+fn prometheus_scrapes_the_page() {
     let Some(prometheus) = peer("prometheus") else { return };
     let archive = TempDir::new().expect("a directory");
     write_whole(&archive.path().join(SEGMENT), b"x");
@@ -330,27 +333,27 @@ fn a_real_prometheus_reads_the_page() {
     wait_until("it listens", || std::net::TcpStream::connect(listen).is_ok());
     let query =
         "/api/v1/query?query=count(archive_newest_segment_age_seconds%20and%20on(instance)%20up%3D%3D1)";
-    let mut said = String::new();
+    let mut response = String::new();
     let begun = std::time::Instant::now();
-    while !said.contains("\"value\":[") {
-        assert!(begun.elapsed() < 2 * PATIENCE, "it has found nothing: {said}");
+    while !response.contains("\"value\":[") {
+        assert!(begun.elapsed() < 2 * PATIENCE, "no result: {response}");
         std::thread::sleep(Duration::from_millis(100));
-        said = ask(listen, "GET", query, &[]).text();
+        response = ask(listen, "GET", query, &[]).text();
     }
-    assert!(said.contains(",\"1\"]"), "{said}");
+    assert!(response.contains(",\"1\"]"), "{response}");
 }
 
-/// An address that nobody listens at just now.
+/// An unused local address.
 fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("its address")
 }
 
 #[test]
-fn a_cut_is_counted_with_its_ffmpeg() {
+fn a_cut_and_its_ffmpeg_are_counted() {
     let archive = cuts::archive();
     let served = Served::over(archive.path(), &[]);
-    assert_eq!(ask(served.address, "GET", "/health", &[]).status, 200, "ffmpeg was looked for");
+    assert_eq!(ask(served.address, "GET", "/health", &[]).status, 200, "the search for ffmpeg has ended");
     let before = page(served.address);
     let ended = value(&before, "ffmpeg_exits_total{result=\"ok\"}");
     assert!(ended > 0.0 && same(value(&before, "ffmpeg_running"), 0.0), "{before:?}");
@@ -374,7 +377,7 @@ fn a_cut_is_counted_with_its_ffmpeg() {
 }
 
 #[test]
-fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
+fn a_rough_cut_is_counted_after_its_last_byte_or_when_its_client_disconnects() {
     const LARGE: usize = 16 * 1024 * 1024;
     let site = site();
     site.write("s/v/2026-11-20T10/00:02.000-2.000-full-y.ts", &vec![b'y'; LARGE]);
@@ -388,7 +391,7 @@ fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
     let mut slow = connect(site.address);
     write!(slow, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").expect("ask");
     slow.read_exact(&mut [0; 5000]).expect("some of it");
-    // It waits for its client without a worker, and is not over.
+    // The cut waits for its client without a worker, and has not ended.
     wait_until("the workers are free", || {
         let page = page(site.address);
         same(value(&page, "pool_busy_workers{pool=\"media\"}"), 0.0) && same(count("ok"), 1.0)
@@ -396,10 +399,10 @@ fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
     assert!(same(count("aborted"), 0.0));
     drop(slow);
     wait_until("it is counted", || same(count("aborted"), 1.0));
-    assert!(same(count("ok"), 1.0), "the HEAD was no cut");
+    assert!(same(count("ok"), 1.0), "a HEAD request is not counted as a cut");
 }
 
-/// A service whose paths name what they do, with counters of its own.
+/// A service with metrics of its own, some of whose paths panic.
 struct Stub(Arc<Metrics>);
 
 impl Service for Stub {
@@ -421,7 +424,7 @@ impl Service for Stub {
 }
 
 #[test]
-fn nothing_stays_counted_as_under_way_after_a_panic() {
+fn no_request_stays_in_progress_after_a_panic() {
     let metrics = Metrics::new(&[]).expect("counters");
     let server = serve(Arc::new(Stub(Arc::clone(&metrics))), Limits::default());
     assert_eq!(ask(server.address(), "GET", "/panics", &[]).status, 500);
@@ -436,7 +439,7 @@ fn nothing_stays_counted_as_under_way_after_a_panic() {
     let aborted = "aborted_responses_total{endpoint=\"unknown\",reason=\"panic\"}";
     assert!(same(value(&found, aborted), 1.0), "{found:?}");
     assert!(same(sum(&found, "http_request_concurrency_all{"), 0.0) && metrics.in_flight.all().is_empty());
-    wait_until("the workers are at rest", || {
+    wait_until("the workers are idle", || {
         metrics.pools().into_iter().all(|(_, queued, busy)| queued + busy == 0)
     });
     server.stop(Duration::ZERO);
