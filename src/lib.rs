@@ -11,6 +11,7 @@ pub mod cut;
 pub mod decimal;
 pub mod error;
 pub mod ffmpeg;
+pub mod fnv;
 pub mod hls;
 pub mod http;
 pub mod logging;
