@@ -4,13 +4,13 @@
 //! its handlers; what goes wrong becomes a reply in [`reply::Reply::of_error`].
 
 pub mod conditional;
-mod cut;
+mod cuts;
 mod files;
 mod health;
-mod home;
 mod metrics;
 mod openapi;
-mod playlist;
+mod page;
+mod playlists;
 pub mod query;
 pub mod reply;
 pub mod request;
@@ -160,7 +160,7 @@ impl App {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Reply> {
         match &route? {
-            Route::Home => Ok(home::home(self, request)),
+            Route::Home => Ok(page::home(self, request)),
             Route::Health => Ok(health::health(self)),
             Route::Metrics => metrics::page(self, request),
             Route::OpenApi => openapi::document(request),
@@ -169,9 +169,9 @@ impl App {
             Route::Hours(of) => files::hours(self, request, of),
             Route::Names { of, hour, tombstones } => files::names(self, request, of, hour, *tombstones),
             Route::File { parts } => segments::file(self, request, parts),
-            Route::Multivariant { stream, range } => playlist::multivariant(self, request, stream, range),
-            Route::Media { of, range } => playlist::media(self, request, of, range),
-            Route::Cut(cut) => cut::cut(self, cut, is_cancelled),
+            Route::Multivariant { stream, range } => playlists::multivariant(self, request, stream, range),
+            Route::Media { of, range } => playlists::media(self, request, of, range),
+            Route::Cut(cut) => cuts::cut(self, cut, is_cancelled),
         }
     }
 }

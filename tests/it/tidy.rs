@@ -109,7 +109,7 @@ fn each_power_is_in_few_hands() {
     only("the calendar belongs to timestamp.rs", &["use time::"], |name| name == "timestamp.rs");
     only("the wall clock belongs to clock.rs", &["SystemTime::now"], |name| name == "clock.rs");
     only("statuses are given to errors in one place", &["Error::RangeHasHoles"], |name| {
-        ["http/reply.rs", "http/cut.rs"].contains(&name)
+        ["http/reply.rs", "http/cuts.rs"].contains(&name)
     });
 }
 
