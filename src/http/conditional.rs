@@ -17,7 +17,7 @@ pub struct Validators {
 
 /// What part of a thing was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ByteRange {
     /// All of it.
     Whole,
     /// Some bytes of it.
@@ -48,12 +48,12 @@ impl Validators {
 
     /// What part of the `len` bytes is asked for. Only GET has ranges; several at once, and what is not a range of
     /// bytes, mean the whole, and so does a range of something that has changed since (`If-Range`).
-    pub fn wanted(&self, request: &Request, len: u64) -> Wanted {
+    pub fn range(&self, request: &Request, len: u64) -> ByteRange {
         let ranges = request.header("Range").filter(|_| request.method == Method::Get);
         match (ranges, request.header("If-Range")) {
             (Some(ranges), None) => parse_range(ranges, len),
             (Some(ranges), Some(condition)) if self.is_exactly(condition) => parse_range(ranges, len),
-            _ => Wanted::Whole,
+            _ => ByteRange::Whole,
         }
     }
 
@@ -94,23 +94,23 @@ fn list_has(list: &str, etag: &str) -> bool {
 }
 
 /// Reads `bytes=a-b`, `bytes=a-` or `bytes=-n`.
-fn parse_range(text: &str, len: u64) -> Wanted {
-    let Some((unit, range)) = text.split_once('=') else { return Wanted::Whole };
-    let Some((first, last)) = range.trim().split_once('-') else { return Wanted::Whole };
+fn parse_range(text: &str, len: u64) -> ByteRange {
+    let Some((unit, range)) = text.split_once('=') else { return ByteRange::Whole };
+    let Some((first, last)) = range.trim().split_once('-') else { return ByteRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return Wanted::Whole;
+        return ByteRange::Whole;
     }
     let (first, last) = match (number(first), number(last)) {
         (Some(first), None) if last.is_empty() => (first, u64::MAX),
         (Some(first), Some(last)) if first <= last => (first, last),
         (None, Some(count)) if first.is_empty() && count > 0 => (len.saturating_sub(count), u64::MAX),
-        (None, Some(0)) if first.is_empty() => return Wanted::Unsatisfiable,
-        _ => return Wanted::Whole,
+        (None, Some(0)) if first.is_empty() => return ByteRange::Unsatisfiable,
+        _ => return ByteRange::Whole,
     };
     if first >= len {
-        return Wanted::Unsatisfiable;
+        return ByteRange::Unsatisfiable;
     }
-    Wanted::Part { offset: first, len: last.min(len - 1) - first + 1 }
+    ByteRange::Part { offset: first, len: last.min(len - 1) - first + 1 }
 }
 
 /// A decimal number; one that is too great for 64 bits is the greatest.
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read() {
-        let part = |offset, len| Wanted::Part { offset, len };
+        let part = |offset, len| ByteRange::Part { offset, len };
         let rows = [
             ("bytes=0-", 10, part(0, 10)),
             ("bytes=0-0", 10, part(0, 1)),
@@ -158,51 +158,51 @@ mod tests {
             ("BYTES=1-1", 10, part(1, 1)),
             ("bytes= 1-1", 10, part(1, 1)),
             ("bytes=0-99999999999999999999999", 10, part(0, 10)),
-            ("bytes=10-", 10, Wanted::Unsatisfiable),
-            ("bytes=99999999999999999999999-", 10, Wanted::Unsatisfiable),
-            ("bytes=-0", 10, Wanted::Unsatisfiable),
-            ("bytes=0-", 0, Wanted::Unsatisfiable),
-            ("bytes=-5", 0, Wanted::Unsatisfiable),
-            ("bytes=4-2", 10, Wanted::Whole),
-            ("bytes=0-1,3-4", 10, Wanted::Whole),
-            ("bytes=-", 10, Wanted::Whole),
-            ("bytes=", 10, Wanted::Whole),
-            ("bytes=a-b", 10, Wanted::Whole),
-            ("bytes=+1-2", 10, Wanted::Whole),
-            ("bytes=1 - 2", 10, Wanted::Whole),
-            ("bytes 0-1", 10, Wanted::Whole),
-            ("items=0-1", 10, Wanted::Whole),
-            ("", 10, Wanted::Whole),
+            ("bytes=10-", 10, ByteRange::Unsatisfiable),
+            ("bytes=99999999999999999999999-", 10, ByteRange::Unsatisfiable),
+            ("bytes=-0", 10, ByteRange::Unsatisfiable),
+            ("bytes=0-", 0, ByteRange::Unsatisfiable),
+            ("bytes=-5", 0, ByteRange::Unsatisfiable),
+            ("bytes=4-2", 10, ByteRange::Whole),
+            ("bytes=0-1,3-4", 10, ByteRange::Whole),
+            ("bytes=-", 10, ByteRange::Whole),
+            ("bytes=", 10, ByteRange::Whole),
+            ("bytes=a-b", 10, ByteRange::Whole),
+            ("bytes=+1-2", 10, ByteRange::Whole),
+            ("bytes=1 - 2", 10, ByteRange::Whole),
+            ("bytes 0-1", 10, ByteRange::Whole),
+            ("items=0-1", 10, ByteRange::Whole),
+            ("", 10, ByteRange::Whole),
         ];
-        for (range, len, wanted) in rows {
+        for (range, len, expected) in rows {
             assert_eq!(
-                strong().wanted(&request(Method::Get, &[("Range", range)]), len),
-                wanted,
+                strong().range(&request(Method::Get, &[("Range", range)]), len),
+                expected,
                 "{range} of {len}"
             );
         }
-        assert_eq!(strong().wanted(&request(Method::Head, &[("Range", "bytes=0-0")]), 10), Wanted::Whole);
+        assert_eq!(strong().range(&request(Method::Head, &[("Range", "bytes=0-0")]), 10), ByteRange::Whole);
     }
 
     #[test]
     fn a_range_of_something_else_means_the_whole() {
-        let part = Wanted::Part { offset: 0, len: 1 };
+        let part = ByteRange::Part { offset: 0, len: 1 };
         let rows = [
             ("\"abc\"", part),
-            ("\"xyz\"", Wanted::Whole),
-            ("W/\"abc\"", Wanted::Whole),
+            ("\"xyz\"", ByteRange::Whole),
+            ("W/\"abc\"", ByteRange::Whole),
             (DATE, part),
-            (DAY_BEFORE, Wanted::Whole),
-            ("Mon, 07 Nov 1994 08:49:37 GMT", Wanted::Whole),
-            ("rubbish", Wanted::Whole),
+            (DAY_BEFORE, ByteRange::Whole),
+            ("Mon, 07 Nov 1994 08:49:37 GMT", ByteRange::Whole),
+            ("rubbish", ByteRange::Whole),
         ];
-        for (condition, wanted) in rows {
+        for (condition, expected) in rows {
             let headers = [("Range", "bytes=0-0"), ("If-Range", condition)];
-            assert_eq!(strong().wanted(&request(Method::Get, &headers), 10), wanted, "{condition}");
+            assert_eq!(strong().range(&request(Method::Get, &headers), 10), expected, "{condition}");
         }
         let weak = Validators { etag: "W/\"abc\"".to_owned(), last_modified: None };
         let headers = [("Range", "bytes=0-0"), ("If-Range", "W/\"abc\"")];
-        assert_eq!(weak.wanted(&request(Method::Get, &headers), 10), Wanted::Whole);
+        assert_eq!(weak.range(&request(Method::Get, &headers), 10), ByteRange::Whole);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::App;
 use super::reply::{Body, Piece, Reply, Sink};
-use super::route::{Cut, CutKind, Variant};
+use super::route::{CutRequest, CutType, VariantPath};
 use crate::archive::OpenFile;
 use crate::archive::segment::{Kind, Segment};
 use crate::archive::select::TOLERANCE;
@@ -34,20 +34,20 @@ const STRIDE: usize = 4096;
 
 /// Cuts a range. All that can be wrong with it is found out here; only then is the reply's body made. Both take as long as
 /// the range is, and are given up once `is_cancelled` returns true.
-pub(super) fn cut(app: &App, cut: &Cut, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+pub(super) fn cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     match cut.kind {
-        CutKind::Rough => rough_cut(app, cut, is_cancelled),
-        CutKind::Full => exact_cut(app, cut, cut::Kind::Full, is_cancelled),
-        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart, is_cancelled),
+        CutType::Rough => rough_cut(app, cut, is_cancelled),
+        CutType::Full => exact_cut(app, cut, cut::Kind::Full, is_cancelled),
+        CutType::Smart => exact_cut(app, cut, cut::Kind::Smart, is_cancelled),
     }
 }
 
 /// The segments of the range.
-fn selection(app: &App, cut: &Cut) -> Result<Selection> {
+fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     let name = cut.of.name();
     let hours = app.archive.hours(name)?;
     if hours.is_empty() && !app.archive.has_variant(name)? {
-        let Variant { stream, variant } = &cut.of;
+        let VariantPath { stream, variant } = &cut.of;
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound { what: what.escape_debug().to_string() });
     }
@@ -57,7 +57,7 @@ fn selection(app: &App, cut: &Cut) -> Result<Selection> {
 /// Calls `each` with the segments of the range, and whether a hole lies before them; fails where they do not cover
 /// the range well enough.
 fn gather(
-    cut: &Cut,
+    cut: &CutRequest,
     mut selection: Selection,
     is_cancelled: &dyn Fn() -> bool,
     mut each: impl FnMut(&Segment, bool) -> Result<()>,
@@ -85,7 +85,7 @@ fn gather(
 }
 
 /// The segments one after another, as they are. They are measured first, and selected once more while they are sent.
-fn rough_cut(app: &App, cut: &Cut, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     let selection = selection(app, cut)?;
     let mut len = 0;
     let material = gather(cut, selection.clone(), is_cancelled, |segment, _| {
@@ -102,7 +102,7 @@ fn rough_cut(app: &App, cut: &Cut, is_cancelled: &dyn Fn() -> bool) -> Result<Re
 }
 
 /// The frames of the range and no others.
-fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     let mut parts = Vec::new();
     let material = gather(cut, selection(app, cut)?, is_cancelled, |segment, hole_before| {
         parts.push(part(app, cut, segment, hole_before));
@@ -133,7 +133,7 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, is_cancelled: &dyn Fn() -> b
 }
 
 /// A segment as a part of a cut.
-fn part(app: &App, cut: &Cut, segment: &Segment, hole_before: bool) -> Part {
+fn part(app: &App, cut: &CutRequest, segment: &Segment, hole_before: bool) -> Part {
     Part {
         path: app.archive.segment_path(cut.of.name(), segment),
         start: segment.start,
@@ -145,7 +145,7 @@ fn part(app: &App, cut: &Cut, segment: &Segment, hole_before: bool) -> Part {
 
 /// The segment that follows on the last one of a cut, whose end is `end`, if the cut ends so near to it that it can
 /// hold some of the cut's sound.
-fn tail(app: &App, cut: &Cut, end: Timestamp) -> Result<Option<Part>> {
+fn tail(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<Part>> {
     if end - cut.end > SOUND_DELAY {
         return Ok(None);
     }
@@ -223,7 +223,7 @@ impl Write for Prompt<'_, '_> {
 }
 
 /// The reply of a cut, but for its body. `shown` is what a viewer will see of the time range.
-fn describe(cut: &Cut, shown: (Timestamp, Timestamp), material: &Material) -> Reply {
+fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), material: &Material) -> Reply {
     Reply::empty(200)
         .with("Content-Type", "video/mp2t")
         .with("Content-Disposition", format!("attachment; filename=\"{}\"", file_name(cut)))
@@ -235,7 +235,7 @@ fn describe(cut: &Cut, shown: (Timestamp, Timestamp), material: &Material) -> Re
 }
 
 /// `<stream>_<variant>_<start>.ts`, in characters that every file system takes.
-fn file_name(cut: &Cut) -> String {
+fn file_name(cut: &CutRequest) -> String {
     let name = format!("{}_{}_{}", cut.of.stream, cut.of.variant, cut.start);
     let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
     name.chars().map(|character| if safe(character) { character } else { '-' }).collect::<String>() + ".ts"

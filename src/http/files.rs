@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::App;
 use super::reply::{Body, Reply};
 use super::request::Request;
-use super::route::Variant;
+use super::route::VariantPath;
 use super::text::{Conditional, TextHead, gzip, is_compressed, tag_of};
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub(super) fn variants(app: &App, request: &Request, stream: &str) -> Result<Rep
 }
 
 /// The hours of a variant.
-pub(super) fn hours(app: &App, request: &Request, of: &Variant) -> Result<Reply> {
+pub(super) fn hours(app: &App, request: &Request, of: &VariantPath) -> Result<Reply> {
     let hours = app.archive.hours(of.name())?;
     json_array(request, &hours.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
@@ -30,7 +30,7 @@ pub(super) fn hours(app: &App, request: &Request, of: &Variant) -> Result<Reply>
 pub(super) fn names(
     app: &App,
     request: &Request,
-    of: &Variant,
+    of: &VariantPath,
     hour: &str,
     tombstones: bool,
 ) -> Result<Reply> {

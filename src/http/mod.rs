@@ -26,7 +26,7 @@ use tiny_http::Method;
 use self::query::Query;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
-use self::route::{CutKind, Route, Shape, Variant};
+use self::route::{CutType, Route, Shape, VariantPath};
 use crate::archive::cache::CacheStats;
 use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
@@ -112,7 +112,7 @@ impl Service for App {
         let pool = match shape {
             Shape::File(_) => Pool::Media,
             Shape::Cut(_) if matches!(request.method, Method::Get | Method::Head) => match &route {
-                Ok(Route::Cut(cut)) if cut.kind != CutKind::Rough => Pool::Cut,
+                Ok(Route::Cut(cut)) if cut.kind != CutType::Rough => Pool::Cut,
                 Ok(_) => Pool::Media,
                 Err(_) => Pool::Quick,
             },
@@ -176,7 +176,7 @@ impl App {
     }
 }
 
-impl Variant {
+impl VariantPath {
     /// The name that the archive knows it by.
     fn name(&self) -> VariantName<'_> {
         VariantName { stream: &self.stream, variant: &self.variant }

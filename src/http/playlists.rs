@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::App;
 use super::reply::Reply;
 use super::request::Request;
-use super::route::{Range, Variant};
+use super::route::{Range, VariantPath};
 use super::text::{Conditional, TextHead, tag_of, with_long_text, with_text};
 use crate::archive::hour::HourSummary;
 use crate::archive::segment::{Kind, Segment};
@@ -41,7 +41,7 @@ const CHAT: &str = "chat";
 #[derive(Debug)]
 struct MediaList {
     archive: Arc<Archive>,
-    of: Variant,
+    of: VariantPath,
     hours: Arc<[Hour]>,
     range: (Timestamp, Timestamp),
     now: Timestamp,
@@ -70,7 +70,7 @@ struct Outline {
 
 /// The playlist of one variant's segments. An hour that is recorded into may get what its head has not foreseen, such as
 /// its first segment, between two looks at it; then it is looked at anew.
-pub(super) fn media(app: &App, request: &Request, of: &Variant, range: &Range) -> Result<Reply> {
+pub(super) fn media(app: &App, request: &Request, of: &VariantPath, range: &Range) -> Result<Reply> {
     for _ in 1..ATTEMPTS {
         match media_as_it_is(app, request, of, range) {
             Err(Error::Changed { .. }) => {}
@@ -80,7 +80,7 @@ pub(super) fn media(app: &App, request: &Request, of: &Variant, range: &Range) -
     media_as_it_is(app, request, of, range)
 }
 
-fn media_as_it_is(app: &App, request: &Request, of: &Variant, range: &Range) -> Result<Reply> {
+fn media_as_it_is(app: &App, request: &Request, of: &VariantPath, range: &Range) -> Result<Reply> {
     let hours = app.archive.hours(of.name())?;
     if hours.is_empty() {
         return Err(nothing_of(app, of)?);
@@ -127,8 +127,8 @@ fn limits(range: &Range, hours: &[Hour]) -> (Timestamp, Timestamp) {
 }
 
 /// The error for a variant without hours.
-fn nothing_of(app: &App, of: &Variant) -> Result<Error> {
-    let Variant { stream, variant } = of;
+fn nothing_of(app: &App, of: &VariantPath) -> Result<Error> {
+    let VariantPath { stream, variant } = of;
     let what = if app.archive.has_variant(of.name())? {
         format!("nothing has been recorded of variant `{variant}` of stream `{stream}`")
     } else {

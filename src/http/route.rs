@@ -23,11 +23,11 @@ pub enum Route {
         stream: String,
     },
     /// The hours of a variant.
-    Hours(Variant),
+    Hours(VariantPath),
     /// The names of the files of an hour.
     Names {
         /// Whose hour.
-        of: Variant,
+        of: VariantPath,
         /// The hour's directory.
         hour: String,
         /// Whether tombstones are named as well.
@@ -48,17 +48,17 @@ pub enum Route {
     /// The playlist of a variant's segments.
     Media {
         /// The variant.
-        of: Variant,
+        of: VariantPath,
         /// The time that is wanted of it.
         range: Range,
     },
     /// An exact range as one file.
-    Cut(Cut),
+    Cut(CutRequest),
 }
 
 /// A stream and a variant of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variant {
+pub struct VariantPath {
     /// The stream.
     pub stream: String,
     /// The variant.
@@ -76,9 +76,9 @@ pub struct Range {
 
 /// What is asked for of a cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
+pub struct CutRequest {
     /// What is cut.
-    pub of: Variant,
+    pub of: VariantPath,
     /// The first instant.
     pub start: Timestamp,
     /// The first instant that is left out; after `start`.
@@ -86,12 +86,12 @@ pub struct Cut {
     /// Whether a range with holes will do.
     pub allow_holes: bool,
     /// How it is cut.
-    pub kind: CutKind,
+    pub kind: CutType,
 }
 
 /// How a range is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CutKind {
+pub enum CutType {
     /// Every frame is encoded anew.
     Full,
     /// Only the groups of pictures at the ends are.
@@ -181,7 +181,7 @@ impl Route {
             Shape::Names(parts) => {
                 let [stream, variant, hour] = decode_parts(["stream", "variant", "hour"], parts)?;
                 let tombstones = query.flag("tombstones")?.unwrap_or(false);
-                Self::Names { of: Variant { stream, variant }, hour, tombstones }
+                Self::Names { of: VariantPath { stream, variant }, hour, tombstones }
             }
             Shape::File(path) => {
                 let parts: Result<Vec<String>> =
@@ -195,7 +195,7 @@ impl Route {
                 Self::Multivariant { stream, range: Range::read(query)? }
             }
             Shape::Media(parts) => Self::Media { of: decode_variant(parts)?, range: Range::read(query)? },
-            Shape::Cut(parts) => Self::Cut(Cut::read(decode_variant(parts)?, query)?),
+            Shape::Cut(parts) => Self::Cut(CutRequest::read(decode_variant(parts)?, query)?),
         })
     }
 }
@@ -206,14 +206,14 @@ impl Range {
     }
 }
 
-impl Cut {
-    fn read(of: Variant, query: Query) -> Result<Self> {
-        const KINDS: [(&str, CutKind); 5] = [
-            ("full", CutKind::Full),
-            ("mpegts", CutKind::Full),
-            ("smart", CutKind::Smart),
-            ("fast", CutKind::Smart),
-            ("rough", CutKind::Rough),
+impl CutRequest {
+    fn read(of: VariantPath, query: Query) -> Result<Self> {
+        const KINDS: [(&str, CutType); 5] = [
+            ("full", CutType::Full),
+            ("mpegts", CutType::Full),
+            ("smart", CutType::Smart),
+            ("fast", CutType::Smart),
+            ("rough", CutType::Rough),
         ];
         let (start, end) = (query.required_time("start")?, query.required_time("end")?);
         if end <= start {
@@ -222,7 +222,7 @@ impl Cut {
         let allow_holes = query.flag("allow_holes")?.unwrap_or(false);
         let experimental = query.flag("experimental")?.unwrap_or(false);
         let kind = query.word("type", &KINDS, "`full`, `smart` or `rough`")?;
-        let default = if experimental { CutKind::Smart } else { CutKind::Full };
+        let default = if experimental { CutType::Smart } else { CutType::Full };
         Ok(Self { of, start, end, allow_holes, kind: kind.unwrap_or(default) })
     }
 }
@@ -237,9 +237,9 @@ fn split<const N: usize>(path: &str) -> Option<[&str; N]> {
     parts.next().is_none().then_some(found)
 }
 
-fn decode_variant(parts: [&str; 2]) -> Result<Variant> {
+fn decode_variant(parts: [&str; 2]) -> Result<VariantPath> {
     let [stream, variant] = decode_parts(["stream", "variant"], parts)?;
-    Ok(Variant { stream, variant })
+    Ok(VariantPath { stream, variant })
 }
 
 /// Decodes the parts of a path and checks that each can be the name of a visible file; malformed ones come first.

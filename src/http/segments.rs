@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::App;
-use super::conditional::{Validators, Wanted};
+use super::conditional::{ByteRange, Validators};
 use super::reply::{Body, Reply};
 use super::request::Request;
 use crate::archive::OpenFile;
@@ -27,13 +27,13 @@ pub(super) fn file(app: &App, request: &Request, parts: &[String]) -> Result<Rep
     let OpenFile { file, len, modified } = found.open()?;
     let validators = self::validators(hash, len, modified);
     let reply = describe(&validators, hash.is_some());
-    let (reply, offset, part_len) = match validators.wanted(request, len) {
-        Wanted::Whole => (reply, 0, len),
-        Wanted::Part { offset, len: part } => {
+    let (reply, offset, part_len) = match validators.range(request, len) {
+        ByteRange::Whole => (reply, 0, len),
+        ByteRange::Part { offset, len: part } => {
             let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
             (reply.with_status(206).with("Content-Range", range), offset, part)
         }
-        Wanted::Unsatisfiable => {
+        ByteRange::Unsatisfiable => {
             let text = format!("there are no such bytes: the file has {len}");
             return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
         }

@@ -8,11 +8,11 @@ fn route(target: &str) -> Result<Route> {
     Route::decode(Shape::of(path)?, Query::new(query))
 }
 
-fn of(stream: &str, variant: &str) -> Variant {
-    Variant { stream: stream.to_owned(), variant: variant.to_owned() }
+fn of(stream: &str, variant: &str) -> VariantPath {
+    VariantPath { stream: stream.to_owned(), variant: variant.to_owned() }
 }
 
-fn names(variant: Variant, tombstones: bool) -> Route {
+fn names(variant: VariantPath, tombstones: bool) -> Route {
     Route::Names { of: variant, hour: "2026-11-20T10".to_owned(), tombstones }
 }
 
@@ -134,13 +134,13 @@ fn parts_that_cannot_be_names_are_refused() {
 fn cuts_read_their_parameters() {
     let times = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:01";
     let rows = [
-        ("", Ok((false, CutKind::Full))),
-        ("&type=mpegts", Ok((false, CutKind::Full))),
-        ("&type=smart&allow_holes=TRUE", Ok((true, CutKind::Smart))),
-        ("&type=fast", Ok((false, CutKind::Smart))),
-        ("&type=rough&experimental=true", Ok((false, CutKind::Rough))),
-        ("&experimental=True", Ok((false, CutKind::Smart))),
-        ("&experimental=false", Ok((false, CutKind::Full))),
+        ("", Ok((false, CutType::Full))),
+        ("&type=mpegts", Ok((false, CutType::Full))),
+        ("&type=smart&allow_holes=TRUE", Ok((true, CutType::Smart))),
+        ("&type=fast", Ok((false, CutType::Smart))),
+        ("&type=rough&experimental=true", Ok((false, CutType::Rough))),
+        ("&experimental=True", Ok((false, CutType::Smart))),
+        ("&experimental=false", Ok((false, CutType::Full))),
         ("&experimental=1", Err("bad experimental `1`: expected `true` or `false`")),
         ("&allow_holes=", Err("bad allow_holes ``: expected `true` or `false`")),
         ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart` or `rough`")),
