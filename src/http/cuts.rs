@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::App;
+use super::app::App;
 use super::reply::{Body, Piece, Reply, Sink};
 use super::route::{CutRequest, CutType, VariantPath};
 use crate::archive::OpenFile;

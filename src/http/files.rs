@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::App;
+use super::app::App;
 use super::reply::{Body, Reply};
 use super::request::Request;
 use super::route::VariantPath;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::App;
+use super::app::App;
 use super::reply::Reply;
 
 /// 200 where the archive can be read, else 503, with the particulars as JSON. Without ffmpeg all but cuts still works,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use super::App;
+use super::app::App;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Shape;

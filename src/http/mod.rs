@@ -3,6 +3,7 @@
 //! A request's target becomes a [`route::Shape`] and then a [`route::Route`]; each family of routes has a module with
 //! its handlers; what goes wrong becomes a reply in [`reply::Reply::of_error`].
 
+mod app;
 pub mod conditional;
 mod cuts;
 mod files;
@@ -19,19 +20,17 @@ mod segments;
 mod text;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tiny_http::Method;
 
+pub use self::app::App;
 use self::query::Query;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 use self::route::{CutType, Route, Shape, VariantPath};
+use crate::archive::VariantName;
 use crate::archive::cache::CacheStats;
-use crate::archive::{Archive, VariantName};
-use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::ffmpeg::LazyTools;
 use crate::metrics::Metrics;
 use crate::metrics::exchange::Endpoint;
 
@@ -86,23 +85,6 @@ impl From<Pool> for Routed {
     fn from(pool: Pool) -> Self {
         Self { pool, endpoint: Endpoint::Unknown, route: Err(Error::NoSuchRoute) }
     }
-}
-
-/// All that the handlers share.
-#[derive(Debug)]
-pub struct App {
-    /// The recordings.
-    pub archive: Arc<Archive>,
-    /// The time.
-    pub clock: Clock,
-    /// The programs that cut.
-    pub tools: LazyTools,
-    /// What segments' URIs in playlists begin with: `/segments`, or the address of another server.
-    pub segments_url: String,
-    /// When the server started.
-    pub started: Instant,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
 }
 
 impl Service for App {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::App;
+use super::app::App;
 use super::reply::Reply;
 use super::request::Request;
 use crate::archive::VariantName;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::App;
+use super::app::App;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::{Range, VariantPath};

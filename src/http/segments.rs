@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::App;
+use super::app::App;
 use super::conditional::{ByteRange, Validators};
 use super::reply::{Body, Reply};
 use super::request::Request;
