@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use divan::Bencher;
 use restreamer::metrics::Metrics;
-use restreamer::metrics::exchange::{Endpoint, Meter};
+use restreamer::metrics::exchange::Meter;
 
 fn main() {
     divan::main();
@@ -19,8 +19,7 @@ fn request(bencher: Bencher) {
     let client = SocketAddr::from(([127, 0, 0, 1], 1234));
     bencher.bench(|| {
         let asked = ["GET", "/files"];
-        let mut meter =
-            Meter::begin(black_box(&metrics), Endpoint::ListStreams, client, asked, Instant::now());
+        let mut meter = Meter::begin(black_box(&metrics), "list_streams", client, asked, Instant::now());
         meter.ready(200);
         meter.sent(300);
         meter.end(None);

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::app::App;
+use super::handler::{Handler, Pool};
+use super::path::{PathNames, VariantPath};
+use super::query::Query;
 use super::reply::{Body, Piece, Reply, Sink};
-use super::route::{CutRequest, CutType, VariantPath};
+use super::request::Request;
 use crate::archive::OpenFile;
 use crate::archive::segment::{Kind, Segment};
 use crate::archive::select::TOLERANCE;
@@ -32,22 +35,75 @@ struct Material {
 /// How many segments are gone through before it is asked, and asked again, whether the request was cancelled.
 const STRIDE: usize = 4096;
 
-/// Cuts a range. All that can be wrong with it is found out here; only then is the reply's body made. Both take as long as
-/// the range is, and are given up once `is_cancelled` returns true.
-pub(super) fn cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-    match cut.kind {
-        CutType::Rough => rough_cut(app, cut, is_cancelled),
-        CutType::Full => exact_cut(app, cut, cut::Kind::Full, is_cancelled),
-        CutType::Smart => exact_cut(app, cut, cut::Kind::Smart, is_cancelled),
+/// `/cut/{stream}/{variant}.ts`: a time range as one file.
+#[derive(Debug)]
+pub(super) struct CutRequest {
+    variant: VariantPath,
+    /// The first instant.
+    start: Timestamp,
+    /// The first instant behind the range; after `start`.
+    end: Timestamp,
+    /// Whether the range may have gaps.
+    allow_holes: bool,
+    cut_type: CutType,
+}
+
+/// How a range is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CutType {
+    /// Every frame is encoded.
+    Full,
+    /// Only the groups of pictures at the two ends are encoded; the rest is copied.
+    Smart,
+    /// The segments are concatenated as they are.
+    Rough,
+}
+
+impl Handler for CutRequest {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        const TYPES: [(&str, CutType); 5] = [
+            ("full", CutType::Full),
+            ("mpegts", CutType::Full),
+            ("smart", CutType::Smart),
+            ("fast", CutType::Smart),
+            ("rough", CutType::Rough),
+        ];
+        let variant = names.variant()?;
+        let (start, end) = (query.required_time("start")?, query.required_time("end")?);
+        if end <= start {
+            return Err(Error::EndNotAfterStart);
+        }
+        let allow_holes = query.flag("allow_holes")?.unwrap_or(false);
+        let experimental = query.flag("experimental")?.unwrap_or(false);
+        let cut_type = query.word("type", &TYPES, "`full`, `smart` or `rough`")?;
+        let default = if experimental { CutType::Smart } else { CutType::Full };
+        Ok(Self { variant, start, end, allow_holes, cut_type: cut_type.unwrap_or(default) })
+    }
+
+    fn pool(&self) -> Option<Pool> {
+        match self.cut_type {
+            CutType::Full | CutType::Smart => Some(Pool::Cut),
+            CutType::Rough => Some(Pool::Media),
+        }
+    }
+
+    /// Every reason against a cut is found here, before the body is sent. Both take as long as the range is, and are
+    /// given up once `is_cancelled` returns true.
+    fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+        match self.cut_type {
+            CutType::Rough => rough_cut(app, self, is_cancelled),
+            CutType::Full => exact_cut(app, self, cut::Kind::Full, is_cancelled),
+            CutType::Smart => exact_cut(app, self, cut::Kind::Smart, is_cancelled),
+        }
     }
 }
 
 /// The segments of the range.
 fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
-    let name = cut.of.name();
+    let name = cut.variant.name();
     let hours = app.archive.hours(name)?;
     if hours.is_empty() && !app.archive.has_variant(name)? {
-        let VariantPath { stream, variant } = &cut.of;
+        let VariantPath { stream, variant } = &cut.variant;
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound { what: what.escape_debug().to_string() });
     }
@@ -89,7 +145,7 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
     let selection = selection(app, cut)?;
     let mut len = 0;
     let material = gather(cut, selection.clone(), is_cancelled, |segment, _| {
-        len += rough::measure(&app.archive.segment_path(cut.of.name(), segment))?;
+        len += rough::measure(&app.archive.segment_path(cut.variant.name(), segment))?;
         Ok(())
     })?;
     // What comes behind the last one meanwhile is not part of it.
@@ -135,7 +191,7 @@ fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn
 /// A segment as a part of a cut.
 fn part(app: &App, cut: &CutRequest, segment: &Segment, hole_before: bool) -> Part {
     Part {
-        path: app.archive.segment_path(cut.of.name(), segment),
+        path: app.archive.segment_path(cut.variant.name(), segment),
         start: segment.start,
         end: segment.end(),
         hole_before,
@@ -149,7 +205,7 @@ fn tail(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<Part>> {
     if end - cut.end > SOUND_DELAY {
         return Ok(None);
     }
-    let name = cut.of.name();
+    let name = cut.variant.name();
     let mut behind =
         Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
     while let Some(Chosen { segment, .. }) = behind.next_segment()? {
@@ -236,7 +292,60 @@ fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), material: &Material
 
 /// `<stream>_<variant>_<start>.ts`, in characters that every file system takes.
 fn file_name(cut: &CutRequest) -> String {
-    let name = format!("{}_{}_{}", cut.of.stream, cut.of.variant, cut.start);
+    let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.start);
     let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
     name.chars().map(|character| if safe(character) { character } else { '-' }).collect::<String>() + ".ts"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::path::Captures;
+
+    fn decode(query: &str) -> Result<CutRequest, String> {
+        let captures = Captures::of("/cut/{stream}/{variant}.ts", "/cut/s/v.ts").expect("a cut");
+        let decoded = captures.names().and_then(|names| CutRequest::decode(names, Query::new(query)));
+        decoded.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn cuts_read_their_parameters() {
+        let times = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:01";
+        let rows = [
+            ("", Ok((false, CutType::Full))),
+            ("&type=mpegts", Ok((false, CutType::Full))),
+            ("&type=smart&allow_holes=TRUE", Ok((true, CutType::Smart))),
+            ("&type=fast", Ok((false, CutType::Smart))),
+            ("&type=rough&experimental=true", Ok((false, CutType::Rough))),
+            ("&experimental=True", Ok((false, CutType::Smart))),
+            ("&experimental=false", Ok((false, CutType::Full))),
+            ("&experimental=1", Err("bad experimental `1`: expected `true` or `false`")),
+            ("&allow_holes=", Err("bad allow_holes ``: expected `true` or `false`")),
+            ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart` or `rough`")),
+            ("&type=", Err("bad type ``: expected `full`, `smart` or `rough`")),
+        ];
+        for (more, expected) in rows {
+            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.allow_holes, cut.cut_type));
+            assert_eq!(decoded, expected.map_err(str::to_owned), "{more}");
+        }
+        let rows = [
+            ("", "missing start"),
+            ("start=2026-11-20", "missing end"),
+            ("start=2026-11-20&end=x", "bad end `x`"),
+            ("start=2026-11-20&end=2026-11-20", "End must be after start"),
+            ("start=2026-11-20&end=2026-11-19", "End must be after start"),
+        ];
+        for (query, shown) in rows {
+            let error = decode(query).expect_err(query);
+            assert!(error.starts_with(shown), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn exact_and_rough_cuts_have_pools_of_their_own() {
+        for (cut_type, pool) in [("full", Pool::Cut), ("smart", Pool::Cut), ("rough", Pool::Media)] {
+            let cut = decode(&format!("start=2026-11-20T10&end=2026-11-20T11&type={cut_type}"));
+            assert_eq!(cut.expect(cut_type).pool(), Some(pool), "{cut_type}");
+        }
+    }
 }

@@ -1,44 +1,88 @@
-//! `/files…`: what the archive has, as JSON arrays.
+//! `/files…`: the streams, variants, hours and files of the archive, as JSON arrays.
 
 use std::sync::Arc;
 
 use super::app::App;
+use super::handler::Handler;
+use super::path::{PathNames, VariantPath};
+use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
-use super::route::VariantPath;
 use super::text::{Conditional, TextHead, gzip, is_compressed, tag_of};
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
 
-/// The names of the streams.
-pub(super) fn streams(app: &App, request: &Request) -> Result<Reply> {
-    json_array(request, &app.archive.streams()?)
+/// `/files`: the names of the streams.
+#[derive(Debug)]
+pub(super) struct StreamsRequest;
+
+/// `/files/{stream}`: the names of a stream's variants.
+#[derive(Debug)]
+pub(super) struct VariantsRequest {
+    stream: String,
 }
 
-/// The names of a stream's variants.
-pub(super) fn variants(app: &App, request: &Request, stream: &str) -> Result<Reply> {
-    json_array(request, &app.archive.variants(stream)?)
+/// `/files/{stream}/{variant}`: the hours of a variant.
+#[derive(Debug)]
+pub(super) struct HoursRequest {
+    variant: VariantPath,
 }
 
-/// The hours of a variant.
-pub(super) fn hours(app: &App, request: &Request, of: &VariantPath) -> Result<Reply> {
-    let hours = app.archive.hours(of.name())?;
-    json_array(request, &hours.iter().map(ToString::to_string).collect::<Vec<_>>())
-}
-
-/// The names of an hour's files.
-pub(super) fn names(
-    app: &App,
-    request: &Request,
-    of: &VariantPath,
-    hour: &str,
+/// `/files/{stream}/{variant}/{hour}`: the names of the files of an hour.
+#[derive(Debug)]
+pub(super) struct NamesRequest {
+    variant: VariantPath,
+    hour: String,
+    /// Whether tombstones are listed too.
     tombstones: bool,
-) -> Result<Reply> {
-    let listing = app.archive.listing(of.name(), hour)?;
-    json_reply(request, if tombstones { &listing.with_tombstones } else { &listing.alive })
 }
 
-/// Sorted names as a reply.
+impl Handler for StreamsRequest {
+    fn decode(_: PathNames, _: Query) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        json_array(request, &app.archive.streams()?)
+    }
+}
+
+impl Handler for VariantsRequest {
+    fn decode(names: PathNames, _: Query) -> Result<Self> {
+        let [stream] = names.exactly()?;
+        Ok(Self { stream })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        json_array(request, &app.archive.variants(&self.stream)?)
+    }
+}
+
+impl Handler for HoursRequest {
+    fn decode(names: PathNames, _: Query) -> Result<Self> {
+        Ok(Self { variant: names.variant()? })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let hours = app.archive.hours(self.variant.name())?;
+        json_array(request, &hours.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+}
+
+impl Handler for NamesRequest {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let [stream, variant, hour] = names.exactly()?;
+        let tombstones = query.flag("tombstones")?.unwrap_or(false);
+        Ok(Self { variant: VariantPath { stream, variant }, hour, tombstones })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let listing = app.archive.listing(self.variant.name(), &self.hour)?;
+        json_reply(request, if self.tombstones { &listing.with_tombstones } else { &listing.alive })
+    }
+}
+
+/// Sorted names as a response.
 fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
     json_reply(request, &NamesJson::of(names)?)
 }

@@ -1,16 +1,33 @@
-//! `/`: what this server is, and a line to try for each of its routes.
+//! `/`: the front page, which has an example command for each route.
 
 use std::fmt::Write;
 
 use super::app::App;
+use super::handler::Handler;
+use super::path::PathNames;
+use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use crate::archive::VariantName;
 use crate::error::Result;
 use crate::hls::encode;
-use crate::timestamp::{Hour, Span, Timestamp};
+use crate::timestamp::{Span, Timestamp};
 
-/// The names that the lines to try are made of.
+/// `/`.
+#[derive(Debug)]
+pub(super) struct FrontPageRequest;
+
+impl Handler for FrontPageRequest {
+    fn decode(_: PathNames, _: Query) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        Ok(front_page(app, request))
+    }
+}
+
+/// The names and times in the example commands.
 #[derive(Debug)]
 struct Example {
     stream: String,
@@ -21,8 +38,8 @@ struct Example {
     end: String,
 }
 
-/// A page of text for those who come with `curl`.
-pub(super) fn home(app: &App, request: &Request) -> Reply {
+/// The page, as plain text for `curl`.
+fn front_page(app: &App, request: &Request) -> Reply {
     let base = base_url(request);
     let version = env!("CARGO_PKG_VERSION");
     let mut page = format!("restreamer {version}: an archive of recorded live streams\n\n");
@@ -72,15 +89,15 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
     Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
 }
 
-/// Where the client reached this server, as it says itself.
+/// The URL of this server by the request's `Host`, or `localhost` for a `Host` that does not look like a host.
 fn base_url(request: &Request) -> String {
-    let fits = |host: &&str| {
+    let is_host = |host: &&str| {
         !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
     };
-    format!("http://{}", request.header("Host").filter(fits).unwrap_or("localhost"))
+    format!("http://{}", request.header("Host").filter(is_host).unwrap_or("localhost"))
 }
 
-/// The first stream that has something, with its last hour; `None` where nothing can be found.
+/// Names of the first variant that has an hour, and the last 10 s of its last hour; `None` for an archive without hours.
 fn find_example(app: &App) -> Result<Option<Example>> {
     let archive = &app.archive;
     for stream in archive.streams()? {
@@ -92,17 +109,20 @@ fn find_example(app: &App) -> Result<Option<Example>> {
             let file = newest.map(|segment| segment.name.to_string());
             let end = newest.map_or(hour.end(), |segment| segment.end());
             let start = short(end - Span::from_secs(10));
-            return Ok(Some(Example { hour: shown(hour), file, start, end: short(end), stream, variant }));
+            return Ok(Some(Example {
+                hour: hour.to_string(),
+                file,
+                start,
+                end: short(end),
+                stream,
+                variant,
+            }));
         }
     }
     Ok(None)
 }
 
-fn shown(hour: Hour) -> String {
-    hour.to_string()
-}
-
-/// A time to the millisecond, cut rather than rounded, so that a range that ends with it is covered.
+/// A time to the millisecond, truncated, so that a range that ends with it does not go past the last segment.
 fn short(time: Timestamp) -> String {
     let text = time.to_string();
     text.get(.."2026-11-20T10:55:02.000".len()).unwrap_or(&text).to_owned()

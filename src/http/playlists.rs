@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::app::App;
+use super::handler::Handler;
+use super::path::{PathNames, VariantPath};
+use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::route::{Range, VariantPath};
 use super::text::{Conditional, TextHead, tag_of, with_long_text, with_text};
 use crate::archive::hour::HourSummary;
 use crate::archive::segment::{Kind, Segment};
@@ -36,6 +38,54 @@ const SENT_BYTES: usize = 64 * 1024;
 
 /// The variant that holds a chat and has no pictures.
 const CHAT: &str = "chat";
+
+/// `/playlist/{stream}.m3u8`: the multivariant playlist of a stream.
+#[derive(Debug)]
+pub(super) struct MultivariantRequest {
+    stream: String,
+    range: TimeRange,
+}
+
+/// `/playlist/{stream}/{variant}.m3u8`: the media playlist of a variant.
+#[derive(Debug)]
+pub(super) struct MediaRequest {
+    variant: VariantPath,
+    range: TimeRange,
+}
+
+/// A time range, each end with the text it was read from; `None` for an end that was not given.
+#[derive(Debug)]
+struct TimeRange {
+    start: Option<(Timestamp, String)>,
+    end: Option<(Timestamp, String)>,
+}
+
+impl Handler for MultivariantRequest {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let [stream] = names.exactly()?;
+        Ok(Self { stream, range: TimeRange::read(query)? })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        multivariant(app, request, &self.stream, &self.range)
+    }
+}
+
+impl Handler for MediaRequest {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        Ok(Self { variant: names.variant()?, range: TimeRange::read(query)? })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        media(app, request, &self.variant, &self.range)
+    }
+}
+
+impl TimeRange {
+    fn read(query: Query) -> Result<Self> {
+        Ok(Self { start: query.time("start")?, end: query.time("end")? })
+    }
+}
 
 /// A media playlist that was asked for, and all that it takes to write it.
 #[derive(Debug)]
@@ -70,7 +120,7 @@ struct Outline {
 
 /// The playlist of one variant's segments. An hour that is recorded into may get what its head has not foreseen, such as
 /// its first segment, between two looks at it; then it is looked at anew.
-pub(super) fn media(app: &App, request: &Request, of: &VariantPath, range: &Range) -> Result<Reply> {
+fn media(app: &App, request: &Request, of: &VariantPath, range: &TimeRange) -> Result<Reply> {
     for _ in 1..ATTEMPTS {
         match media_as_it_is(app, request, of, range) {
             Err(Error::Changed { .. }) => {}
@@ -80,7 +130,7 @@ pub(super) fn media(app: &App, request: &Request, of: &VariantPath, range: &Rang
     media_as_it_is(app, request, of, range)
 }
 
-fn media_as_it_is(app: &App, request: &Request, of: &VariantPath, range: &Range) -> Result<Reply> {
+fn media_as_it_is(app: &App, request: &Request, of: &VariantPath, range: &TimeRange) -> Result<Reply> {
     let hours = app.archive.hours(of.name())?;
     if hours.is_empty() {
         return Err(nothing_of(app, of)?);
@@ -120,7 +170,7 @@ fn media_as_it_is(app: &App, request: &Request, of: &VariantPath, range: &Range)
 }
 
 /// The range that is meant: from the first hour there is, to an hour after the last one there is.
-fn limits(range: &Range, hours: &[Hour]) -> (Timestamp, Timestamp) {
+fn limits(range: &TimeRange, hours: &[Hour]) -> (Timestamp, Timestamp) {
     let first = hours.first().map_or(Timestamp::MIN, |hour| hour.start());
     let last = hours.last().map_or(Timestamp::MIN, |hour| hour.end() + Span::from_secs(3600));
     (range.start.as_ref().map_or(first, |start| start.0), range.end.as_ref().map_or(last, |end| end.0))
@@ -240,7 +290,7 @@ impl MediaList {
 }
 
 /// The playlist of a stream's variants.
-pub(super) fn multivariant(app: &App, request: &Request, stream: &str, range: &Range) -> Result<Reply> {
+fn multivariant(app: &App, request: &Request, stream: &str, range: &TimeRange) -> Result<Reply> {
     if !app.archive.has_stream(stream)? {
         let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
         return Err(Error::NotFound { what });
@@ -271,7 +321,7 @@ pub(super) fn multivariant(app: &App, request: &Request, stream: &str, range: &R
 }
 
 /// The query that asks for the same range again.
-fn range_query(range: &Range) -> String {
+fn range_query(range: &TimeRange) -> String {
     let given = [("start", &range.start), ("end", &range.end)];
     let pairs = given.into_iter().filter_map(|(name, time)| {
         let (_, text) = time.as_ref()?;

@@ -92,6 +92,13 @@ impl Endpoint {
     }
 }
 
+impl From<&str> for Endpoint {
+    /// The endpoint of that name; [`Endpoint::Unknown`] if there is none.
+    fn from(name: &str) -> Self {
+        Self::ALL.into_iter().find(|endpoint| endpoint.name() == name).unwrap_or(Self::Unknown)
+    }
+}
+
 impl Kind {
     fn method_name(self) -> &'static str {
         METHODS[usize::from(self.method)]
@@ -160,13 +167,13 @@ impl Meter {
     /// Begins to count a request of `client` for a method and a target, which was there at `begun`.
     pub fn begin(
         metrics: &Arc<Metrics>,
-        endpoint: Endpoint,
+        endpoint: &'static str,
         client: SocketAddr,
         [method, target]: [&str; 2],
         begun: Instant,
     ) -> Self {
         let number = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
-        let kind = Kind { endpoint, method: number.to_le_bytes()[0] };
+        let kind = Kind { endpoint: endpoint.into(), method: number.to_le_bytes()[0] };
         Self {
             flight: metrics.flights.enter(Coming { kind, client, asked: [method, target], begun }),
             metrics: Arc::clone(metrics),

@@ -10,9 +10,10 @@ use log::LevelFilter;
 
 use crate::error::Error;
 use crate::http::request::Request;
+use crate::http::route::UNKNOWN_ENDPOINT;
 use crate::logging::{self, Answered};
 use crate::metrics::Metrics;
-use crate::metrics::exchange::{Endpoint, Meter};
+use crate::metrics::exchange::Meter;
 use crate::metrics::live::Flight;
 
 /// A request being answered, for the log: every answer is logged once, when it is over.
@@ -40,14 +41,19 @@ pub(super) enum Abort {
 
 impl Exchange {
     /// The exchange of a request whose head was read.
-    pub(super) fn of(request: &Request, begun: Instant, metrics: &Arc<Metrics>, endpoint: Endpoint) -> Self {
+    pub(super) fn of(
+        request: &Request,
+        begun: Instant,
+        metrics: &Arc<Metrics>,
+        endpoint: &'static str,
+    ) -> Self {
         let asked = [request.method.as_str(), &request.target];
         Self { meter: Meter::begin(metrics, endpoint, request.client, asked, begun) }
     }
 
     /// The exchange of something that was no request.
     pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
-        Self { meter: Meter::begin(metrics, Endpoint::Unknown, client, ["-", "-"], Instant::now()) }
+        Self { meter: Meter::begin(metrics, UNKNOWN_ENDPOINT, client, ["-", "-"], Instant::now()) }
     }
 
     /// Counts and logs how the exchange ended; when that was.

@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
-use restreamer::archive::Archive;
 use restreamer::clock::Clock;
-use restreamer::ffmpeg::LazyTools;
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
 use restreamer::http::{App, Routed, Service};
 use restreamer::server::{Limits, Server};
 
-use crate::harness::{PATIENCE, Site, serve, tools, wait_until, write_whole};
+use crate::harness::{PATIENCE, Site, app, serve, wait_until, write_whole};
 use crate::process::{Output, Program, find, say, setting};
 use crate::recording::{FRAMES, VARIANTS, WHOLE, copy_segments, count_packets, files_of, footage};
 
@@ -41,14 +39,7 @@ impl Service for Watched {
 
 impl Watched {
     fn over(base: &Path) -> (Arc<Self>, Server) {
-        let app = App {
-            archive: Arc::new(Archive::new(base, 64 * 1024 * 1024)),
-            clock: Clock::System,
-            tools: LazyTools::new(Box::new(tools)),
-            segments_url: "/segments".to_owned(),
-            started: Instant::now(),
-            metrics: restreamer::metrics::Metrics::new().expect("counters"),
-        };
+        let app = app(base, Clock::System);
         let watched = Arc::new(Self { app, targets: Mutex::default() });
         let server = serve(Arc::clone(&watched) as Arc<dyn Service>, Limits::default());
         (watched, server)

@@ -67,8 +67,8 @@ fn is_pure(name: &str) -> bool {
         "archive/select.rs",
         "cut/plan.rs",
         "http/conditional.rs",
+        "http/path.rs",
         "http/query.rs",
-        "http/route.rs",
         "server/head.rs",
     ];
     files.contains(&name) || name.starts_with("hls/") || name.starts_with("mpegts/")
