@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use divan::Bencher;
 use restreamer::metrics::Metrics;
-use restreamer::metrics::exchange::Meter;
+use restreamer::metrics::requests::RequestMetrics;
 
 fn main() {
     divan::main();
@@ -15,13 +15,14 @@ fn main() {
 /// A request from its begin to its end, by so many threads at once.
 #[divan::bench(threads = [1, 2])]
 fn request(bencher: Bencher) {
-    let metrics = Metrics::new().expect("metrics");
+    let metrics = Metrics::new(&["list_streams"]).expect("metrics");
     let client = SocketAddr::from(([127, 0, 0, 1], 1234));
     bencher.bench(|| {
-        let asked = ["GET", "/files"];
-        let mut meter = Meter::begin(black_box(&metrics), "list_streams", client, asked, Instant::now());
-        meter.ready(200);
-        meter.sent(300);
-        meter.end(None);
+        let metrics = black_box(&metrics);
+        let mut request =
+            RequestMetrics::begin(metrics, "list_streams", client, "GET", "/files", Instant::now());
+        request.ready(200);
+        request.sent(300);
+        request.end(None);
     });
 }

@@ -20,7 +20,7 @@ use log::{Level, LevelFilter, Record};
 pub use self::answered::Answered;
 use self::lines::Lines;
 use crate::clock::Clock;
-use crate::metrics::process::logged;
+use crate::metrics::process::count_log_line;
 
 /// The lines that are still to be written.
 static LINES: Lines = Lines::new();
@@ -75,7 +75,7 @@ pub fn answered(answered: &Answered) {
 fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
     let (now, level) = (Clock::System.now(), record.level());
     let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
-    logged(level, module, 1);
+    count_log_line(level, module);
     // What is said may log something itself, so nothing that this needs is held meanwhile.
     let mut line = format!(" {level} {module}: ");
     OneLine(&mut line).write_fmt(*record.args()).map_err(io::Error::other)?;

@@ -17,6 +17,7 @@ use restreamer::check::{Subject, check};
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
@@ -56,7 +57,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         tools: tools(config.clone()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
-        metrics: Metrics::new().map_err(|error| format!("cannot count anything: {error}"))?,
+        metrics: Metrics::new(&endpoints()).map_err(|error| format!("cannot count anything: {error}"))?,
     });
     let workers = Workers { each: config.workers, cut: config.cut_workers };
     let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)

@@ -10,7 +10,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::text::with_text;
 use crate::error::{Error, Result};
-use crate::metrics::variants::Variant;
+use crate::metrics::variants::VariantCounters;
 use crate::metrics::{ArchiveState, CONTENT_TYPE};
 use crate::timestamp::Timestamp;
 
@@ -53,7 +53,7 @@ fn archive_state(app: &App) -> ArchiveState {
 }
 
 /// The counters of a variant; `None` for a variant that does not exist, so that clients cannot create time series.
-pub(super) fn variant_counters(app: &App, path: &VariantPath) -> Option<Arc<Variant>> {
+pub(super) fn variant_counters(app: &App, path: &VariantPath) -> Option<Arc<VariantCounters>> {
     let exists = || app.archive.has_variant(path.name()).unwrap_or(false);
     app.metrics.variants.find(&path.stream, &path.variant, exists)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tiny_http::{HTTPVersion, Header, HeaderField, StatusCode};
 
 use crate::error::{Error, Result};
-use crate::metrics::variants::Variant;
+use crate::metrics::variants::VariantCounters;
 
 /// What every response says, whatever its status: any page may read it, and which headers it may see.
 pub const COMMON_HEADERS: &str = "\
@@ -34,7 +34,7 @@ pub struct Reply {
     /// The body.
     pub body: Body,
     /// The variant that the request was for, if any: a label of the metrics.
-    pub variant: Option<Arc<Variant>>,
+    pub variant: Option<Arc<VariantCounters>>,
 }
 
 /// The body of an answer.

@@ -16,9 +16,6 @@ use super::query::Query;
 use super::segments::FileRequest;
 use crate::error::Result;
 
-/// The metrics label of requests without a route.
-pub const UNKNOWN_ENDPOINT: &str = "unknown";
-
 /// All routes. The first that matches a path is taken.
 pub static ROUTES: [Route; 13] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
@@ -69,11 +66,11 @@ pub fn find(path: &str, query: &str) -> Option<Match> {
     Some(Match { route, variant: captures.variant(), handler })
 }
 
-/// The values of the metrics label `endpoint`, each once.
+/// The metrics labels of all routes, each once.
 pub fn endpoints() -> Vec<&'static str> {
     let mut endpoints: Vec<_> = ROUTES.iter().map(|route| route.endpoint).collect();
+    endpoints.sort_unstable();
     endpoints.dedup();
-    endpoints.push(UNKNOWN_ENDPOINT);
     endpoints
 }
 

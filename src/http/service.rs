@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::handler::Pool;
 use super::reply::Reply;
 use super::request::Request;
-use super::route::{Match, UNKNOWN_ENDPOINT};
+use super::route::Match;
 use crate::archive::cache::CacheStats;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, UNKNOWN_ENDPOINT};
 
 /// What the transport serves.
 pub trait Service: Send + Sync + 'static {

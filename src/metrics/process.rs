@@ -1,87 +1,74 @@
-//! What a process has but one of: its log, and its children.
+//! Metrics that belong to the process rather than to one server: log lines and child processes.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::LazyLock;
 
 use log::Level;
-use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, Result};
 
-use super::live::note_child;
-use super::register;
+use super::in_flight::note_child;
 
-/// The levels as other programs' dashboards name them, gravest first.
-const LEVELS: [&str; 5] = ["ERROR", "WARNING", "INFO", "DEBUG", "TRACE"];
-/// How children end: with success, without, or because they were ended.
+/// The results of children: exited with success, exited without, or killed.
 const RESULTS: [&str; 3] = ["ok", "failed", "killed"];
 
-/// Lines of the log by module, for each level.
-static LOGGED: [Mutex<BTreeMap<String, u64>>; 5] = [const { Mutex::new(BTreeMap::new()) }; 5];
-static CHILDREN_RUNNING: AtomicI64 = AtomicI64::new(0);
-static CHILDREN_ENDED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+static LOG_LINES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = Opts::new("log_count_total", "Lines of the log.");
+    IntCounterVec::new(opts, &["level", "module"]).expect("valid names")
+});
+static CHILDREN_RUNNING: LazyLock<IntGauge> = LazyLock::new(|| {
+    IntGauge::new("ffmpeg_running", "Runs of ffmpeg and ffprobe that have not ended.").expect("a valid name")
+});
+static CHILDREN_ENDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = Opts::new("ffmpeg_exits_total", "Runs of ffmpeg and ffprobe that have ended, by how.");
+    let ended = IntCounterVec::new(opts, &["result"]).expect("valid names");
+    for result in RESULTS {
+        ended.with_label_values(&[result]);
+    }
+    ended
+});
 
-/// Counts lines that were logged. Modules are those of this program and of its libraries, so there are but a few.
-pub fn logged(level: Level, module: &str, lines: u64) {
-    if lines == 0 {
-        return;
-    }
-    let mut modules = LOGGED[level as usize - 1].lock().unwrap_or_else(PoisonError::into_inner);
-    match modules.get_mut(module) {
-        Some(count) => *count += lines,
-        None => drop(modules.insert(module.to_owned(), lines)),
-    }
+/// Makes the metrics part of a server's registry.
+pub(super) fn register(registry: &Registry) -> Result<()> {
+    registry.register(Box::new(LOG_LINES.clone()))?;
+    registry.register(Box::new(CHILDREN_RUNNING.clone()))?;
+    registry.register(Box::new(CHILDREN_ENDED.clone()))
 }
 
-/// A child that runs. It counts as ended by force when this is dropped, unless it ended by itself before.
+/// Counts a log line. Modules are those of this program and its libraries, so there are only a few.
+pub fn count_log_line(level: Level, module: &str) {
+    // As other programs' dashboards name the levels.
+    let level = if level == Level::Warn { "WARNING" } else { level.as_str() };
+    LOG_LINES.with_label_values(&[level, module]).inc();
+}
+
+/// A child process that runs. It counts as killed when this is dropped, unless its end was counted before.
 #[derive(Debug)]
 pub struct RunningChild {
     ended: bool,
 }
 
 impl RunningChild {
-    /// Counts a child that was started for the request that this thread answers, if it does.
+    /// Counts a child that was started, and notes it in the request that this thread works for, if any.
     pub fn started(pid: u32) -> Self {
-        CHILDREN_RUNNING.fetch_add(1, Ordering::Relaxed);
+        CHILDREN_RUNNING.inc();
         note_child(pid);
         Self { ended: false }
     }
 
     /// Counts its end.
     pub fn ended(&mut self, success: bool) {
-        self.end(usize::from(!success));
+        self.end(if success { "ok" } else { "failed" });
     }
 
-    fn end(&mut self, result: usize) {
+    fn end(&mut self, result: &str) {
         if !std::mem::replace(&mut self.ended, true) {
-            CHILDREN_RUNNING.fetch_sub(1, Ordering::Relaxed);
-            CHILDREN_ENDED[result].fetch_add(1, Ordering::Relaxed);
+            CHILDREN_RUNNING.dec();
+            CHILDREN_ENDED.with_label_values(&[result]).inc();
         }
     }
 }
 
 impl Drop for RunningChild {
     fn drop(&mut self) {
-        self.end(2);
+        self.end("killed");
     }
-}
-
-/// What was counted so far.
-pub(super) fn gather() -> Result<Vec<MetricFamily>> {
-    let fresh = Registry::new();
-    let lines = Opts::new("log_count_total", "Lines of the log.");
-    let lines = register(&fresh, IntCounterVec::new(lines, &["level", "module"]))?;
-    for (level, modules) in LEVELS.iter().zip(&LOGGED) {
-        for (module, count) in modules.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            lines.with_label_values(&[level, module.as_str()]).inc_by(*count);
-        }
-    }
-    let running = IntGauge::new("ffmpeg_running", "Runs of ffmpeg and ffprobe that have not ended.");
-    register(&fresh, running)?.set(CHILDREN_RUNNING.load(Ordering::Relaxed));
-    let exits = Opts::new("ffmpeg_exits_total", "Runs of ffmpeg and ffprobe that have ended, by how.");
-    let exits = register(&fresh, IntCounterVec::new(exits, &["result"]))?;
-    for (result, count) in RESULTS.iter().zip(&CHILDREN_ENDED) {
-        exits.with_label_values(&[result]).inc_by(count.load(Ordering::Relaxed));
-    }
-    Ok(fresh.gather())
 }

@@ -15,7 +15,6 @@ use super::lobby::{Arrival, Mailbox};
 use super::made::{Made, send_made};
 use super::wire::{After, Outgoing, Progress};
 use crate::http::reply::{Body, HTTP_1_1, Reply};
-use crate::metrics::LONG_LANE;
 
 /// What becomes of a connection that was served.
 pub(super) enum Served {
@@ -64,9 +63,9 @@ impl Served {
 impl LongWorker {
     /// Makes answers until nobody can ask for more.
     pub(super) fn run(self) {
-        let counted = self.shared.metrics.lane(LONG_LANE).worker();
+        let counted = self.shared.metrics.pool("streaming");
         for (connection, making) in self.jobs {
-            let _busy = counted.taken();
+            let _busy = counted.begin_work();
             if self.shared.phase() == Phase::Aborting {
                 continue;
             }

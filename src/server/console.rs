@@ -22,7 +22,7 @@ use super::census::Counts;
 use super::connection::{Phase, Shared};
 use super::lobby::Mailbox;
 use crate::http::Service;
-use crate::metrics::live::Flight;
+use crate::metrics::requests::InFlightRequest;
 
 /// How many sessions there can be at once.
 const SESSIONS: usize = 4;
@@ -180,14 +180,14 @@ impl Desk {
     }
 
     fn requests(&self) -> String {
-        let flights = self.shared.metrics.flights.all();
+        let flights = self.shared.metrics.in_flight.all();
         let mut text = format!("{} requests are being answered\n", flights.len());
         for flight in flights.iter().take(SHOWN) {
-            let Flight { client, asked, begun, sent, child, .. } = &**flight;
+            let InFlightRequest { client, method, target, begun, sent, child_pid, .. } = &**flight;
             let (age, sent) = (begun.elapsed().as_secs_f64(), sent.load(Ordering::Relaxed));
-            let asked = asked.escape_debug();
-            let _ = write!(text, "{age:9.3} s  {client}  {asked}  {sent} bytes");
-            let _ = match child.load(Ordering::Relaxed) {
+            let target = target.escape_debug();
+            let _ = write!(text, "{age:9.3} s  {client}  {method} {target}  {sent} bytes");
+            let _ = match child_pid.load(Ordering::Relaxed) {
                 0 => writeln!(text),
                 pid => writeln!(text, "  ffmpeg {pid}"),
             };
@@ -212,7 +212,7 @@ impl Desk {
         for (state, count) in self.shared.metrics.connections.states() {
             let _ = writeln!(text, "  {state:<9} {count:6}");
         }
-        for (lane, queued, busy) in self.shared.metrics.lanes() {
+        for (lane, queued, busy) in self.shared.metrics.pools() {
             let _ = writeln!(text, "lane {lane:<9} {busy:4} workers busy, {queued:4} requests wait");
         }
         match self.shared.census.take(|| self.mailbox.ring()) {
@@ -226,7 +226,7 @@ impl Desk {
     /// answered beside these is with a worker.
     fn addresses(&self, mut counts: Counts, text: &mut String) {
         let mut answered: HashMap<IpAddr, usize> = HashMap::new();
-        for flight in self.shared.metrics.flights.all() {
+        for flight in self.shared.metrics.in_flight.all() {
             *answered.entry(flight.client.ip()).or_default() += 1;
         }
         for (address, answered) in answered {

@@ -1,25 +1,22 @@
 //! A request and its answer, from when somebody begins to work on it until it is over, in whichever way.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use log::LevelFilter;
-
 use crate::error::Error;
 use crate::http::request::Request;
-use crate::http::route::UNKNOWN_ENDPOINT;
-use crate::logging::{self, Answered};
 use crate::metrics::Metrics;
-use crate::metrics::exchange::Meter;
-use crate::metrics::live::Flight;
+use crate::metrics::UNKNOWN_ENDPOINT;
+use crate::metrics::requests::{InFlightRequest, RequestMetrics};
 
 /// A request being answered, for the log: every answer is logged once, when it is over.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    pub(super) meter: Meter,
+    pub(super) meter: RequestMetrics,
 }
 
 /// Why a response ends before its end.
@@ -47,45 +44,35 @@ impl Exchange {
         metrics: &Arc<Metrics>,
         endpoint: &'static str,
     ) -> Self {
-        let asked = [request.method.as_str(), &request.target];
-        Self { meter: Meter::begin(metrics, endpoint, request.client, asked, begun) }
+        let (method, target) = (request.method.as_str(), &request.target);
+        Self { meter: RequestMetrics::begin(metrics, endpoint, request.client, method, target, begun) }
     }
 
     /// The exchange of something that was no request.
     pub(super) fn of_none(client: SocketAddr, metrics: &Arc<Metrics>) -> Self {
-        Self { meter: Meter::begin(metrics, UNKNOWN_ENDPOINT, client, ["-", "-"], Instant::now()) }
+        Self { meter: RequestMetrics::begin(metrics, UNKNOWN_ENDPOINT, client, "-", "-", Instant::now()) }
     }
 
     /// Counts and logs how the exchange ended; when that was.
     pub(super) fn finish(&mut self, aborted: Option<&Abort>) -> Instant {
         let ended = Instant::now();
         self.meter.end(aborted.map(Abort::name));
-        let Flight { client, asked, begun, sent, .. } = &*self.meter.flight;
+        let InFlightRequest { client, method, target, begun, sent, .. } = &**self.meter.request();
+        let target = target.escape_debug();
         if let Some(Abort::Body(error)) = aborted {
-            let (_, target) = asked.split_once(' ').unwrap_or(("", asked));
-            log::error!("aborted `{}`: {error}", target.escape_debug());
+            log::error!("aborted `{target}`: {error}");
         }
-        if log::max_level() < LevelFilter::Info {
-            return ended;
-        }
-        let how;
         let aborted = match aborted {
-            None => "",
-            Some(Abort::Gone(error)) => {
-                how = format!("gone cause=\"{error}\"");
-                &how
-            }
-            Some(abort) => abort.name(),
+            None => Cow::Borrowed("no"),
+            Some(abort @ Abort::Gone(error)) => Cow::Owned(format!("{} cause=\"{error}\"", abort.name())),
+            Some(abort) => Cow::Borrowed(abort.name()),
         };
-        logging::answered(&Answered {
-            client,
-            asked,
-            status: self.meter.status(),
-            bytes: sent.load(Ordering::Relaxed),
-            begun: *begun,
-            ended,
-            aborted,
-        });
+        log::info!(
+            "client={client} method={method} target=\"{target}\" status={} bytes={} ms={:.1} aborted={aborted}",
+            self.meter.status(),
+            sent.load(Ordering::Relaxed),
+            ended.saturating_duration_since(*begun).as_secs_f64() * 1e3,
+        );
         ended
     }
 }

@@ -16,7 +16,7 @@ use super::exchange::{Abort, Exchange};
 use super::wire::{After, Framing, head, send_parts};
 use crate::error::{Error, Result};
 use crate::http::reply::{Reply, Sink, StreamFn};
-use crate::metrics::live::AtHand;
+use crate::metrics::requests::CurrentRequest;
 
 /// How much is gathered before it is sent.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub(super) fn send_made(
     let chunked = *version != HTTPVersion(1, 0);
     let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
     exchange.meter.ready(reply.status.0);
-    let _at_hand = AtHand::begin(&exchange.meter.flight);
+    let _current = CurrentRequest::enter(exchange.meter.request());
     let head = head(reply.status, &reply.headers, framing, version, after);
     let mut body = MadeBody {
         stream: &connection.stream,

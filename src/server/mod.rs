@@ -73,7 +73,7 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = Arc::new(listen_at(address)?);
         let address = listener.local_addr()?;
-        let metrics = service.metrics().map_or_else(Metrics::new, Ok).map_err(io::Error::other)?;
+        let metrics = service.metrics().map_or_else(|| Metrics::new(&[]), Ok).map_err(io::Error::other)?;
         let shared = Shared::new(limits, metrics);
         let (mailbox, door) = door(&shared)?;
         let (pool, workers) = Pools::start(workers, &service, &shared, &mailbox)?;

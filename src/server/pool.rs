@@ -17,7 +17,7 @@ use super::wire::{After, Outgoing, is_head};
 use super::worker::Worker;
 use crate::http::reply::Reply;
 use crate::http::{Pool, Routed, Service};
-use crate::metrics::{LONG_LANE, Metrics};
+use crate::metrics::Metrics;
 
 /// All lanes, in the order of their queues.
 const LANES: [Pool; 4] = [Pool::Quick, Pool::Playlist, Pool::Media, Pool::Cut];
@@ -31,6 +31,17 @@ pub(super) struct Job {
     pub(super) routed: Routed,
     /// When its head was complete.
     pub(super) begun: Instant,
+}
+
+/// The label of a pool.
+pub(super) fn pool_name(pool: Pool) -> &'static str {
+    match pool {
+        Pool::Quick => "quick",
+        Pool::Playlist => "playlist",
+        Pool::Streaming => "streaming",
+        Pool::Media => "media",
+        Pool::Cut => "cut",
+    }
 }
 
 impl Job {
@@ -110,15 +121,15 @@ impl Pools {
     /// Hands a job to a lane, or gives it back where the lane is full.
     pub(super) fn submit(&self, job: Job) -> Result<(), Box<Job>> {
         let lane = job.routed.pool;
-        let (entry, counted) = (self.entry(lane), self.metrics.lane(lane as usize));
-        counted.queued();
+        let (entry, counted) = (self.entry(lane), self.metrics.pool(pool_name(lane)));
+        counted.enqueued();
         match entry.queue.try_send(job) {
             Ok(()) => {
                 entry.regulars.ring();
                 Ok(())
             }
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
-                counted.refused();
+                counted.rejected();
                 Err(Box::new(job))
             }
         }
@@ -126,10 +137,10 @@ impl Pools {
 
     /// The same with a job for those who make long answers.
     pub(super) fn submit_long(&self, job: LongJob) -> Result<(), LongJob> {
-        let counted = self.metrics.lane(LONG_LANE);
-        counted.queued();
+        let counted = self.metrics.pool(pool_name(Pool::Streaming));
+        counted.enqueued();
         self.longs.try_send(job).map_err(|refused| {
-            counted.refused();
+            counted.rejected();
             refused.into_inner()
         })
     }

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::head::{Head, MAX_HEAD_BYTES, Parsed, parse};
 use super::lobby::{Arrival, Mailbox};
 use super::made::is_cancelled;
-use super::pool::{Job, Pools};
+use super::pool::{Job, Pools, pool_name};
 use super::regulars::{Call, Regular, Regulars};
 use super::wire::{After, Outgoing, is_head};
 use crate::http::reply::{Body, Reply};
@@ -56,12 +56,12 @@ enum Next {
 impl Worker {
     /// Serves its lane: of its queue and its regulars each in turn.
     pub(super) fn run(self) {
-        let counted = self.shared.metrics.lane(self.lane as usize).worker();
+        let counted = self.shared.metrics.pool(pool_name(self.lane));
         let (jobs, regulars) = (self.pool.jobs(self.lane), self.pool.regulars(self.lane));
         let mut scratch = vec![0; MAX_HEAD_BYTES];
         loop {
             if let Ok(job) = jobs.try_recv() {
-                let _busy = counted.taken();
+                let _busy = counted.begin_work();
                 if !jobs.is_empty() {
                     regulars.ring();
                 }
@@ -76,7 +76,8 @@ impl Worker {
             self.call_for_help();
             match call {
                 Call::Regular(regular) => {
-                    let _busy = counted.busy();
+                    counted.enqueued();
+                    let _busy = counted.begin_work();
                     self.turn(regular, None, &mut scratch);
                 }
                 Call::Nobody => {}

@@ -154,12 +154,12 @@ fn cuts_that_are_made_or_wait_and_downloads_are_finished_before_it_ends() {
         let target = format!("/cut/s/v.ts?{}&type=full", cuts::RANGE);
         write!(cutter, "GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
         wait_until("it has come to its lane", || {
-            ask(served.address, "GET", "/metrics", &[]).text().contains(&format!("\nlane_{begun}\n"))
+            ask(served.address, "GET", "/metrics", &[]).text().contains(&format!("\npool_{begun}\n"))
         });
         cutter
     };
     let states =
-        ["busy_workers{lane=\"cut\"} 1", "queue_length{lane=\"cut\"} 1", "queue_length{lane=\"cut\"} 2"];
+        ["busy_workers{pool=\"cut\"} 1", "queue_length{pool=\"cut\"} 1", "queue_length{pool=\"cut\"} 2"];
     let mut cutters = states.map(cutter);
     served.running.signal(Signal::TERM);
     wait_until_stopping(&served);

@@ -60,7 +60,7 @@ fn cuts_wait_before_the_boxes_and_nobody_is_cut_for_who_has_left() {
     let servers = [(); 3].map(|()| Served::over(base.path(), &["--ffmpeg", &ffmpeg, "--cut-workers", "2"]));
     let Some((_haproxy, port)) = haproxy(&servers, dir.path()) else { return };
     let lanes = |name: &str| {
-        let line = format!("lane_{name}{{lane=\"cut\"}} ");
+        let line = format!("pool_{name}{{pool=\"cut\"}} ");
         let count = |served: &Served| {
             let page = ask(served.address, "GET", "/metrics", &[]).text();
             let found = page.lines().find_map(|found| found.strip_prefix(&line)?.parse::<usize>().ok());

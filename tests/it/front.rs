@@ -298,11 +298,11 @@ fn strangers_hidden_names_and_a_third_cut_are_refused() {
     let args = [&["-sk", "-o", "/dev/null", &url][..], &VIEWER].concat();
     let start = || Program::new("curl").args(&args).start();
     let cutters = [start(), start()];
-    let busy = "lane_busy_workers{lane=\"cut\"} 2";
+    let busy = "pool_busy_workers{pool=\"cut\"} 2";
     wait_until("two are cut", || ask(served.address, "GET", "/metrics", &[]).text().contains(busy));
     assert_eq!(front.get(&cut, &[]).status, 429);
     assert_eq!(front.get(CLOSED, &[]).status, 200, "all else goes on");
     drop(cutters);
-    let idle = "lane_busy_workers{lane=\"cut\"} 0";
+    let idle = "pool_busy_workers{pool=\"cut\"} 0";
     wait_until("their ffmpegs end", || ask(served.address, "GET", "/metrics", &[]).text().contains(idle));
 }

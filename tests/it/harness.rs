@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
 use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
@@ -90,7 +91,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         tools: LazyTools::new(Box::new(tools)),
         segments_url: "/segments".to_owned(),
         started: Instant::now(),
-        metrics: Metrics::new().expect("counters"),
+        metrics: Metrics::new(&endpoints()).expect("counters"),
     }
 }
 

@@ -51,7 +51,7 @@ fn is_noise(name: &str) -> bool {
         "http_request_latency_all_sum",
         "http_response_size_all_bucket",
         "connections{",
-        "lane_",
+        "pool_",
         "ffmpeg_",
         "hour_cache_",
         "cut_seconds_",
@@ -241,7 +241,7 @@ fn nothing_stays_counted_as_under_way_when_clients_go_away_or_are_refused() {
         assert!(same(value(&found, name), expected), "{name}: {found:?}");
     }
     assert!(same(sum(&found, "http_request_concurrency_all{"), 1.0), "only the page itself is under way");
-    assert!(same(sum(&found, "lane_busy_workers{"), 1.0) && same(sum(&found, "lane_queue_length{"), 0.0));
+    assert!(same(sum(&found, "pool_busy_workers{"), 1.0) && same(sum(&found, "pool_queue_length{"), 0.0));
     site.stop(Duration::ZERO);
 }
 
@@ -391,7 +391,7 @@ fn a_rough_cut_is_counted_when_its_last_byte_is_sent_or_its_client_has_gone() {
     // It waits for its client without a worker, and is not over.
     wait_until("the workers are free", || {
         let page = page(site.address);
-        same(value(&page, "lane_busy_workers{lane=\"media\"}"), 0.0) && same(count("ok"), 1.0)
+        same(value(&page, "pool_busy_workers{pool=\"media\"}"), 0.0) && same(count("ok"), 1.0)
     });
     assert!(same(count("aborted"), 0.0));
     drop(slow);
@@ -422,7 +422,7 @@ impl Service for Stub {
 
 #[test]
 fn nothing_stays_counted_as_under_way_after_a_panic() {
-    let metrics = Metrics::new().expect("counters");
+    let metrics = Metrics::new(&[]).expect("counters");
     let server = serve(Arc::new(Stub(Arc::clone(&metrics))), Limits::default());
     assert_eq!(ask(server.address(), "GET", "/panics", &[]).status, 500);
     exchange(server.address(), b"GET /panics-late HTTP/1.1\r\nHost: x\r\n\r\n", &["GET"]);
@@ -435,7 +435,9 @@ fn nothing_stays_counted_as_under_way_after_a_panic() {
     });
     let aborted = "aborted_responses_total{endpoint=\"unknown\",reason=\"panic\"}";
     assert!(same(value(&found, aborted), 1.0), "{found:?}");
-    assert!(same(sum(&found, "http_request_concurrency_all{"), 0.0) && metrics.flights.all().is_empty());
-    wait_until("the workers are at rest", || metrics.lanes().all(|(_, queued, busy)| queued + busy == 0));
+    assert!(same(sum(&found, "http_request_concurrency_all{"), 0.0) && metrics.in_flight.all().is_empty());
+    wait_until("the workers are at rest", || {
+        metrics.pools().into_iter().all(|(_, queued, busy)| queued + busy == 0)
+    });
     server.stop(Duration::ZERO);
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use restreamer::error::Error;
 use restreamer::http::reply::COMMON_HEADERS;
 use restreamer::http::route::{ROUTES, endpoints, find};
+use restreamer::metrics::UNKNOWN_ENDPOINT;
 
 use crate::harness::{Site, ask};
 
@@ -66,7 +67,7 @@ fn every_route_and_its_label_are_in_the_description_of_the_api() {
         let shown = route.pattern.replace("...}", "}").replace('{', "<").replace('}', ">");
         assert!(page.contains(&format!("`{shown}`")), "docs/api.md does not describe {shown}");
     }
-    for endpoint in endpoints() {
+    for endpoint in endpoints().into_iter().chain([UNKNOWN_ENDPOINT]) {
         assert!(page.contains(&format!("`{endpoint}`")), "docs/api.md does not name the endpoint {endpoint}");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::error::Error;
+use crate::metrics::UNKNOWN_ENDPOINT;
 
 /// The decoded request of a whole target.
 fn decode(target: &str) -> Result<Box<dyn Handler>> {
@@ -69,10 +70,8 @@ fn every_pattern_finds_its_own_route_and_labels_are_unique() {
             route.pattern
         );
     }
-    assert!(labels.insert(UNKNOWN_ENDPOINT));
-    let endpoints = endpoints();
-    assert_eq!(endpoints.len(), labels.len());
-    assert_eq!(endpoints.into_iter().collect::<BTreeSet<_>>(), labels);
+    assert!(!labels.contains(UNKNOWN_ENDPOINT));
+    assert_eq!(endpoints(), labels.into_iter().collect::<Vec<_>>());
 }
 
 #[test]
