@@ -18,7 +18,7 @@ use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::{LazyTools, Tools};
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Service};
+use restreamer::http::{App, Service, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
@@ -57,6 +57,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         tools: tools(config.clone()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
+        auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).map_err(|error| format!("cannot count anything: {error}"))?,
     });
     let workers = Workers { each: config.workers, cut: config.cut_workers };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::auth::Policy;
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::ffmpeg::LazyTools;
@@ -21,6 +22,8 @@ pub struct App {
     pub segments_url: String,
     /// When the server started.
     pub started: Instant,
+    /// Who may ask.
+    pub auth: Policy,
     /// The counters.
     pub metrics: Arc<Metrics>,
 }

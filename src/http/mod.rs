@@ -4,6 +4,7 @@
 //! with its handlers. Errors become responses in [`reply::Reply::of_error`].
 
 mod app;
+pub mod auth;
 pub mod conditional;
 mod cuts;
 mod files;
@@ -44,6 +45,9 @@ impl Service for App {
     }
 
     fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply {
+        if let Err(refusal) = (self.auth)(request) {
+            return refusal;
+        }
         if request.target == "*" && request.method == Method::Options {
             return Reply::empty(200).with("Allow", ALLOW);
         }

@@ -14,7 +14,7 @@ use restreamer::archive::Archive;
 use restreamer::clock::Clock;
 use restreamer::ffmpeg::{LazyTools, Tools};
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Service};
+use restreamer::http::{App, Service, auth};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
@@ -91,6 +91,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         tools: LazyTools::new(Box::new(tools)),
         segments_url: "/segments".to_owned(),
         started: Instant::now(),
+        auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).expect("counters"),
     }
 }

@@ -7,14 +7,20 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use restreamer::clock::Clock;
+use restreamer::http::reply::Reply;
+use restreamer::http::request::Request;
+use restreamer::http::{App, Service};
+use restreamer::server::Limits;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 
 use crate::cuts::{RANGE, archive, at_rest, fake, holdings};
 use crate::footage::run;
-use crate::harness::{Site, ask, connect, wait_until, write_whole};
+use crate::harness::{PATIENCE, Site, app, ask, connect, serve, wait_until, write_whole};
 use crate::nginx::{self, Nginx};
 use crate::process::{Program, RESTREAMER, Served};
 
@@ -150,6 +156,52 @@ fn a_page_in_the_archive_is_sent_as_what_its_name_says_and_nothing_else() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{name}");
         assert_eq!(answer.header("access-control-allow-credentials"), "false", "{name}");
     }
+}
+
+/// A policy that lets a token pass, and the preflight requests of browsers, which carry none.
+fn token_needed(request: &Request) -> Result<(), Reply> {
+    if request.header("Authorization") == Some("Bearer good") || request.method.as_str() == "OPTIONS" {
+        return Ok(());
+    }
+    Err(Reply::refusal(401, "a token is needed").with("WWW-Authenticate", "Bearer"))
+}
+
+#[test]
+fn a_request_that_the_policy_refuses_reaches_no_handler() {
+    let base = tempfile::tempdir().expect("a directory");
+    write_whole(&base.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"x");
+    let app = Arc::new(App { auth: token_needed, ..app(base.path(), Clock::System) });
+    let server = serve(Arc::clone(&app) as Arc<dyn Service>, Limits::default());
+    let listing = "/files/s/v/2026-11-20T10";
+    let rows = [
+        ("GET", listing),
+        ("HEAD", listing),
+        ("POST", listing),
+        ("GET", "/playlist/s/v.m3u8"),
+        ("GET", "/segments/s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"),
+        ("GET", "/metrics"),
+        ("GET", "/files/%zz"),
+        ("GET", "/nope"),
+    ];
+    for (method, target) in rows {
+        for headers in [&[][..], &[("Authorization", "Bearer bad")]] {
+            let answer = ask(server.address(), method, target, headers);
+            assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, "Bearer"),
+                "{method} {target}"
+            );
+            assert_eq!(answer.header("access-control-allow-origin"), "*", "{method} {target}");
+            assert_eq!(answer.text(), if method == "HEAD" { "" } else { "a token is needed\n" });
+        }
+    }
+    let lookups = || app.archive.cache_stats().hits + app.archive.cache_stats().misses;
+    assert_eq!(lookups(), 0, "no handler has read the archive");
+    assert_eq!(ask(server.address(), "OPTIONS", listing, &[]).status, 200);
+    let good = [("Authorization", "Bearer good")];
+    assert_eq!(ask(server.address(), "GET", "/playlist/s/v.m3u8", &good).status, 200);
+    assert!(lookups() > 0);
+    assert!(server.stop(PATIENCE));
 }
 
 #[test]
