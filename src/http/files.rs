@@ -8,9 +8,10 @@ use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
-use super::text::{Conditional, TextHead, gzip, is_compressed, tag_of};
+use super::text::{Conditional, TextHead, gzip, is_compressed};
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
+use crate::fnv::Fnv;
 
 /// `/files`: the names of the streams.
 #[derive(Debug)]
@@ -88,11 +89,9 @@ fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
 }
 
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {
-    let head = TextHead {
-        content_type: "application/json",
-        cache_control: "max-age=1",
-        tag: tag_of(&("array", names.fingerprint())),
-    };
+    let mut tag = Fnv::new();
+    tag.write_u64(names.fingerprint());
+    let head = TextHead { content_type: "application/json", cache_control: "max-age=1", tag };
     Ok(match head.begin(request) {
         Conditional::Unchanged(reply) => reply,
         Conditional::Wanted(reply) if is_compressed(request, names.json().len()) => {

@@ -6,8 +6,9 @@ use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::text::{TextHead, tag_of};
+use super::text::TextHead;
 use crate::error::Result;
+use crate::fnv::Fnv;
 
 /// The OpenAPI 3.1 document, embedded by the build.
 const DOCUMENT: &str = include_str!("../../docs/openapi.yaml");
@@ -22,11 +23,9 @@ impl Handler for OpenApiRequest {
     }
 
     fn handle(&self, _: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
-        let head = TextHead {
-            content_type: "application/yaml",
-            cache_control: "max-age=3600",
-            tag: tag_of(&DOCUMENT),
-        };
+        let mut tag = Fnv::new();
+        tag.write_str(DOCUMENT);
+        let head = TextHead { content_type: "application/yaml", cache_control: "max-age=3600", tag };
         head.reply(request, || Ok(DOCUMENT.as_bytes().to_vec()))
     }
 }

@@ -1,6 +1,5 @@
 //! Answers that are text: conditional, and compressed for those who can read that.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufWriter, Write};
 
 use flate2::Compression;
@@ -10,6 +9,7 @@ use super::conditional::Validators;
 use super::reply::{Body, Reply, Sink};
 use super::request::Request;
 use crate::error::{Error, Result};
+use crate::fnv::Fnv;
 
 /// What is shorter is not worth compressing.
 const WORTH_COMPRESSING_BYTES: usize = 1024;
@@ -27,14 +27,14 @@ pub(super) struct TextHead {
     pub(super) content_type: &'static str,
     /// For how long it can be kept.
     pub(super) cache_control: &'static str,
-    /// A number that differs where the text would.
-    pub(super) tag: u64,
+    /// A hash of everything that the text depends on.
+    pub(super) tag: Fnv,
 }
 
 impl TextHead {
     /// The reply if the client has the text already, and else the one that the text is to be put into.
     pub(super) fn begin(&self, request: &Request) -> Conditional {
-        let etag = format!("W/\"{:016x}\"", self.tag);
+        let etag = format!("W/\"{:016x}\"", self.tag.finish());
         let validators = Validators { etag, last_modified: None };
         let unchanged = validators.not_modified(request);
         let reply = Reply::empty(if unchanged { 304 } else { 200 })
@@ -117,13 +117,6 @@ impl Write for SinkWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-/// A number for a value, the same wherever and whenever it is made.
-pub(super) fn tag_of(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Whether the client says that it can read gzip (RFC 9110, section 12.5.3).
