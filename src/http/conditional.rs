@@ -1,4 +1,4 @@
-//! Conditions and ranges (RFC 9110, sections 13 and 14). Pure.
+//! Conditional requests and byte ranges (RFC 9110, sections 13 and 14). Pure.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,38 +6,38 @@ use tiny_http::Method;
 
 use super::request::Request;
 
-/// What a client can hold of a thing, to ask whether it is still good.
+/// The validators of a response (RFC 9110, section 8.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validators {
     /// The entity tag, with its quotes and, if it is weak, its `W/`.
     pub etag: String,
-    /// When the thing last changed.
+    /// The modification time, for `Last-Modified`.
     pub last_modified: Option<SystemTime>,
 }
 
-/// What part of a thing was asked for.
+/// The byte range that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteRange {
-    /// All of it.
+    /// The whole representation.
     Whole,
-    /// Some bytes of it.
+    /// A part of it.
     Part {
-        /// The first.
+        /// Its first byte.
         offset: u64,
-        /// How many; at least one.
+        /// Its length in bytes; at least one.
         len: u64,
     },
-    /// Bytes that it has not got.
+    /// A range behind its end: 416.
     Unsatisfiable,
 }
 
 impl Validators {
-    /// Whether what the client has is still good, so that 304 is the answer. `If-None-Match` wins over
-    /// `If-Modified-Since`.
+    /// Whether the client's copy is current, so that the response is a 304. `If-None-Match` takes precedence over
+    /// `If-Modified-Since` (RFC 9110, section 13.2.2).
     pub fn not_modified(&self, request: &Request) -> bool {
         let mut tags = request.header_values("If-None-Match").peekable();
         if tags.peek().is_some() {
-            return tags.any(|list| list_has(list, &self.etag));
+            return tags.any(|list| list_contains(list, &self.etag));
         }
         let since = request.header("If-Modified-Since").and_then(|date| httpdate::parse_http_date(date).ok());
         match (since, self.last_modified) {
@@ -46,19 +46,19 @@ impl Validators {
         }
     }
 
-    /// What part of the `len` bytes is asked for. Only GET has ranges; several at once, and what is not a range of
-    /// bytes, mean the whole, and so does a range of something that has changed since (`If-Range`).
+    /// The range that is asked for of `len` bytes. It is the whole for methods other than GET, for several ranges at
+    /// once, for a malformed range, and if `If-Range` does not match.
     pub fn range(&self, request: &Request, len: u64) -> ByteRange {
         let ranges = request.header("Range").filter(|_| request.method == Method::Get);
         match (ranges, request.header("If-Range")) {
             (Some(ranges), None) => parse_range(ranges, len),
-            (Some(ranges), Some(condition)) if self.is_exactly(condition) => parse_range(ranges, len),
+            (Some(ranges), Some(condition)) if self.matches_strongly(condition) => parse_range(ranges, len),
             _ => ByteRange::Whole,
         }
     }
 
-    /// Whether `condition` is this very tag, and a strong one, or the very time of the last change.
-    fn is_exactly(&self, condition: &str) -> bool {
+    /// Whether `If-Range` matches: by strong comparison of entity tags, or by the exact date.
+    fn matches_strongly(&self, condition: &str) -> bool {
         if condition.starts_with('"') || condition.starts_with("W/") {
             return condition == self.etag && !self.etag.starts_with("W/");
         }
@@ -67,25 +67,25 @@ impl Validators {
     }
 }
 
-/// A time without its fraction of a second, as HTTP's dates are.
+/// A time without its fraction of a second, which HTTP dates do not have.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// Whether a list of entity tags has one that is the same as `etag` but perhaps for its weakness, or is `*`.
-fn list_has(list: &str, etag: &str) -> bool {
+/// Whether a list of entity tags is `*` or contains `etag` by weak comparison.
+fn list_contains(list: &str, etag: &str) -> bool {
     let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-    let wanted = opaque(etag);
+    let etag = opaque(etag);
     let mut rest = list.trim();
     if rest == "*" {
         return true;
     }
-    // A tag may have commas in it, so the quotes are what counts.
+    // A tag may contain commas, so tags are separated by their quotes.
     while let Some(open) = rest.find('"') {
         let Some(length) = rest[open + 1..].find('"') else { return false };
         let close = open + 1 + length;
-        if rest[open..=close] == wanted {
+        if rest[open..=close] == etag {
             return true;
         }
         rest = &rest[close + 1..];
@@ -93,7 +93,7 @@ fn list_has(list: &str, etag: &str) -> bool {
     false
 }
 
-/// Reads `bytes=a-b`, `bytes=a-` or `bytes=-n`.
+/// Parses `bytes=a-b`, `bytes=a-` or `bytes=-n`.
 fn parse_range(text: &str, len: u64) -> ByteRange {
     let Some((unit, range)) = text.split_once('=') else { return ByteRange::Whole };
     let Some((first, last)) = range.trim().split_once('-') else { return ByteRange::Whole };
@@ -113,7 +113,7 @@ fn parse_range(text: &str, len: u64) -> ByteRange {
     ByteRange::Part { offset: first, len: last.min(len - 1) - first + 1 }
 }
 
-/// A decimal number; one that is too great for 64 bits is the greatest.
+/// Parses a decimal number; one that exceeds 64 bits becomes `u64::MAX`.
 fn number(text: &str) -> Option<u64> {
     let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| text.parse().unwrap_or(u64::MAX))
@@ -144,7 +144,7 @@ mod tests {
     const DAY_BEFORE: &str = "Sat, 05 Nov 1994 08:49:37 GMT";
 
     #[test]
-    fn ranges_are_read() {
+    fn byte_ranges_are_parsed() {
         let part = |offset, len| ByteRange::Part { offset, len };
         let rows = [
             ("bytes=0-", 10, part(0, 10)),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_something_else_means_the_whole() {
+    fn if_range_must_match_strongly_or_the_whole_is_sent() {
         let part = ByteRange::Part { offset: 0, len: 1 };
         let rows = [
             ("\"abc\"", part),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_weighed() {
+    fn if_none_match_takes_precedence_over_if_modified_since() {
         let rows: [(&[(&str, &str)], bool); 14] = [
             (&[], false),
             (&[("If-None-Match", "\"abc\"")], true),

@@ -1,4 +1,4 @@
-//! `/cut/…`: an exact range as one file.
+//! `/cut/…`: a time range as one file.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -20,20 +20,20 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::timestamp::{Span, Timestamp};
 
-/// How long behind its picture sound can be stored, at the most that is usual.
-const SOUND_DELAY: Span = Span::from_secs(1);
+/// How far behind its picture a recorder may store sound.
+const MAX_AUDIO_DELAY: Span = Span::from_secs(1);
 
-/// What a range is represented by.
+/// How many segments are selected between two checks for cancellation.
+const CANCELLATION_STRIDE: usize = 4096;
+
+/// The segments of a range, counted.
 #[derive(Debug, Default)]
-struct Material {
+struct Coverage {
     segments: usize,
-    holes: usize,
-    /// When the first segment starts and the last one ends.
-    covers: Option<(Timestamp, Timestamp)>,
+    gaps: usize,
+    /// The start of the first segment and the end of the last.
+    span: Option<(Timestamp, Timestamp)>,
 }
-
-/// How many segments are gone through before it is asked, and asked again, whether the request was cancelled.
-const STRIDE: usize = 4096;
 
 /// `/cut/{stream}/{variant}.ts`: a time range as one file.
 #[derive(Debug)]
@@ -87,8 +87,7 @@ impl Handler for CutRequest {
         }
     }
 
-    /// Every reason against a cut is found here, before the body is sent. Both take as long as the range is, and are
-    /// given up once `is_cancelled` returns true.
+    /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
         match self.cut_type {
             CutType::Rough => rough_cut(app, self, is_cancelled),
@@ -110,85 +109,89 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     Ok(Selection::new(&app.archive, name, &hours, (cut.start, cut.end)))
 }
 
-/// Calls `each` with the segments of the range, and whether a hole lies before them; fails where they do not cover
-/// the range well enough.
-fn gather(
+/// Calls `each` with the segments of the range, and whether a gap lies before them.
+///
+/// # Errors
+/// [`Error::RangeIsEmpty`], [`Error::RangeHasHoles`], [`Error::Cancelled`]; those of `each`.
+fn for_each_segment(
     cut: &CutRequest,
     mut selection: Selection,
     is_cancelled: &dyn Fn() -> bool,
     mut each: impl FnMut(&Segment, bool) -> Result<()>,
-) -> Result<Material> {
-    let mut material = Material::default();
+) -> Result<Coverage> {
+    let mut coverage = Coverage::default();
     while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
-        material.segments += 1;
-        if material.segments.is_multiple_of(STRIDE) && is_cancelled() {
+        coverage.segments += 1;
+        if coverage.segments.is_multiple_of(CANCELLATION_STRIDE) && is_cancelled() {
             return Err(Error::Cancelled);
         }
-        material.holes += usize::from(hole_before);
-        if material.holes > 0 && !cut.allow_holes {
+        coverage.gaps += usize::from(hole_before);
+        if coverage.gaps > 0 && !cut.allow_holes {
             return Err(Error::RangeHasHoles);
         }
-        let start = material.covers.map_or(segment.start, |(start, _)| start);
-        material.covers = Some((start, segment.end()));
+        let start = coverage.span.map_or(segment.start, |(start, _)| start);
+        coverage.span = Some((start, segment.end()));
         each(&segment, hole_before)?;
     }
-    material.holes += usize::from(selection.ends_in_hole());
-    match material {
-        Material { segments: 0, .. } => Err(Error::RangeIsEmpty),
-        Material { holes: 1.., .. } if !cut.allow_holes => Err(Error::RangeHasHoles),
-        material => Ok(material),
+    coverage.gaps += usize::from(selection.ends_in_hole());
+    match coverage {
+        Coverage { segments: 0, .. } => Err(Error::RangeIsEmpty),
+        Coverage { gaps: 1.., .. } if !cut.allow_holes => Err(Error::RangeHasHoles),
+        coverage => Ok(coverage),
     }
 }
 
-/// The segments one after another, as they are. They are measured first, and selected once more while they are sent.
+/// Concatenates the segments. They are selected twice: to add up their lengths, and while they are sent.
 fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     let selection = selection(app, cut)?;
     let mut len = 0;
-    let material = gather(cut, selection.clone(), is_cancelled, |segment, _| {
+    let coverage = for_each_segment(cut, selection.clone(), is_cancelled, |segment, _| {
         len += rough::measure(&app.archive.segment_path(cut.variant.name(), segment))?;
         Ok(())
     })?;
-    // What comes behind the last one meanwhile is not part of it.
-    let pieces = rough::Files::new(Arc::clone(&app.archive), selection).take(material.segments);
+    // Segments that were added after the last one meanwhile are not sent.
+    let pieces = rough::Files::new(Arc::clone(&app.archive), selection).take(coverage.segments);
     let pieces =
         pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
-    let reply = describe(cut, material.covers.unwrap_or((cut.start, cut.end)), &material);
-    let pieces = CountedPieces { pieces, metrics: Arc::clone(&app.metrics), counted: None };
+    let reply = describe(cut, coverage.span.unwrap_or((cut.start, cut.end)), &coverage);
+    let pieces = TimedPieces { pieces, metrics: Arc::clone(&app.metrics), timer: None };
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
 }
 
-/// The frames of the range and no others.
+/// Cuts exactly the frames of the range.
 fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     let mut parts = Vec::new();
-    let material = gather(cut, selection(app, cut)?, is_cancelled, |segment, hole_before| {
+    let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |segment, hole_before| {
         parts.push(part(app, cut, segment, hole_before));
         Ok(())
     })?;
     let tail = match parts.last() {
-        Some(last) if last.whole => tail(app, cut, last.end)?,
+        Some(last) if last.whole => trailing_segment(app, cut, last.end)?,
         _ => None,
     };
-    let reply = describe(cut, (cut.start, cut.end), &material);
+    let reply = describe(cut, (cut.start, cut.end), &coverage);
     let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get(), is_cancelled)?;
-    let kind = match kind {
+    let label = match kind {
         cut::Kind::Full => "full",
         cut::Kind::Smart => "smart",
     };
-    let counted = Counted { metrics: Arc::clone(&app.metrics), kind, begun: Instant::now(), result: "panic" };
+    let timer = CutTimer::start(&app.metrics, label, "panic");
     Ok(reply.with_body(Body::streamed(move |sink| {
-        let mut counted = counted;
+        // Moves the timer into the closure as a whole, to be dropped with it.
+        let mut timer = timer;
         let sink = RefCell::new(sink);
-        let made = prepared.run(&mut Prompt(&sink, &counted.metrics), &|| sink.borrow().is_cancelled());
-        counted.result = match &made {
+        let mut out = FlushingSink { sink: &sink, metrics: &timer.metrics };
+        let result = prepared.run(&mut out, &|| sink.borrow().is_cancelled());
+        timer.result = match &result {
             Ok(()) => "ok",
             Err(_) if sink.borrow().is_cancelled() => "unwanted",
             Err(_) => "failed",
         };
-        made
+        result
     })))
 }
 
-/// A segment as a part of a cut.
+/// A segment as the cut engine takes it.
 fn part(app: &App, cut: &CutRequest, segment: &Segment, hole_before: bool) -> Part {
     Part {
         path: app.archive.segment_path(cut.variant.name(), segment),
@@ -199,16 +202,16 @@ fn part(app: &App, cut: &CutRequest, segment: &Segment, hole_before: bool) -> Pa
     }
 }
 
-/// The segment that follows on the last one of a cut, whose end is `end`, if the cut ends so near to it that it can
-/// hold some of the cut's sound.
-fn tail(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<Part>> {
-    if end - cut.end > SOUND_DELAY {
+/// The segment after the last one of a cut, which ends at `end`. `None` if it does not follow without a gap, or if the
+/// cut ends too early for it to hold sound of the cut.
+fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<Part>> {
+    if end - cut.end > MAX_AUDIO_DELAY {
         return Ok(None);
     }
     let name = cut.variant.name();
-    let mut behind =
+    let mut following =
         Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
-    while let Some(Chosen { segment, .. }) = behind.next_segment()? {
+    while let Some(Chosen { segment, .. }) = following.next_segment()? {
         if segment.start >= end - TOLERANCE {
             let follows = segment.start <= end + TOLERANCE;
             return Ok(follows.then(|| part(app, cut, &segment, false)));
@@ -217,44 +220,50 @@ fn tail(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<Part>> {
     Ok(None)
 }
 
-/// A sink that is asked in between whether it still wants anything, and is given every byte at once: who waits for a
-/// cut waits for its first frame.
-struct Prompt<'a, 'b>(&'a RefCell<&'b mut dyn Sink>, &'a Metrics);
+/// A sink that sends each write at once, so that the client gets the first frames early. It counts the bytes. The cell
+/// lets the cut poll for cancellation between writes.
+struct FlushingSink<'a, 'b> {
+    sink: &'a RefCell<&'b mut dyn Sink>,
+    metrics: &'a Metrics,
+}
 
-/// A cut that is counted when it is over.
-struct Counted {
+/// Records duration and result of a cut when it is dropped.
+struct CutTimer {
     metrics: Arc<Metrics>,
-    kind: &'static str,
-    begun: Instant,
+    cut_type: &'static str,
+    started: Instant,
     result: &'static str,
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.metrics.cut_ended(self.kind, self.result, self.begun.elapsed().as_secs_f64());
+impl CutTimer {
+    /// Starts a timer. `result` is recorded unless it is replaced.
+    fn start(metrics: &Arc<Metrics>, cut_type: &'static str, result: &'static str) -> Self {
+        Self { metrics: Arc::clone(metrics), cut_type, started: Instant::now(), result }
     }
 }
 
-/// The pieces of a rough cut, which is counted from when the first is wanted until the last is sent, or the response has
-/// ended before that. Whoever sends it holds the pieces, so no worker waits for its end.
-struct CountedPieces<P> {
-    pieces: P,
-    metrics: Arc<Metrics>,
-    counted: Option<Counted>,
+impl Drop for CutTimer {
+    fn drop(&mut self) {
+        self.metrics.cut_ended(self.cut_type, self.result, self.started.elapsed().as_secs_f64());
+    }
 }
 
-impl<P: Iterator<Item = Result<Piece>>> Iterator for CountedPieces<P> {
+/// The files of a rough cut. Its time is taken from the first file to the end of the response, which may come before the
+/// last file.
+struct TimedPieces<P> {
+    pieces: P,
+    metrics: Arc<Metrics>,
+    timer: Option<CutTimer>,
+}
+
+impl<P: Iterator<Item = Result<Piece>>> Iterator for TimedPieces<P> {
     type Item = Result<Piece>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let metrics = &self.metrics;
-        let counted = self.counted.get_or_insert_with(|| {
-            let metrics = Arc::clone(metrics);
-            Counted { metrics, kind: "rough", begun: Instant::now(), result: "aborted" }
-        });
+        let timer = self.timer.get_or_insert_with(|| CutTimer::start(&self.metrics, "rough", "aborted"));
         let next = self.pieces.next();
         if next.is_none() {
-            counted.result = "ok";
+            timer.result = "ok";
         }
         next
     }
@@ -264,33 +273,33 @@ impl<P: Iterator<Item = Result<Piece>>> Iterator for CountedPieces<P> {
     }
 }
 
-impl Write for Prompt<'_, '_> {
+impl Write for FlushingSink<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut sink = self.0.borrow_mut();
+        let mut sink = self.sink.borrow_mut();
         sink.write_all(bytes)?;
         sink.flush()?;
-        self.1.cut_wrote(bytes.len());
+        self.metrics.cut_wrote(bytes.len());
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().flush()
+        self.sink.borrow_mut().flush()
     }
 }
 
-/// The reply of a cut, but for its body. `shown` is what a viewer will see of the time range.
-fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), material: &Material) -> Reply {
+/// The response to a cut without its body. `shown` is the range that the body covers.
+fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage) -> Reply {
     Reply::empty(200)
         .with("Content-Type", "video/mp2t")
         .with("Content-Disposition", format!("attachment; filename=\"{}\"", file_name(cut)))
         .with("Cache-Control", "no-store")
         .with("X-Cut-Start", shown.0.to_string())
         .with("X-Cut-End", shown.1.to_string())
-        .with("X-Cut-Segments", material.segments.to_string())
-        .with("X-Cut-Holes", material.holes.to_string())
+        .with("X-Cut-Segments", coverage.segments.to_string())
+        .with("X-Cut-Holes", coverage.gaps.to_string())
 }
 
-/// `<stream>_<variant>_<start>.ts`, in characters that every file system takes.
+/// `<stream>_<variant>_<start>.ts`, in characters that are valid on every file system.
 fn file_name(cut: &CutRequest) -> String {
     let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.start);
     let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');

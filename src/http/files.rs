@@ -8,7 +8,7 @@ use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
-use super::text::{Conditional, TextHead, gzip, is_compressed};
+use super::text::{Conditional, TextHeaders, gzip, is_compressed};
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
 use crate::fnv::Fnv;
@@ -91,13 +91,13 @@ fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {
     let mut tag = Fnv::new();
     tag.write_u64(names.fingerprint());
-    let head = TextHead { content_type: "application/json", cache_control: "max-age=1", tag };
-    Ok(match head.begin(request) {
-        Conditional::Unchanged(reply) => reply,
-        Conditional::Wanted(reply) if is_compressed(request, names.json().len()) => {
+    let headers = TextHeaders { content_type: "application/json", cache_control: "max-age=1", tag };
+    Ok(match headers.evaluate(request) {
+        Conditional::NotModified(reply) => reply,
+        Conditional::Modified(reply) if is_compressed(request, names.json().len()) => {
             let compressed = Arc::clone(names.compressed(gzip)?);
             reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed))
         }
-        Conditional::Wanted(reply) => reply.with_body(Body::bytes(Arc::clone(names.json()))),
+        Conditional::Modified(reply) => reply.with_body(Body::bytes(Arc::clone(names.json()))),
     })
 }

@@ -1,4 +1,4 @@
-//! What the table of routes needs of a handler, and the worker pools.
+//! The interface of the handlers in the table of routes, and the worker pools.
 
 use std::fmt::Debug;
 
@@ -24,7 +24,7 @@ pub enum Pool {
     Streaming,
 }
 
-/// A decoded request of one route, ready to be answered.
+/// A decoded request of one route, which can produce its response.
 pub trait Handler: Debug + Send {
     /// Reads the names in the path and the parameters in the query. Must not block: the event loop calls it.
     ///

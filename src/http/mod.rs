@@ -1,4 +1,4 @@
-//! What a request means, and how it is answered. Knows no socket.
+//! Requests and their responses. Knows no socket.
 //!
 //! A request's target is looked up in the table of [`route`], which names its handler. Each family of routes has a module
 //! with its handlers. Errors become responses in [`reply::Reply::of_error`].
@@ -39,7 +39,7 @@ use crate::metrics::Metrics;
 impl Service for App {
     fn route(&self, request: &Request) -> Routed {
         let Some(found) = route::find(request.path(), request.query()) else { return Pool::Quick.into() };
-        let handler = found.handler.as_ref().ok().filter(|_| is_answered(&request.method));
+        let handler = found.handler.as_ref().ok().filter(|_| is_get_or_head(&request.method));
         let pool = handler.and_then(|handler| handler.pool()).unwrap_or(found.route.pool);
         Routed { pool, endpoint: found.route.endpoint, found: Some(found) }
     }
@@ -54,7 +54,7 @@ impl Service for App {
         let Some(found) = routed.found else { return Reply::of_error(&Error::NoSuchRoute) };
         let reply = match &request.method {
             Method::Options => Reply::empty(200).with("Allow", ALLOW),
-            method if is_answered(method) => found
+            method if is_get_or_head(method) => found
                 .handler
                 .and_then(|handler| handler.handle(self, request, is_cancelled))
                 .unwrap_or_else(|error| Reply::of_error(&error)),
@@ -74,7 +74,7 @@ impl Service for App {
     }
 }
 
-/// Whether handlers answer this method.
-fn is_answered(method: &Method) -> bool {
+/// Whether a handler is called for the method.
+fn is_get_or_head(method: &Method) -> bool {
     matches!(method, Method::Get | Method::Head)
 }

@@ -6,7 +6,7 @@ use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::text::TextHead;
+use super::text::TextHeaders;
 use crate::error::Result;
 use crate::fnv::Fnv;
 
@@ -25,7 +25,7 @@ impl Handler for OpenApiRequest {
     fn handle(&self, _: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
         let mut tag = Fnv::new();
         tag.write_str(DOCUMENT);
-        let head = TextHead { content_type: "application/yaml", cache_control: "max-age=3600", tag };
-        head.reply(request, || Ok(DOCUMENT.as_bytes().to_vec()))
+        let headers = TextHeaders { content_type: "application/yaml", cache_control: "max-age=3600", tag };
+        headers.reply(request, || Ok(DOCUMENT.as_bytes().to_vec()))
     }
 }

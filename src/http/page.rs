@@ -44,10 +44,10 @@ fn front_page(app: &App, request: &Request) -> Reply {
     let version = env!("CARGO_PKG_VERSION");
     let mut page = format!("restreamer {version}: an archive of recorded live streams\n\n");
     let found = find_example(app).inspect_err(|error| log::error!("{error}"));
-    let why =
+    let reason =
         if found.is_ok() { "Nothing has been recorded yet" } else { "The archive cannot be read just now" };
     let example = found.ok().flatten().unwrap_or_else(|| {
-        let _ = writeln!(page, "{why}; the names below are only examples.\n");
+        let _ = writeln!(page, "{reason}; the names below are only examples.\n");
         Example {
             stream: "STREAM".to_owned(),
             variant: "VARIANT".to_owned(),
@@ -60,7 +60,7 @@ fn front_page(app: &App, request: &Request) -> Reply {
     let Example { stream, variant, hour, file, start, end } = &example;
     let file = file.as_ref().map_or_else(|| "NAME.ts".to_owned(), |file| encode(file).to_string());
     let (stream, variant) = (encode(stream), encode(variant));
-    let lines = [
+    let commands = [
         ("the streams", format!("curl {base}/files")),
         ("the variants of a stream", format!("curl {base}/files/{stream}")),
         ("the hours of a variant", format!("curl {base}/files/{stream}/{variant}")),
@@ -79,12 +79,12 @@ fn front_page(app: &App, request: &Request) -> Reply {
             "the segments that cover a time range, as one file",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start={start}&end={end}&type=rough'"),
         ),
-        ("how this server is", format!("curl {base}/health")),
-        ("what it has counted, for Prometheus", format!("curl {base}/metrics")),
-        ("all that it can be asked, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
+        ("the health of this server", format!("curl {base}/health")),
+        ("its metrics, for Prometheus", format!("curl {base}/metrics")),
+        ("its API, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
     ];
-    for (what, line) in lines {
-        let _ = writeln!(page, "# {what}\n{line}\n");
+    for (purpose, command) in commands {
+        let _ = writeln!(page, "# {purpose}\n{command}\n");
     }
     Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
 }

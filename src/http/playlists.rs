@@ -11,7 +11,7 @@ use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::text::{Conditional, TextHead, with_long_text, with_text};
+use super::text::{Conditional, TextHeaders, with_streamed_text, with_text};
 use crate::archive::VariantName;
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
@@ -58,8 +58,8 @@ impl Handler for MultivariantRequest {
         let text = multivariant::render(variants(app, &self.stream, &self.range)?);
         let mut tag = Fnv::new();
         tag.write_str(&text);
-        let head = TextHead { content_type: CONTENT_TYPE, cache_control: "max-age=1", tag };
-        head.reply(request, || Ok(text.into_bytes()))
+        let headers = TextHeaders { content_type: CONTENT_TYPE, cache_control: "max-age=1", tag };
+        headers.reply(request, || Ok(text.into_bytes()))
     }
 }
 
@@ -85,17 +85,17 @@ impl MediaRequest {
     fn reply(&self, app: &App, request: &Request) -> Result<Reply> {
         let source = self.source(app)?;
         let outline = source.outline()?;
-        let head = TextHead {
+        let headers = TextHeaders {
             content_type: CONTENT_TYPE,
             cache_control: if outline.is_finished { "max-age=60" } else { "max-age=1" },
             tag: source.tag(&outline),
         };
-        let reply = match head.begin(request) {
-            Conditional::Unchanged(reply) => return Ok(reply),
-            Conditional::Wanted(reply) => reply,
+        let reply = match headers.evaluate(request) {
+            Conditional::NotModified(reply) => return Ok(reply),
+            Conditional::Modified(reply) => reply,
         };
         if outline.is_long() {
-            return Ok(with_long_text(request, reply, move |out| source.stream(&outline, out)));
+            return Ok(with_streamed_text(request, reply, move |out| source.stream(&outline, out)));
         }
         with_text(request, reply, source.render(&outline, |_| Ok(()))?)
     }

@@ -1,4 +1,4 @@
-//! The table of routes: each path that has an answer, with its handler, worker pool and metrics label.
+//! The table of routes: patterns of paths, each with its handler, worker pool and metrics label.
 //!
 //! A new route is a row of [`ROUTES`] and a file with its [`Handler`]. Finding and decoding touch no disk, because the
 //! event loop does both.

@@ -102,7 +102,7 @@ impl Making {
     /// Says that there is nobody to make it.
     pub(super) fn refuse(self, connection: &Connection) -> Served {
         let Self { exchange, version, after, .. } = self;
-        let reply = Reply::busy("this server makes as many long playlists as it can just now");
+        let reply = Reply::unavailable("this server makes as many long playlists as it can just now");
         push(connection, Outgoing::new(exchange, reply, false, &version, after))
     }
 }

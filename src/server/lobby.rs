@@ -245,7 +245,7 @@ impl Lobby {
         let (connection, state, deadline) = match arrival {
             Arrival::New(connection) => {
                 if self.shared.open() > limits.max_connections && !self.evict() {
-                    let reply = Reply::busy("there are too many connections to this server just now");
+                    let reply = Reply::unavailable("there are too many connections to this server just now");
                     let metrics = &self.shared.metrics;
                     metrics.connections.dropped("too_many");
                     let outgoing = Box::new(Outgoing::refusal(connection.client, reply, metrics));

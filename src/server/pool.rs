@@ -48,7 +48,7 @@ impl Job {
     /// The answer to a job that found no room, to be sent to its connection.
     pub(super) fn refuse(self, metrics: &Arc<Metrics>) -> (Connection, Outgoing) {
         let Self { connection, head: Head { request, keep_alive, .. }, routed, begun } = self;
-        let reply = Reply::busy("this server has too much to do just now");
+        let reply = Reply::unavailable("this server has too much to do just now");
         let after = if keep_alive { After::KeepAlive } else { After::Linger };
         let exchange = Exchange::of(&request, begun, metrics, routed.endpoint);
         (connection, Outgoing::new(exchange, reply, is_head(&request), &request.version, after))
