@@ -184,7 +184,7 @@ fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn
         let result = prepared.run(&mut out, &|| sink.borrow().is_cancelled());
         timer.result = match &result {
             Ok(()) => "ok",
-            Err(_) if sink.borrow().is_cancelled() => "unwanted",
+            Err(_) if sink.borrow().is_cancelled() => "cancelled",
             Err(_) => "failed",
         };
         result
