@@ -64,12 +64,13 @@ impl<'a> Captures<'a> {
     /// The variant under which a request is counted, whether or not the rest of its path is good: that of the
     /// parameters `stream` and `variant`, or the one whose directory a file's path leads through.
     pub fn variant(&self) -> Option<VariantPath> {
-        let captures = match self.0.as_slice() {
-            [stream @ ("stream", _), variant @ ("variant", _), ..] => [*stream, *variant],
-            [stream @ ("path", _), variant @ ("path", _), _, ..] => [*stream, *variant],
-            _ => return None,
-        };
-        Self(captures.into()).names().and_then(PathNames::variant).ok()
+        match self.0.as_slice() {
+            [stream @ ("stream", _), variant @ ("variant", _), ..]
+            | [stream @ ("path", _), variant @ ("path", _), _, ..] => {
+                Self(vec![*stream, *variant]).names().and_then(PathNames::variant).ok()
+            }
+            _ => None,
+        }
     }
 }
 

@@ -138,14 +138,10 @@ impl TimeRange {
 
     /// The query that asks for the same range, with its question mark; empty for a range without ends.
     fn query(&self) -> String {
-        let mut query = String::new();
-        for (name, time) in [("start", &self.start), ("end", &self.end)] {
-            if let Some((_, text)) = time {
-                let separator = if query.is_empty() { '?' } else { '&' };
-                query += &format!("{separator}{name}={}", encode(text));
-            }
-        }
-        query
+        let start = self.start.iter().map(|(_, text)| format!("start={}", encode(text)));
+        let end = self.end.iter().map(|(_, text)| format!("end={}", encode(text)));
+        let parameters = start.chain(end).collect::<Vec<_>>().join("&");
+        if parameters.is_empty() { parameters } else { format!("?{parameters}") }
     }
 }
 

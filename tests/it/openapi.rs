@@ -16,7 +16,7 @@ fn source(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
 }
 
-/// The paths of the document, each with what is said of it.
+/// The paths of the document, each with its description.
 fn paths(document: &str) -> Vec<(String, String)> {
     let (_, paths) = document.split_once("\npaths:\n").expect("paths");
     let (paths, _) = paths.split_once("\ncomponents:\n").expect("components");
@@ -27,7 +27,7 @@ fn paths(document: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The query parameters that something said of a path refers to: their names, and whether they must be given.
+/// The query parameters that the description of a path refers to: their names, and whether they are required.
 fn query_parameters(document: &str, said: &str) -> BTreeSet<(String, bool)> {
     let references = said.split("'#/components/parameters/").skip(1);
     let described = references.filter_map(|reference| {
@@ -40,7 +40,7 @@ fn query_parameters(document: &str, said: &str) -> BTreeSet<(String, bool)> {
     described.collect()
 }
 
-/// A path of the document with a name in each of its places.
+/// A path of the document with `a` for each of its parameters.
 fn filled(path: &str) -> String {
     path.split('{')
         .map(|part| part.split_once('}').map_or(part.to_owned(), |(_, rest)| format!("a{rest}")))
@@ -48,7 +48,7 @@ fn filled(path: &str) -> String {
 }
 
 #[test]
-fn every_route_is_in_the_document_and_the_other_way_round() {
+fn routes_and_documented_paths_are_the_same() {
     let document = source("docs/openapi.yaml");
     let mut found = BTreeSet::new();
     for (path, said) in paths(&document) {
@@ -73,7 +73,7 @@ fn every_route_and_its_label_are_in_the_description_of_the_api() {
 }
 
 #[test]
-fn every_parameter_is_in_the_document_and_the_other_way_round() {
+fn parameters_and_documented_parameters_are_the_same() {
     let document = source("docs/openapi.yaml");
     let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")).expect("the handlers");
     let files = files.map(|file| file.expect("a file").path()).filter(|path| path.is_file());
@@ -104,7 +104,7 @@ fn every_parameter_is_in_the_document_and_the_other_way_round() {
 }
 
 #[test]
-fn every_answer_of_the_document_has_the_headers_that_all_answers_have() {
+fn every_documented_response_has_the_cors_headers() {
     let document = source("docs/openapi.yaml");
     let mut blocks = 0;
     for block in document.split(" headers:\n").skip(1).filter(|block| !block.starts_with("    AllowOrigin:"))
@@ -123,11 +123,11 @@ fn every_answer_of_the_document_has_the_headers_that_all_answers_have() {
             assert!(described.contains(value), "{name}: {value} in {described}");
         }
     }
-    assert!(blocks > 20, "only {blocks} answers were found");
+    assert!(blocks > 20, "only {blocks} responses were found");
 }
 
 #[test]
-fn the_document_is_served_as_it_is_and_has_the_version_of_the_server() {
+fn the_document_is_served_unchanged_and_has_the_version_of_the_server() {
     let document = source("docs/openapi.yaml");
     assert!(document.starts_with("openapi: 3.1."));
     assert!(document.contains(concat!("\n  version: ", env!("CARGO_PKG_VERSION"), "\n")));

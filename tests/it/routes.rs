@@ -1,4 +1,4 @@
-//! Lists, files and pages: what a client gets for what it asks.
+//! Lists, files and pages: requests and their responses.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ fn site() -> Site {
 }
 
 #[test]
-fn lists_are_sorted_and_show_no_hidden_or_odd_names() {
+fn lists_are_sorted_and_omit_hidden_and_invalid_names() {
     let site = site();
     for path in
         ["gdq/480p/2026-11-20T09/x.ts", "gdq/.hidden/x", ".hidden/x", "alpha/source/2026-11-20T09/x.ts"]
@@ -32,7 +32,7 @@ fn lists_are_sorted_and_show_no_hidden_or_odd_names() {
     site.write("file", b"");
     site.write("gdq/file", b"");
     fs::create_dir_all(site.archive.path().join("gdq/source/2026-11-20T09")).expect("an hour");
-    fs::create_dir_all(site.archive.path().join("gdq/source/not-an-hour")).expect("no hour");
+    fs::create_dir_all(site.archive.path().join("gdq/source/not-an-hour")).expect("a directory");
     symlink(site.archive.path().join("gdq"), site.archive.path().join("linked")).expect("a link");
     symlink(site.archive.path().join("nowhere"), site.archive.path().join("dangling")).expect("a link");
     let rows = [
@@ -56,7 +56,7 @@ fn lists_are_sorted_and_show_no_hidden_or_odd_names() {
 }
 
 #[test]
-fn an_hour_lists_segments_and_json_but_not_what_has_a_tombstone() {
+fn an_hour_lists_segments_and_json_files_without_tombstone() {
     let site = Site::at("2026-11-22T00:00:00");
     for name in
         ["a.ts", "b.ts", "b.tombstone", "c.json", "d.json", "d.tombstone", "e.txt", ".f.ts", "g.tombstone"]
@@ -119,7 +119,7 @@ fn a_file_is_sent_whole_in_part_or_not_at_all() {
 }
 
 #[test]
-fn a_file_that_is_no_full_segment_is_known_by_size_and_time() {
+fn the_entity_tag_of_other_files_is_their_size_and_time() {
     let site = Site::at("2026-11-22T00:00:00");
     site.write(&format!("{HOUR}/55:02.000-2.000-suspect-abc.ts"), b"x");
     site.write("gdq/deep/er/still/notes.TXT", b"y");
@@ -169,7 +169,7 @@ fn what_is_not_a_file_is_not_found() {
 }
 
 #[test]
-fn every_answer_can_be_read_by_any_page_and_errors_are_one_line() {
+fn every_response_has_cors_headers_and_errors_are_one_line() {
     let site = site();
     let rows = [
         ("GET", "/nope", 404),
@@ -244,7 +244,7 @@ fn each_route_has_its_pool_and_its_label() {
 }
 
 #[test]
-fn lists_are_conditional_and_compressed() {
+fn lists_are_compressed_and_answer_conditional_requests() {
     let site = Site::at("2026-11-22T00:00:00");
     for second in 0..40 {
         site.write(&format!("{HOUR}/00:{second:02}.000-1.000-full-abc.ts"), b"");
@@ -263,7 +263,7 @@ fn lists_are_conditional_and_compressed() {
 }
 
 #[test]
-fn the_first_page_has_a_line_to_try_for_each_route() {
+fn the_front_page_has_an_example_of_each_route() {
     let site = site();
     let page = ask(site.address, "GET", "/", &[]).text();
     for line in [
@@ -288,7 +288,7 @@ fn the_first_page_has_a_line_to_try_for_each_route() {
 }
 
 #[test]
-fn health_says_whether_the_archive_can_be_read() {
+fn health_reports_whether_the_archive_is_readable() {
     let site = site();
     let healthy = site.get("/health");
     assert_eq!(healthy.status, 200);
@@ -300,6 +300,6 @@ fn health_says_whether_the_archive_can_be_read() {
     let body: serde_json::Value = serde_json::from_slice(&unhealthy.body).expect("JSON");
     assert_eq!(body["archive"], false);
     assert_eq!(site.get("/files").text(), "[]");
-    fs::create_dir(site.archive.path()).expect("bring it back");
+    fs::create_dir(site.archive.path()).expect("restore the archive");
     assert_eq!(site.get("/health").status, 200);
 }

@@ -77,7 +77,7 @@ impl Source {
         let longest = hours.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
         let is_past = self.range.1 < self.now - FINISHED_AFTER;
         let mut state = Fnv::new();
-        for hour in hours.iter() {
+        for hour in &hours {
             state.write_u64(hour.hour.start().micros().cast_unsigned());
             state.write_u64(hour.fingerprint);
         }
