@@ -25,40 +25,34 @@ impl Handler for FileRequest {
         Ok(Self { path: names.into_vec() })
     }
 
+    /// The name of a `full` segment holds the hash of its bytes. The hash is a strong entity tag, and the file never
+    /// changes. Other files are identified by size and modification time.
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
-        file(app, request, &self.path)
-    }
-}
-
-/// Sends a file, or a byte range of it.
-///
-/// The name of a `full` segment holds the hash of its bytes. The hash is a strong entity tag, and the file never changes.
-/// Other files are identified by size and modification time.
-fn file(app: &App, request: &Request, path: &[String]) -> Result<Reply> {
-    let found = app.archive.find(path)?;
-    let name = path.last().map_or("", String::as_str);
-    let parsed = SegmentName::parse(name);
-    let hash = parsed.filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
-    let validators = validators(hash, found.len, found.modified);
-    if validators.not_modified(request) {
-        return Ok(describe(&validators, hash.is_some()).with_status(304));
-    }
-    // The file may have been replaced between the two calls.
-    let OpenFile { file, len, modified } = found.open()?;
-    let validators = self::validators(hash, len, modified);
-    let reply = describe(&validators, hash.is_some());
-    let (reply, offset, part_len) = match validators.range(request, len) {
-        ByteRange::Whole => (reply, 0, len),
-        ByteRange::Part { offset, len: part } => {
-            let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
-            (reply.with_status(206).with("Content-Range", range), offset, part)
+        let found = app.archive.find(&self.path)?;
+        let name = self.path.last().map_or("", String::as_str);
+        let parsed = SegmentName::parse(name);
+        let hash = parsed.filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
+        let known = validators(hash, found.len, found.modified);
+        if known.not_modified(request) {
+            return Ok(describe(&known, hash.is_some()).with_status(304));
         }
-        ByteRange::Unsatisfiable => {
-            let text = format!("there are no such bytes: the file has {len}");
-            return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
-        }
-    };
-    Ok(reply.with("Content-Type", content_type(name)).with_body(Body::file(file, offset, part_len)))
+        // The file may have been replaced between the two calls.
+        let OpenFile { file, len, modified } = found.open()?;
+        let validators = validators(hash, len, modified);
+        let reply = describe(&validators, hash.is_some());
+        let (reply, offset, part_len) = match validators.range(request, len) {
+            ByteRange::Whole => (reply, 0, len),
+            ByteRange::Part { offset, len: part } => {
+                let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
+                (reply.with_status(206).with("Content-Range", range), offset, part)
+            }
+            ByteRange::Unsatisfiable => {
+                let text = format!("there are no such bytes: the file has {len}");
+                return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
+            }
+        };
+        Ok(reply.with("Content-Type", content_type(name)).with_body(Body::file(file, offset, part_len)))
+    }
 }
 
 /// The entity tag and modification time of a file. `hash` is that of a `full` segment.

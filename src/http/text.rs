@@ -1,12 +1,12 @@
 //! Text responses: conditional requests, and gzip for clients that accept it.
 
-use std::io::{self, BufWriter, IntoInnerError, Write};
+use std::io::{BufWriter, IntoInnerError, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::conditional::Validators;
-use super::reply::{Body, Reply, Sink};
+use super::reply::{Body, Reply};
 use super::request::Request;
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
@@ -94,7 +94,7 @@ pub(super) fn with_streamed_text(
     }
     let body = Body::streamed(move |sink| {
         // The encoder is slow when it gets a few bytes at a time.
-        let encoder = GzEncoder::new(SinkWriter(sink), GZIP_LEVEL);
+        let encoder = GzEncoder::new(sink, GZIP_LEVEL);
         let mut buffer = BufWriter::with_capacity(GZIP_BUFFER_BYTES, encoder);
         render(&mut buffer)?;
         let finished = buffer.into_inner().map_err(IntoInnerError::into_error).and_then(GzEncoder::finish);
@@ -102,19 +102,6 @@ pub(super) fn with_streamed_text(
         Ok(())
     });
     reply.with("Content-Encoding", "gzip").with_body(body)
-}
-
-/// A sink as a sized writer, which the encoder needs.
-struct SinkWriter<'a>(&'a mut dyn Sink);
-
-impl Write for SinkWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }
 
 /// Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3).
