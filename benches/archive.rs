@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use restreamer::archive::layout::{Segment, SegmentName, SegmentType};
 use restreamer::archive::packed::{FileName, Packed};
-use restreamer::archive::segment::{Kind, Segment, SegmentName};
 use restreamer::archive::select::{Verdict, Walk};
 use restreamer::archive::{Archive, VariantName};
 use restreamer::hls::media::MediaPlaylist;
@@ -94,7 +94,7 @@ fn write_playlist(bencher: Bencher) {
         hour: hour(),
         start: hour().start() + Span::from_secs(index * 2),
         duration: LENGTH,
-        kind: Kind::Full,
+        kind: SegmentType::Full,
         name: FileName::Packed(packed),
     };
     let segments: Vec<Segment> = (0..).zip(&packed).map(segment).collect();

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::cache::Kept;
 use super::directory::{NameKind, absent_is_none, read_names};
+use super::layout::{Segment, SegmentName, SegmentType};
 use super::packed::{FileName, Packed};
-use super::segment::{Kind, Segment, SegmentName};
 use crate::error::{Error, Result};
 use crate::timestamp::{Hour, Span, Timestamp};
 
@@ -61,7 +61,7 @@ enum Entry {
 #[derive(Debug)]
 struct Unusual {
     name: Box<str>,
-    kind: Kind,
+    kind: SegmentType,
     duration: Span,
 }
 
@@ -95,7 +95,7 @@ impl HourIndex {
     fn add(&mut self, name: &str, kind: NameKind) -> bool {
         let parsed = if kind == NameKind::File { SegmentName::parse(name) } else { None };
         let Some(parsed) = parsed else { return false };
-        if parsed.kind == Kind::Temp {
+        if parsed.kind == SegmentType::Temp {
             return true;
         }
         let entry = Packed::pack(name, &parsed).map(Entry::Packed).or_else(|| {
@@ -133,8 +133,8 @@ impl HourIndex {
         let rank = |entry: &Entry| {
             let (kind, duration, _) = entry.look(unusual);
             let longest_first = match kind {
-                Kind::Full => Reverse(duration),
-                Kind::Suspect | Kind::Partial | Kind::Temp => Reverse(Span::ZERO),
+                SegmentType::Full => Reverse(duration),
+                SegmentType::Suspect | SegmentType::Partial | SegmentType::Temp => Reverse(Span::ZERO),
             };
             (entry.offset_us(), kind, longest_first)
         };
@@ -235,7 +235,7 @@ impl Entry {
     }
 
     /// How good the segment is, how long it plays, and its name.
-    fn look<'a>(&'a self, unusual: &'a [Unusual]) -> (Kind, Span, FileName<'a>) {
+    fn look<'a>(&'a self, unusual: &'a [Unusual]) -> (SegmentType, Span, FileName<'a>) {
         match self {
             Self::Packed(packed) => {
                 let duration = Span::from_micros(packed.duration_us.into());

@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use super::directory::absent_is_none;
-use super::{Archive, VariantName, open_regular};
+use super::file::open_regular;
+use super::layout::VariantName;
+use super::tree::Archive;
 use crate::error::{Error, Result};
 use crate::ffmpeg::{LazyTools, Tools};
 use crate::hls::multivariant::MediaInfo;

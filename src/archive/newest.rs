@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Archive, VariantName};
+use super::layout::VariantName;
+use super::tree::Archive;
 use crate::error::{Error, Result};
 use crate::timestamp::Timestamp;
 

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::segment::{Kind, SegmentName};
+use super::layout::{SegmentName, SegmentType};
 use crate::decimal::{push_digits, push_fraction, push_number};
 
 /// How many characters of URL-safe base64 a SHA-256 has, without padding.
@@ -32,7 +32,7 @@ pub struct Packed {
     /// How long it plays, in microseconds.
     pub duration_us: u32,
     /// How good it is.
-    pub kind: Kind,
+    pub kind: SegmentType,
     /// How many digits the fractions of offset and duration have.
     fractions: [u8; 2],
     digest: [u8; 32],
@@ -78,7 +78,7 @@ impl<'a> FileName<'a> {
                 push_number(text, duration / 1_000_000);
                 push_fraction(text, duration, packed.fractions[1].into());
                 match packed.kind {
-                    Kind::Full => text.extend_from_slice(b"-full-"),
+                    SegmentType::Full => text.extend_from_slice(b"-full-"),
                     kind => {
                         text.push(b'-');
                         text.extend_from_slice(kind.name().as_bytes());

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::cache::Kept;
 use super::hour::HourIndex;
-use super::segment::{Kind, Segment};
+use super::layout::VariantName;
+use super::layout::{Segment, SegmentType};
 use super::select::{LOOK_BACK, Verdict, Walk};
-use super::{Archive, VariantName};
+use super::tree::Archive;
 use crate::error::Result;
 use crate::timestamp::{Hour, Timestamp};
 
@@ -96,7 +97,7 @@ impl Selection {
                 continue;
             };
             *position += 1;
-            match self.walk.offer(segment.start, segment.duration, segment.kind == Kind::Full) {
+            match self.walk.offer(segment.start, segment.duration, segment.kind == SegmentType::Full) {
                 Verdict::Skip => {}
                 Verdict::Stop => return Ok(None),
                 Verdict::Take { hole_before } => return Ok(Some((*position - 1, hole_before))),

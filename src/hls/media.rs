@@ -1,6 +1,6 @@
 //! The text of a media playlist: the segments of one variant, in order.
 
-use crate::archive::segment::Segment;
+use crate::archive::layout::Segment;
 use crate::decimal::push_digits;
 use crate::timestamp::{Hour, Span};
 
@@ -94,8 +94,8 @@ fn push_seconds(text: &mut Vec<u8>, span: Span) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::layout::SegmentType;
     use crate::archive::packed::FileName;
-    use crate::archive::segment::Kind;
 
     #[test]
     fn a_playlist_has_dates_durations_holes_and_encoded_uris() {
@@ -104,7 +104,7 @@ mod tests {
             hour,
             start: hour.start() + Span::from_micros(offset_us),
             duration: Span::from_micros(duration_us),
-            kind: Kind::Full,
+            kind: SegmentType::Full,
             name: FileName::Text(name),
         };
         let mut list = MediaPlaylist::begin("/segments/a%20b/source", 3, true);

@@ -9,7 +9,7 @@ use super::App;
 use super::reply::{Body, Piece, Reply, Sink};
 use super::route::{Cut, CutKind, Variant};
 use crate::archive::OpenFile;
-use crate::archive::segment::{Kind, Segment};
+use crate::archive::layout::{Segment, SegmentType};
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
 use crate::cut::{self, Part, rough};
@@ -139,7 +139,7 @@ fn part(app: &App, cut: &Cut, segment: &Segment, hole_before: bool) -> Part {
         start: segment.start,
         end: segment.end(),
         hole_before,
-        whole: segment.kind == Kind::Full,
+        whole: segment.kind == SegmentType::Full,
     }
 }
 

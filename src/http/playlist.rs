@@ -8,7 +8,7 @@ use super::request::Request;
 use super::route::{Range, Variant};
 use super::text::{Conditional, TextHead, tag_of, with_long_text, with_text};
 use crate::archive::hour::HourSummary;
-use crate::archive::segment::{Kind, Segment};
+use crate::archive::layout::{Segment, SegmentType};
 use crate::archive::selection::{Chosen, Selection, hours_of};
 use crate::archive::{Archive, VariantName};
 use crate::error::{Error, Result};
@@ -217,7 +217,7 @@ impl MediaList {
         let mut held_back = false;
         while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
             let behind_young_hole = hole_before && segment.start > young;
-            held_back = behind_young_hole || segment.kind != Kind::Full && segment.end() > young;
+            held_back = behind_young_hole || segment.kind != SegmentType::Full && segment.end() > young;
             if held_back {
                 break;
             }

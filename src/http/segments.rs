@@ -7,7 +7,7 @@ use super::conditional::{Validators, Wanted};
 use super::reply::{Body, Reply};
 use super::request::Request;
 use crate::archive::OpenFile;
-use crate::archive::segment::{Kind, SegmentName};
+use crate::archive::layout::{SegmentName, SegmentType};
 use crate::error::Result;
 
 /// Sends a file, or a part of it.
@@ -18,7 +18,7 @@ pub(super) fn file(app: &App, request: &Request, parts: &[String]) -> Result<Rep
     let found = app.archive.find(parts)?;
     let name = parts.last().map_or("", String::as_str);
     let parsed = SegmentName::parse(name);
-    let hash = parsed.filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
+    let hash = parsed.filter(|parsed| parsed.kind == SegmentType::Full).map(|parsed| parsed.hash);
     let validators = validators(hash, found.len, found.modified);
     if validators.not_modified(request) {
         return Ok(describe(&validators, hash.is_some()).with_status(304));

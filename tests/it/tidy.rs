@@ -63,7 +63,7 @@ fn is_pure(name: &str) -> bool {
         "decimal.rs",
         "error.rs",
         "archive/packed.rs",
-        "archive/segment.rs",
+        "archive/layout.rs",
         "archive/select.rs",
         "cut/plan.rs",
         "http/conditional.rs",

@@ -3,9 +3,18 @@
 use super::packed::{FileName, is_url_safe};
 use crate::timestamp::{Hour, Span, Timestamp, parse_offset_in_hour, split_at_byte};
 
+/// A stream's variant, by the names it has in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VariantName<'a> {
+    /// The stream.
+    pub stream: &'a str,
+    /// The variant of the stream.
+    pub variant: &'a str,
+}
+
 /// How much of what was broadcast a segment holds, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum SegmentType {
     /// All of it.
     Full,
     /// Fetched whole, but perhaps cut short at its source.
@@ -16,7 +25,7 @@ pub enum Kind {
     Temp,
 }
 
-impl Kind {
+impl SegmentType {
     /// The word for it in file names.
     pub fn name(self) -> &'static str {
         match self {
@@ -36,8 +45,8 @@ pub struct SegmentName<'a> {
     /// How long it plays.
     pub duration: Span,
     /// How good it is.
-    pub kind: Kind,
-    /// SHA-256 of its bytes in URL-safe base64; of a [`Kind::Temp`] something unique.
+    pub kind: SegmentType,
+    /// SHA-256 of its bytes in URL-safe base64; of a [`SegmentType::Temp`] something unique.
     pub hash: &'a str,
 }
 
@@ -53,10 +62,10 @@ impl<'a> SegmentName<'a> {
         let offset = parse_offset_in_hour(offset)?;
         let duration = Span::parse_seconds(duration)?;
         let kind = match kind {
-            "full" => Kind::Full,
-            "suspect" => Kind::Suspect,
-            "partial" => Kind::Partial,
-            "temp" => Kind::Temp,
+            "full" => SegmentType::Full,
+            "suspect" => SegmentType::Suspect,
+            "partial" => SegmentType::Partial,
+            "temp" => SegmentType::Temp,
             _ => return None,
         };
         (!hash.is_empty() && is_url_safe(hash)).then_some(Self { offset, duration, kind, hash })
@@ -73,7 +82,7 @@ pub struct Segment<'a> {
     /// How long it plays.
     pub duration: Span,
     /// How good it is.
-    pub kind: Kind,
+    pub kind: SegmentType,
     /// The name of its file.
     pub name: FileName<'a>,
 }
@@ -92,10 +101,10 @@ mod tests {
     #[test]
     fn names_parse_or_are_refused() {
         let rows = [
-            ("55:02.000-2.000-full-YgymESyiQJNzDMws7vAG6AsWwLPeaFlNQYrCKsMQyQ4.ts", Some(Kind::Full)),
-            ("55:02.000-2.000-suspect--a-b-_c.ts", Some(Kind::Suspect)),
-            ("55:02-2-partial-x.ts", Some(Kind::Partial)),
-            ("55:02.123456-0.033367-temp-3f0c8b1e-0000-4000-8000-1234567890ab.ts", Some(Kind::Temp)),
+            ("55:02.000-2.000-full-YgymESyiQJNzDMws7vAG6AsWwLPeaFlNQYrCKsMQyQ4.ts", Some(SegmentType::Full)),
+            ("55:02.000-2.000-suspect--a-b-_c.ts", Some(SegmentType::Suspect)),
+            ("55:02-2-partial-x.ts", Some(SegmentType::Partial)),
+            ("55:02.123456-0.033367-temp-3f0c8b1e-0000-4000-8000-1234567890ab.ts", Some(SegmentType::Temp)),
             ("55:02.000-2.000-full-.ts", None),
             ("55:02.000-2.000-full.ts", None),
             ("55:02.000-2.000-FULL-x.ts", None),
