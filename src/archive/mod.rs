@@ -5,15 +5,14 @@ pub mod cache;
 mod directory;
 mod file;
 pub mod hour;
+mod inspect;
 pub mod layout;
 pub mod listing;
-pub mod measure;
-pub mod newest;
-pub mod packed;
 pub mod select;
 pub mod selection;
 mod tree;
 
 pub use self::file::{FoundFile, OpenFile, open_found, open_regular};
+pub use self::inspect::{Measured, NewestSegment};
 pub use self::layout::VariantName;
 pub use self::tree::Archive;

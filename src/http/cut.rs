@@ -63,20 +63,20 @@ fn gather(
     mut each: impl FnMut(&Segment, bool) -> Result<()>,
 ) -> Result<Material> {
     let mut material = Material::default();
-    while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
+    while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
         material.segments += 1;
         if material.segments.is_multiple_of(STRIDE) && is_cancelled() {
             return Err(Error::Cancelled);
         }
-        material.holes += usize::from(hole_before);
+        material.holes += usize::from(gap_before);
         if material.holes > 0 && !cut.allow_holes {
             return Err(Error::RangeHasHoles);
         }
-        let start = material.covers.map_or(segment.start, |(start, _)| start);
+        let start = material.covers.map_or(segment.start(), |(start, _)| start);
         material.covers = Some((start, segment.end()));
-        each(&segment, hole_before)?;
+        each(&segment, gap_before)?;
     }
-    material.holes += usize::from(selection.ends_in_hole());
+    material.holes += usize::from(selection.ends_in_gap());
     match material {
         Material { segments: 0, .. } => Err(Error::RangeIsEmpty),
         Material { holes: 1.., .. } if !cut.allow_holes => Err(Error::RangeHasHoles),
@@ -136,10 +136,10 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, is_cancelled: &dyn Fn() -> b
 fn part(app: &App, cut: &Cut, segment: &Segment, hole_before: bool) -> Part {
     Part {
         path: app.archive.segment_path(cut.of.name(), segment),
-        start: segment.start,
+        start: segment.start(),
         end: segment.end(),
         hole_before,
-        whole: segment.kind == SegmentType::Full,
+        whole: segment.name.segment_type == SegmentType::Full,
     }
 }
 
@@ -153,8 +153,8 @@ fn tail(app: &App, cut: &Cut, end: Timestamp) -> Result<Option<Part>> {
     let mut behind =
         Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
     while let Some(Chosen { segment, .. }) = behind.next_segment()? {
-        if segment.start >= end - TOLERANCE {
-            let follows = segment.start <= end + TOLERANCE;
+        if segment.start() >= end - TOLERANCE {
+            let follows = segment.start() <= end + TOLERANCE;
             return Ok(follows.then(|| part(app, cut, &segment, false)));
         }
     }

@@ -7,6 +7,7 @@ use super::reply::{Body, Reply};
 use super::request::Request;
 use super::route::Variant;
 use super::text::{Conditional, TextHead, gzip, is_compressed, tag_of};
+use crate::archive::layout::hour_name;
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
 
@@ -23,7 +24,7 @@ pub(super) fn variants(app: &App, request: &Request, stream: &str) -> Result<Rep
 /// The hours of a variant.
 pub(super) fn hours(app: &App, request: &Request, of: &Variant) -> Result<Reply> {
     let hours = app.archive.hours(of.name())?;
-    json_array(request, &hours.iter().map(ToString::to_string).collect::<Vec<_>>())
+    json_array(request, &hours.iter().copied().map(hour_name).collect::<Vec<_>>())
 }
 
 /// The names of an hour's files.
@@ -35,12 +36,12 @@ pub(super) fn names(
     tombstones: bool,
 ) -> Result<Reply> {
     let listing = app.archive.listing(of.name(), hour)?;
-    json_reply(request, if tombstones { &listing.with_tombstones } else { &listing.alive })
+    json_reply(request, if tombstones { &listing.with_tombstones } else { &listing.visible })
 }
 
 /// Sorted names as a reply.
 fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
-    json_reply(request, &NamesJson::of(names)?)
+    json_reply(request, &NamesJson::new(names)?)
 }
 
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {

@@ -6,9 +6,10 @@ use super::App;
 use super::reply::Reply;
 use super::request::Request;
 use crate::archive::VariantName;
+use crate::archive::layout::hour_name;
 use crate::error::Result;
 use crate::hls::encode;
-use crate::timestamp::{Hour, Span, Timestamp};
+use crate::timestamp::{Span, Timestamp};
 
 /// The names that the lines to try are made of.
 #[derive(Debug)]
@@ -92,14 +93,17 @@ fn find_example(app: &App) -> Result<Option<Example>> {
             let file = newest.map(|segment| segment.name.to_string());
             let end = newest.map_or(hour.end(), |segment| segment.end());
             let start = short(end - Span::from_secs(10));
-            return Ok(Some(Example { hour: shown(hour), file, start, end: short(end), stream, variant }));
+            return Ok(Some(Example {
+                hour: hour_name(hour),
+                file,
+                start,
+                end: short(end),
+                stream,
+                variant,
+            }));
         }
     }
     Ok(None)
-}
-
-fn shown(hour: Hour) -> String {
-    hour.to_string()
 }
 
 /// A time to the millisecond, cut rather than rounded, so that a range that ends with it is covered.

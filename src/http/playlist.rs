@@ -9,7 +9,7 @@ use super::route::{Range, Variant};
 use super::text::{Conditional, TextHead, tag_of, with_long_text, with_text};
 use crate::archive::hour::HourSummary;
 use crate::archive::layout::{Segment, SegmentType};
-use crate::archive::selection::{Chosen, Selection, hours_of};
+use crate::archive::selection::{Chosen, Selection, hours_in_range};
 use crate::archive::{Archive, VariantName};
 use crate::error::{Error, Result};
 use crate::hls::media::{MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
@@ -143,7 +143,7 @@ impl MediaList {
     /// What the first lines must say. A long list is known by its hours; through one that is not, or that they leave
     /// in doubt, goes a walk without a word.
     fn outline(&self) -> Result<Outline> {
-        let hours = if self.is_empty() { &[] } else { hours_of(&self.hours, self.range) };
+        let hours = if self.is_empty() { &[] } else { hours_in_range(&self.hours, self.range) };
         let hours = self.archive.summaries(self.of.name(), hours)?;
         let longest = hours.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
         let settled = self.range.1 < self.now - SETTLED_AFTER;
@@ -191,14 +191,14 @@ impl MediaList {
         mut spill: impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<Vec<u8>> {
         let mut playlist = MediaPlaylist::begin(&self.uri_prefix, outline.target_secs, outline.closed);
-        self.walk(|segment, hole_before| {
-            if target_secs(segment.duration) > outline.target_secs {
+        self.walk(|segment, gap_before| {
+            if target_secs(segment.name.duration) > outline.target_secs {
                 return Err(Error::Changed { what: format!("hour `{}`", segment.hour) });
             }
-            playlist.segment(segment, hole_before);
+            playlist.segment(segment, gap_before);
             spill(playlist.text())
         })?;
-        Ok(playlist.end(outline.closed))
+        Ok(playlist.end())
     }
 
     /// Whether the range has no time in it.
@@ -215,15 +215,16 @@ impl MediaList {
         }
         let mut selection = Selection::new(&self.archive, self.of.name(), &self.hours, self.range);
         let mut held_back = false;
-        while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
-            let behind_young_hole = hole_before && segment.start > young;
-            held_back = behind_young_hole || segment.kind != SegmentType::Full && segment.end() > young;
+        while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
+            let behind_young_hole = gap_before && segment.start() > young;
+            held_back =
+                behind_young_hole || segment.name.segment_type != SegmentType::Full && segment.end() > young;
             if held_back {
                 break;
             }
-            each(&segment, hole_before)?;
+            each(&segment, gap_before)?;
         }
-        let ends_in_hole = held_back || selection.ends_in_hole();
+        let ends_in_hole = held_back || selection.ends_in_gap();
         Ok(Walked { ends_in_hole, held_back })
     }
 
@@ -232,7 +233,7 @@ impl MediaList {
     fn newest_target(&self) -> Result<i64> {
         for hour in self.hours.iter().rev() {
             if let Some(newest) = self.archive.hour(self.of.name(), *hour)?.segments().next_back() {
-                return Ok(target_secs(newest.duration));
+                return Ok(target_secs(newest.name.duration));
             }
         }
         Ok(UNKNOWN_TARGET_SECS)
@@ -257,7 +258,7 @@ pub(super) fn multivariant(app: &App, request: &Request, stream: &str, range: &R
         }
         let measured = app.archive.measure(name, &hours[..wanted], &app.tools)?;
         let uri = format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range_query(range));
-        variants.push(multivariant::Variant {
+        variants.push(multivariant::VariantStream {
             name: variant,
             uri,
             peak_bandwidth: measured.peak_bandwidth,

@@ -18,7 +18,7 @@ pub(super) fn file(app: &App, request: &Request, parts: &[String]) -> Result<Rep
     let found = app.archive.find(parts)?;
     let name = parts.last().map_or("", String::as_str);
     let parsed = SegmentName::parse(name);
-    let hash = parsed.filter(|parsed| parsed.kind == SegmentType::Full).map(|parsed| parsed.hash);
+    let hash = parsed.filter(|parsed| parsed.segment_type == SegmentType::Full).map(|parsed| parsed.hash);
     let validators = validators(hash, found.len, found.modified);
     if validators.not_modified(request) {
         return Ok(describe(&validators, hash.is_some()).with_status(304));

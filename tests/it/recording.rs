@@ -175,7 +175,7 @@ fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, SegmentType) {
         (pictures.iter().min().expect("a picture"), pictures.iter().max().expect("a picture"));
     // At 25 pictures a second each lasts 3600 ticks of the 90 kHz clock.
     assert_eq!(parsed.duration, Span::from_micros((last - first + 3600) * 100 / 9), "{name}");
-    (hour.start() + parsed.offset, parsed.duration, parsed.kind)
+    (hour.start() + parsed.offset, parsed.duration, parsed.segment_type)
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_segment_has_a_temporary_name_while_it_is_written() {
     let written = names("-temp-");
     let (_, name) = hour_and_name(&written[0]);
     let parsed = SegmentName::parse(name).expect("a segment's name");
-    assert_eq!((parsed.kind, parsed.hash.len()), (SegmentType::Temp, 36), "{name}");
+    assert_eq!((parsed.segment_type, parsed.hash.len()), (SegmentType::Temp, 36), "{name}");
 
     recorder.signal(Signal::TERM);
     let Output { code, stderr, .. } = recorder.wait();

@@ -127,12 +127,12 @@ fn selected(archive: &Arc<Archive>, start: i64, end: i64) -> Vec<Entry> {
     let mut list = Vec::new();
     let mut selection = Selection::new(archive, NAME, &hours, range);
     while let Some(chosen) = selection.next_segment().expect("a walk") {
-        if chosen.hole_before {
+        if chosen.gap_before {
             list.push(Entry::Hole);
         }
         list.push(Entry::Segment(chosen.segment.name.to_string()));
     }
-    if selection.ends_in_hole() {
+    if selection.ends_in_gap() {
         list.push(Entry::Hole);
     }
     list
@@ -340,7 +340,7 @@ fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
     let archive = Archive::new(base.path(), 1 << 20);
     let list = |tombstones| {
         let listing = archive.listing(NAME, "2026-11-20T10").expect("a list");
-        let names = if tombstones { &listing.with_tombstones } else { &listing.alive };
+        let names = if tombstones { &listing.with_tombstones } else { &listing.visible };
         String::from_utf8(names.json().to_vec()).expect("text")
     };
     assert_eq!(list(false), "[]");

@@ -62,7 +62,6 @@ fn is_pure(name: &str) -> bool {
         "timestamp.rs",
         "decimal.rs",
         "error.rs",
-        "archive/packed.rs",
         "archive/layout.rs",
         "archive/select.rs",
         "cut/plan.rs",
