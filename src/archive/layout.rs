@@ -50,9 +50,9 @@ pub fn parse_hour_name(name: &str) -> Option<Hour> {
     Hour::parse(name)
 }
 
-/// What a file in an hour's directory is, by its extension.
+/// The extension of a file in an hour's directory, which says what the file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileType {
+pub enum Extension {
     /// A segment, though perhaps not one whose name [`SegmentName::parse`] understands.
     Segment,
     /// A JSON file.
@@ -61,12 +61,12 @@ pub enum FileType {
     Tombstone,
 }
 
-/// Splits the name of a file in an hour's directory into its stem and its type, or `None` where the extension is
-/// another. A tombstone has the stem of the files that it marks as deleted.
-pub fn split_file_name(name: &str) -> Option<(&str, FileType)> {
-    [(".ts", FileType::Segment), (".json", FileType::Json), (TOMBSTONE, FileType::Tombstone)]
+/// Splits the name of a file in an hour's directory into its stem and its extension, or `None` where that is another one.
+/// A tombstone has the stem of the files that it marks as deleted.
+pub fn split_file_name(name: &str) -> Option<(&str, Extension)> {
+    [(".ts", Extension::Segment), (".json", Extension::Json), (TOMBSTONE, Extension::Tombstone)]
         .into_iter()
-        .find_map(|(extension, file_type)| Some((name.strip_suffix(extension)?, file_type)))
+        .find_map(|(suffix, extension)| Some((name.strip_suffix(suffix)?, extension)))
 }
 
 /// The name of the tombstone for the files of a stem.
@@ -132,7 +132,7 @@ impl<'a> SegmentName<'a> {
     /// A name that parses has no characters but ASCII letters, digits, `:`, `.`, `-` and `_`, so that it can stand in
     /// a URI (with its colon encoded) and in a header as it is.
     pub fn parse(name: &'a str) -> Option<Self> {
-        let (stem, FileType::Segment) = split_file_name(name)? else { return None };
+        let (stem, Extension::Segment) = split_file_name(name)? else { return None };
         let mut fields = stem.splitn(4, '-');
         let (offset, duration) = (fields.next()?, fields.next()?);
         let segment_type = SegmentType::parse(fields.next()?)?;
@@ -157,11 +157,11 @@ impl<'a> SegmentName<'a> {
     }
 
     /// Writes the name, with `colon` for the colon in it.
-    pub fn append_to(&self, text: &mut Vec<u8>, colon: &str) {
+    pub fn append_to<const N: usize>(&self, text: &mut Vec<u8>, colon: &[u8; N]) {
         let Widths { offset_fraction, duration_whole, duration_fraction } = self.widths;
         let offset = offset_digits(self.offset);
         text.extend_from_slice(&offset[..2]);
-        text.extend_from_slice(colon.as_bytes());
+        text.extend_from_slice(colon);
         text.extend_from_slice(&offset[2..4]);
         push_fraction(text, &offset[4..], offset_fraction);
         text.push(b'-');
@@ -181,7 +181,7 @@ impl<'a> SegmentName<'a> {
 impl fmt::Display for SegmentName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::with_capacity(80);
-        self.append_to(&mut text, ":");
+        self.append_to(&mut text, b":");
         f.write_str(&String::from_utf8_lossy(&text))
     }
 }
@@ -264,6 +264,7 @@ mod tests {
             ("55:02.-1-2.000-full-x.ts", None),
             ("55:60.000-2.000-full-x.ts", None),
             ("60:00.000-2.000-full-x.ts", None),
+            ("00:60-2.000-full-x.ts", None),
             ("1:00-2.000-full-x.ts", None),
             ("01:020-2.000-full-x.ts", None),
             ("0102-2.000-full-x.ts", None),
@@ -277,7 +278,7 @@ mod tests {
             let Some(parsed) = parsed else { continue };
             assert_eq!(parsed.to_string(), name);
             let mut encoded = Vec::new();
-            parsed.append_to(&mut encoded, "%3A");
+            parsed.append_to(&mut encoded, b"%3A");
             assert_eq!(String::from_utf8(encoded).expect("ASCII"), name.replace(':', "%3A"));
         }
     }
@@ -312,16 +313,16 @@ mod tests {
     #[test]
     fn files_have_a_type_by_their_extension_and_hours_by_their_name() {
         for (name, split) in [
-            ("a.b.ts", Some(("a.b", FileType::Segment))),
-            ("a.json", Some(("a", FileType::Json))),
-            ("a.ts.tombstone", Some(("a.ts", FileType::Tombstone))),
+            ("a.b.ts", Some(("a.b", Extension::Segment))),
+            ("a.json", Some(("a", Extension::Json))),
+            ("a.ts.tombstone", Some(("a.ts", Extension::Tombstone))),
             ("a.TS", None),
             ("ts", None),
             ("", None),
         ] {
             assert_eq!(split_file_name(name), split, "{name}");
         }
-        assert_eq!(split_file_name(&tombstone_name("a")), Some(("a", FileType::Tombstone)));
+        assert_eq!(split_file_name(&tombstone_name("a")), Some(("a", Extension::Tombstone)));
         assert_eq!(parse_hour_name("2026-11-20T10").map(hour_name).as_deref(), Some("2026-11-20T10"));
         assert_eq!(parse_hour_name("2026-11-20"), None);
         assert!(is_hidden(b".x") && is_hidden(b"..") && !is_hidden(b"x."));
