@@ -9,7 +9,7 @@
 //! the hours that others ask for: with plain least-recently-used eviction two walks in turn would find nothing of each
 //! other's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,10 +18,8 @@ use std::time::Duration;
 use super::directory::{DirectoryVersion, MTIME_GRANULARITY_US};
 use crate::error::Result;
 
-/// What a directory costs beside its value: its path, twice, and its places in the maps.
+/// What a directory costs beside its value and its path.
 const OVERHEAD_BYTES: usize = 512;
-/// How many directories with a racy mtime are remembered.
-const MAX_RACY: usize = 1024;
 
 /// A value that can be cached for a directory.
 pub(super) trait CacheValue {
@@ -39,42 +37,32 @@ pub(super) trait CacheValue {
 pub(super) struct DirectoryCache<V> {
     limit_bytes: usize,
     /// Locked for look-ups only, never while the disk is read.
-    state: Mutex<State<V>>,
+    state: Mutex<CacheState<V>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State<V> {
+struct CacheState<V> {
     directories: HashMap<PathBuf, Cached<V>>,
-    /// Paths by when they were last used.
-    by_use: BTreeMap<u64, PathBuf>,
+    /// How often an entry was used, which is the time by which the least recently used one is found.
     uses: u64,
     bytes: usize,
     /// Directories that are being read now.
     readings: HashMap<(PathBuf, DirectoryVersion), Arc<Reading<V>>>,
-    /// Directories that were read while their mtime was racy, by the version they had.
-    racy: HashMap<PathBuf, DirectoryVersion>,
 }
 
 #[derive(Debug)]
 struct Cached<V> {
     version: DirectoryVersion,
-    value: Arc<V>,
+    /// `None` of a directory that was read while its mtime was racy.
+    value: Option<Arc<V>>,
     used: u64,
     bytes: usize,
 }
 
 /// What all who want a version of a directory wait for; `None` where the value that was read may be used only once.
 type Reading<V> = OnceLock<Option<Arc<V>>>;
-
-/// What is known about a version of a directory.
-enum Look<V> {
-    Cached(Arc<V>),
-    /// It was read while its mtime was racy, which it is for this much longer.
-    Racy(Duration),
-    NotCached(Arc<Reading<V>>),
-}
 
 /// Counts and sizes of the cache of hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +80,8 @@ pub struct CacheStats {
 impl<V: CacheValue> DirectoryCache<V> {
     /// A cache of at most about `limit_bytes`. With 0 every directory is read each time.
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, state: Mutex::default(), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        let state = CacheState { directories: HashMap::new(), uses: 0, bytes: 0, readings: HashMap::new() };
+        Self { limit_bytes, state: Mutex::new(state), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
     /// How many bytes one walk may keep in the cache.
@@ -110,20 +99,24 @@ impl<V: CacheValue> DirectoryCache<V> {
                 self.lock().remove(path);
                 return Ok(None);
             };
-            let reading = match self.look(path, version) {
-                Look::Cached(value) => return Ok(Some(self.hit(value))),
-                Look::Racy(moment) => {
-                    std::thread::sleep(moment);
-                    continue;
-                }
-                Look::NotCached(reading) => reading,
+            let racy_for_us = version.racy_for_us();
+            let mut state = self.lock();
+            let reading = match state.touch(path, version).map(|cached| cached.value.clone()) {
+                Some(Some(value)) => return Ok(Some(self.hit(value))),
+                Some(None) if (0..=MTIME_GRANULARITY_US).contains(&racy_for_us) => None,
+                _ => Some(Arc::clone(state.readings.entry((path.to_owned(), version)).or_default())),
+            };
+            drop(state);
+            let Some(reading) = reading else {
+                std::thread::sleep(Duration::from_micros(racy_for_us.unsigned_abs() + 1));
+                continue;
             };
             let mut own = None;
             let shared = reading.get_or_init(|| self.read_shared(path, version, &mut own, &mut read));
             match (own, shared) {
                 (Some(own), _) => return own.map(Some),
                 (None, Some(value)) => return Ok(Some(self.hit(Arc::clone(value)))),
-                // It has changed meanwhile, or what the other reader found may be out of date already.
+                // The directory has changed, or the other reader's value may be out of date already.
                 (None, None) => {}
             }
         }
@@ -140,27 +133,14 @@ impl<V: CacheValue> DirectoryCache<V> {
             self.lock().remove(path);
             return Ok(None);
         };
-        if let Some(value) = self.lock().touch(path, version) {
+        if let Some(value) = self.lock().touch(path, version).and_then(|cached| cached.value.clone()) {
             return Ok(Some(self.hit(value)));
         }
         let (value, is_cacheable) = self.read(path, version, read)?;
         if keep && is_cacheable {
-            self.lock().insert(path, version, &value, self.limit_bytes);
+            self.lock().insert(path, version, Some(Arc::clone(&value)), self.limit_bytes);
         }
         Ok(Some(value))
-    }
-
-    /// The value if it is cached or being read, else a reading that nobody has begun.
-    fn look(&self, path: &Path, version: DirectoryVersion) -> Look<V> {
-        let mut state = self.lock();
-        if let Some(value) = state.touch(path, version) {
-            return Look::Cached(value);
-        }
-        let racy_for_us = version.racy_for_us();
-        if state.racy.get(path) == Some(&version) && (0..=MTIME_GRANULARITY_US).contains(&racy_for_us) {
-            return Look::Racy(Duration::from_micros(racy_for_us.unsigned_abs() + 1));
-        }
-        Look::NotCached(Arc::clone(state.readings.entry((path.to_owned(), version)).or_default()))
     }
 
     /// Reads a directory for all who wait for this version of it, unless it has another by now. The caller's own outcome,
@@ -175,18 +155,17 @@ impl<V: CacheValue> DirectoryCache<V> {
         let mut shared = None;
         if is_current(path, version) {
             let outcome = self.read(path, version, read);
-            shared = outcome
-                .as_ref()
-                .ok()
-                .filter(|(_, is_cacheable)| *is_cacheable)
-                .map(|(value, _)| Arc::clone(value));
+            if let Ok((value, true)) = &outcome {
+                shared = Some(Arc::clone(value));
+            }
             *own = Some(outcome.map(|(value, _)| value));
         }
+        // A slow reader must not replace what was cached of a later version.
+        let is_latest = shared.is_some() || is_current(path, version);
         let mut state = self.lock();
         state.readings.remove(&(path.to_owned(), version));
-        match &shared {
-            Some(value) => state.insert(path, version, value, self.limit_bytes),
-            None => state.note_racy(path, version),
+        if is_latest {
+            state.insert(path, version, shared.clone(), self.limit_bytes);
         }
         shared
     }
@@ -217,12 +196,12 @@ impl<V: CacheValue> DirectoryCache<V> {
         CacheStats {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            hours: state.directories.len(),
+            hours: state.directories.values().filter(|cached| cached.value.is_some()).count(),
             bytes: state.bytes,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<V>> {
+    fn lock(&self) -> MutexGuard<'_, CacheState<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -232,61 +211,35 @@ fn is_current(path: &Path, version: DirectoryVersion) -> bool {
     DirectoryVersion::of(path).is_ok_and(|now| now == Some(version))
 }
 
-impl<V> Default for State<V> {
-    fn default() -> Self {
-        Self {
-            directories: HashMap::new(),
-            by_use: BTreeMap::new(),
-            uses: 0,
-            bytes: 0,
-            readings: HashMap::new(),
-            racy: HashMap::new(),
-        }
-    }
-}
-
-impl<V: CacheValue> State<V> {
-    /// The value of this version of a directory if it is cached; it is now the most recently used one.
-    fn touch(&mut self, path: &Path, version: DirectoryVersion) -> Option<Arc<V>> {
+impl<V: CacheValue> CacheState<V> {
+    /// The entry of this version of a directory, which is now the most recently used one.
+    fn touch(&mut self, path: &Path, version: DirectoryVersion) -> Option<&Cached<V>> {
         let cached = self.directories.get_mut(path).filter(|cached| cached.version == version)?;
         self.uses += 1;
-        if let Some(path) = self.by_use.remove(&cached.used) {
-            self.by_use.insert(self.uses, path);
-        }
         cached.used = self.uses;
-        Some(Arc::clone(&cached.value))
+        Some(cached)
     }
 
-    /// Caches a value, and evicts the least recently used ones beyond the bound.
-    fn insert(&mut self, path: &Path, version: DirectoryVersion, value: &Arc<V>, limit_bytes: usize) {
+    /// Caches a value, or that the directory has a racy mtime, and evicts the least recently used entries beyond the bound.
+    fn insert(&mut self, path: &Path, version: DirectoryVersion, value: Option<Arc<V>>, limit_bytes: usize) {
         self.remove(path);
-        let bytes = value.bytes() + OVERHEAD_BYTES + 2 * path.as_os_str().len();
+        let value_bytes = value.as_ref().map_or(0, |value| value.bytes());
+        let bytes = value_bytes + OVERHEAD_BYTES + path.as_os_str().len();
         if bytes > limit_bytes {
             return;
         }
-        self.uses += 1;
-        self.bytes += bytes;
-        self.by_use.insert(self.uses, path.to_owned());
-        let cached = Cached { version, value: Arc::clone(value), used: self.uses, bytes };
-        self.directories.insert(path.to_owned(), cached);
-        while self.bytes > limit_bytes {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
+        while self.bytes + bytes > limit_bytes {
+            let oldest = self.directories.iter().min_by_key(|(_, cached)| cached.used);
+            let Some(oldest) = oldest.map(|(path, _)| path.clone()) else { break };
             self.remove(&oldest);
         }
-    }
-
-    /// Notes that a reading of this version may miss later changes.
-    fn note_racy(&mut self, path: &Path, version: DirectoryVersion) {
-        if self.racy.len() >= MAX_RACY {
-            self.racy.clear();
-        }
-        self.racy.insert(path.to_owned(), version);
+        self.uses += 1;
+        self.bytes += bytes;
+        self.directories.insert(path.to_owned(), Cached { version, value, used: self.uses, bytes });
     }
 
     fn remove(&mut self, path: &Path) {
-        self.racy.remove(path);
         if let Some(cached) = self.directories.remove(path) {
-            self.by_use.remove(&cached.used);
             self.bytes -= cached.bytes;
         }
     }

@@ -1,10 +1,8 @@
 //! Directories: their entries, read without an allocation for each name, and the version by which a cache knows whether
 //! a directory has changed.
 
-use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -17,11 +15,6 @@ use crate::error::{Error, Result};
 
 /// How many bytes of directory entries are read by one system call.
 const BUFFER_BYTES: usize = 32 * 1024;
-
-thread_local! {
-    /// The buffer that this thread reads entries into, between two readings.
-    static BUFFER: Cell<Vec<MaybeUninit<u8>>> = const { Cell::new(Vec::new()) };
-}
 
 /// The granularity of modification times: two changes within it may leave the same time. The kernel takes file times from
 /// its tick, which is 10 ms at most.
@@ -77,25 +70,23 @@ pub(super) enum EntryType {
     Unreadable(Errno),
 }
 
-/// Calls `each` with every entry of the directory at `path` that is not hidden, in no order. Returns `false` where there
-/// is no such directory.
+/// Calls `each` with every entry of the directory at `path` that is not hidden, in no order. Returns `None` where there is
+/// no such directory, else how many entries were left out because their names are not UTF-8: no request can name them.
 ///
-/// With `follow_links` symbolic links are followed; without, every link counts as a file. A name that is not UTF-8 cannot
-/// be in a request: `not_utf8` is called for it instead.
+/// With `follow_links` symbolic links are followed; without, every link counts as a file.
 pub(super) fn read_names(
     path: &Path,
     follow_links: bool,
     mut each: impl FnMut(&str, EntryType),
-    mut not_utf8: impl FnMut(),
-) -> Result<bool> {
+) -> Result<Option<usize>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
     let Some(directory) = opened.map_err(Error::io("open the directory", path))? else {
-        return Ok(false);
+        return Ok(None);
     };
-    let mut buffer = BUFFER.take();
-    buffer.resize(BUFFER_BYTES, MaybeUninit::uninit());
-    let mut entries = RawDir::new(&directory, &mut buffer);
+    let mut not_utf8 = 0;
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = match entry {
             Ok(entry) => entry,
@@ -107,11 +98,10 @@ pub(super) fn read_names(
         match name.to_str() {
             _ if is_hidden(name.to_bytes()) => {}
             Ok(text) => each(text, entry_type(&directory, name, entry.file_type(), follow_links)),
-            Err(_) => not_utf8(),
+            Err(_) => not_utf8 += 1,
         }
     }
-    BUFFER.set(buffer);
-    Ok(true)
+    Ok(Some(not_utf8))
 }
 
 /// The type of an entry that the directory says is `listed`, with a system call only where that leaves it open.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::cache::CacheValue;
 use super::directory::{EntryType, absent_is_none, read_names};
-use super::layout::{FileType, Segment, SegmentName, SegmentType, Widths, split_file_name};
+use super::layout::{Extension, Segment, SegmentName, SegmentType, Widths, split_file_name};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::timestamp::{Hour, Span, Timestamp};
@@ -20,7 +20,6 @@ pub struct HourIndex {
     entries: Vec<Entry>,
     /// The hashes of all entries, one after another.
     hashes: String,
-    longest: Span,
     fingerprint: u64,
 }
 
@@ -69,20 +68,18 @@ impl HourIndex {
     /// Reads the directory at `path`. One that does not exist is an empty hour.
     pub(super) fn read(hour: Hour, path: &Path) -> Result<(Self, Unparsable)> {
         let mut unparsable = Unparsable::default();
-        let mut not_utf8 = 0;
         let mut tombstones = HashSet::new();
         // A file name holds no slash.
         let mut names = String::new();
         let each = |name: &str, entry_type| match (split_file_name(name), entry_type) {
-            (Some((stem, FileType::Tombstone)), _) => {
+            (Some((stem, Extension::Tombstone)), _) => {
                 tombstones.insert(stem.to_owned());
             }
-            (Some((_, FileType::Json)), _) => {}
+            (Some((_, Extension::Json)), _) => {}
             (_, EntryType::File) => names.extend([name, "/"]),
             _ => unparsable.names.push(name.to_owned()),
         };
-        read_names(path, false, each, || not_utf8 += 1)?;
-        unparsable.not_utf8 = not_utf8;
+        unparsable.not_utf8 = read_names(path, false, each)?.unwrap_or(0);
         let mut segments = Vec::new();
         for name in names.split_terminator('/') {
             let Some(parsed) = SegmentName::parse(name) else {
@@ -120,8 +117,7 @@ impl HourIndex {
                 widths: segment.widths,
             });
         }
-        let longest = segments.iter().map(|(_, segment)| segment.duration).max().unwrap_or(Span::ZERO);
-        Self { hour, entries, hashes, longest, fingerprint: fingerprint.finish() }
+        Self { hour, entries, hashes, fingerprint: fingerprint.finish() }
     }
 
     /// The position of the first segment that starts at or after `start`.
@@ -165,7 +161,7 @@ impl HourIndex {
         HourSummary {
             hour: self.hour,
             segments: self.entries.len(),
-            longest: self.longest,
+            longest: self.segments().map(|segment| segment.name.duration).max().unwrap_or(Span::ZERO),
             latest_end: self.segments().map(|segment| segment.end()).max().unwrap_or(Timestamp::MIN),
             fingerprint: self.fingerprint,
         }

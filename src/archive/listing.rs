@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::cache::CacheValue;
 use super::directory::{EntryType, read_names};
-use super::layout::{FileType, parse_hour_name, split_file_name, tombstone_name};
+use super::layout::{Extension, parse_hour_name, split_file_name, tombstone_name};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::timestamp::Hour;
@@ -38,7 +38,7 @@ impl HourList {
                 EntryType::File | EntryType::Link { to_directory: false } | EntryType::Other => {}
             }
         };
-        read_names(path, true, each, || {})?;
+        read_names(path, true, each)?;
         hours.sort_unstable();
         failure.map_or(Ok(Self { hours: hours.into(), has_links }), Err)
     }
@@ -77,13 +77,13 @@ impl Listing {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let (mut names, mut deleted) = (Vec::new(), HashSet::new());
         let each = |name: &str, entry_type| match split_file_name(name) {
-            Some((stem, FileType::Tombstone)) => {
+            Some((stem, Extension::Tombstone)) => {
                 deleted.insert(stem.to_owned());
             }
             Some(_) if entry_type == EntryType::File => names.push(name.to_owned()),
             _ => {}
         };
-        read_names(path, false, each, || {})?;
+        read_names(path, false, each)?;
         names.retain(|name| split_file_name(name).is_none_or(|(stem, _)| !deleted.contains(stem)));
         names.sort_unstable();
         let visible = Arc::new(NamesJson::new(&names)?);

@@ -59,7 +59,7 @@ impl Archive {
     /// # Errors
     /// [`Error::NotFound`] if it does not exist, [`Error::Io`] if it cannot be read.
     pub fn check(&self) -> Result<()> {
-        if read_names(&self.base, false, |_, _| {}, || {})? {
+        if read_names(&self.base, false, |_, _| {})?.is_some() {
             return Ok(());
         }
         let what =
@@ -250,7 +250,7 @@ fn directories(path: &Path) -> Result<Vec<String>> {
         EntryType::Unreadable(errno) => log::warn!("cannot look at `{}`: {errno}", path.join(name).display()),
         EntryType::File | EntryType::Link { to_directory: false } | EntryType::Other => {}
     };
-    read_names(path, true, each, || {})?;
+    read_names(path, true, each)?;
     names.sort_unstable();
     Ok(names)
 }

@@ -61,7 +61,7 @@ impl MediaPlaylist {
         push_seconds(text, segment.name.duration);
         text.extend_from_slice(hour.uri.as_bytes());
         // No other character of a segment's name needs percent-encoding.
-        segment.name.append_to(text, "%3A");
+        segment.name.append_to(text, b"%3A");
         text.push(b'\n');
     }
 
