@@ -8,7 +8,6 @@ pub mod check;
 pub mod clock;
 pub mod config;
 pub mod cut;
-pub mod decimal;
 pub mod error;
 pub mod ffmpeg;
 pub mod fnv;

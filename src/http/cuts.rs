@@ -12,7 +12,7 @@ use super::query::Query;
 use super::reply::{Body, Piece, Reply, Sink};
 use super::request::Request;
 use crate::archive::OpenFile;
-use crate::archive::segment::{Kind, Segment};
+use crate::archive::layout::{Segment, SegmentType};
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
 use crate::cut::{self, Part, rough};
@@ -120,20 +120,20 @@ fn for_each_segment(
     mut each: impl FnMut(&Segment, bool) -> Result<()>,
 ) -> Result<Coverage> {
     let mut coverage = Coverage::default();
-    while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
+    while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
         coverage.segments += 1;
         if coverage.segments.is_multiple_of(CANCELLATION_STRIDE) && is_cancelled() {
             return Err(Error::Cancelled);
         }
-        coverage.gaps += usize::from(hole_before);
+        coverage.gaps += usize::from(gap_before);
         if coverage.gaps > 0 && !cut.allow_holes {
             return Err(Error::RangeHasHoles);
         }
-        let start = coverage.span.map_or(segment.start, |(start, _)| start);
+        let start = coverage.span.map_or(segment.start(), |(start, _)| start);
         coverage.span = Some((start, segment.end()));
-        each(&segment, hole_before)?;
+        each(&segment, gap_before)?;
     }
-    coverage.gaps += usize::from(selection.ends_in_hole());
+    coverage.gaps += usize::from(selection.ends_in_gap());
     match coverage {
         Coverage { segments: 0, .. } => Err(Error::RangeIsEmpty),
         Coverage { gaps: 1.., .. } if !cut.allow_holes => Err(Error::RangeHasHoles),
@@ -195,10 +195,10 @@ fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn
 fn part(app: &App, cut: &CutRequest, segment: &Segment, hole_before: bool) -> Part {
     Part {
         path: app.archive.segment_path(cut.variant.name(), segment),
-        start: segment.start,
+        start: segment.start(),
         end: segment.end(),
         hole_before,
-        whole: segment.kind == Kind::Full,
+        whole: segment.name.segment_type == SegmentType::Full,
     }
 }
 
@@ -212,8 +212,8 @@ fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Optio
     let mut following =
         Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
     while let Some(Chosen { segment, .. }) = following.next_segment()? {
-        if segment.start >= end - TOLERANCE {
-            let follows = segment.start <= end + TOLERANCE;
+        if segment.start() >= end - TOLERANCE {
+            let follows = segment.start() <= end + TOLERANCE;
             return Ok(follows.then(|| part(app, cut, &segment, false)));
         }
     }

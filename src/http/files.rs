@@ -9,6 +9,7 @@ use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
 use super::text::{Conditional, TextHeaders, gzip, is_compressed};
+use crate::archive::layout::hour_name;
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
 use crate::fnv::Fnv;
@@ -66,7 +67,7 @@ impl Handler for HoursRequest {
 
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
         let hours = app.archive.hours(self.variant.name())?;
-        json_array(request, &hours.iter().map(ToString::to_string).collect::<Vec<_>>())
+        json_array(request, &hours.iter().copied().map(hour_name).collect::<Vec<_>>())
     }
 }
 
@@ -79,13 +80,13 @@ impl Handler for NamesRequest {
 
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
         let listing = app.archive.listing(self.variant.name(), &self.hour)?;
-        json_reply(request, if self.tombstones { &listing.with_tombstones } else { &listing.alive })
+        json_reply(request, if self.tombstones { &listing.with_tombstones } else { &listing.visible })
     }
 }
 
 /// Sorted names as a response.
 fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
-    json_reply(request, &NamesJson::of(names)?)
+    json_reply(request, &NamesJson::new(names)?)
 }
 
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {

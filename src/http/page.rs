@@ -9,6 +9,7 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use crate::archive::VariantName;
+use crate::archive::layout::hour_name;
 use crate::error::Result;
 use crate::hls::encode;
 use crate::timestamp::{Span, Timestamp};
@@ -110,7 +111,7 @@ fn find_example(app: &App) -> Result<Option<Example>> {
             let end = newest.map_or(hour.end(), |segment| segment.end());
             let start = short(end - Span::from_secs(10));
             return Ok(Some(Example {
-                hour: hour.to_string(),
+                hour: hour_name(hour),
                 file,
                 start,
                 end: short(end),

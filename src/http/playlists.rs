@@ -146,7 +146,7 @@ impl TimeRange {
 }
 
 /// The variants of a stream that have recordings in the range.
-fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivariant::Variant>> {
+fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivariant::VariantStream>> {
     if !app.archive.has_stream(stream)? {
         let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
         return Err(Error::NotFound { what });
@@ -162,7 +162,7 @@ fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivaria
             continue;
         }
         let measured = app.archive.measure(name, &hours[..before_end], &app.tools)?;
-        variants.push(multivariant::Variant {
+        variants.push(multivariant::VariantStream {
             uri: format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range.query()),
             name: variant,
             peak_bandwidth: measured.peak_bandwidth,

@@ -10,7 +10,7 @@ use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
 use crate::archive::OpenFile;
-use crate::archive::segment::{Kind, SegmentName};
+use crate::archive::layout::{SegmentName, SegmentType};
 use crate::error::Result;
 
 /// `/segments/{path...}`: a file, or a byte range of it.
@@ -31,7 +31,7 @@ impl Handler for FileRequest {
         let found = app.archive.find(&self.path)?;
         let name = self.path.last().map_or("", String::as_str);
         let parsed = SegmentName::parse(name);
-        let hash = parsed.filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
+        let hash = parsed.filter(|parsed| parsed.segment_type == SegmentType::Full).map(|parsed| parsed.hash);
         let known = validators(hash, found.len, found.modified);
         if known.not_modified(request) {
             return Ok(describe(&known, hash.is_some()).with_status(304));

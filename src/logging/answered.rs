@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::decimal::{push_number, push_pair};
 use crate::timestamp::{Span, Timestamp};
 
 /// Where these lines come from, as they say themselves and as monitors count them.
@@ -135,6 +134,16 @@ fn push_millis(text: &mut Vec<u8>, time: Duration) {
     push_number(text, tenths / 10);
     text.push(b'.');
     push_number(text, tenths % 10);
+}
+
+/// Writes a number.
+fn push_number(text: &mut Vec<u8>, number: u64) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Writes the last two digits of a number.
+fn push_pair(text: &mut Vec<u8>, number: u64) {
+    text.extend_from_slice(&itoa::Buffer::new().format(100 + number % 100).as_bytes()[1..]);
 }
 
 #[cfg(test)]

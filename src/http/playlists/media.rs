@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::archive::Archive;
 use crate::archive::hour::HourSummary;
-use crate::archive::segment::{Kind, Segment};
-use crate::archive::selection::{Chosen, Selection, hours_of};
+use crate::archive::layout::{Segment, SegmentType};
+use crate::archive::selection::{Chosen, Selection, hours_in_range};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::hls::media::{MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
@@ -72,7 +72,7 @@ impl Source {
     /// Decides the first lines. The summaries of its hours suffice for most long playlists. Otherwise the segments are
     /// walked over once without rendering them.
     pub(super) fn outline(&self) -> Result<Outline> {
-        let hours = if self.is_empty() { &[] } else { hours_of(&self.hours, self.range) };
+        let hours = if self.is_empty() { &[] } else { hours_in_range(&self.hours, self.range) };
         let hours = self.archive.summaries(self.variant.name(), hours)?;
         let longest = hours.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
         let is_past = self.range.1 < self.now - FINISHED_AFTER;
@@ -144,13 +144,13 @@ impl Source {
     ) -> Result<Vec<u8>> {
         let mut playlist = MediaPlaylist::begin(&self.uri_prefix, outline.target_secs, outline.is_finished);
         self.walk(|segment, gap_before| {
-            if target_secs(segment.duration) > outline.target_secs {
+            if target_secs(segment.name.duration) > outline.target_secs {
                 return Err(Error::Changed { what: format!("hour `{}`", segment.hour) });
             }
             playlist.segment(segment, gap_before);
             flush(playlist.text())
         })?;
-        Ok(playlist.end(outline.is_finished))
+        Ok(playlist.end())
     }
 
     /// Renders the playlist to `out`, in chunks.
@@ -178,14 +178,15 @@ impl Source {
             return Ok(WalkEnd { in_gap: true, is_withheld: false });
         }
         let mut selection = Selection::new(&self.archive, self.variant.name(), &self.hours, self.range);
-        while let Some(Chosen { segment, hole_before, .. }) = selection.next_segment()? {
-            let is_behind_young_gap = hole_before && segment.start > young;
-            if is_behind_young_gap || segment.kind != Kind::Full && segment.end() > young {
+        while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
+            let is_behind_young_gap = gap_before && segment.start() > young;
+            if is_behind_young_gap || segment.name.segment_type != SegmentType::Full && segment.end() > young
+            {
                 return Ok(WalkEnd { in_gap: true, is_withheld: true });
             }
-            each(&segment, hole_before)?;
+            each(&segment, gap_before)?;
         }
-        Ok(WalkEnd { in_gap: selection.ends_in_hole(), is_withheld: false })
+        Ok(WalkEnd { in_gap: selection.ends_in_gap(), is_withheld: false })
     }
 
     /// The target duration of a playlist without segments: that of the variant's newest segment, so that it does not
@@ -193,7 +194,7 @@ impl Source {
     fn newest_target(&self) -> Result<i64> {
         for hour in self.hours.iter().rev() {
             if let Some(newest) = self.archive.hour(self.variant.name(), *hour)?.segments().next_back() {
-                return Ok(target_secs(newest.duration));
+                return Ok(target_secs(newest.name.duration));
             }
         }
         Ok(UNKNOWN_TARGET_SECS)
