@@ -17,7 +17,8 @@ use restreamer::check::{Subject, check};
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::{LazyTools, Tools};
-use restreamer::http::{App, ENDPOINTS, Service};
+use restreamer::http::route::endpoints;
+use restreamer::http::{App, Service, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers, raise_descriptor_limit};
@@ -55,7 +56,8 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         tools: tools(config.clone()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
-        metrics: Metrics::new(&ENDPOINTS).map_err(|error| format!("cannot register the metrics: {error}"))?,
+        auth: auth::everyone,
+        metrics: Metrics::new(&endpoints()).map_err(|error| format!("cannot register the metrics: {error}"))?,
     });
     let workers = Workers { each: config.workers, cut: config.cut_workers };
     let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)

@@ -1,7 +1,7 @@
 //! Instants and spans of time, exact to the microsecond.
 //!
-//! Everything the archive compares is an integer here: no floating point, no time zones, no leap seconds.
-//! This is the only module that uses the crate `time`, for its calendar.
+//! All times are integers: no floating point, no time zones, no leap seconds. This is the only module that uses the crate
+//! `time`, for its calendar.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -12,8 +12,8 @@ use time::{Date, Month};
 const SECOND: i64 = 1_000_000;
 /// Microseconds in an hour.
 const HOUR: i64 = 3600 * SECOND;
-/// The most digits that make no number too great for 64 bits.
-const MOST_DIGITS: usize = 18;
+/// Any number of so many digits fits in an `i64`.
+const MAX_DIGITS: usize = 18;
 /// The Julian day of 1970-01-01.
 const EPOCH_JULIAN_DAY: i32 = 2_440_588;
 
@@ -21,11 +21,11 @@ const EPOCH_JULIAN_DAY: i32 = 2_440_588;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// A length of time in microseconds; negative where a later instant is taken from an earlier one.
+/// A length of time in microseconds. The difference of an earlier and a later instant is negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(i64);
 
-/// One hour of UTC, counted from 1970-01-01T00, as the archive names its directories.
+/// An hour of UTC, counted from 1970-01-01T00.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour(i64);
 
@@ -58,9 +58,9 @@ impl Span {
         self.0.div_euclid(SECOND) + (self.0.rem_euclid(SECOND) != 0) as i64
     }
 
-    /// Parses decimal seconds, such as `2`, `2.002` or `0.033367`: at most 9 digits before the point and 6 behind.
+    /// Parses decimal seconds such as `2`, `2.002` or `0.033367`: 1 to 9 digits, perhaps a point and up to 6 digits.
     pub fn parse_seconds(text: &str) -> Option<Self> {
-        let (whole, fraction) = split_at_byte(text, b'.').unwrap_or((text, ""));
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         if whole.is_empty() || whole.len() > 9 || fraction.len() > 6 {
             return None;
         }
@@ -87,7 +87,7 @@ impl Timestamp {
     /// The last microsecond of year 9999.
     pub const MAX: Self = Self(253_402_300_800 * SECOND - 1);
 
-    /// The instant that lies `microseconds` after 1970-01-01T00:00:00 UTC.
+    /// The instant `microseconds` after 1970-01-01T00:00:00 UTC.
     pub const fn from_micros(microseconds: i64) -> Self {
         Self(microseconds)
     }
@@ -102,12 +102,12 @@ impl Timestamp {
         Hour(self.0.div_euclid(HOUR))
     }
 
-    /// Parses an ISO 8601 time as it comes from a query, where a `+` may have become a space.
+    /// Parses an ISO 8601 time from a decoded query, where a `+` may have become a space.
     ///
-    /// Taken are a date (`2026-11-20`), and a date with an hour, minutes, seconds and a fraction of any length
-    /// (cut to microseconds) behind a `T` or a space; the basic format (`20261120T105502`) as well. No zone means UTC;
-    /// `Z`, `±HH:MM`, `±HHMM` and `±HH` are converted. Returns `None` for anything else, and for instants outside
-    /// the years 1 to 9999.
+    /// Accepts a date (`2026-11-20`), perhaps followed by a `T` or a space and a time of day: an hour, minutes, seconds
+    /// and a fraction of any length, which is truncated to microseconds. The basic format (`20261120T105502`) is accepted
+    /// too. The zone is `Z`, `±HH:MM`, `±HHMM` or `±HH`, and UTC if absent. Returns `None` for anything else, and for
+    /// instants outside the years 1 to 9999.
     pub fn parse(text: &str) -> Option<Self> {
         if !text.is_ascii() {
             return None;
@@ -153,8 +153,8 @@ impl Sub for Timestamp {
     }
 }
 
-/// RFC 3339 with microseconds: `2026-11-20T10:55:02.000000Z`. Instants outside the years 1 to 9999 show as the
-/// nearest one inside.
+/// RFC 3339 with microseconds: `2026-11-20T10:55:02.000000Z`. Instants outside the years 1 to 9999 are displayed as the
+/// nearest instant inside.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clamped = (*self).clamp(Self::MIN, Self::MAX);
@@ -165,7 +165,7 @@ impl fmt::Display for Timestamp {
 }
 
 impl Hour {
-    /// Parses the name of an hour directory, `2026-11-20T10`, and nothing looser.
+    /// Parses `2026-11-20T10`, and no other format.
     pub fn parse(name: &str) -> Option<Self> {
         let (date, hour) = name.split_once('T')?;
         if date.len() != 10 {
@@ -186,7 +186,7 @@ impl Hour {
     }
 }
 
-/// The name of the hour's directory: `2026-11-20T10`.
+/// ISO 8601 to the hour: `2026-11-20T10`.
 impl fmt::Display for Hour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let day = i32::try_from(self.0.div_euclid(24)).unwrap_or(i32::MAX).saturating_add(EPOCH_JULIAN_DAY);
@@ -195,18 +195,7 @@ impl fmt::Display for Hour {
     }
 }
 
-/// Parses `MM:SS`, `MM:SS.f` … `MM:SS.ffffff`: how far into its hour a segment starts.
-pub fn parse_offset_in_hour(text: &str) -> Option<Span> {
-    let (minutes, seconds) = split_at_byte(text, b':')?;
-    let (seconds, fraction) = split_at_byte(seconds, b'.').unwrap_or((seconds, ""));
-    if fraction.len() > 6 {
-        return None;
-    }
-    let whole = two_digits(minutes, 59)? * 60 + two_digits(seconds, 59)?;
-    Some(Span(whole * SECOND + micros_of_fraction(fraction)?))
-}
-
-/// Microseconds from the epoch to the midnight that begins `2026-11-20` (extended) or `20261120`.
+/// Microseconds from the epoch to the start of the day `2026-11-20` (extended format) or `20261120` (basic format).
 fn parse_date(text: &str, extended: bool) -> Option<i64> {
     let (year, month, day) = if extended {
         let (year, rest) = text.split_once('-')?;
@@ -224,23 +213,26 @@ fn parse_date(text: &str, extended: bool) -> Option<i64> {
     Some(i64::from(date.to_julian_day() - EPOCH_JULIAN_DAY) * 24 * HOUR)
 }
 
-/// Microseconds since midnight of `10`, `10:55`, `10:55:02`, `10:55:02.5` or, not extended, `105502.5` and so on.
+/// Microseconds since midnight of `10`, `10:55`, `10:55:02` or `10:55:02.5`; in the basic format of `10`, `1055` and so on.
 fn parse_time(text: &str, extended: bool) -> Option<i64> {
     let (whole, fraction) = match text.split_once('.') {
         Some((_, "")) => return None,
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (text, None),
     };
-    let (width, gap) = if extended { (3, ":") } else { (2, "") };
+    let (width, separator) = if extended { (3, ":") } else { (2, "") };
     let field = |index: usize, max: i64| -> Option<i64> {
         let Some(from) = whole.get(index * width..).filter(|rest| !rest.is_empty()) else {
             return Some(0);
         };
-        let from =
-            if index == 0 { from } else { whole.get(index * width - gap.len()..)?.strip_prefix(gap)? };
+        let from = if index == 0 {
+            from
+        } else {
+            whole.get(index * width - separator.len()..)?.strip_prefix(separator)?
+        };
         two_digits(from.get(..2)?, max)
     };
-    let complete = whole.len() == 3 * width - gap.len();
+    let complete = whole.len() == 3 * width - separator.len();
     if !(complete || fraction.is_none() && [2, 2 + width].contains(&whole.len())) {
         return None;
     }
@@ -252,7 +244,7 @@ fn parse_time(text: &str, extended: bool) -> Option<i64> {
     Some(seconds * SECOND + micros_of_fraction(&fraction[..fraction.len().min(6)])?)
 }
 
-/// Takes the zone off the end of a time of day: what stands behind a sign, or a space that was one; or a `Z`.
+/// Splits a time of day from its zone, which begins with a sign, a space that was a `+`, or `Z`.
 fn split_zone(text: &str) -> (&str, Option<&str>) {
     match text.find(['+', '-', ' ', 'Z']) {
         Some(at) => (&text[..at], Some(&text[at..])),
@@ -260,7 +252,7 @@ fn split_zone(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Microseconds east of UTC of `Z`, `+02:00`, `+0200`, `+02`, with `-` for west and a space for a decoded `+`.
+/// The offset from UTC, in microseconds, of a zone such as `Z`, `+02:00`, `-0200` or ` 02`, where the space was a `+`.
 fn parse_offset(zone: &str) -> Option<i64> {
     if zone == "Z" {
         return Some(0);
@@ -279,27 +271,21 @@ fn parse_offset(zone: &str) -> Option<i64> {
     Some(sign * (two_digits(hours, 23)? * HOUR + two_digits(minutes, 59)? * 60 * SECOND))
 }
 
-/// The number that `text`, all decimal digits, stands for.
+/// The value of a text of decimal digits, and `None` for any other text.
 fn digits(text: &str) -> Option<i64> {
-    if text.is_empty() || text.len() > MOST_DIGITS {
+    if text.is_empty() || text.len() > MAX_DIGITS {
         return None;
     }
     text.bytes()
         .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
 }
 
-/// What stands before and behind the first `byte` of a text; quicker than the standard way where that is near.
-pub(crate) fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
-    let at = text.bytes().position(|other| other == byte)?;
-    Some((text.get(..at)?, text.get(at + 1..)?))
-}
-
-/// Exactly two digits, at most `max`.
+/// The value of exactly two digits, `max` at most.
 fn two_digits(text: &str, max: i64) -> Option<i64> {
     if text.len() == 2 { digits(text).filter(|value| *value <= max) } else { None }
 }
 
-/// Microseconds of up to six digits behind a decimal point; none at all is zero.
+/// The microseconds of up to six digits behind a decimal point. No digits are zero.
 fn micros_of_fraction(fraction: &str) -> Option<i64> {
     if fraction.is_empty() {
         return Some(0);

@@ -1,100 +1,73 @@
-//! What was read of directories already, so that one that has not changed is not read again.
+//! A cache of what was read from directories.
 //!
-//! A directory is as it was while its device, inode and modification time are. One that changed a moment before it was
-//! read may change again within the same tick of the file system's clock, so what is read then is used once and not
-//! trusted later. Of several that want one directory at a time one reads it and the others wait for what it finds; and
-//! where it was read within the tick already, they wait for the end of the tick, so that a change costs two readings
-//! however many want to see it. The lock is held for look-ups only, never while the disk is read.
+//! A cached value holds while the directory's version (device, inode, modification time) is the same. A directory that
+//! changed moments before it was read has a racy mtime: it may change again without a change of its version. Such a
+//! reading is used once and not cached, and whoever comes within the mtime's granularity waits until it is over. Concurrent
+//! requests for a directory share one reading. So a change costs two readings however many want to see it.
 //!
-//! Who walks through more hours than there is room for keeps as many as leave some room for those that others ask for
-//! again and again, and these are the first ones: each new one would else drive out one that the next such walk wants
-//! before it.
+//! A walk through more hours than fit keeps the first ones it reads, up to a share of the cache, and leaves the rest to
+//! the hours that others ask for: with plain least-recently-used eviction two walks in turn would find nothing of each
+//! other's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::directory::{Stamp, TICK_US};
+use super::directory::{DirectoryVersion, MTIME_GRANULARITY_US};
 use crate::error::Result;
 
-/// What a directory costs beside what is kept of it: its path and its places in the maps.
-const ENTRY_BYTES: usize = 512;
-/// How many directories are remembered that were read within their tick.
-const MOST_FRESH: usize = 1024;
+/// What a directory costs beside its value and its path.
+const OVERHEAD_BYTES: usize = 512;
 
-/// What can be kept of a directory.
-pub(super) trait Kept {
+/// A value that can be cached for a directory.
+pub(super) trait CacheValue {
     /// Roughly how many bytes of memory it takes.
     fn bytes(&self) -> usize;
 
-    /// Whether it stays true for as long as the directory does not change.
-    fn is_lasting(&self) -> bool {
+    /// Whether it depends on nothing but the directory's own entries.
+    fn is_cacheable(&self) -> bool {
         true
     }
 }
 
-/// What was read of directories so far, within a bound of memory; the least recently used go first.
+/// Values by the paths of directories, within a bound of memory. The least recently used are evicted first.
 #[derive(Debug)]
 pub(super) struct DirectoryCache<V> {
     limit_bytes: usize,
-    state: Mutex<State<V>>,
-    finished: Condvar,
+    /// Locked for look-ups only, never while the disk is read.
+    state: Mutex<CacheState<V>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State<V> {
+struct CacheState<V> {
     directories: HashMap<PathBuf, Cached<V>>,
-    /// Paths by when they were last used.
-    by_use: BTreeMap<u64, PathBuf>,
+    /// How often an entry was used, which is the time by which the least recently used one is found.
     uses: u64,
     bytes: usize,
-    /// Directories that somebody is reading now.
-    readings: HashMap<PathBuf, Arc<Reading<V>>>,
-    /// Directories that were read within the tick of their last change, as they were then.
-    fresh: HashMap<PathBuf, Stamp>,
+    /// Directories that are being read now.
+    readings: HashMap<(PathBuf, DirectoryVersion), Arc<Reading<V>>>,
 }
 
 #[derive(Debug)]
 struct Cached<V> {
-    stamp: Stamp,
-    value: Arc<V>,
+    version: DirectoryVersion,
+    /// `None` of a directory that was read while its mtime was racy.
+    value: Option<Arc<V>>,
     used: u64,
     bytes: usize,
 }
 
-/// A directory that is being read.
-#[derive(Debug)]
-struct Reading<V> {
-    /// What the directory was like before the reading began.
-    stamp: Stamp,
-    /// What was read, once that is over; nothing where it failed or cannot be trusted later.
-    result: OnceLock<Option<Arc<V>>>,
-}
+/// What all who want a version of a directory wait for; `None` where the value that was read may be used only once.
+type Reading<V> = OnceLock<Option<Arc<V>>>;
 
-/// The turn of the one that reads a directory. Whatever becomes of it, the others are told when it is over.
-struct Turn<'a, V: Kept> {
-    cache: &'a DirectoryCache<V>,
-    path: &'a Path,
-    reading: Arc<Reading<V>>,
-    found: Option<Arc<V>>,
-}
-
-/// What there is to know about a directory that somebody wants.
-enum Look<'a, V: Kept> {
-    Known(Arc<V>),
-    YourTurn(Turn<'a, V>),
-    /// It was read within this tick, which is over in a moment.
-    TooSoon(Duration),
-}
-
-/// How the cache of hours is doing.
+/// Counts and sizes of the cache of hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Hours that were answered from memory.
+    /// Hours that were found in memory.
     pub hits: u64,
     /// Hours that were read from the disk.
     pub misses: u64,
@@ -104,112 +77,117 @@ pub struct CacheStats {
     pub bytes: usize,
 }
 
-impl<V: Kept> DirectoryCache<V> {
-    /// A cache of at most about `limit_bytes`; with 0 every directory is read each time.
+impl<V: CacheValue> DirectoryCache<V> {
+    /// A cache of at most about `limit_bytes`. With 0 every directory is read each time.
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self {
-            limit_bytes,
-            state: Mutex::default(),
-            finished: Condvar::new(),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-        }
+        let state = CacheState { directories: HashMap::new(), uses: 0, bytes: 0, readings: HashMap::new() };
+        Self { limit_bytes, state: Mutex::new(state), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
-    /// How many bytes one walk may keep.
+    /// How many bytes one walk may keep in the cache.
     pub(super) fn share_bytes(&self) -> usize {
         self.limit_bytes / 8 * 7
     }
 
-    /// What there is in the directory at `path`, from memory where that is still true, else by `read`, and then only
-    /// kept in memory if `keep` says so. `None` where there is no such directory.
-    pub(super) fn get(
+    /// The value of the directory at `path`, cached or read. `None` where there is no such directory.
+    pub(super) fn get(&self, path: &Path, mut read: impl FnMut() -> Result<V>) -> Result<Option<Arc<V>>> {
+        if self.limit_bytes == 0 {
+            return self.get_alone(path, false, read);
+        }
+        loop {
+            let Some(version) = DirectoryVersion::of(path)? else {
+                self.lock().remove(path);
+                return Ok(None);
+            };
+            let racy_for_us = version.racy_for_us();
+            let mut state = self.lock();
+            let reading = match state.touch(path, version).map(|cached| cached.value.clone()) {
+                Some(Some(value)) => return Ok(Some(self.hit(value))),
+                Some(None) if (0..=MTIME_GRANULARITY_US).contains(&racy_for_us) => None,
+                _ => Some(Arc::clone(state.readings.entry((path.to_owned(), version)).or_default())),
+            };
+            drop(state);
+            let Some(reading) = reading else {
+                std::thread::sleep(Duration::from_micros(racy_for_us.unsigned_abs() + 1));
+                continue;
+            };
+            let mut own = None;
+            let shared = reading.get_or_init(|| self.read_shared(path, version, &mut own, &mut read));
+            match (own, shared) {
+                (Some(own), _) => return own.map(Some),
+                (None, Some(value)) => return Ok(Some(self.hit(Arc::clone(value)))),
+                // The directory has changed, or the other reader's value may be out of date already.
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// The same without a wait for other readers: for what is cheap to read, or not to be kept in the cache.
+    pub(super) fn get_alone(
         &self,
         path: &Path,
         keep: bool,
         read: impl FnOnce() -> Result<V>,
     ) -> Result<Option<Arc<V>>> {
-        let Some(mut stamp) = Stamp::of(path)? else {
+        let Some(version) = DirectoryVersion::of(path)? else {
             self.lock().remove(path);
             return Ok(None);
         };
-        if self.limit_bytes == 0 || !keep {
-            let known = self.lock().touch(path, stamp);
-            let counter = if known.is_some() { &self.hits } else { &self.misses };
-            counter.fetch_add(1, Ordering::Relaxed);
-            return known.map_or_else(|| read().map(Arc::new), Ok).map(Some);
+        if let Some(value) = self.lock().touch(path, version).and_then(|cached| cached.value.clone()) {
+            return Ok(Some(self.hit(value)));
         }
-        let mut turn = loop {
-            match self.look(path, stamp) {
-                Look::Known(value) => {
-                    self.hits.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Some(value));
-                }
-                Look::YourTurn(turn) => match Stamp::of(path)? {
-                    Some(again) if again == stamp => break turn,
-                    // Who was slow to come here would read for a state that is of the past.
-                    Some(again) => stamp = again,
-                    None => return Ok(None),
-                },
-                Look::TooSoon(moment) => {
-                    std::thread::sleep(moment);
-                    let Some(again) = Stamp::of(path)? else { return Ok(None) };
-                    stamp = again;
-                }
+        let (value, is_cacheable) = self.read(path, version, read)?;
+        if keep && is_cacheable {
+            self.lock().insert(path, version, Some(Arc::clone(&value)), self.limit_bytes);
+        }
+        Ok(Some(value))
+    }
+
+    /// Reads a directory for all who wait for this version of it, unless it has another by now. The caller's own outcome,
+    /// also an error, is left in `own`; the others get the value only if it may be cached.
+    fn read_shared(
+        &self,
+        path: &Path,
+        version: DirectoryVersion,
+        own: &mut Option<Result<Arc<V>>>,
+        read: impl FnOnce() -> Result<V>,
+    ) -> Option<Arc<V>> {
+        let mut shared = None;
+        if is_current(path, version) {
+            let outcome = self.read(path, version, read);
+            if let Ok((value, true)) = &outcome {
+                shared = Some(Arc::clone(value));
             }
-        };
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let is_settled = stamp.age_us() > stamp.tick_us();
-        let value = read().map(Arc::new)?;
-        if is_settled && is_still(path, stamp) {
-            turn.found = Some(Arc::clone(&value));
+            *own = Some(outcome.map(|(value, _)| value));
         }
-        Ok(Some(value))
-    }
-
-    /// The same for what costs so little to read that nobody waits for another who reads it.
-    pub(super) fn get_alone(&self, path: &Path, read: impl FnOnce() -> Result<V>) -> Result<Option<Arc<V>>> {
-        let Some(stamp) = Stamp::of(path)? else {
-            self.lock().remove(path);
-            return Ok(None);
-        };
-        if let Some(known) = self.lock().touch(path, stamp) {
-            return Ok(Some(known));
-        }
-        let is_settled = stamp.age_us() > stamp.tick_us();
-        let value = Arc::new(read()?);
-        if self.limit_bytes > 0 && is_settled && value.is_lasting() && is_still(path, stamp) {
-            self.lock().insert(path, stamp, &value, self.limit_bytes);
-        }
-        Ok(Some(value))
-    }
-
-    /// What is known of the directory, or what another reader finds; else it is the caller's turn to read.
-    ///
-    /// The finding of another reader serves only if that one saw the directory in the same state and can trust its
-    /// time; else it may have missed what this caller has seen.
-    fn look<'a>(&'a self, path: &'a Path, stamp: Stamp) -> Look<'a, V> {
+        // A slow reader must not replace what was cached of a later version.
+        let is_latest = shared.is_some() || is_current(path, version);
         let mut state = self.lock();
-        loop {
-            if let Some(value) = state.touch(path, stamp) {
-                return Look::Known(value);
-            }
-            let Some(reading) = state.readings.get(path).map(Arc::clone) else {
-                let left_us = stamp.tick_us() - stamp.age_us();
-                if state.fresh.get(path) == Some(&stamp) && (0..=TICK_US).contains(&left_us) {
-                    return Look::TooSoon(Duration::from_micros(left_us.unsigned_abs() + 1));
-                }
-                let reading = Arc::new(Reading { stamp, result: OnceLock::new() });
-                state.readings.insert(path.to_owned(), Arc::clone(&reading));
-                return Look::YourTurn(Turn { cache: self, path, reading, found: None });
-            };
-            while reading.result.get().is_none() {
-                state = self.finished.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            if let (true, Some(Some(value))) = (reading.stamp == stamp, reading.result.get()) {
-                return Look::Known(Arc::clone(value));
-            }
+        state.readings.remove(&(path.to_owned(), version));
+        if is_latest {
+            state.insert(path, version, shared.clone(), self.limit_bytes);
         }
+        shared
+    }
+
+    /// Reads a directory. Returns the value, and whether it will hold for as long as the version does: not if the mtime
+    /// was racy, or if the directory was away meanwhile.
+    fn read(
+        &self,
+        path: &Path,
+        version: DirectoryVersion,
+        read: impl FnOnce() -> Result<V>,
+    ) -> Result<(Arc<V>, bool)> {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let is_racy = version.racy_for_us() >= 0;
+        let value = read()?;
+        let is_cacheable = !is_racy && value.is_cacheable() && is_current(path, version);
+        Ok((Arc::new(value), is_cacheable))
+    }
+
+    fn hit(&self, value: Arc<V>) -> Arc<V> {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        value
     }
 
     /// Counts and sizes.
@@ -218,98 +196,52 @@ impl<V: Kept> DirectoryCache<V> {
         CacheStats {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            hours: state.directories.len(),
+            hours: state.directories.values().filter(|cached| cached.value.is_some()).count(),
             bytes: state.bytes,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<V>> {
+    fn lock(&self) -> MutexGuard<'_, CacheState<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a directory is as it was before it was read. One that has been away meanwhile may have been read as empty.
-fn is_still(path: &Path, stamp: Stamp) -> bool {
-    Stamp::of(path).is_ok_and(|again| again == Some(stamp))
+/// Whether the directory at `path` has this version.
+fn is_current(path: &Path, version: DirectoryVersion) -> bool {
+    DirectoryVersion::of(path).is_ok_and(|now| now == Some(version))
 }
 
-impl<V> Default for State<V> {
-    fn default() -> Self {
-        Self {
-            directories: HashMap::new(),
-            by_use: BTreeMap::new(),
-            uses: 0,
-            bytes: 0,
-            readings: HashMap::new(),
-            fresh: HashMap::new(),
-        }
-    }
-}
-
-impl<V: Kept> State<V> {
-    /// The directory if it is known as `stamp` says it is, now the most recently used.
-    fn touch(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<V>> {
-        let cached = self.directories.get_mut(path)?;
-        if cached.stamp != stamp {
-            return None;
-        }
+impl<V: CacheValue> CacheState<V> {
+    /// The entry of this version of a directory, which is now the most recently used one.
+    fn touch(&mut self, path: &Path, version: DirectoryVersion) -> Option<&Cached<V>> {
+        let cached = self.directories.get_mut(path).filter(|cached| cached.version == version)?;
         self.uses += 1;
-        if let Some(path) = self.by_use.remove(&cached.used) {
-            self.by_use.insert(self.uses, path);
-        }
         cached.used = self.uses;
-        Some(Arc::clone(&cached.value))
+        Some(cached)
     }
 
-    /// Keeps a directory, and lets go of the least recently used ones beyond the bound.
-    fn insert(&mut self, path: &Path, stamp: Stamp, value: &Arc<V>, limit_bytes: usize) {
+    /// Caches a value, or that the directory has a racy mtime, and evicts the least recently used entries beyond the bound.
+    fn insert(&mut self, path: &Path, version: DirectoryVersion, value: Option<Arc<V>>, limit_bytes: usize) {
         self.remove(path);
-        let bytes = value.bytes() + ENTRY_BYTES + 2 * path.as_os_str().len();
+        let value_bytes = value.as_ref().map_or(0, |value| value.bytes());
+        let bytes = value_bytes + OVERHEAD_BYTES + path.as_os_str().len();
         if bytes > limit_bytes {
             return;
         }
-        self.uses += 1;
-        self.bytes += bytes;
-        self.by_use.insert(self.uses, path.to_owned());
-        let cached = Cached { stamp, value: Arc::clone(value), used: self.uses, bytes };
-        self.directories.insert(path.to_owned(), cached);
-        while self.bytes > limit_bytes {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
+        while self.bytes + bytes > limit_bytes {
+            let oldest = self.directories.iter().min_by_key(|(_, cached)| cached.used);
+            let Some(oldest) = oldest.map(|(path, _)| path.clone()) else { break };
             self.remove(&oldest);
         }
-    }
-
-    /// Notes that a directory was read and cannot be trusted to be the same later, though it may look the same.
-    fn note_fresh(&mut self, path: &Path, stamp: Stamp) {
-        if self.fresh.len() >= MOST_FRESH {
-            self.fresh.clear();
-        }
-        self.fresh.insert(path.to_owned(), stamp);
+        self.uses += 1;
+        self.bytes += bytes;
+        self.directories.insert(path.to_owned(), Cached { version, value, used: self.uses, bytes });
     }
 
     fn remove(&mut self, path: &Path) {
-        self.fresh.remove(path);
         if let Some(cached) = self.directories.remove(path) {
-            self.by_use.remove(&cached.used);
             self.bytes -= cached.bytes;
         }
-    }
-}
-
-impl<V: Kept> Drop for Turn<'_, V> {
-    fn drop(&mut self) {
-        let found = self.found.take();
-        let mut state = self.cache.lock();
-        state.readings.remove(self.path);
-        if let Some(value) = &found {
-            state.insert(self.path, self.reading.stamp, value, self.cache.limit_bytes);
-        } else {
-            state.note_fresh(self.path, self.reading.stamp);
-        }
-        // Set under the lock, so that nobody checks before and waits after.
-        let _ = self.reading.result.set(found);
-        drop(state);
-        self.cache.finished.notify_all();
     }
 }
 
@@ -318,32 +250,47 @@ mod tests {
     use super::*;
     use std::fs;
 
-    impl Kept for usize {
+    impl CacheValue for usize {
         fn bytes(&self) -> usize {
             size_of::<Self>()
         }
     }
 
     #[test]
-    fn a_directory_that_was_away_while_it_was_read_is_not_remembered() {
+    fn a_directory_that_was_moved_away_while_it_was_read_is_not_cached() {
         let base = tempfile::tempdir().expect("a directory");
         let (path, away) = (base.path().join("hour"), base.path().join("away"));
         fs::create_dir(&path).expect("an hour");
         fs::write(path.join("segment"), b"x").expect("a segment");
-        // What changed just now is not remembered anyway.
-        std::thread::sleep(Duration::from_micros(TICK_US.unsigned_abs() * 2));
+        // A racy version is not cached anyway.
+        std::thread::sleep(Duration::from_micros(MTIME_GRANULARITY_US.unsigned_abs() * 2));
         let cache = DirectoryCache::new(1 << 20);
         let count = || Ok(fs::read_dir(&path).map_or(0, Iterator::count));
-        let moved = cache.get(&path, true, || {
+        let moved = cache.get(&path, || {
             fs::rename(&path, &away).expect("move it away");
             count()
         });
         assert_eq!(moved.expect("no error").as_deref(), Some(&0));
-        assert_eq!(cache.get(&path, true, count).expect("no error"), None, "it is away");
+        assert_eq!(cache.get(&path, count).expect("no error"), None, "it is away");
         fs::rename(&away, &path).expect("move it back");
         for _ in 0..2 {
-            assert_eq!(cache.get(&path, true, count).expect("no error").as_deref(), Some(&1));
+            assert_eq!(cache.get(&path, count).expect("no error").as_deref(), Some(&1));
         }
-        assert_eq!(cache.stats().hits, 1, "now it is remembered");
+        assert_eq!(cache.stats().hits, 1, "now it is cached");
+    }
+
+    #[test]
+    fn a_reader_that_fails_or_panics_leaves_the_next_one_to_read() {
+        let base = tempfile::tempdir().expect("a directory");
+        std::thread::sleep(Duration::from_micros(MTIME_GRANULARITY_US.unsigned_abs() * 2));
+        let cache = DirectoryCache::<usize>::new(1 << 20);
+        let failed = cache.get(base.path(), || Err(crate::error::Error::Cancelled));
+        assert!(failed.is_err());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ = cache.get(base.path(), || panic!("a reader that panics"));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(cache.get(base.path(), || Ok(7)).expect("no error").as_deref(), Some(&7));
+        assert_eq!(cache.stats().hours, 1);
     }
 }

@@ -1,41 +1,37 @@
-//! Directories, read name by name without an allocation for each, and what identifies their state.
+//! Directories: their entries, read without an allocation for each name, and the version by which a cache knows whether
+//! a directory has changed.
 
-use std::cell::Cell;
+use std::ffi::CStr;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
+use super::layout::is_hidden;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-/// How many bytes of directory entries are asked of the system at a time.
+/// How many bytes of directory entries are read by one system call.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-thread_local! {
-    /// What this thread asks for entries with, while it does not.
-    static BUFFER: Cell<Vec<MaybeUninit<u8>>> = const { Cell::new(Vec::new()) };
-}
+/// The granularity of modification times: two changes within it may leave the same time. The kernel takes file times from
+/// its tick, which is 10 ms at most.
+pub(super) const MTIME_GRANULARITY_US: i64 = 12_000;
+/// The same on a file system that seems to keep whole seconds, or pairs of them.
+const COARSE_MTIME_GRANULARITY_US: i64 = 2_100_000;
 
-/// How long a changed directory's time stays open to another change that it would not show: more than a tick of the
-/// slowest clock, which is 10 ms.
-pub(super) const TICK_US: i64 = 12_000;
-/// The same where the file system seems to keep whole seconds, or pairs of them.
-const COARSE_TICK_US: i64 = 2_100_000;
-
-/// What changes about a directory whenever a name in it comes or goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+/// The version of a directory, which changes whenever a name in it is added or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct DirectoryVersion {
     device: u64,
     inode: u64,
     mtime_ns: i128,
 }
 
-impl Stamp {
-    /// The state of the directory at `path`; `None` where there is none.
+impl DirectoryVersion {
+    /// The version of the directory at `path`; `None` where there is none.
     pub(super) fn of(path: &Path) -> Result<Option<Self>> {
         let stat = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("look at", path))?;
         Ok(stat.as_ref().map(Self::from_stat))
@@ -46,95 +42,91 @@ impl Stamp {
         Self { device: stat.st_dev, inode: stat.st_ino, mtime_ns }
     }
 
-    /// How many microseconds ago the directory last changed, by this machine's clock; negative where that lies ahead.
-    pub(super) fn age_us(&self) -> i64 {
+    /// For how many microseconds from now on the directory may change without a change of its version (a racy mtime); no
+    /// longer if negative.
+    pub(super) fn racy_for_us(&self) -> i64 {
+        let is_coarse = self.mtime_ns % 1_000_000_000 == 0;
+        let granularity_us = if is_coarse { COARSE_MTIME_GRANULARITY_US } else { MTIME_GRANULARITY_US };
         let mtime_us = i64::try_from(self.mtime_ns / 1000).unwrap_or(i64::MAX);
-        Clock::System.now().micros().saturating_sub(mtime_us)
-    }
-
-    /// How long after a change another one may come that the time does not show.
-    pub(super) fn tick_us(&self) -> i64 {
-        if self.mtime_ns % 1_000_000_000 == 0 { COARSE_TICK_US } else { TICK_US }
+        mtime_us.saturating_add(granularity_us).saturating_sub(Clock::System.now().micros())
     }
 }
 
-/// What kind of thing a name in a directory stands for.
+/// What an entry of a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NameKind {
-    /// A regular file, or a symbolic link that may lead to one.
+pub(super) enum EntryType {
+    /// A regular file, or a symbolic link that was not followed.
     File,
-    /// A directory, or a symbolic link to one.
+    /// A directory.
     Directory,
     /// A symbolic link that was followed.
     Link {
-        /// Whether it leads to a directory now. That may change without a change of the directory that it is in.
+        /// Whether it leads to a directory now. That may change without a change of the directory that holds the link.
         to_directory: bool,
     },
-    /// A socket, a pipe, a device.
+    /// A socket, a pipe or a device, or an entry that is gone already.
     Other,
-    /// A symbolic link that leads to what cannot be looked at, and why.
-    Lost(Errno),
+    /// An entry whose type cannot be read, and why.
+    Unreadable(Errno),
 }
 
-/// Calls `each` with every visible UTF-8 name in the directory at `path`, in no order.
+/// Calls `each` with every entry of the directory at `path` that is not hidden, in no order. Returns `None` where there is
+/// no such directory, else how many entries were left out because their names are not UTF-8: no request can name them.
 ///
-/// Names that begin with a period are left out. What `follow` says decides whether symbolic links are looked up: with
-/// `false` every link counts as a file. Returns `false` where there is no such directory. A name that is not UTF-8
-/// could not be asked for: `not_text` is told.
+/// With `follow_links` symbolic links are followed; without, every link counts as a file.
 pub(super) fn read_names(
     path: &Path,
-    follow: bool,
-    mut each: impl FnMut(&str, NameKind),
-    mut not_text: impl FnMut(),
-) -> Result<bool> {
+    follow_links: bool,
+    mut each: impl FnMut(&str, EntryType),
+) -> Result<Option<usize>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
     let Some(directory) = opened.map_err(Error::io("open the directory", path))? else {
-        return Ok(false);
+        return Ok(None);
     };
-    let mut buffer = BUFFER.take();
-    buffer.resize(BUFFER_BYTES, MaybeUninit::uninit());
-    let mut entries = RawDir::new(&directory, &mut buffer);
+    let mut not_utf8 = 0;
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = match entry {
             Ok(entry) => entry,
-            // A directory that is deleted while it is read has no more names.
+            // The directory was deleted while it was being read.
             Err(Errno::NOENT) => break,
             Err(errno) => return Err(Error::io("read the directory", path)(errno.into())),
         };
-        let name = entry.file_name().to_bytes();
-        if name.starts_with(b".") {
-            continue;
-        }
-        match std::str::from_utf8(name) {
-            Ok(text) => each(text, kind_of(&directory, entry.file_name(), entry.file_type(), follow)),
-            Err(_) => not_text(),
+        let name = entry.file_name();
+        match name.to_str() {
+            _ if is_hidden(name.to_bytes()) => {}
+            Ok(text) => each(text, entry_type(&directory, name, entry.file_type(), follow_links)),
+            Err(_) => not_utf8 += 1,
         }
     }
-    BUFFER.set(buffer);
-    Ok(true)
+    Ok(Some(not_utf8))
 }
 
-/// The kind of one name, looked up where the directory does not say or where it is a link that is to be followed. What
-/// cannot be looked up counts as a file where links do: whoever opens it will see.
-fn kind_of(directory: impl AsFd, name: &std::ffi::CStr, told: FileType, follow: bool) -> NameKind {
-    let kind = match told {
-        FileType::Symlink if !follow => FileType::RegularFile,
+/// The type of an entry that the directory says is `listed`, with a system call only where that leaves it open.
+///
+/// Where links count as files, so does an entry whose type cannot be read: opening it will give the error.
+fn entry_type(directory: impl AsFd, name: &CStr, listed: FileType, follow_links: bool) -> EntryType {
+    let file_type = match listed {
+        FileType::Symlink if !follow_links => FileType::RegularFile,
         FileType::Symlink | FileType::Unknown => {
             match rustix::fs::statat(directory, name, AtFlags::empty()) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 Err(errno) if is_absence(errno) => FileType::Unknown,
-                Err(_) if !follow => FileType::RegularFile,
-                Err(errno) => return NameKind::Lost(errno),
+                Err(_) if !follow_links => FileType::RegularFile,
+                Err(errno) => return EntryType::Unreadable(errno),
             }
         }
-        told => told,
+        listed => listed,
     };
-    match kind {
-        kind if follow && told == FileType::Symlink => NameKind::Link { to_directory: kind.is_dir() },
-        FileType::RegularFile => NameKind::File,
-        FileType::Directory => NameKind::Directory,
-        _ => NameKind::Other,
+    match file_type {
+        _ if follow_links && listed == FileType::Symlink => {
+            EntryType::Link { to_directory: file_type.is_dir() }
+        }
+        FileType::RegularFile => EntryType::File,
+        FileType::Directory => EntryType::Directory,
+        _ => EntryType::Other,
     }
 }
 
@@ -144,7 +136,7 @@ pub(super) fn is_directory(path: &Path) -> Result<bool> {
     Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()))
 }
 
-/// Turns the errors that say that a path leads nowhere into `None`.
+/// Turns the errors that say that nothing exists at a path into `None`.
 pub(super) fn absent_is_none<T, E: Into<io::Error>>(result: Result<T, E>) -> io::Result<Option<T>> {
     match result.map_err(Into::into) {
         Ok(value) => Ok(Some(value)),
@@ -153,8 +145,7 @@ pub(super) fn absent_is_none<T, E: Into<io::Error>>(result: Result<T, E>) -> io:
     }
 }
 
-/// Whether an error says that a path leads nowhere.
+/// Whether an error says that nothing exists at a path. A symbolic link that leads to itself leads to nothing.
 fn is_absence(errno: Errno) -> bool {
-    // A link that leads to itself leads nowhere.
     matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP)
 }

@@ -1,183 +1,144 @@
-//! One hour directory, read into the best segment for each start time.
+//! The index of one hour's directory: the best segment for each start.
 
 use std::cmp::Reverse;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashSet;
 use std::path::Path;
 
-use super::cache::Kept;
-use super::directory::{NameKind, absent_is_none, read_names};
-use super::packed::{FileName, Packed};
-use super::segment::{Kind, Segment, SegmentName};
+use super::cache::CacheValue;
+use super::directory::{EntryType, absent_is_none, read_names};
+use super::layout::{Extension, Segment, SegmentName, SegmentType, Widths, split_file_name};
 use crate::error::{Error, Result};
+use crate::fnv::Fnv;
 use crate::timestamp::{Hour, Span, Timestamp};
 
 /// The best segments of one hour of one variant, in the order of their starts, one for each start.
 ///
-/// Compact, because many hours are kept.
+/// Many hours are kept in memory, so a segment with a SHA-256 in its name takes no more than 64 bytes.
 #[derive(Debug)]
 pub struct HourIndex {
     hour: Hour,
     entries: Vec<Entry>,
-    /// What the entries of unusual names stand for.
-    unusual: Vec<Unusual>,
-    longest: Span,
+    /// The hashes of all entries, one after another.
+    hashes: String,
     fingerprint: u64,
 }
 
-/// What is known of an hour without its segments, which is kept for longer than they are.
+/// What is known of an hour without its segments. It takes little memory, so it outlives the hour's index in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HourSummary {
-    /// Which one.
+    /// The hour.
     pub hour: Hour,
     /// How many segments it has.
     pub segments: usize,
     /// The greatest duration of its segments.
     pub longest: Span,
-    /// When the last of them ends; of none, before all time.
+    /// When the last of them ends; [`Timestamp::MIN`] where there are none.
     pub latest_end: Timestamp,
-    /// A number that differs where the segments do: the same on every server that has the same files.
+    /// A hash of the segments' names: equal on all servers that have the same files, whichever build they run.
     pub fingerprint: u64,
 }
 
-/// The names in an hour's directory that say nothing about a segment.
+/// The names in an hour's directory that do not parse.
 #[derive(Debug, Default)]
 pub(super) struct Unparsable {
-    /// Those that are text.
+    /// Those that are UTF-8.
     pub(super) names: Vec<String>,
-    /// How many more there are that are not even that.
-    pub(super) not_text: usize,
+    /// How many others there are.
+    pub(super) not_utf8: usize,
 }
 
-/// One segment of an hour.
+/// A [`SegmentName`] without its hash.
 #[derive(Debug, Clone, Copy)]
-enum Entry {
-    /// One with a name of the usual form.
-    Packed(Packed),
-    /// Another one, and where it is among the unusual. An hour has fewer than 2^32 microseconds.
-    Unusual { offset_us: u32, at: u32 },
+struct Entry {
+    /// An hour has fewer than 2^32 microseconds.
+    offset_us: u32,
+    duration_secs: u32,
+    /// What the duration has beyond whole seconds.
+    duration_us: u32,
+    /// Where its hash ends in the hour's hashes. It begins where that of the entry before ends.
+    hash_end: u32,
+    segment_type: SegmentType,
+    widths: Widths,
 }
 
-/// A segment whose name cannot be packed.
-#[derive(Debug)]
-struct Unusual {
-    name: Box<str>,
-    kind: Kind,
-    duration: Span,
-}
+/// A file name in the directory, and what it says.
+type Named<'a> = (&'a str, SegmentName<'a>);
 
 impl HourIndex {
-    /// An hour with nothing in it.
-    pub(super) fn empty(hour: Hour) -> Self {
-        Self { hour, entries: Vec::new(), unusual: Vec::new(), longest: Span::ZERO, fingerprint: 0 }
-    }
-
-    /// Reads the directory at `path`; one that is not there is an empty hour.
+    /// Reads the directory at `path`. One that does not exist is an empty hour.
     pub(super) fn read(hour: Hour, path: &Path) -> Result<(Self, Unparsable)> {
-        let mut index = Self::empty(hour);
-        let mut tombstones = Vec::new();
         let mut unparsable = Unparsable::default();
-        let mut not_text = 0;
-        let sort_name = |name: &str, kind: NameKind| {
-            if let Some(dead) = name.strip_suffix(".tombstone") {
-                tombstones.push(dead.to_owned());
-            } else if !is_extension(name, "json") && !index.add(name, kind) {
+        let mut tombstones = HashSet::new();
+        // A file name holds no slash.
+        let mut names = String::new();
+        let each = |name: &str, entry_type| match (split_file_name(name), entry_type) {
+            (Some((stem, Extension::Tombstone)), _) => {
+                tombstones.insert(stem.to_owned());
+            }
+            (Some((_, Extension::Json)), _) => {}
+            (_, EntryType::File) => names.extend([name, "/"]),
+            _ => unparsable.names.push(name.to_owned()),
+        };
+        unparsable.not_utf8 = read_names(path, false, each)?.unwrap_or(0);
+        let mut segments = Vec::new();
+        for name in names.split_terminator('/') {
+            let Some(parsed) = SegmentName::parse(name) else {
                 unparsable.names.push(name.to_owned());
-            }
-        };
-        read_names(path, false, sort_name, || not_text += 1)?;
-        unparsable.not_text = not_text;
-        index.bury(tombstones);
-        index.keep_best(path)?;
-        Ok((index, unparsable))
-    }
-
-    /// Takes one name of the directory in, unless it says nothing about a segment.
-    fn add(&mut self, name: &str, kind: NameKind) -> bool {
-        let parsed = if kind == NameKind::File { SegmentName::parse(name) } else { None };
-        let Some(parsed) = parsed else { return false };
-        if parsed.kind == Kind::Temp {
-            return true;
-        }
-        let entry = Packed::pack(name, &parsed).map(Entry::Packed).or_else(|| {
-            let offset_us = u32::try_from(parsed.offset.micros()).ok()?;
-            let at = u32::try_from(self.unusual.len()).ok()?;
-            self.unusual.push(Unusual { name: name.into(), kind: parsed.kind, duration: parsed.duration });
-            Some(Entry::Unusual { offset_us, at })
-        });
-        self.entries.extend(entry);
-        entry.is_some()
-    }
-
-    /// Drops the segments that have a tombstone beside them.
-    fn bury(&mut self, mut tombstones: Vec<String>) {
-        if tombstones.is_empty() {
-            return;
-        }
-        tombstones.sort_unstable();
-        let unusual = &self.unusual;
-        self.entries.retain(|entry| {
-            let (.., name) = entry.look(unusual);
-            let name = name.text();
-            let stem = name.strip_suffix(".ts").unwrap_or(&name);
-            tombstones.binary_search_by(|dead| dead.as_str().cmp(stem)).is_err()
-        });
-    }
-
-    /// Sorts the entries and leaves the best one for each start.
-    ///
-    /// A `full` segment is the better the longer it is, then the larger its file; a `suspect` or `partial` one is the
-    /// better the larger its file. Files are measured only where their names leave the matter open, and one that
-    /// has gone by then is out of the running.
-    fn keep_best(&mut self, path: &Path) -> Result<()> {
-        let unusual = &self.unusual;
-        let rank = |entry: &Entry| {
-            let (kind, duration, _) = entry.look(unusual);
-            let longest_first = match kind {
-                Kind::Full => Reverse(duration),
-                Kind::Suspect | Kind::Partial | Kind::Temp => Reverse(Span::ZERO),
+                continue;
             };
-            (entry.offset_us(), kind, longest_first)
-        };
-        self.entries.sort_unstable_by_key(rank);
-        let mut best: Vec<Entry> = Vec::with_capacity(self.entries.len());
-        let mut state = DefaultHasher::new();
-        for same_start in self.entries.chunk_by(|a, b| a.offset_us() == b.offset_us()) {
-            let mut equals = same_start.chunk_by(|a, b| rank(a) == rank(b));
-            let winner = equals.find_map(|equals| match equals {
-                [only] => Some(Ok(*only)),
-                several => largest(several, unusual, path).transpose(),
-            });
-            if let Some(winner) = winner.transpose()? {
-                match winner.look(unusual) {
-                    (.., FileName::Packed(packed)) => packed.hash(&mut state),
-                    (.., FileName::Text(name)) => name.hash(&mut state),
-                }
-                best.push(winner);
+            let is_deleted = split_file_name(name).is_some_and(|(stem, _)| tombstones.contains(stem));
+            if parsed.segment_type != SegmentType::Temp && !is_deleted {
+                segments.push((name, parsed));
             }
         }
-        self.longest = best.iter().map(|entry| entry.look(unusual).1).max().unwrap_or(Span::ZERO);
-        self.entries = best;
-        self.fingerprint = state.finish();
-        Ok(())
+        Ok((Self::new(hour, &best_of_each_start(segments, path)?), unparsable))
     }
 
-    /// The hour this is.
-    pub fn hour(&self) -> Hour {
-        self.hour
+    /// The index of an hour with nothing in it.
+    pub(super) fn empty(hour: Hour) -> Self {
+        Self::new(hour, &[])
     }
 
-    /// Where the first segment is that starts at or after `start`.
+    fn new(hour: Hour, segments: &[Named]) -> Self {
+        let mut entries = Vec::with_capacity(segments.len());
+        let mut hashes = String::with_capacity(segments.iter().map(|(_, segment)| segment.hash.len()).sum());
+        let mut fingerprint = Fnv::new();
+        // The casts below saturate only for what cannot be: an hour's directory of 4 GB of names.
+        let fit = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        for (name, segment) in segments {
+            fingerprint.write_str(name);
+            hashes.push_str(segment.hash);
+            entries.push(Entry {
+                offset_us: fit(segment.offset.micros()),
+                duration_secs: fit(segment.duration.micros() / 1_000_000),
+                duration_us: fit(segment.duration.micros() % 1_000_000),
+                hash_end: u32::try_from(hashes.len()).unwrap_or(u32::MAX),
+                segment_type: segment.segment_type,
+                widths: segment.widths,
+            });
+        }
+        Self { hour, entries, hashes, fingerprint: fingerprint.finish() }
+    }
+
+    /// The position of the first segment that starts at or after `start`.
     pub fn position(&self, start: Timestamp) -> usize {
         let offset = (start - self.hour.start()).micros();
-        self.entries.partition_point(|entry| i64::from(entry.offset_us()) < offset)
+        self.entries.partition_point(|entry| i64::from(entry.offset_us) < offset)
     }
 
-    /// The segment at a position, if there are so many.
+    /// The segment at a position, if there is one.
     pub fn segment(&self, position: usize) -> Option<Segment<'_>> {
         let entry = self.entries.get(position)?;
-        let (kind, duration, name) = entry.look(&self.unusual);
-        let start = self.hour.start() + Span::from_micros(entry.offset_us().into());
-        Some(Segment { hour: self.hour, start, duration, kind, name })
+        let hash_start = position.checked_sub(1).map_or(0, |before| self.entries[before].hash_end);
+        let duration_us = i64::from(entry.duration_secs) * 1_000_000 + i64::from(entry.duration_us);
+        let name = SegmentName {
+            offset: Span::from_micros(entry.offset_us.into()),
+            duration: Span::from_micros(duration_us),
+            segment_type: entry.segment_type,
+            hash: self.hashes.get(hash_start as usize..entry.hash_end as usize)?,
+            widths: entry.widths,
+        };
+        Some(Segment { hour: self.hour, name })
     }
 
     /// All segments of the hour.
@@ -195,90 +156,99 @@ impl HourIndex {
         self.entries.is_empty()
     }
 
-    /// The hour in a few words.
+    /// The summary of the hour.
     pub(super) fn summary(&self) -> HourSummary {
         HourSummary {
             hour: self.hour,
             segments: self.entries.len(),
-            longest: self.longest,
+            longest: self.segments().map(|segment| segment.name.duration).max().unwrap_or(Span::ZERO),
             latest_end: self.segments().map(|segment| segment.end()).max().unwrap_or(Timestamp::MIN),
             fingerprint: self.fingerprint,
         }
     }
 }
 
-impl Kept for HourIndex {
+impl CacheValue for HourIndex {
     fn bytes(&self) -> usize {
-        let unusual = self.unusual.iter().map(|segment| size_of::<Unusual>() + segment.name.len());
-        size_of::<Self>() + self.entries.capacity() * size_of::<Entry>() + unusual.sum::<usize>()
+        size_of::<Self>() + self.entries.capacity() * size_of::<Entry>() + self.hashes.capacity()
     }
 }
 
-impl HourSummary {
-    /// That of an hour with nothing in it.
-    pub(super) fn empty(hour: Hour) -> Self {
-        HourIndex::empty(hour).summary()
-    }
-}
-
-impl Kept for HourSummary {
+impl CacheValue for HourSummary {
     fn bytes(&self) -> usize {
         size_of::<Self>()
     }
 }
 
-impl Entry {
-    fn offset_us(&self) -> u32 {
-        match self {
-            Self::Packed(Packed { offset_us, .. }) | Self::Unusual { offset_us, .. } => *offset_us,
+/// The best segment of each start, in the order of their starts.
+///
+/// `full` segments come before `suspect` and these before `partial` ones. Of several `full` segments the longest is the
+/// best. Files are looked at only where that leaves two or more, and one that is gone by then is out of the running.
+fn best_of_each_start<'a>(mut segments: Vec<Named<'a>>, path: &Path) -> Result<Vec<Named<'a>>> {
+    let rank = |(_, segment): &Named| {
+        let is_full = segment.segment_type == SegmentType::Full;
+        let longest_first = Reverse(if is_full { segment.duration } else { Span::ZERO });
+        (segment.offset, segment.segment_type, longest_first)
+    };
+    segments.sort_unstable_by_key(rank);
+    let mut best = Vec::with_capacity(segments.len());
+    for same_start in segments.chunk_by(|(_, a), (_, b)| a.offset == b.offset) {
+        for equals in same_start.chunk_by(|a, b| rank(a) == rank(b)) {
+            let winner = if let [only] = equals { Some(*only) } else { largest(equals, path)? };
+            if winner.is_some() {
+                best.extend(winner);
+                break;
+            }
         }
     }
-
-    /// How good the segment is, how long it plays, and its name.
-    fn look<'a>(&'a self, unusual: &'a [Unusual]) -> (Kind, Span, FileName<'a>) {
-        match self {
-            Self::Packed(packed) => {
-                let duration = Span::from_micros(packed.duration_us.into());
-                (packed.kind, duration, FileName::Packed(packed))
-            }
-            Self::Unusual { at, .. } => {
-                let Unusual { name, kind, duration } = &unusual[*at as usize];
-                (*kind, *duration, FileName::Text(name))
-            }
-        }
-    }
+    Ok(best)
 }
 
-/// Of several equally good segments with one start, the one with the largest file, then the longest, then the one
-/// with the greatest hash.
+/// The segment with the largest file; of several the longest; of several the one with the greatest hash.
 ///
 /// # Errors
-/// [`Error::Io`] if the disk does not say how large one is: an hour is remembered, and the loser might be with it.
-fn largest(several: &[Entry], unusual: &[Unusual], path: &Path) -> Result<Option<Entry>> {
-    let mut sized = Vec::with_capacity(several.len());
-    for entry in several {
-        let (_, duration, name) = entry.look(unusual);
-        let file = path.join(&*name.text());
+/// [`Error::Io`] if a file's size cannot be read: the index would be cached with what may be the wrong segment.
+fn largest<'a>(segments: &[Named<'a>], path: &Path) -> Result<Option<Named<'a>>> {
+    let mut existing = Vec::with_capacity(segments.len());
+    for (name, segment) in segments {
+        let file = path.join(name);
         let meta = absent_is_none(std::fs::metadata(&file)).map_err(Error::io("look at", &file))?;
-        let hash = SegmentName::parse(&name.text()).map(|name| name.hash.to_owned());
-        sized.extend(meta.map(|meta| ((meta.len(), duration, hash), *entry)));
+        existing.extend(meta.map(|meta| (meta.len(), (*name, *segment))));
     }
-    Ok(sized.into_iter().max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, entry)| entry))
-}
-
-/// Whether a file name ends in `.extension`.
-pub(super) fn is_extension(name: &str, extension: &str) -> bool {
-    let stem = name.strip_suffix(extension).and_then(|rest| rest.strip_suffix('.'));
-    stem.is_some_and(|stem| !stem.is_empty())
+    let key = |(bytes, (name, segment)): &(u64, Named<'a>)| (*bytes, segment.duration, segment.hash, *name);
+    Ok(existing.into_iter().max_by_key(key).map(|(_, named)| named))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HASH: &str = "YgymESyiQJNzDMws7vAG6AsWwLPeaFlNQYrCKsMQyQ4";
+
+    fn index(names: &[String]) -> HourIndex {
+        let parsed = |name| (name, SegmentName::parse(name).expect("a segment's name"));
+        let segments: Vec<_> = names.iter().map(|name| parsed(name.as_str())).collect();
+        HourIndex::new(Timestamp::from_micros(0).hour(), &segments)
+    }
+
     #[test]
-    fn an_entry_takes_no_more_room_than_a_packed_name() {
-        assert_eq!(size_of::<Entry>(), size_of::<Packed>());
-        assert_eq!(size_of::<Packed>(), 44);
+    fn a_segment_takes_at_most_64_bytes() {
+        let name = |second: usize| format!("{:02}:{:02}.000-2.000-full-{HASH}.ts", second / 60, second % 60);
+        let index = index(&(0..3600).map(name).collect::<Vec<_>>());
+        let bytes = (index.bytes() - size_of::<HourIndex>()) / index.len();
+        assert!(bytes <= 64, "{bytes} bytes");
+    }
+
+    #[test]
+    fn segments_keep_their_names_and_equal_hours_their_fingerprints() {
+        let names = ["00:00-2-full-x", "00:02.000000-2.00-suspect--long-", "00:04-4294.967296-full-y"];
+        let names = names.map(|name| name.to_owned() + ".ts");
+        let index = self::index(&names);
+        let kept: Vec<_> = index.segments().map(|segment| segment.name.to_string()).collect();
+        assert_eq!(kept, names);
+        assert_eq!(index.segment(3), None);
+        // A fixed value: servers of different builds must agree on it.
+        assert_eq!(format!("{:016x}", index.summary().fingerprint), "0f41afe650c54546");
+        assert_ne!(self::index(&names[..2]).fingerprint, index.fingerprint);
     }
 }

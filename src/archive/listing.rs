@@ -1,15 +1,14 @@
-//! What is listed of directories, made once and kept for many: the hours of a variant, and the names of an hour's files
-//! as the texts that are sent.
+//! Lists of what a directory holds: the hours of a variant, and the names of an hour's files as the JSON that is sent.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::cache::Kept;
-use super::directory::{NameKind, read_names};
-use super::hour::is_extension;
+use super::cache::CacheValue;
+use super::directory::{EntryType, read_names};
+use super::layout::{Extension, parse_hour_name, split_file_name, tombstone_name};
 use crate::error::{Error, Result};
+use crate::fnv::Fnv;
 use crate::timestamp::Hour;
 
 /// The hours that a variant has directories for.
@@ -17,46 +16,50 @@ use crate::timestamp::Hour;
 pub(super) struct HourList {
     /// The hours, sorted.
     pub(super) hours: Arc<[Hour]>,
-    /// Whether some of them are links, which may come to lead elsewhere, or nowhere, without a trace here.
-    linked: bool,
+    /// Whether some of them are symbolic links, whose targets may change without a change of the variant's directory.
+    has_links: bool,
 }
 
 impl HourList {
     /// Reads a variant's directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] also if a link cannot be followed: a list without its hour would look complete.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let (mut hours, mut linked, mut lost) = (Vec::new(), false, None);
-        let keep = |name: &str, kind| {
-            let Some(hour) = Hour::parse(name) else { return };
-            linked |= matches!(kind, NameKind::Link { .. });
-            match kind {
-                NameKind::Directory | NameKind::Link { to_directory: true } => hours.push(hour),
-                NameKind::Lost(errno) => lost = Some(Error::io("look at", path.join(name))(errno.into())),
-                NameKind::File | NameKind::Link { to_directory: false } | NameKind::Other => {}
+        let (mut hours, mut has_links, mut failure) = (Vec::new(), false, None);
+        let each = |name: &str, entry_type| {
+            let Some(hour) = parse_hour_name(name) else { return };
+            has_links |= matches!(entry_type, EntryType::Link { .. });
+            match entry_type {
+                EntryType::Directory | EntryType::Link { to_directory: true } => hours.push(hour),
+                EntryType::Unreadable(errno) => {
+                    failure = Some(Error::io("look at", path.join(name))(errno.into()));
+                }
+                EntryType::File | EntryType::Link { to_directory: false } | EntryType::Other => {}
             }
         };
-        read_names(path, true, keep, || {})?;
+        read_names(path, true, each)?;
         hours.sort_unstable();
-        // A list without one that may be there would pass for whole.
-        lost.map_or(Ok(Self { hours: hours.into(), linked }), Err)
+        failure.map_or(Ok(Self { hours: hours.into(), has_links }), Err)
     }
 }
 
-impl Kept for HourList {
+impl CacheValue for HourList {
     fn bytes(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.hours)
     }
 
-    fn is_lasting(&self) -> bool {
-        !self.linked
+    fn is_cacheable(&self) -> bool {
+        !self.has_links
     }
 }
 
-/// What there is to list of an hour's directory.
+/// The names in an hour's directory.
 #[derive(Debug)]
 pub struct Listing {
-    /// The names of the segments (of every kind) and `.json` files, without those that have a tombstone.
-    pub alive: Arc<NamesJson>,
-    /// The same and the tombstones' own names.
+    /// The segments, of every type, and JSON files that have no tombstone.
+    pub visible: Arc<NamesJson>,
+    /// The same, and the tombstones.
     pub with_tombstones: Arc<NamesJson>,
 }
 
@@ -65,67 +68,71 @@ pub struct Listing {
 pub struct NamesJson {
     json: Arc<[u8]>,
     fingerprint: u64,
-    /// The same compressed, once somebody has wanted that.
+    /// The compressed array, made when it is first asked for.
     compressed: OnceLock<Arc<[u8]>>,
 }
 
 impl Listing {
-    /// Reads the directory at `path`; of one that is not there nothing is listed.
+    /// Reads the directory at `path`. One that does not exist has nothing to list.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let mut names = Vec::new();
-        let mut dead = HashSet::new();
-        let keep = |name: &str, kind| {
-            if let Some(stem) = name.strip_suffix(".tombstone") {
-                dead.insert(stem.to_owned());
-            } else if kind == NameKind::File && (is_extension(name, "ts") || is_extension(name, "json")) {
-                names.push(name.to_owned());
+        let (mut names, mut deleted) = (Vec::new(), HashSet::new());
+        let each = |name: &str, entry_type| match split_file_name(name) {
+            Some((stem, Extension::Tombstone)) => {
+                deleted.insert(stem.to_owned());
             }
+            Some(_) if entry_type == EntryType::File => names.push(name.to_owned()),
+            _ => {}
         };
-        read_names(path, false, keep, || {})?;
-        if !dead.is_empty() {
-            names.retain(|name| name.rsplit_once('.').is_none_or(|(stem, _)| !dead.contains(stem)));
-        }
+        read_names(path, false, each)?;
+        names.retain(|name| split_file_name(name).is_none_or(|(stem, _)| !deleted.contains(stem)));
         names.sort_unstable();
-        let alive = Arc::new(NamesJson::of(&names)?);
-        if dead.is_empty() {
-            return Ok(Self { with_tombstones: Arc::clone(&alive), alive });
+        let visible = Arc::new(NamesJson::new(&names)?);
+        if deleted.is_empty() {
+            return Ok(Self { with_tombstones: Arc::clone(&visible), visible });
         }
-        names.extend(dead.into_iter().map(|stem| stem + ".tombstone"));
+        names.extend(deleted.iter().map(|stem| tombstone_name(stem)));
         names.sort_unstable();
-        Ok(Self { alive, with_tombstones: Arc::new(NamesJson::of(&names)?) })
+        Ok(Self { visible, with_tombstones: Arc::new(NamesJson::new(&names)?) })
     }
 
-    /// The listing of a directory that is not there.
+    /// The listing of a directory that does not exist.
     pub(super) fn empty() -> Result<Self> {
-        let nothing = Arc::new(NamesJson::of(&[])?);
-        Ok(Self { with_tombstones: Arc::clone(&nothing), alive: nothing })
+        let nothing = Arc::new(NamesJson::new(&[])?);
+        Ok(Self { with_tombstones: Arc::clone(&nothing), visible: nothing })
+    }
+}
+
+impl CacheValue for Listing {
+    fn bytes(&self) -> usize {
+        let is_shared = Arc::ptr_eq(&self.visible, &self.with_tombstones);
+        self.visible.bytes() + if is_shared { 0 } else { self.with_tombstones.bytes() }
     }
 }
 
 impl NamesJson {
-    /// The text for some names.
+    /// The array of some names.
     ///
     /// # Errors
-    /// They cannot be written as JSON, which would be a mistake here.
-    pub fn of(names: &[String]) -> Result<Self> {
+    /// [`Error::Io`] if they cannot be written as JSON, which is not expected.
+    pub fn new(names: &[String]) -> Result<Self> {
         let json =
             serde_json::to_vec(names).map_err(|error| Error::io("write JSON for", "a list")(error.into()))?;
-        let mut state = DefaultHasher::new();
-        json.hash(&mut state);
-        Ok(Self { json: json.into(), fingerprint: state.finish(), compressed: OnceLock::new() })
+        let mut fingerprint = Fnv::new();
+        fingerprint.write(&json);
+        Ok(Self { json: json.into(), fingerprint: fingerprint.finish(), compressed: OnceLock::new() })
     }
 
-    /// The text.
+    /// The array.
     pub fn json(&self) -> &Arc<[u8]> {
         &self.json
     }
 
-    /// A number that differs where the names do: the same on every server that has the same files.
+    /// A hash of the array: equal on all servers that have the same files, whichever build they run.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    /// The text as `compress` makes it of the plain one, for the first who wants it so.
+    /// The array as `compress` returns it the first time.
     ///
     /// # Errors
     /// That of `compress`.
@@ -137,15 +144,8 @@ impl NamesJson {
         Ok(self.compressed.get_or_init(|| compressed.into()))
     }
 
-    /// Roughly how much memory it takes. Names with hashes in them shrink to two thirds at best.
+    /// Roughly how much memory it takes with the compressed array, which is smaller, as names hold hashes.
     fn bytes(&self) -> usize {
         size_of::<Self>() + 2 * self.json.len()
-    }
-}
-
-impl Kept for Listing {
-    fn bytes(&self) -> usize {
-        let one = Arc::ptr_eq(&self.alive, &self.with_tombstones);
-        self.alive.bytes() + if one { 0 } else { self.with_tombstones.bytes() }
     }
 }

@@ -1,19 +1,19 @@
 //! Which segments represent a range of time. Pure.
 //!
-//! The rules are those of `get_best_segments` in the service that this one replaces, with a tolerance of 10 ms where
-//! one segment should end and the next begin.
+//! The rules are those of `get_best_segments` in the service that this one replaces, with a tolerance of 10 ms where one
+//! segment ends and the next starts. `docs/api.md` has them in words.
 
 use crate::timestamp::{Span, Timestamp};
 
-/// How far two segments may overlap or lie apart and still follow on.
+/// How far two segments may overlap or lie apart and still be continuous.
 pub const TOLERANCE: Span = Span::from_millis(10);
 
-/// How long before a range a segment may start and still be looked at.
+/// How long before a range the segment that covers its start may begin.
 pub const LOOK_BACK: Span = Span::from_secs(3600);
 
-/// A walk over segments in the order of their starts, which says of each whether it belongs to a range.
+/// A walk over segments in the order of their starts, which decides of each whether it belongs to a range.
 #[derive(Debug, Clone)]
-pub struct Walk {
+pub struct SegmentWalk {
     start: Timestamp,
     end: Timestamp,
     last: Option<Last>,
@@ -23,54 +23,54 @@ pub struct Walk {
 #[derive(Debug, Clone, Copy)]
 struct Last {
     end: Timestamp,
-    full: bool,
+    is_full: bool,
 }
 
 /// What to do with an offered segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is not part of the range; the walk goes on.
+    /// It is not part of the range; a later one may be.
     Skip,
-    /// It is the range's next segment, perhaps behind a hole.
+    /// It is the next segment of the range.
     Take {
-        /// Whether something is missing right before it.
-        hole_before: bool,
+        /// Whether there is a gap right before it.
+        gap_before: bool,
     },
-    /// Neither it nor any segment after it is part of the range.
+    /// Neither it nor any later segment is part of the range.
     Stop,
 }
 
-impl Walk {
+impl SegmentWalk {
     /// A walk over the half-open range from `start` to `end`.
     pub fn new(start: Timestamp, end: Timestamp) -> Self {
         Self { start, end, last: None }
     }
 
     /// Judges the next segment. Segments are offered in the order of their starts, one for each start.
-    pub fn offer(&mut self, start: Timestamp, duration: Span, full: bool) -> Verdict {
+    pub fn offer(&mut self, start: Timestamp, duration: Span, is_full: bool) -> Verdict {
         if self.is_covered() || start >= self.end {
             return Verdict::Stop;
         }
         let end = start + duration;
-        let hole_before = match self.last {
+        let gap_before = match self.last {
             None if start <= self.start && self.start < end && start >= self.start - LOOK_BACK => false,
             None if start > self.start => true,
             None => return Verdict::Skip,
             Some(last) if start < last.end - TOLERANCE => return Verdict::Skip,
-            Some(last) => !last.full || start > last.end + TOLERANCE,
+            Some(last) => !last.is_full || start > last.end + TOLERANCE,
         };
-        self.last = Some(Last { end, full });
-        Verdict::Take { hole_before }
+        self.last = Some(Last { end, is_full });
+        Verdict::Take { gap_before }
     }
 
-    /// Whether what was taken reaches the end of the range, so that nothing more can belong to it.
+    /// Whether the segments that were taken reach the end of the range, so that no later one belongs to it.
     pub fn is_covered(&self) -> bool {
         self.last.is_some_and(|last| last.end >= self.end)
     }
 
-    /// Whether, with nothing more to offer, the range ends in a hole.
-    pub fn ends_in_hole(&self) -> bool {
-        self.last.is_none_or(|last| !last.full || last.end < self.end)
+    /// Whether the range ends in a gap if no more segments are offered.
+    pub fn ends_in_gap(&self) -> bool {
+        self.last.is_none_or(|last| !last.is_full || last.end < self.end)
     }
 }
 
@@ -78,26 +78,26 @@ impl Walk {
 mod tests {
     use super::*;
 
-    /// A segment's start and duration in milliseconds, and whether it is full.
+    /// A segment's start and duration in milliseconds, and whether it is `full`.
     type Given = (i64, i64, bool);
 
-    /// Walks segments: `1000` is one that was taken, by its start; `|` is a hole.
+    /// Walks segments. `1000` shows one that was taken, by its start; `|` shows a gap.
     fn walk(range: (i64, i64), segments: &[Given]) -> String {
         let at = |millis: i64| Timestamp::from_micros(millis * 1000);
-        let mut walk = Walk::new(at(range.0), at(range.1));
+        let mut walk = SegmentWalk::new(at(range.0), at(range.1));
         let mut shown = String::new();
         for &(start, duration, full) in segments {
             match walk.offer(at(start), Span::from_millis(duration), full) {
                 Verdict::Skip => {}
-                Verdict::Take { hole_before } => {
-                    shown.push_str(if hole_before { "| " } else { "" });
+                Verdict::Take { gap_before } => {
+                    shown.push_str(if gap_before { "| " } else { "" });
                     shown.push_str(&start.to_string());
                     shown.push(' ');
                 }
                 Verdict::Stop => break,
             }
         }
-        shown += if walk.ends_in_hole() { "|" } else { "" };
+        shown += if walk.ends_in_gap() { "|" } else { "" };
         shown.trim_end().to_owned()
     }
 

@@ -1,45 +1,45 @@
-//! The segments that represent a range, read hour by hour as they are asked for, so that the memory used does not
-//! grow with the range.
+//! The segments that represent a range of a variant. Hours are read one by one as the caller asks for segments, so the
+//! memory used does not grow with the range.
 
 use std::sync::Arc;
 
-use super::cache::Kept;
+use super::cache::CacheValue;
 use super::hour::HourIndex;
-use super::segment::{Kind, Segment};
-use super::select::{LOOK_BACK, Verdict, Walk};
-use super::{Archive, VariantName};
+use super::layout::{Segment, SegmentType, VariantName};
+use super::select::{LOOK_BACK, SegmentWalk, Verdict};
+use super::tree::Archive;
 use crate::error::Result;
 use crate::timestamp::{Hour, Timestamp};
 
-/// A walk over the segments that represent a range of a variant.
+/// The segments of a range, in order.
 #[derive(Debug, Clone)]
 pub struct Selection {
     archive: Arc<Archive>,
     stream: String,
     variant: String,
     start: Timestamp,
-    walk: Walk,
-    /// The hours to come, the next one last.
+    walk: SegmentWalk,
+    /// The hours that are still to be read, the next one last.
     hours: Vec<Hour>,
-    /// The hour at hand, and which of its segments is next.
-    at_hand: Option<(Arc<HourIndex>, usize)>,
-    /// How much memory the hours that were read take.
+    /// The hour that is being walked through, and the position of its next segment.
+    current: Option<(Arc<HourIndex>, usize)>,
+    /// How much memory the indexes of the hours so far take.
     walked_bytes: usize,
 }
 
 /// A segment that was selected.
 #[derive(Debug, Clone, Copy)]
 pub struct Chosen<'a> {
-    /// The variant that it is of.
-    pub of: VariantName<'a>,
+    /// The variant that it belongs to.
+    pub variant: VariantName<'a>,
     /// The segment.
     pub segment: Segment<'a>,
-    /// Whether something is missing right before it.
-    pub hole_before: bool,
+    /// Whether there is a gap right before it.
+    pub gap_before: bool,
 }
 
-/// Those of a variant's hours, sorted, in which a range's segments are looked for.
-pub fn hours_of(hours: &[Hour], (start, end): (Timestamp, Timestamp)) -> &[Hour] {
+/// Those of a variant's sorted hours that may hold segments of a range.
+pub fn hours_in_range(hours: &[Hour], (start, end): (Timestamp, Timestamp)) -> &[Hour] {
     let first = hours.partition_point(|hour| hour.end() <= start - LOOK_BACK);
     let last = hours.partition_point(|hour| hour.start() < end);
     hours.get(first..last).unwrap_or_default()
@@ -53,15 +53,14 @@ impl Selection {
         hours: &[Hour],
         (start, end): (Timestamp, Timestamp),
     ) -> Self {
-        let hours = hours_of(hours, (start, end));
         Self {
             archive: Arc::clone(archive),
             stream: name.stream.to_owned(),
             variant: name.variant.to_owned(),
             start,
-            walk: Walk::new(start, end),
-            hours: hours.iter().rev().copied().collect(),
-            at_hand: None,
+            walk: SegmentWalk::new(start, end),
+            hours: hours_in_range(hours, (start, end)).iter().rev().copied().collect(),
+            current: None,
             walked_bytes: 0,
         }
     }
@@ -75,38 +74,39 @@ impl Selection {
     /// # Errors
     /// [`crate::error::Error::Io`] if an hour cannot be read.
     pub fn next_segment(&mut self) -> Result<Option<Chosen<'_>>> {
-        let Some((position, hole_before)) = self.advance()? else { return Ok(None) };
-        let segment = self.at_hand.as_ref().and_then(|(index, _)| index.segment(position));
-        Ok(segment.map(|segment| Chosen { of: self.name(), segment, hole_before }))
+        let Some((position, gap_before)) = self.advance()? else { return Ok(None) };
+        let segment = self.current.as_ref().and_then(|(index, _)| index.segment(position));
+        Ok(segment.map(|segment| Chosen { variant: self.name(), segment, gap_before }))
     }
 
-    /// Moves behind the next segment that is part of the range; where in its hour it is, and whether a hole is before.
+    /// Moves behind the next segment of the range. Returns its position in its hour, and whether a gap is before it.
     fn advance(&mut self) -> Result<Option<(usize, bool)>> {
         while !self.walk.is_covered() {
-            let Some((index, position)) = &mut self.at_hand else {
+            let Some((index, position)) = &mut self.current else {
                 let Some(hour) = self.hours.pop() else { return Ok(None) };
                 let index = self.archive.read_hour(self.name(), hour, self.walked_bytes)?;
                 self.walked_bytes += index.bytes();
                 let position = index.position(self.start - LOOK_BACK);
-                self.at_hand = Some((index, position));
+                self.current = Some((index, position));
                 continue;
             };
             let Some(segment) = index.segment(*position) else {
-                self.at_hand = None;
+                self.current = None;
                 continue;
             };
             *position += 1;
-            match self.walk.offer(segment.start, segment.duration, segment.kind == Kind::Full) {
+            let is_full = segment.name.segment_type == SegmentType::Full;
+            match self.walk.offer(segment.start(), segment.name.duration, is_full) {
                 Verdict::Skip => {}
                 Verdict::Stop => return Ok(None),
-                Verdict::Take { hole_before } => return Ok(Some((*position - 1, hole_before))),
+                Verdict::Take { gap_before } => return Ok(Some((*position - 1, gap_before))),
             }
         }
         Ok(None)
     }
 
-    /// Whether, when there are no more segments, something is missing at the end of the range.
-    pub fn ends_in_hole(&self) -> bool {
-        self.walk.ends_in_hole()
+    /// Whether, once there are no more segments, the range ends in a gap.
+    pub fn ends_in_gap(&self) -> bool {
+        self.walk.ends_in_gap()
     }
 }

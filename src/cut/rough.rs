@@ -45,7 +45,7 @@ impl Iterator for Files {
         let path = match self.selection.next_segment() {
             Ok(None) => return None,
             Err(error) => return Some(Err(error)),
-            Ok(Some(chosen)) => self.archive.segment_path(chosen.of, &chosen.segment),
+            Ok(Some(chosen)) => self.archive.segment_path(chosen.variant, &chosen.segment),
         };
         // They have all been measured.
         Some(match open_found(&path) {

@@ -1,13 +1,12 @@
-//! The text of a media playlist: the segments of one variant, in order.
+//! The text of a media playlist: the segments of one variant, in order (RFC 8216, section 4.3).
 
-use crate::archive::segment::Segment;
-use crate::decimal::push_digits;
+use crate::archive::layout::{Segment, hour_name, offset_digits};
 use crate::timestamp::{Hour, Span};
 
-/// The target duration of a playlist that has nothing to measure it by, in seconds.
+/// The target duration of a playlist whose segments' durations are not known, in seconds.
 pub const UNKNOWN_TARGET_SECS: i64 = 6;
 
-/// The target duration, in whole seconds, of segments that are at most `longest`: no less than any of them.
+/// The target duration of segments that play at most `longest`: in whole seconds, rounded up, at least one.
 pub fn target_secs(longest: Span) -> i64 {
     longest.ceil_secs().max(1)
 }
@@ -16,101 +15,102 @@ pub fn target_secs(longest: Span) -> i64 {
 #[derive(Debug)]
 pub struct MediaPlaylist {
     text: Vec<u8>,
-    /// What stands before the hour in every segment's URI, with the slash.
+    /// The start of every segment's URI, with a slash at its end.
     uri_prefix: String,
-    /// The hour that was written last, and what stands before all times and before all URIs in it.
-    hour: Option<(Hour, String, String)>,
-    empty: bool,
+    is_finished: bool,
+    is_empty: bool,
+    hour: Option<HourText>,
+}
+
+/// The text that all segments of an hour share.
+#[derive(Debug)]
+struct HourText {
+    hour: Hour,
+    /// The line of a segment's date and time, up to the minutes.
+    date: String,
+    /// The end of a segment's `EXTINF` line, and its URI up to the file's name.
+    uri: String,
 }
 
 impl MediaPlaylist {
-    /// Begins a playlist. The segments' URIs are `uri_prefix`, `/`, the hour, `/` and the file's name.
-    pub fn begin(uri_prefix: &str, target_secs: i64, closed: bool) -> Self {
-        let kind = if closed { "#EXT-X-PLAYLIST-TYPE:VOD\n" } else { "" };
-        let text =
-            format!("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{target_secs}\n{kind}").into_bytes();
-        Self { text, uri_prefix: format!("{uri_prefix}/"), hour: None, empty: true }
+    /// Starts a playlist. The segments' URIs are `uri_prefix`, `/`, the hour, `/` and the file's name. No segments will be
+    /// added to a finished playlist after this response, so players take it for a recording.
+    pub fn begin(uri_prefix: &str, target_secs: i64, is_finished: bool) -> Self {
+        let playlist_type = if is_finished { "#EXT-X-PLAYLIST-TYPE:VOD\n" } else { "" };
+        let text = format!("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{target_secs}\n{playlist_type}");
+        let uri_prefix = format!("{uri_prefix}/");
+        Self { text: text.into_bytes(), uri_prefix, is_finished, is_empty: true, hour: None }
     }
 
-    /// Writes the next segment; a hole before the first one leaves no trace.
-    pub fn segment(&mut self, segment: &Segment, hole_before: bool) {
-        let Self { text, uri_prefix, hour, empty } = self;
-        if hole_before && !*empty {
+    /// Writes the next segment. A gap before the first one is not written.
+    pub fn segment(&mut self, segment: &Segment, gap_before: bool) {
+        let Self { text, uri_prefix, hour, is_empty, .. } = self;
+        if gap_before && !*is_empty {
             text.extend_from_slice(b"#EXT-X-DISCONTINUITY\n");
         }
-        *empty = false;
-        let (_, date, place) = match hour {
-            Some(known) if known.0 == segment.hour => known,
-            _ => {
-                let name = segment.hour;
-                hour.insert((
-                    name,
-                    format!("#EXT-X-PROGRAM-DATE-TIME:{name}:"),
-                    format!(",\n{uri_prefix}{name}/"),
-                ))
-            }
+        *is_empty = false;
+        let hour = match hour {
+            Some(known) if known.hour == segment.hour => known,
+            _ => hour.insert(HourText::new(segment.hour, uri_prefix)),
         };
-        text.extend_from_slice(date.as_bytes());
-        let micros = (segment.start - segment.hour.start()).micros().unsigned_abs();
-        push_digits::<2>(text, micros / 60_000_000);
-        text.push(b':');
-        push_digits::<2>(text, micros / 1_000_000 % 60);
-        text.push(b'.');
-        push_digits::<6>(text, micros % 1_000_000);
+        text.extend_from_slice(hour.date.as_bytes());
+        let [m1, m0, s1, s0, micros @ ..] = offset_digits(segment.name.offset);
+        text.extend_from_slice(&[m1, m0, b':', s1, s0, b'.']);
+        text.extend_from_slice(&micros);
         text.extend_from_slice(b"Z\n#EXTINF:");
-        push_seconds(text, segment.duration);
-        text.extend_from_slice(place.as_bytes());
-        // Of all that a segment's name can hold only the colon needs encoding, and there is one.
+        push_seconds(text, segment.name.duration);
+        text.extend_from_slice(hour.uri.as_bytes());
+        // No other character of a segment's name needs percent-encoding.
         segment.name.append_to(text, b"%3A");
         text.push(b'\n');
     }
 
-    /// What is written so far; who has sent it takes it out.
+    /// The text so far. The caller may drain it after sending.
     pub fn text(&mut self) -> &mut Vec<u8> {
         &mut self.text
     }
 
-    /// Ends the playlist: what is written, and not taken out.
-    pub fn end(mut self, closed: bool) -> Vec<u8> {
-        if closed {
+    /// Ends the playlist, and returns the text that was not drained.
+    pub fn end(mut self) -> Vec<u8> {
+        if self.is_finished {
             self.text.extend_from_slice(b"#EXT-X-ENDLIST\n");
         }
         self.text
     }
 }
 
-/// Writes a span as it shows itself; most have few seconds and no more than milliseconds.
-fn push_seconds(text: &mut Vec<u8>, span: Span) {
-    match u64::try_from(span.micros()) {
-        Ok(micros) if micros < 10_000_000 && micros.is_multiple_of(1000) => {
-            push_digits::<1>(text, micros / 1_000_000);
-            text.push(b'.');
-            push_digits::<3>(text, micros / 1000);
-        }
-        _ => text.extend_from_slice(span.to_string().as_bytes()),
+impl HourText {
+    fn new(hour: Hour, uri_prefix: &str) -> Self {
+        let date = format!("#EXT-X-PROGRAM-DATE-TIME:{hour}:");
+        Self { hour, date, uri: format!(",\n{uri_prefix}{}/", hour_name(hour)) }
     }
+}
+
+/// Writes a duration as [`Span`] displays it, but faster.
+fn push_seconds(text: &mut Vec<u8>, duration: Span) {
+    let micros = duration.micros();
+    let mut buffer = itoa::Buffer::new();
+    text.extend_from_slice(buffer.format(micros / 1_000_000).as_bytes());
+    text.push(b'.');
+    // The digit in front makes `itoa` write the zeros behind it.
+    let fraction = buffer.format(1_000_000 + micros % 1_000_000).as_bytes();
+    text.extend_from_slice(&fraction[1..if micros % 1000 == 0 { 4 } else { 7 }]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::packed::FileName;
-    use crate::archive::segment::Kind;
+    use crate::archive::layout::SegmentName;
 
     #[test]
-    fn a_playlist_has_dates_durations_holes_and_encoded_uris() {
+    fn a_playlist_has_dates_durations_gaps_and_encoded_uris() {
         let hour = Hour::parse("2026-11-20T10").expect("an hour");
-        let segment = |offset_us: i64, duration_us: i64, name| Segment {
-            hour,
-            start: hour.start() + Span::from_micros(offset_us),
-            duration: Span::from_micros(duration_us),
-            kind: Kind::Full,
-            name: FileName::Text(name),
-        };
+        let segment = |name| Segment { hour, name: SegmentName::parse(name).expect(name) };
         let mut list = MediaPlaylist::begin("/segments/a%20b/source", 3, true);
-        list.segment(&segment(3_302_000_000, 2_000_000, "55:02.000-2.000-full-x.ts"), true);
-        list.segment(&segment(3_304_000_001, 2_002_001, "55:04.000001-2.002001-full-y.ts"), true);
-        let text = String::from_utf8(list.end(true)).unwrap();
+        list.segment(&segment("55:02.000-2.000-full-x.ts"), true);
+        list.segment(&segment("55:04.000001-2.002001-full-y.ts"), true);
+        list.segment(&segment("55:06.0022-10-full-z.ts"), false);
+        let text = String::from_utf8(list.end()).unwrap();
         let expected = "\
             #EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXT-X-PLAYLIST-TYPE:VOD\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:02.000000Z\n#EXTINF:2.000,\n\
@@ -118,14 +118,16 @@ mod tests {
             #EXT-X-DISCONTINUITY\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:04.000001Z\n#EXTINF:2.002001,\n\
             /segments/a%20b/source/2026-11-20T10/55%3A04.000001-2.002001-full-y.ts\n\
+            #EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:06.002200Z\n#EXTINF:10.000,\n\
+            /segments/a%20b/source/2026-11-20T10/55%3A06.0022-10-full-z.ts\n\
             #EXT-X-ENDLIST\n";
         assert_eq!(text, expected);
     }
 
     #[test]
-    fn durations_stand_as_spans_show_themselves() {
+    fn durations_are_written_as_spans_display_them() {
         for micros in
-            [0, 1, 999, 1000, 33_367, 999_000, 2_000_000, 9_999_000, 9_999_999, 10_000_000, 3_600_000_000]
+            [0, 1, 999, 1000, 33_367, 999_000, 2_000_000, 9_999_999, 10_000_000, 999_999_999_999_999]
         {
             let (mut text, span) = (Vec::new(), Span::from_micros(micros));
             push_seconds(&mut text, span);

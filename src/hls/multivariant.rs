@@ -1,19 +1,19 @@
-//! The text of a multivariant playlist: the variants of one stream.
+//! The text of a multivariant playlist: the variants of one stream (RFC 8216, section 4.3.4).
 
 use std::fmt::Write;
 
-/// What a multivariant playlist says about one variant.
+/// A variant of a stream, as a multivariant playlist describes it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Variant {
+pub struct VariantStream {
     /// Its name, which may hold any character.
     pub name: String,
-    /// Where its media playlist is.
+    /// The URI of its media playlist.
     pub uri: String,
     /// The greatest bit rate of a segment, in bits a second.
     pub peak_bandwidth: u64,
     /// The mean bit rate, in bits a second.
     pub average_bandwidth: u64,
-    /// What its segments hold, so far as that is known.
+    /// What its segments hold, as far as that is known.
     pub media: MediaInfo,
 }
 
@@ -24,14 +24,14 @@ pub struct MediaInfo {
     pub codecs: Option<String>,
     /// Width and height of the picture in pixels.
     pub resolution: Option<(u32, u32)>,
-    /// Pictures a second.
+    /// Frames a second.
     pub frame_rate: Option<f64>,
 }
 
 /// The playlist of `variants`, in order of falling bandwidth.
 ///
-/// An attribute that is unknown for one variant is left out for all, because a player compares them.
-pub fn render(mut variants: Vec<Variant>) -> String {
+/// An attribute that is unknown for one variant is omitted for all, because players compare variants by it.
+pub fn render(mut variants: Vec<VariantStream>) -> String {
     variants.sort_by(|a, b| {
         (b.peak_bandwidth, b.average_bandwidth)
             .cmp(&(a.peak_bandwidth, a.average_bandwidth))
@@ -43,7 +43,7 @@ pub fn render(mut variants: Vec<Variant>) -> String {
     let with_frame_rate = all_have(|media| media.frame_rate.is_some());
 
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
-    for Variant { name, uri, peak_bandwidth, average_bandwidth, media } in &variants {
+    for VariantStream { name, uri, peak_bandwidth, average_bandwidth, media } in &variants {
         let name = quotable(name);
         let mut line = format!("BANDWIDTH={peak_bandwidth},AVERAGE-BANDWIDTH={average_bandwidth}");
         if let (true, Some(codecs)) = (with_codecs, &media.codecs) {
@@ -64,8 +64,8 @@ pub fn render(mut variants: Vec<Variant>) -> String {
     text
 }
 
-/// A name as it can stand in a quoted string: what cannot is percent-encoded, and so is `%`, so that different names
-/// stay different (RFC 8216, section 4.2: no line feed, carriage return or double quote).
+/// A name for a quoted string, which may hold no line feed, carriage return or double quote (RFC 8216, section 4.2). These
+/// and other control characters are percent-encoded, and so is `%`, so that different names stay different.
 fn quotable(name: &str) -> String {
     let mut quoted = String::with_capacity(name.len());
     for character in name.chars() {
@@ -85,9 +85,15 @@ fn quotable(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn variant(name: &str, peak_bandwidth: u64, media: MediaInfo) -> Variant {
+    fn variant(name: &str, peak_bandwidth: u64, media: MediaInfo) -> VariantStream {
         let uri = format!("/playlist/s/{}.m3u8", super::super::encode(name));
-        Variant { name: name.to_owned(), uri, peak_bandwidth, average_bandwidth: peak_bandwidth / 2, media }
+        VariantStream {
+            name: name.to_owned(),
+            uri,
+            peak_bandwidth,
+            average_bandwidth: peak_bandwidth / 2,
+            media,
+        }
     }
 
     fn known() -> MediaInfo {
@@ -112,12 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_for_one_is_left_out_for_all() {
+    fn an_attribute_that_is_unknown_for_one_is_omitted_for_all() {
         let audio = MediaInfo { codecs: Some("mp4a.40.2".to_owned()), ..MediaInfo::default() };
         let text = render(vec![variant("source", 5000, known()), variant("audio", 100, audio)]);
         assert!(text.contains("CODECS=\"mp4a.40.2\""), "{text}");
         assert!(!text.contains("RESOLUTION") && !text.contains("FRAME-RATE"), "{text}");
-        let text = render(vec![variant("source", 5000, known()), variant("odd", 100, MediaInfo::default())]);
+        let text =
+            render(vec![variant("source", 5000, known()), variant("unknown", 100, MediaInfo::default())]);
         assert!(!text.contains("CODECS"), "{text}");
     }
 

@@ -1,4 +1,4 @@
-//! Conditions and ranges (RFC 9110, sections 13 and 14). Pure.
+//! Conditional requests and byte ranges (RFC 9110, sections 13 and 14). Pure.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,38 +6,38 @@ use tiny_http::Method;
 
 use super::request::Request;
 
-/// What a client can hold of a thing, to ask whether it is still good.
+/// The validators of a response (RFC 9110, section 8.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validators {
     /// The entity tag, with its quotes and, if it is weak, its `W/`.
     pub etag: String,
-    /// When the thing last changed.
+    /// The modification time, for `Last-Modified`.
     pub last_modified: Option<SystemTime>,
 }
 
-/// What part of a thing was asked for.
+/// The byte range that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// All of it.
+pub enum ByteRange {
+    /// The whole representation.
     Whole,
-    /// Some bytes of it.
+    /// A part of it.
     Part {
-        /// The first.
+        /// Its first byte.
         offset: u64,
-        /// How many; at least one.
+        /// Its length in bytes; at least one.
         len: u64,
     },
-    /// Bytes that it has not got.
+    /// A range behind its end: 416.
     Unsatisfiable,
 }
 
 impl Validators {
-    /// Whether what the client has is still good, so that 304 is the answer. `If-None-Match` wins over
-    /// `If-Modified-Since`.
+    /// Whether the client's copy is current, so that the response is a 304. `If-None-Match` takes precedence over
+    /// `If-Modified-Since` (RFC 9110, section 13.2.2).
     pub fn not_modified(&self, request: &Request) -> bool {
         let mut tags = request.header_values("If-None-Match").peekable();
         if tags.peek().is_some() {
-            return tags.any(|list| list_has(list, &self.etag));
+            return tags.any(|list| list_contains(list, &self.etag));
         }
         let since = request.header("If-Modified-Since").and_then(|date| httpdate::parse_http_date(date).ok());
         match (since, self.last_modified) {
@@ -46,19 +46,19 @@ impl Validators {
         }
     }
 
-    /// What part of the `len` bytes is asked for. Only GET has ranges; several at once, and what is not a range of
-    /// bytes, mean the whole, and so does a range of something that has changed since (`If-Range`).
-    pub fn wanted(&self, request: &Request, len: u64) -> Wanted {
+    /// The range that is asked for of `len` bytes. It is the whole for methods other than GET, for several ranges at
+    /// once, for a malformed range, and if `If-Range` does not match.
+    pub fn range(&self, request: &Request, len: u64) -> ByteRange {
         let ranges = request.header("Range").filter(|_| request.method == Method::Get);
         match (ranges, request.header("If-Range")) {
             (Some(ranges), None) => parse_range(ranges, len),
-            (Some(ranges), Some(condition)) if self.is_exactly(condition) => parse_range(ranges, len),
-            _ => Wanted::Whole,
+            (Some(ranges), Some(condition)) if self.matches_strongly(condition) => parse_range(ranges, len),
+            _ => ByteRange::Whole,
         }
     }
 
-    /// Whether `condition` is this very tag, and a strong one, or the very time of the last change.
-    fn is_exactly(&self, condition: &str) -> bool {
+    /// Whether `If-Range` matches: by strong comparison of entity tags, or by the exact date.
+    fn matches_strongly(&self, condition: &str) -> bool {
         if condition.starts_with('"') || condition.starts_with("W/") {
             return condition == self.etag && !self.etag.starts_with("W/");
         }
@@ -67,25 +67,25 @@ impl Validators {
     }
 }
 
-/// A time without its fraction of a second, as HTTP's dates are.
+/// A time without its fraction of a second, which HTTP dates do not have.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// Whether a list of entity tags has one that is the same as `etag` but perhaps for its weakness, or is `*`.
-fn list_has(list: &str, etag: &str) -> bool {
+/// Whether a list of entity tags is `*` or contains `etag` by weak comparison.
+fn list_contains(list: &str, etag: &str) -> bool {
     let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-    let wanted = opaque(etag);
+    let etag = opaque(etag);
     let mut rest = list.trim();
     if rest == "*" {
         return true;
     }
-    // A tag may have commas in it, so the quotes are what counts.
+    // A tag may contain commas, so tags are separated by their quotes.
     while let Some(open) = rest.find('"') {
         let Some(length) = rest[open + 1..].find('"') else { return false };
         let close = open + 1 + length;
-        if rest[open..=close] == wanted {
+        if rest[open..=close] == etag {
             return true;
         }
         rest = &rest[close + 1..];
@@ -93,27 +93,27 @@ fn list_has(list: &str, etag: &str) -> bool {
     false
 }
 
-/// Reads `bytes=a-b`, `bytes=a-` or `bytes=-n`.
-fn parse_range(text: &str, len: u64) -> Wanted {
-    let Some((unit, range)) = text.split_once('=') else { return Wanted::Whole };
-    let Some((first, last)) = range.trim().split_once('-') else { return Wanted::Whole };
+/// Parses `bytes=a-b`, `bytes=a-` or `bytes=-n`.
+fn parse_range(text: &str, len: u64) -> ByteRange {
+    let Some((unit, range)) = text.split_once('=') else { return ByteRange::Whole };
+    let Some((first, last)) = range.trim().split_once('-') else { return ByteRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return Wanted::Whole;
+        return ByteRange::Whole;
     }
     let (first, last) = match (number(first), number(last)) {
         (Some(first), None) if last.is_empty() => (first, u64::MAX),
         (Some(first), Some(last)) if first <= last => (first, last),
         (None, Some(count)) if first.is_empty() && count > 0 => (len.saturating_sub(count), u64::MAX),
-        (None, Some(0)) if first.is_empty() => return Wanted::Unsatisfiable,
-        _ => return Wanted::Whole,
+        (None, Some(0)) if first.is_empty() => return ByteRange::Unsatisfiable,
+        _ => return ByteRange::Whole,
     };
     if first >= len {
-        return Wanted::Unsatisfiable;
+        return ByteRange::Unsatisfiable;
     }
-    Wanted::Part { offset: first, len: last.min(len - 1) - first + 1 }
+    ByteRange::Part { offset: first, len: last.min(len - 1) - first + 1 }
 }
 
-/// A decimal number; one that is too great for 64 bits is the greatest.
+/// Parses a decimal number; one that exceeds 64 bits becomes `u64::MAX`.
 fn number(text: &str) -> Option<u64> {
     let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| text.parse().unwrap_or(u64::MAX))
@@ -144,8 +144,8 @@ mod tests {
     const DAY_BEFORE: &str = "Sat, 05 Nov 1994 08:49:37 GMT";
 
     #[test]
-    fn ranges_are_read() {
-        let part = |offset, len| Wanted::Part { offset, len };
+    fn byte_ranges_are_parsed() {
+        let part = |offset, len| ByteRange::Part { offset, len };
         let rows = [
             ("bytes=0-", 10, part(0, 10)),
             ("bytes=0-0", 10, part(0, 1)),
@@ -158,55 +158,55 @@ mod tests {
             ("BYTES=1-1", 10, part(1, 1)),
             ("bytes= 1-1", 10, part(1, 1)),
             ("bytes=0-99999999999999999999999", 10, part(0, 10)),
-            ("bytes=10-", 10, Wanted::Unsatisfiable),
-            ("bytes=99999999999999999999999-", 10, Wanted::Unsatisfiable),
-            ("bytes=-0", 10, Wanted::Unsatisfiable),
-            ("bytes=0-", 0, Wanted::Unsatisfiable),
-            ("bytes=-5", 0, Wanted::Unsatisfiable),
-            ("bytes=4-2", 10, Wanted::Whole),
-            ("bytes=0-1,3-4", 10, Wanted::Whole),
-            ("bytes=-", 10, Wanted::Whole),
-            ("bytes=", 10, Wanted::Whole),
-            ("bytes=a-b", 10, Wanted::Whole),
-            ("bytes=+1-2", 10, Wanted::Whole),
-            ("bytes=1 - 2", 10, Wanted::Whole),
-            ("bytes 0-1", 10, Wanted::Whole),
-            ("items=0-1", 10, Wanted::Whole),
-            ("", 10, Wanted::Whole),
+            ("bytes=10-", 10, ByteRange::Unsatisfiable),
+            ("bytes=99999999999999999999999-", 10, ByteRange::Unsatisfiable),
+            ("bytes=-0", 10, ByteRange::Unsatisfiable),
+            ("bytes=0-", 0, ByteRange::Unsatisfiable),
+            ("bytes=-5", 0, ByteRange::Unsatisfiable),
+            ("bytes=4-2", 10, ByteRange::Whole),
+            ("bytes=0-1,3-4", 10, ByteRange::Whole),
+            ("bytes=-", 10, ByteRange::Whole),
+            ("bytes=", 10, ByteRange::Whole),
+            ("bytes=a-b", 10, ByteRange::Whole),
+            ("bytes=+1-2", 10, ByteRange::Whole),
+            ("bytes=1 - 2", 10, ByteRange::Whole),
+            ("bytes 0-1", 10, ByteRange::Whole),
+            ("items=0-1", 10, ByteRange::Whole),
+            ("", 10, ByteRange::Whole),
         ];
-        for (range, len, wanted) in rows {
+        for (range, len, expected) in rows {
             assert_eq!(
-                strong().wanted(&request(Method::Get, &[("Range", range)]), len),
-                wanted,
+                strong().range(&request(Method::Get, &[("Range", range)]), len),
+                expected,
                 "{range} of {len}"
             );
         }
-        assert_eq!(strong().wanted(&request(Method::Head, &[("Range", "bytes=0-0")]), 10), Wanted::Whole);
+        assert_eq!(strong().range(&request(Method::Head, &[("Range", "bytes=0-0")]), 10), ByteRange::Whole);
     }
 
     #[test]
-    fn a_range_of_something_else_means_the_whole() {
-        let part = Wanted::Part { offset: 0, len: 1 };
+    fn if_range_must_match_strongly_or_the_whole_is_sent() {
+        let part = ByteRange::Part { offset: 0, len: 1 };
         let rows = [
             ("\"abc\"", part),
-            ("\"xyz\"", Wanted::Whole),
-            ("W/\"abc\"", Wanted::Whole),
+            ("\"xyz\"", ByteRange::Whole),
+            ("W/\"abc\"", ByteRange::Whole),
             (DATE, part),
-            (DAY_BEFORE, Wanted::Whole),
-            ("Mon, 07 Nov 1994 08:49:37 GMT", Wanted::Whole),
-            ("rubbish", Wanted::Whole),
+            (DAY_BEFORE, ByteRange::Whole),
+            ("Mon, 07 Nov 1994 08:49:37 GMT", ByteRange::Whole),
+            ("rubbish", ByteRange::Whole),
         ];
-        for (condition, wanted) in rows {
+        for (condition, expected) in rows {
             let headers = [("Range", "bytes=0-0"), ("If-Range", condition)];
-            assert_eq!(strong().wanted(&request(Method::Get, &headers), 10), wanted, "{condition}");
+            assert_eq!(strong().range(&request(Method::Get, &headers), 10), expected, "{condition}");
         }
         let weak = Validators { etag: "W/\"abc\"".to_owned(), last_modified: None };
         let headers = [("Range", "bytes=0-0"), ("If-Range", "W/\"abc\"")];
-        assert_eq!(weak.wanted(&request(Method::Get, &headers), 10), Wanted::Whole);
+        assert_eq!(weak.range(&request(Method::Get, &headers), 10), ByteRange::Whole);
     }
 
     #[test]
-    fn conditions_are_weighed() {
+    fn if_none_match_takes_precedence_over_if_modified_since() {
         let rows: [(&[(&str, &str)], bool); 14] = [
             (&[], false),
             (&[("If-None-Match", "\"abc\"")], true),

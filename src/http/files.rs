@@ -1,60 +1,104 @@
-//! `/files…`: what the archive has, as JSON arrays.
+//! `/files…`: the streams, variants, hours and files of the archive, as JSON arrays.
 
 use std::sync::Arc;
 
-use super::App;
+use super::app::App;
+use super::handler::Handler;
+use super::path::{PathNames, VariantPath};
+use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
-use super::route::Variant;
-use super::text::{Conditional, TextHead, gzip, is_compressed, tag_of};
+use super::text::{Conditional, TextHeaders, gzip, is_compressed};
+use crate::archive::layout::hour_name;
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
+use crate::fnv::Fnv;
 
-/// The names of the streams.
-pub(super) fn streams(app: &App, request: &Request) -> Result<Reply> {
-    json_array(request, &app.archive.streams()?)
+/// `/files`: the names of the streams.
+#[derive(Debug)]
+pub(super) struct StreamsRequest;
+
+/// `/files/{stream}`: the names of a stream's variants.
+#[derive(Debug)]
+pub(super) struct VariantsRequest {
+    stream: String,
 }
 
-/// The names of a stream's variants.
-pub(super) fn variants(app: &App, request: &Request, stream: &str) -> Result<Reply> {
-    json_array(request, &app.archive.variants(stream)?)
+/// `/files/{stream}/{variant}`: the hours of a variant.
+#[derive(Debug)]
+pub(super) struct HoursRequest {
+    variant: VariantPath,
 }
 
-/// The hours of a variant.
-pub(super) fn hours(app: &App, request: &Request, of: &Variant) -> Result<Reply> {
-    let hours = app.archive.hours(of.name())?;
-    json_array(request, &hours.iter().map(ToString::to_string).collect::<Vec<_>>())
-}
-
-/// The names of an hour's files.
-pub(super) fn names(
-    app: &App,
-    request: &Request,
-    of: &Variant,
-    hour: &str,
+/// `/files/{stream}/{variant}/{hour}`: the names of the files of an hour.
+#[derive(Debug)]
+pub(super) struct NamesRequest {
+    variant: VariantPath,
+    hour: String,
+    /// Whether tombstones are listed too.
     tombstones: bool,
-) -> Result<Reply> {
-    let listing = app.archive.listing(of.name(), hour)?;
-    json_reply(request, if tombstones { &listing.with_tombstones } else { &listing.alive })
 }
 
-/// Sorted names as a reply.
+impl Handler for StreamsRequest {
+    fn decode(_: PathNames, _: Query) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        json_array(request, &app.archive.streams()?)
+    }
+}
+
+impl Handler for VariantsRequest {
+    fn decode(names: PathNames, _: Query) -> Result<Self> {
+        let [stream] = names.exactly()?;
+        Ok(Self { stream })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        json_array(request, &app.archive.variants(&self.stream)?)
+    }
+}
+
+impl Handler for HoursRequest {
+    fn decode(names: PathNames, _: Query) -> Result<Self> {
+        Ok(Self { variant: names.variant()? })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let hours = app.archive.hours(self.variant.name())?;
+        json_array(request, &hours.iter().copied().map(hour_name).collect::<Vec<_>>())
+    }
+}
+
+impl Handler for NamesRequest {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let [stream, variant, hour] = names.exactly()?;
+        let tombstones = query.flag("tombstones")?.unwrap_or(false);
+        Ok(Self { variant: VariantPath { stream, variant }, hour, tombstones })
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let listing = app.archive.listing(self.variant.name(), &self.hour)?;
+        json_reply(request, if self.tombstones { &listing.with_tombstones } else { &listing.visible })
+    }
+}
+
+/// Sorted names as a response.
 fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
-    json_reply(request, &NamesJson::of(names)?)
+    json_reply(request, &NamesJson::new(names)?)
 }
 
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {
-    let head = TextHead {
-        content_type: "application/json",
-        cache_control: "max-age=1",
-        tag: tag_of(&("array", names.fingerprint())),
-    };
-    Ok(match head.begin(request) {
-        Conditional::Unchanged(reply) => reply,
-        Conditional::Wanted(reply) if is_compressed(request, names.json().len()) => {
+    let mut tag = Fnv::new();
+    tag.write_u64(names.fingerprint());
+    let headers = TextHeaders { content_type: "application/json", cache_control: "max-age=1", tag };
+    Ok(match headers.evaluate(request) {
+        Conditional::NotModified(reply) => reply,
+        Conditional::Modified(reply) if is_compressed(request, names.json().len()) => {
             let compressed = Arc::clone(names.compressed(gzip)?);
             reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed))
         }
-        Conditional::Wanted(reply) => reply.with_body(Body::bytes(Arc::clone(names.json()))),
+        Conditional::Modified(reply) => reply.with_body(Body::bytes(Arc::clone(names.json()))),
     })
 }

@@ -1,39 +1,38 @@
-//! `/metrics`: what was counted, and what requests are counted as.
+//! `/metrics`: the counters, for Prometheus.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
-
-use super::App;
+use super::app::App;
+use super::handler::Handler;
+use super::path::{PathNames, VariantPath};
+use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::route::Shape;
 use super::text::with_text;
-use crate::archive::VariantName;
 use crate::error::{Error, Result};
 use crate::metrics::variants::VariantCounters;
 use crate::metrics::{ArchiveState, CONTENT_TYPE};
 use crate::timestamp::Timestamp;
 
-/// The labels of all endpoints.
-pub const ENDPOINTS: [&str; 12] = [
-    "list_streams",
-    "list_variants",
-    "list_hours",
-    "list_segments",
-    "segments",
-    "generate_master_playlist",
-    "generate_media_playlist",
-    "cut",
-    "metrics",
-    "openapi",
-    "health",
-    "home",
-];
+/// `/metrics`.
+#[derive(Debug)]
+pub(super) struct MetricsRequest;
 
-/// The page that monitors read.
-pub(super) fn page(app: &App, request: &Request) -> Result<Reply> {
+impl Handler for MetricsRequest {
+    fn decode(_: PathNames, _: Query) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let page = app.metrics.page(&archive_state(app));
+        let page = page.map_err(|error| Error::io("write", "the metrics")(std::io::Error::other(error)))?;
+        let reply = Reply::empty(200).with("Content-Type", CONTENT_TYPE).with("Cache-Control", "no-store");
+        with_text(request, reply, page)
+    }
+}
+
+/// The counters that the archive keeps itself, and the age of each variant's newest segment.
+fn archive_state(app: &App) -> ArchiveState {
     let (cache, now) = (app.archive.cache_stats(), app.clock.now());
     let newest = app.archive.newest_segment_ends();
     let age = |end: Timestamp| {
@@ -41,7 +40,7 @@ pub(super) fn page(app: &App, request: &Request) -> Result<Reply> {
         let micros = (now - end).micros() as f64;
         micros / 1e6
     };
-    let state = ArchiveState {
+    ArchiveState {
         unparsable_names: app.archive.unparsable_names_total(),
         cache_hits: cache.hits,
         cache_misses: cache.misses,
@@ -50,54 +49,11 @@ pub(super) fn page(app: &App, request: &Request) -> Result<Reply> {
         newest: (newest.iter())
             .map(|newest| (newest.stream.clone(), newest.variant.clone(), age(newest.end)))
             .collect(),
-    };
-    let page = app.metrics.page(&state);
-    let page = page.map_err(|error| Error::io("write", "the metrics")(std::io::Error::other(error)))?;
-    let reply = Reply::empty(200).with("Content-Type", CONTENT_TYPE).with("Cache-Control", "no-store");
-    with_text(request, reply, page)
-}
-
-/// What a request is counted as.
-pub(super) fn endpoint(shape: Shape) -> &'static str {
-    match shape {
-        Shape::Home => "home",
-        Shape::Health => "health",
-        Shape::Metrics => "metrics",
-        Shape::OpenApi => "openapi",
-        Shape::Streams => "list_streams",
-        Shape::Variants(_) => "list_variants",
-        Shape::Hours(_) => "list_hours",
-        Shape::Names(_) => "list_segments",
-        Shape::File(_) => "segments",
-        Shape::Multivariant(_) => "generate_master_playlist",
-        Shape::Media(_) => "generate_media_playlist",
-        Shape::Cut(_) => "cut",
     }
 }
 
-/// The variant that a request is about, if there is one.
-pub(super) fn variant(app: &App, shape: Shape) -> Option<Arc<VariantCounters>> {
-    let (stream, variant) = match shape {
-        Shape::Hours([stream, variant])
-        | Shape::Names([stream, variant, _])
-        | Shape::Media([stream, variant])
-        | Shape::Cut([stream, variant]) => (stream, variant),
-        Shape::File(path) => {
-            let (stream, below) = path.split_once('/')?;
-            (stream, below.split_once('/')?.0)
-        }
-        _ => return None,
-    };
-    let (stream, variant) = (name(stream)?, name(variant)?);
-    app.metrics.variants.find(&stream, &variant, || {
-        let name = VariantName { stream: &stream, variant: &variant };
-        app.archive.has_variant(name).unwrap_or(false)
-    })
-}
-
-/// A part of a path as the name of something that can be seen.
-fn name(part: &str) -> Option<Cow<'_, str>> {
-    let name = percent_decode_str(part).decode_utf8().ok()?;
-    let hidden = name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']);
-    (!hidden).then_some(name)
+/// The counters of a variant; `None` for a variant that does not exist, so that clients cannot create time series.
+pub(super) fn variant_counters(app: &App, path: &VariantPath) -> Option<Arc<VariantCounters>> {
+    let exists = || app.archive.has_variant(path.name()).unwrap_or(false);
+    app.metrics.variants.find(&path.stream, &path.variant, exists)
 }

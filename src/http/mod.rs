@@ -1,145 +1,68 @@
-//! What a request means, and what it is answered. Knows no socket.
+//! Requests and their responses. Knows no socket.
 //!
-//! A request's target becomes a [`route::Shape`] and then a [`route::Route`]; each family of routes has a module with
-//! its handlers; what goes wrong becomes a reply in [`reply::Reply::of_error`].
+//! A request's target is looked up in the table of [`route`], which names its handler. Each family of routes has a module
+//! with its handlers. Errors become responses in [`reply::Reply::of_error`].
 
+mod app;
+pub mod auth;
 pub mod conditional;
-mod cut;
+mod cuts;
 mod files;
+mod handler;
 mod health;
-mod home;
 mod metrics;
 mod openapi;
-mod playlist;
+mod page;
+pub mod path;
+mod playlists;
 pub mod query;
 pub mod reply;
 pub mod request;
 pub mod route;
 mod segments;
+mod service;
 mod text;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tiny_http::Method;
 
-pub use self::metrics::ENDPOINTS;
-use self::query::Query;
+pub use self::app::App;
+pub use self::handler::{Handler, Pool};
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
-use self::route::{CutKind, Route, Shape, Variant};
+pub use self::service::{Routed, Service};
 use crate::archive::cache::CacheStats;
-use crate::archive::{Archive, VariantName};
-use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::ffmpeg::LazyTools;
-use crate::metrics::{Metrics, UNKNOWN_ENDPOINT};
-
-/// The worker pools: one per kind of work, so that no kind delays another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pool {
-    /// Lists, health and the like.
-    Quick,
-    /// Playlists.
-    Playlist,
-    /// Files, and cuts that are files one after another.
-    Media,
-    /// Cuts by ffmpeg.
-    Cut,
-    /// Playlists that are streamed because they are long.
-    Streaming,
-}
-
-/// A request that was routed: which pool handles it, its metrics label, and its decoded route.
-#[derive(Debug)]
-pub struct Routed {
-    /// The pool that handles it.
-    pub pool: Pool,
-    /// The metrics label.
-    pub endpoint: &'static str,
-    /// The route with its parameters, or what is wrong with the target.
-    pub route: Result<Route>,
-}
-
-/// What the transport serves.
-pub trait Service: Send + Sync + 'static {
-    /// Routes a request. The event loop calls this before a worker runs [`Service::call`], so it must not block.
-    fn route(&self, request: &Request) -> Routed;
-
-    /// The response to a request that [`Service::route`] has routed. May block on the disk. A handler that takes long calls `is_cancelled` now and then,
-    /// and gives up once it returns true.
-    fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply;
-
-    /// Where requests are counted; without, the transport has counters of its own.
-    fn metrics(&self) -> Option<Arc<Metrics>> {
-        None
-    }
-
-    /// How the cache of directories is doing, if there is one.
-    fn cache(&self) -> Option<CacheStats> {
-        None
-    }
-}
-
-impl From<Pool> for Routed {
-    /// A request without a known route, handled by `pool`.
-    fn from(pool: Pool) -> Self {
-        Self { pool, endpoint: UNKNOWN_ENDPOINT, route: Err(Error::NoSuchRoute) }
-    }
-}
-
-/// All that the handlers share.
-#[derive(Debug)]
-pub struct App {
-    /// The recordings.
-    pub archive: Arc<Archive>,
-    /// The time.
-    pub clock: Clock,
-    /// The programs that cut.
-    pub tools: LazyTools,
-    /// What segments' URIs in playlists begin with: `/segments`, or the address of another server.
-    pub segments_url: String,
-    /// When the server started.
-    pub started: Instant,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-}
+use crate::error::Error;
+use crate::metrics::Metrics;
 
 impl Service for App {
     fn route(&self, request: &Request) -> Routed {
-        let Ok(shape) = Shape::of(request.path()) else { return Pool::Quick.into() };
-        let route = Route::decode(shape, Query::new(request.query()));
-        let pool = match shape {
-            Shape::File(_) => Pool::Media,
-            Shape::Cut(_) if matches!(request.method, Method::Get | Method::Head) => match &route {
-                Ok(Route::Cut(cut)) if cut.kind != CutKind::Rough => Pool::Cut,
-                Ok(_) => Pool::Media,
-                Err(_) => Pool::Quick,
-            },
-            Shape::Multivariant(_) | Shape::Media(_) => Pool::Playlist,
-            _ => Pool::Quick,
-        };
-        Routed { pool, endpoint: metrics::endpoint(shape), route }
+        let Some(found) = route::find(request.path(), request.query()) else { return Pool::Quick.into() };
+        let handler = found.handler.as_ref().ok().filter(|_| is_get_or_head(&request.method));
+        let pool = handler.and_then(|handler| handler.pool()).unwrap_or(found.route.pool);
+        Routed { pool, endpoint: found.route.endpoint, found: Some(found) }
     }
 
     fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply {
+        if let Err(refusal) = (self.auth)(request) {
+            return refusal;
+        }
         if request.target == "*" && request.method == Method::Options {
             return Reply::empty(200).with("Allow", ALLOW);
         }
-        let shape = match Shape::of(request.path()) {
-            Ok(shape) => shape,
-            Err(error) => return Reply::of_error(&error),
-        };
-        let reply = match request.method {
+        let Some(found) = routed.found else { return Reply::of_error(&Error::NoSuchRoute) };
+        let reply = match &request.method {
             Method::Options => Reply::empty(200).with("Allow", ALLOW),
-            Method::Get | Method::Head => self
-                .answer(request, routed.route, is_cancelled)
+            method if is_get_or_head(method) => found
+                .handler
+                .and_then(|handler| handler.handle(self, request, is_cancelled))
                 .unwrap_or_else(|error| Reply::of_error(&error)),
             _ => Reply::method_not_allowed(),
         };
-        let reply = Reply { variant: metrics::variant(self, shape), ..reply };
-        let compressible = !matches!(shape, Shape::File(_) | Shape::Cut(_) | Shape::Home);
-        if compressible { reply.with("Vary", "Accept-Encoding") } else { reply }
+        let variant = found.variant.and_then(|path| metrics::variant_counters(self, &path));
+        let reply = Reply { variant, ..reply };
+        if found.route.is_compressible { reply.with("Vary", "Accept-Encoding") } else { reply }
     }
 
     fn metrics(&self) -> Option<Arc<Metrics>> {
@@ -151,34 +74,7 @@ impl Service for App {
     }
 }
 
-impl App {
-    /// The answer to a GET or HEAD.
-    fn answer(
-        &self,
-        request: &Request,
-        route: Result<Route>,
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Reply> {
-        match &route? {
-            Route::Home => Ok(home::home(self, request)),
-            Route::Health => Ok(health::health(self)),
-            Route::Metrics => metrics::page(self, request),
-            Route::OpenApi => openapi::document(request),
-            Route::Streams => files::streams(self, request),
-            Route::Variants { stream } => files::variants(self, request, stream),
-            Route::Hours(of) => files::hours(self, request, of),
-            Route::Names { of, hour, tombstones } => files::names(self, request, of, hour, *tombstones),
-            Route::File { parts } => segments::file(self, request, parts),
-            Route::Multivariant { stream, range } => playlist::multivariant(self, request, stream, range),
-            Route::Media { of, range } => playlist::media(self, request, of, range),
-            Route::Cut(cut) => cut::cut(self, cut, is_cancelled),
-        }
-    }
-}
-
-impl Variant {
-    /// The name that the archive knows it by.
-    fn name(&self) -> VariantName<'_> {
-        VariantName { stream: &self.stream, variant: &self.variant }
-    }
+/// Whether a handler is called for the method.
+fn is_get_or_head(method: &Method) -> bool {
+    matches!(method, Method::Get | Method::Head)
 }

@@ -1,16 +1,31 @@
-//! `/openapi.yaml`: what this server can be asked, and what it answers, for programs.
+//! `/openapi.yaml`: this API, described for programs.
 
+use super::app::App;
+use super::handler::Handler;
+use super::path::PathNames;
+use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::text::{TextHead, tag_of};
+use super::text::TextHeaders;
 use crate::error::Result;
+use crate::fnv::Fnv;
 
-/// The document, as it was when this server was built.
+/// The OpenAPI 3.1 document, embedded by the build.
 const DOCUMENT: &str = include_str!("../../docs/openapi.yaml");
 
-/// The API as OpenAPI 3.1. It changes only when the server does.
-pub(super) fn document(request: &Request) -> Result<Reply> {
-    let head =
-        TextHead { content_type: "application/yaml", cache_control: "max-age=3600", tag: tag_of(&DOCUMENT) };
-    head.reply(request, || Ok(DOCUMENT.as_bytes().to_vec()))
+/// `/openapi.yaml`.
+#[derive(Debug)]
+pub(super) struct OpenApiRequest;
+
+impl Handler for OpenApiRequest {
+    fn decode(_: PathNames, _: Query) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn handle(&self, _: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let mut tag = Fnv::new();
+        tag.write_str(DOCUMENT);
+        let headers = TextHeaders { content_type: "application/yaml", cache_control: "max-age=3600", tag };
+        headers.reply(request, || Ok(DOCUMENT.as_bytes().to_vec()))
+    }
 }

@@ -1,27 +1,27 @@
-//! Percent-decoding of paths and of the parameters in a query. Pure.
+//! Percent-decoding, and the parameters of a query. Pure.
 
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
 use crate::timestamp::Timestamp;
 
-/// What a good time looks like, for those who sent another.
+/// The expected form of a time, for error texts.
 const GOOD_TIME: &str =
     "a time in ISO 8601 such as `2026-11-20T10:55:02.123` or `2026-11-20T11:55:02%2B01:00`";
-/// What a good flag looks like.
+/// The expected form of a flag, for error texts.
 const GOOD_FLAG: &str = "`true` or `false`";
 
-/// The parameters of a query, of which each route reads those it knows.
+/// The parameters of a query. Each route reads those that it knows; the others are ignored.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    /// The parameters in what stands behind a question mark.
+    /// The parameters of a percent-encoded query, without its question mark.
     pub fn new(query: &'a str) -> Self {
         Self(query)
     }
 
-    /// The value of the first parameter called `name`, decoded. `None` where there is none.
+    /// The decoded value of the first parameter of that name.
     fn get(self, name: &'static str, expected: &'static str) -> Result<Option<String>> {
         for pair in self.0.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -42,13 +42,13 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// A time that must be there.
+    /// A time without which the request is refused.
     pub fn required_time(self, name: &'static str) -> Result<Timestamp> {
         let found = self.time(name)?.map(|(time, _)| time);
         found.ok_or(Error::MissingParameter { name, expected: GOOD_TIME })
     }
 
-    /// A flag: true or false in any case.
+    /// A flag: `true` or `false`, in any case.
     pub fn flag(self, name: &'static str) -> Result<Option<bool>> {
         match self.get(name, GOOD_FLAG)? {
             None => Ok(None),
@@ -58,7 +58,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// One of several words, each with what it means; `expected` lists them for those who sent another.
+    /// One of several words, each with its meaning. `expected` lists them for the error text.
     pub fn word<T: Copy>(
         self,
         name: &'static str,
@@ -73,17 +73,20 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Decodes `%41` and the like; what is wrong with it where that cannot be done.
+/// Percent-decodes a text.
+///
+/// # Errors
+/// What is wrong with it, for the error text.
 pub fn decode(text: &str) -> Result<String, &'static str> {
     if !text.as_bytes().contains(&b'%') {
         return Ok(text.to_owned());
     }
     let mut rest = text;
-    while let Some((_, behind)) = rest.split_once('%') {
-        if !behind.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+    while let Some((_, after)) = rest.split_once('%') {
+        if !after.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
             return Err("a `%` must have two hexadecimal digits behind it");
         }
-        rest = &behind[2..];
+        rest = &after[2..];
     }
     let decoded = percent_decode_str(text).decode_utf8();
     decoded.map(std::borrow::Cow::into_owned).map_err(|_| "it must be UTF-8")
@@ -94,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_a_repeated_parameter_counts_and_unknown_ones_do_not() {
+    fn the_first_of_repeated_parameters_counts_and_unknown_ones_are_ignored() {
         let query = Query::new("x=%zz&tombstones=TRUE&tombstones=no&y");
         assert_eq!(query.flag("tombstones").unwrap(), Some(true));
         assert_eq!(query.flag("allow_holes").unwrap(), None);
     }
 
     #[test]
-    fn bad_values_are_named() {
+    fn the_error_quotes_a_bad_value() {
         let rows = [
             "start=",
             "start",
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plus_in_a_time_survives_its_decoding() {
+    fn a_plus_sign_before_a_time_zone_may_be_unencoded() {
         let rows = [
             ("start=2026-11-20T10:00:00+02:00", "2026-11-20T08:00:00.000000Z"),
             ("start=2026-11-20T10:00:00%2B02:00", "2026-11-20T08:00:00.000000Z"),

@@ -1,4 +1,4 @@
-//! What a request is answered with: status, headers, body. The transport adds what frames it on the wire.
+//! A response: status, headers, body. The transport adds the headers that frame the body.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use tiny_http::{HTTPVersion, Header, HeaderField, StatusCode};
 use crate::error::{Error, Result};
 use crate::metrics::variants::VariantCounters;
 
-/// What every response says, whatever its status: any page may read it, and which headers it may see.
+/// The CORS headers of every response, whatever its status: any page may read it and the listed headers.
 pub const COMMON_HEADERS: &str = "\
     Access-Control-Allow-Origin: *\r\n\
     Access-Control-Allow-Credentials: false\r\n\
@@ -18,53 +18,53 @@ pub const COMMON_HEADERS: &str = "\
     Access-Control-Max-Age: 86400\r\n\
     Access-Control-Expose-Headers: Content-Length,Content-Range,ETag,X-Cut-Start,X-Cut-End,X-Cut-Segments,X-Cut-Holes\r\n";
 
-/// The version that is spoken in all answers.
+/// The HTTP version of all responses.
 pub const HTTP_1_1: HTTPVersion = HTTPVersion(1, 1);
 
-/// The methods that every route has.
+/// The methods of every route, for `Allow`.
 pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     /// The status.
     pub status: StatusCode,
-    /// The headers, but for [`COMMON_HEADERS`] and those that frame the body.
+    /// The headers without [`COMMON_HEADERS`] and those that frame the body.
     pub headers: Vec<Header>,
     /// The body.
     pub body: Body,
-    /// The variant that the request was for, if any: a label of the metrics.
+    /// The counters of the variant that was asked for, if any.
     pub variant: Option<Arc<VariantCounters>>,
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub enum Body {
-    /// Bytes whose number is known, piece by piece. It can be set aside while the client is slow.
+    /// A body of known length. It is sent piece by piece, and no worker waits for a slow client.
     Known {
-        /// How many bytes there are.
+        /// Its length in bytes.
         len: u64,
-        /// The pieces, which together are that long. One that fails makes the whole response fail.
+        /// The pieces, which add up to that length. If one fails, the response is aborted.
         pieces: Pieces,
     },
-    /// Bytes of unknown number, produced while they are sent.
+    /// A body of unknown length, produced while it is sent.
     Streamed(StreamFn),
 }
 
-/// The pieces of a body whose length is known.
+/// The pieces of a body of known length.
 pub type Pieces = Box<dyn Iterator<Item = Result<Piece>> + Send>;
 
-/// Writes a streamed body. It writes to the sink as it goes, and fails if the sink does. A failure before the first byte can
-/// still become an answer of its own.
+/// Writes a streamed body to a sink, and fails if the sink does. A failure before the first byte becomes an error
+/// response; a later one aborts the response.
 pub type StreamFn = Box<dyn FnOnce(&mut dyn Sink) -> Result<()> + Send>;
 
-/// Where a streamed body is written to.
+/// The destination of a streamed body.
 pub trait Sink: Write {
-    /// Whether the body is no longer needed, because the client has gone or the server aborts. Called while there is
-    /// nothing to write, so that the work can end.
+    /// Whether the body is no longer needed, because the client closed the connection or the server aborts. To be
+    /// polled while there is nothing to write.
     fn is_cancelled(&self) -> bool;
 }
 
-/// Some bytes of a body.
+/// A piece of a body.
 #[derive(Debug)]
 pub enum Piece {
     /// Bytes in memory.
@@ -73,24 +73,24 @@ pub enum Piece {
     File {
         /// The file.
         file: File,
-        /// Where they begin.
+        /// The offset of the first.
         offset: u64,
         /// How many there are.
         len: u64,
     },
 }
 
-/// Bytes in memory, which may be sent to others as well.
+/// Bytes in memory, which several responses may share.
 #[derive(Debug)]
 pub enum Bytes {
-    /// Bytes of this answer alone.
+    /// Bytes of this response alone.
     Own(Vec<u8>),
-    /// Bytes that are kept for others.
+    /// Bytes shared with a cache or other responses.
     Shared(Arc<[u8]>),
 }
 
 impl Bytes {
-    /// About how much memory they take that would be free without them.
+    /// The memory that is freed with them, in bytes.
     pub fn held(&self) -> usize {
         match self {
             Self::Own(bytes) => bytes.capacity(),
@@ -128,40 +128,40 @@ impl From<Arc<[u8]>> for Bytes {
 }
 
 impl Reply {
-    /// An answer without a body.
+    /// A response without a body.
     pub fn empty(status: u16) -> Self {
         Self { status: StatusCode(status), headers: Vec::new(), body: Body::bytes(Vec::new()), variant: None }
     }
 
-    /// An answer of some bytes.
+    /// A 200 with a body in memory.
     pub fn bytes(content_type: &'static str, bytes: Vec<u8>) -> Self {
         Self::empty(200).with("Content-Type", content_type).with_body(Body::bytes(bytes))
     }
 
-    /// A line of text that says what was wrong, and what would be right.
+    /// An error response: one line of text that says what was wrong and what would be right.
     pub fn refusal(status: u16, text: &str) -> Self {
         Self::bytes("text/plain; charset=utf-8", format!("{text}\n").into_bytes())
             .with_status(status)
             .with("Cache-Control", "no-store")
     }
 
-    /// The answer to a method that no route has.
+    /// 405 Method Not Allowed.
     pub fn method_not_allowed() -> Self {
         Self::refusal(405, "only GET, HEAD and OPTIONS are answered here").with("Allow", ALLOW)
     }
 
-    /// The answer to what was too much at this moment.
-    pub fn busy(text: &str) -> Self {
-        // Some of what is asked for has other answers for those who take it compressed.
+    /// 503 Service Unavailable with `Retry-After`, for a server that is overloaded.
+    pub fn unavailable(text: &str) -> Self {
+        // The route may have compressed responses, which caches must not mistake for this one.
         Self::refusal(503, text).with("Retry-After", "1").with("Vary", "Accept-Encoding")
     }
 
-    /// The answer that an error comes to: the one place that gives errors a status.
+    /// The response for an error. No other place gives errors a status.
     ///
-    /// What a client caused is told to the client. What it did not is logged with its whole cause, and told in a few
-    /// words that give nothing of the server's disk away.
+    /// The text of a 4xx is the error's. A 5xx is logged with its cause, and its text reveals no path of the server's
+    /// disk.
     pub fn of_error(error: &Error) -> Self {
-        let (status, told) = match error {
+        let (status, text) = match error {
             Error::BadPart { .. }
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
@@ -175,7 +175,10 @@ impl Reply {
             }
             Error::ProgramLacks { .. } => (503, None),
             Error::Cancelled => {
-                return Self::refusal(503, "not made: the client has closed its side, or the server stops");
+                return Self::refusal(
+                    503,
+                    "cancelled: the client closed the connection, or the server is stopping",
+                );
             }
             Error::Io { .. } => (500, Some("the archive cannot be read just now")),
             Error::Changed { .. } => (500, Some("the archive changed while it was being read; try again")),
@@ -186,33 +189,33 @@ impl Reply {
             501.. => log::warn!("{error}"),
             _ => {}
         }
-        match told {
-            Some(told) => Self::refusal(status, told),
+        match text {
+            Some(text) => Self::refusal(status, text),
             None => Self::refusal(status, &error.to_string()),
         }
     }
 
-    /// The answer with another status.
+    /// The response with another status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = StatusCode(status);
         self
     }
 
-    /// The answer with one more header. A value that is not visible ASCII is left out: it could end the header, and
-    /// begin another.
+    /// The response with one more header. A header whose value is not visible ASCII is omitted and logged: it could
+    /// inject another header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
         let value = value.as_ref();
         let visible = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         match Header::from_bytes(name, value) {
             Ok(header) if visible => self.headers.push(header),
-            _ => log::error!("left out the header `{name}`: its value is not visible ASCII"),
+            _ => log::error!("omitted the header `{name}`: its value is not visible ASCII"),
         }
         self
     }
 
-    /// The answer with another body.
+    /// The response with another body.
     #[must_use]
     pub fn with_body(mut self, body: Body) -> Self {
         self.body = body;

@@ -1,4 +1,4 @@
-//! A request, as its head says it. Bodies mean nothing here and never get this far.
+//! The head of a request. The transport discards request bodies.
 
 use std::net::SocketAddr;
 
@@ -7,15 +7,15 @@ use tiny_http::{HTTPVersion, Header, Method};
 /// The head of a request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What is wanted.
+    /// The method.
     pub method: Method,
-    /// The path and query it is wanted of, percent-encoded as they came; `*` of an `OPTIONS` for the whole server.
+    /// The path and query, percent-encoded as received; `*` in an `OPTIONS` request for the whole server.
     pub target: String,
-    /// The client's version of HTTP, 1.0 or 1.1.
+    /// The HTTP version, 1.0 or 1.1.
     pub version: HTTPVersion,
     /// The headers whose values are visible ASCII.
     pub headers: Vec<Header>,
-    /// Who asks.
+    /// The address of the client.
     pub client: SocketAddr,
 }
 
@@ -25,7 +25,7 @@ impl Request {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
-    /// What stands behind the question mark, percent-encoded; empty where there is none.
+    /// The query without its question mark, percent-encoded; empty if there is none.
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }

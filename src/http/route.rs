@@ -1,274 +1,92 @@
-//! What a path and a query ask for. Pure.
+//! The table of routes: patterns of paths, each with its handler, worker pool and metrics label.
+//!
+//! A new route is a row of [`ROUTES`] and a file with its [`Handler`]. Finding and decoding touch no disk, because the
+//! event loop does both.
 
-use super::query::{Query, decode};
-use crate::error::{Error, Result};
-use crate::timestamp::Timestamp;
+use super::cuts::CutRequest;
+use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
+use super::handler::{Handler, Pool};
+use super::health::HealthRequest;
+use super::metrics::MetricsRequest;
+use super::openapi::OpenApiRequest;
+use super::page::FrontPageRequest;
+use super::path::{Captures, PathNames, VariantPath};
+use super::playlists::{MediaRequest, MultivariantRequest};
+use super::query::Query;
+use super::segments::FileRequest;
+use crate::error::Result;
 
-/// Something that can be asked for, with all it needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
-    /// What this server is.
-    Home,
-    /// How this server is.
-    Health,
-    /// What this server has counted.
-    Metrics,
-    /// What this server can be asked, for programs.
-    OpenApi,
-    /// The names of the streams.
-    Streams,
-    /// The names of a stream's variants.
-    Variants {
-        /// The stream.
-        stream: String,
-    },
-    /// The hours of a variant.
-    Hours(Variant),
-    /// The names of the files of an hour.
-    Names {
-        /// Whose hour.
-        of: Variant,
-        /// The hour's directory.
-        hour: String,
-        /// Whether tombstones are named as well.
-        tombstones: bool,
-    },
-    /// A file.
-    File {
-        /// The names that lead to it from the base directory; at least one.
-        parts: Vec<String>,
-    },
-    /// The playlist of a stream's variants.
-    Multivariant {
-        /// The stream.
-        stream: String,
-        /// The time that is wanted of them.
-        range: Range,
-    },
-    /// The playlist of a variant's segments.
-    Media {
-        /// The variant.
-        of: Variant,
-        /// The time that is wanted of it.
-        range: Range,
-    },
-    /// An exact range as one file.
-    Cut(Cut),
+/// All routes. The first that matches a path is taken.
+pub static ROUTES: [Route; 13] = [
+    route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
+    route::<HealthRequest>("/health", "health", Pool::Quick),
+    route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
+    route::<MetricsRequest>("/metrics/restreamer", "metrics", Pool::Quick),
+    route::<OpenApiRequest>("/openapi.yaml", "openapi", Pool::Quick),
+    route::<StreamsRequest>("/files", "list_streams", Pool::Quick),
+    route::<VariantsRequest>("/files/{stream}", "list_variants", Pool::Quick),
+    route::<HoursRequest>("/files/{stream}/{variant}", "list_hours", Pool::Quick),
+    route::<NamesRequest>("/files/{stream}/{variant}/{hour}", "list_segments", Pool::Quick),
+    route::<FileRequest>("/segments/{path...}", "segments", Pool::Media).uncompressed(),
+    route::<MultivariantRequest>("/playlist/{stream}.m3u8", "generate_master_playlist", Pool::Playlist),
+    route::<MediaRequest>("/playlist/{stream}/{variant}.m3u8", "generate_media_playlist", Pool::Playlist),
+    route::<CutRequest>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
+];
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Route {
+    /// Which paths it has: see [`Captures::of`].
+    pub pattern: &'static str,
+    /// The value of the metrics label `endpoint`, by which dashboards know it.
+    pub endpoint: &'static str,
+    /// The pool for its requests, unless [`Handler::pool`] names another.
+    pub pool: Pool,
+    /// Whether responses depend on `Accept-Encoding`, which `Vary` must say.
+    pub is_compressible: bool,
+    decode: fn(PathNames, Query) -> Result<Box<dyn Handler>>,
 }
 
-/// A stream and a variant of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variant {
-    /// The stream.
-    pub stream: String,
-    /// The variant.
-    pub variant: String,
+/// A request's route, with the request decoded.
+#[derive(Debug)]
+pub struct Match {
+    /// The row of the table.
+    pub route: &'static Route,
+    /// The variant named in the path, under which the response is counted.
+    pub variant: Option<VariantPath>,
+    /// The decoded request, or what is wrong with a name or a parameter.
+    pub handler: Result<Box<dyn Handler>>,
 }
 
-/// A time range, open at either end where that was not given.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Range {
-    /// Its first instant, and how it was written.
-    pub start: Option<(Timestamp, String)>,
-    /// The first instant after it, and how it was written.
-    pub end: Option<(Timestamp, String)>,
+/// Finds the route of a path, and decodes path and query, both percent-encoded. `None` if no route matches.
+pub fn find(path: &str, query: &str) -> Option<Match> {
+    let matching = |route: &'static Route| Some((route, Captures::of(route.pattern, path)?));
+    let (route, captures) = ROUTES.iter().find_map(matching)?;
+    let handler = captures.names().and_then(|names| (route.decode)(names, Query::new(query)));
+    Some(Match { route, variant: captures.variant(), handler })
 }
 
-/// What is asked for of a cut.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
-    /// What is cut.
-    pub of: Variant,
-    /// The first instant.
-    pub start: Timestamp,
-    /// The first instant that is left out; after `start`.
-    pub end: Timestamp,
-    /// Whether a range with holes will do.
-    pub allow_holes: bool,
-    /// How it is cut.
-    pub kind: CutKind,
+/// The metrics labels of all routes, each once.
+pub fn endpoints() -> Vec<&'static str> {
+    let mut endpoints: Vec<_> = ROUTES.iter().map(|route| route.endpoint).collect();
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    endpoints
 }
 
-/// How a range is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CutKind {
-    /// Every frame is encoded anew.
-    Full,
-    /// Only the groups of pictures at the ends are.
-    Smart,
-    /// The segments are joined as they are.
-    Rough,
-}
-
-/// A path that leads to a route, before its parts are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape<'a> {
-    /// [`Route::Home`].
-    Home,
-    /// [`Route::Health`].
-    Health,
-    /// [`Route::Metrics`].
-    Metrics,
-    /// [`Route::OpenApi`].
-    OpenApi,
-    /// [`Route::Streams`].
-    Streams,
-    /// [`Route::Variants`].
-    Variants([&'a str; 1]),
-    /// [`Route::Hours`].
-    Hours([&'a str; 2]),
-    /// [`Route::Names`].
-    Names([&'a str; 3]),
-    /// [`Route::File`].
-    File(&'a str),
-    /// [`Route::Multivariant`].
-    Multivariant([&'a str; 1]),
-    /// [`Route::Media`].
-    Media([&'a str; 2]),
-    /// [`Route::Cut`].
-    Cut([&'a str; 2]),
-}
-
-impl<'a> Shape<'a> {
-    /// The shape of a percent-encoded path. A trailing slash makes a path unknown.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchRoute`].
-    pub fn of(path: &'a str) -> Result<Self> {
-        let (first, rest) = match path.strip_prefix('/').ok_or(Error::NoSuchRoute)?.split_once('/') {
-            Some((_, rest)) if rest.is_empty() || rest.ends_with('/') => return Err(Error::NoSuchRoute),
-            Some((first, rest)) => (first, Some(rest)),
-            None => (&path[1..], None),
-        };
-        let shape = match (first, rest) {
-            ("", None) => Some(Self::Home),
-            ("health", None) => Some(Self::Health),
-            ("metrics", None | Some("restreamer")) => Some(Self::Metrics),
-            ("openapi.yaml", None) => Some(Self::OpenApi),
-            ("files", None) => Some(Self::Streams),
-            ("files", Some(rest)) => (split(rest).map(Self::Variants))
-                .or_else(|| split(rest).map(Self::Hours))
-                .or_else(|| split(rest).map(Self::Names)),
-            ("segments", Some(rest)) => Some(Self::File(rest)),
-            ("playlist", Some(rest)) => rest.strip_suffix(".m3u8").and_then(|rest| {
-                split(rest).map(Self::Multivariant).or_else(|| split(rest).map(Self::Media))
-            }),
-            ("cut", Some(rest)) => rest.strip_suffix(".ts").and_then(split).map(Self::Cut),
-            _ => None,
-        };
-        shape.ok_or(Error::NoSuchRoute)
-    }
+/// A route whose requests decode to `H`.
+const fn route<H: Handler + 'static>(pattern: &'static str, endpoint: &'static str, pool: Pool) -> Route {
+    let decode = |names: PathNames, query: Query| -> Result<Box<dyn Handler>> {
+        Ok(Box::new(H::decode(names, query)?))
+    };
+    Route { pattern, endpoint, pool, is_compressible: true, decode }
 }
 
 impl Route {
-    /// The route of a shape, with its parts decoded and checked and its parameters read.
-    ///
-    /// # Errors
-    /// [`Error::BadPart`], [`Error::HiddenPart`], [`Error::BadParameter`], [`Error::MissingParameter`],
-    /// [`Error::EndNotAfterStart`].
-    pub fn decode(shape: Shape, query: Query) -> Result<Self> {
-        Ok(match shape {
-            Shape::Home => Self::Home,
-            Shape::Health => Self::Health,
-            Shape::Metrics => Self::Metrics,
-            Shape::OpenApi => Self::OpenApi,
-            Shape::Streams => Self::Streams,
-            Shape::Variants(parts) => {
-                let [stream] = decode_parts(["stream"], parts)?;
-                Self::Variants { stream }
-            }
-            Shape::Hours(parts) => Self::Hours(decode_variant(parts)?),
-            Shape::Names(parts) => {
-                let [stream, variant, hour] = decode_parts(["stream", "variant", "hour"], parts)?;
-                let tombstones = query.flag("tombstones")?.unwrap_or(false);
-                Self::Names { of: Variant { stream, variant }, hour, tombstones }
-            }
-            Shape::File(path) => {
-                let parts: Result<Vec<String>> =
-                    path.split('/').map(|part| decode_part("path", part)).collect();
-                let parts = parts?;
-                parts.iter().try_for_each(|part| refuse_hidden("path", part))?;
-                Self::File { parts }
-            }
-            Shape::Multivariant(parts) => {
-                let [stream] = decode_parts(["stream"], parts)?;
-                Self::Multivariant { stream, range: Range::read(query)? }
-            }
-            Shape::Media(parts) => Self::Media { of: decode_variant(parts)?, range: Range::read(query)? },
-            Shape::Cut(parts) => Self::Cut(Cut::read(decode_variant(parts)?, query)?),
-        })
+    /// The same route, whose responses are never compressed.
+    const fn uncompressed(self) -> Self {
+        Self { is_compressible: false, ..self }
     }
-}
-
-impl Range {
-    fn read(query: Query) -> Result<Self> {
-        Ok(Self { start: query.time("start")?, end: query.time("end")? })
-    }
-}
-
-impl Cut {
-    fn read(of: Variant, query: Query) -> Result<Self> {
-        const KINDS: [(&str, CutKind); 5] = [
-            ("full", CutKind::Full),
-            ("mpegts", CutKind::Full),
-            ("smart", CutKind::Smart),
-            ("fast", CutKind::Smart),
-            ("rough", CutKind::Rough),
-        ];
-        let (start, end) = (query.required_time("start")?, query.required_time("end")?);
-        if end <= start {
-            return Err(Error::EndNotAfterStart);
-        }
-        let allow_holes = query.flag("allow_holes")?.unwrap_or(false);
-        let experimental = query.flag("experimental")?.unwrap_or(false);
-        let kind = query.word("type", &KINDS, "`full`, `smart` or `rough`")?;
-        let default = if experimental { CutKind::Smart } else { CutKind::Full };
-        Ok(Self { of, start, end, allow_holes, kind: kind.unwrap_or(default) })
-    }
-}
-
-/// A path as exactly `N` parts.
-fn split<const N: usize>(path: &str) -> Option<[&str; N]> {
-    let mut parts = path.split('/');
-    let mut found = [""; N];
-    for part in &mut found {
-        *part = parts.next()?;
-    }
-    parts.next().is_none().then_some(found)
-}
-
-fn decode_variant(parts: [&str; 2]) -> Result<Variant> {
-    let [stream, variant] = decode_parts(["stream", "variant"], parts)?;
-    Ok(Variant { stream, variant })
-}
-
-/// Decodes the parts of a path and checks that each can be the name of a visible file; malformed ones come first.
-fn decode_parts<const N: usize>(names: [&'static str; N], parts: [&str; N]) -> Result<[String; N]> {
-    let mut decoded = [const { String::new() }; N];
-    for ((decoded, name), part) in decoded.iter_mut().zip(names).zip(parts) {
-        *decoded = decode_part(name, part)?;
-    }
-    for (name, part) in names.into_iter().zip(&decoded) {
-        refuse_hidden(name, part)?;
-    }
-    Ok(decoded)
-}
-
-/// Decodes one part of a path.
-fn decode_part(part: &'static str, encoded: &str) -> Result<String> {
-    let decoded = decode(encoded).map_err(|why| Error::BadPart { part, why })?;
-    if decoded.is_empty() {
-        return Err(Error::BadPart { part, why: "it must not be empty" });
-    }
-    if decoded.contains(['/', '\\', '\0']) {
-        return Err(Error::BadPart { part, why: "it must not hold a slash, a backslash or a NUL" });
-    }
-    Ok(decoded)
-}
-
-/// Keeps off hidden files and, with them, the ways up the tree.
-fn refuse_hidden(part: &'static str, decoded: &str) -> Result<()> {
-    if decoded.starts_with('.') { Err(Error::HiddenPart { part }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -2,46 +2,60 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::App;
-use super::conditional::{Validators, Wanted};
+use super::app::App;
+use super::conditional::{ByteRange, Validators};
+use super::handler::Handler;
+use super::path::PathNames;
+use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
 use crate::archive::OpenFile;
-use crate::archive::segment::{Kind, SegmentName};
+use crate::archive::layout::{SegmentName, SegmentType};
 use crate::error::Result;
 
-/// Sends a file, or a part of it.
-///
-/// A `full` segment's name holds the hash of its bytes, which makes it the best of tags, and a file that never
-/// changes. All others are known by size and time.
-pub(super) fn file(app: &App, request: &Request, parts: &[String]) -> Result<Reply> {
-    let found = app.archive.find(parts)?;
-    let name = parts.last().map_or("", String::as_str);
-    let parsed = SegmentName::parse(name);
-    let hash = parsed.filter(|parsed| parsed.kind == Kind::Full).map(|parsed| parsed.hash);
-    let validators = validators(hash, found.len, found.modified);
-    if validators.not_modified(request) {
-        return Ok(describe(&validators, hash.is_some()).with_status(304));
-    }
-    // What was found may have been replaced before it was opened.
-    let OpenFile { file, len, modified } = found.open()?;
-    let validators = self::validators(hash, len, modified);
-    let reply = describe(&validators, hash.is_some());
-    let (reply, offset, part_len) = match validators.wanted(request, len) {
-        Wanted::Whole => (reply, 0, len),
-        Wanted::Part { offset, len: part } => {
-            let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
-            (reply.with_status(206).with("Content-Range", range), offset, part)
-        }
-        Wanted::Unsatisfiable => {
-            let text = format!("there are no such bytes: the file has {len}");
-            return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
-        }
-    };
-    Ok(reply.with("Content-Type", content_type(name)).with_body(Body::file(file, offset, part_len)))
+/// `/segments/{path...}`: a file, or a byte range of it.
+#[derive(Debug)]
+pub(super) struct FileRequest {
+    /// The names from the base directory to the file; at least one.
+    path: Vec<String>,
 }
 
-/// What a file is known by.
+impl Handler for FileRequest {
+    fn decode(names: PathNames, _: Query) -> Result<Self> {
+        Ok(Self { path: names.into_vec() })
+    }
+
+    /// The name of a `full` segment holds the hash of its bytes. The hash is a strong entity tag, and the file never
+    /// changes. Other files are identified by size and modification time.
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let found = app.archive.find(&self.path)?;
+        let name = self.path.last().map_or("", String::as_str);
+        let parsed = SegmentName::parse(name);
+        let hash = parsed.filter(|parsed| parsed.segment_type == SegmentType::Full).map(|parsed| parsed.hash);
+        let known = validators(hash, found.len, found.modified);
+        if known.not_modified(request) {
+            return Ok(describe(&known, hash.is_some()).with_status(304));
+        }
+        // The file may have been replaced between the two calls.
+        let OpenFile { file, len, modified } = found.open()?;
+        let validators = validators(hash, len, modified);
+        let reply = describe(&validators, hash.is_some());
+        let (reply, offset, part_len) = match validators.range(request, len) {
+            ByteRange::Whole => (reply, 0, len),
+            ByteRange::Part { offset, len: part } => {
+                let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
+                (reply.with_status(206).with("Content-Range", range), offset, part)
+            }
+            ByteRange::Unsatisfiable => {
+                let text = format!("there are no such bytes: the file has {len}");
+                return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
+            }
+        };
+        Ok(reply.with("Content-Type", content_type(name)).with_body(Body::file(file, offset, part_len)))
+    }
+}
+
+/// The entity tag and modification time of a file. `hash` is that of a `full` segment.
 fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators {
     let etag = hash.map_or_else(
         || {
@@ -53,19 +67,19 @@ fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators 
     Validators { etag, last_modified: Some(modified) }
 }
 
-/// The reply but for what of the file it sends.
+/// A response with the headers that describe the whole file.
 fn describe(validators: &Validators, is_immutable: bool) -> Reply {
     let modified = validators.last_modified.map(httpdate::fmt_http_date).unwrap_or_default();
-    let kept = if is_immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cache_control = if is_immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     Reply::empty(200)
         .with("ETag", &validators.etag)
         .with("Last-Modified", modified)
         .with("Accept-Ranges", "bytes")
         .with("X-Content-Type-Options", "nosniff")
-        .with("Cache-Control", kept)
+        .with("Cache-Control", cache_control)
 }
 
-/// The type of a file, by its extension.
+/// The media type of a file, by its extension.
 fn content_type(name: &str) -> &'static str {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
     match extension.as_str() {

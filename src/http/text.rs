@@ -1,70 +1,70 @@
-//! Answers that are text: conditional, and compressed for those who can read that.
+//! Text responses: conditional requests, and gzip for clients that accept it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, IntoInnerError, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::conditional::Validators;
-use super::reply::{Body, Reply, Sink};
+use super::reply::{Body, Reply};
 use super::request::Request;
 use crate::error::{Error, Result};
+use crate::fnv::Fnv;
 
-/// What is shorter is not worth compressing.
-const WORTH_COMPRESSING_BYTES: usize = 1024;
+/// Shorter texts are not compressed.
+const MIN_GZIP_BYTES: usize = 1024;
 
-/// How much a compressor is given at a time.
-const FED_BYTES: usize = 32 * 1024;
+/// How much text is collected before it is compressed.
+const GZIP_BUFFER_BYTES: usize = 32 * 1024;
 
-/// How hard to compress: playlists and lists shrink to a third even at the fastest.
-const LEVEL: Compression = Compression::fast();
+/// The fastest level, at which playlists and lists already shrink to a third.
+const GZIP_LEVEL: Compression = Compression::fast();
 
-/// What is known of a text before it is made.
+/// What the headers of a text response say. It is known before the text is rendered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TextHead {
-    /// Its type.
+pub(super) struct TextHeaders {
+    /// The media type.
     pub(super) content_type: &'static str,
-    /// For how long it can be kept.
+    /// The value of `Cache-Control`.
     pub(super) cache_control: &'static str,
-    /// A number that differs where the text would.
-    pub(super) tag: u64,
+    /// A hash of everything that the text depends on.
+    pub(super) tag: Fnv,
 }
 
-impl TextHead {
-    /// The reply if the client has the text already, and else the one that the text is to be put into.
-    pub(super) fn begin(&self, request: &Request) -> Conditional {
-        let etag = format!("W/\"{:016x}\"", self.tag);
+impl TextHeaders {
+    /// Evaluates `If-None-Match`.
+    pub(super) fn evaluate(&self, request: &Request) -> Conditional {
+        let etag = format!("W/\"{:016x}\"", self.tag.finish());
         let validators = Validators { etag, last_modified: None };
-        let unchanged = validators.not_modified(request);
-        let reply = Reply::empty(if unchanged { 304 } else { 200 })
+        let not_modified = validators.not_modified(request);
+        let reply = Reply::empty(if not_modified { 304 } else { 200 })
             .with("ETag", validators.etag)
             .with("Cache-Control", self.cache_control);
-        if unchanged {
-            return Conditional::Unchanged(reply);
+        if not_modified {
+            return Conditional::NotModified(reply);
         }
-        Conditional::Wanted(reply.with("Content-Type", self.content_type))
+        Conditional::Modified(reply.with("Content-Type", self.content_type))
     }
 
-    /// The reply with the text that `render` makes, if it is wanted at all.
+    /// The response with the text that `render` returns. It is not called for a 304.
     pub(super) fn reply(&self, request: &Request, render: impl FnOnce() -> Result<Vec<u8>>) -> Result<Reply> {
-        match self.begin(request) {
-            Conditional::Unchanged(reply) => Ok(reply),
-            Conditional::Wanted(reply) => with_text(request, reply, render()?),
+        match self.evaluate(request) {
+            Conditional::NotModified(reply) => Ok(reply),
+            Conditional::Modified(reply) => with_text(request, reply, render()?),
         }
     }
 }
 
-/// Whether a client has the text already.
+/// The response to a conditional request.
 #[derive(Debug)]
 pub(super) enum Conditional {
-    /// It has: this is the answer.
-    Unchanged(Reply),
-    /// It has not: this is the answer but for the text.
-    Wanted(Reply),
+    /// The client has the current text: 304.
+    NotModified(Reply),
+    /// The client needs the text: 200, still without a body.
+    Modified(Reply),
 }
 
-/// A reply with a text that is at hand, compressed where that is understood and pays.
+/// The response with a text, which is compressed if it is long enough and the client accepts gzip.
 pub(super) fn with_text(request: &Request, reply: Reply, text: Vec<u8>) -> Result<Reply> {
     if is_compressed(request, text.len()) {
         return Ok(reply.with("Content-Encoding", "gzip").with_body(Body::bytes(gzip(&text)?)));
@@ -72,19 +72,19 @@ pub(super) fn with_text(request: &Request, reply: Reply, text: Vec<u8>) -> Resul
     Ok(reply.with_body(Body::bytes(text)))
 }
 
-/// Whether a text of so many bytes is compressed for the client.
+/// Whether a text of that length is compressed for the client.
 pub(super) fn is_compressed(request: &Request, text_bytes: usize) -> bool {
-    text_bytes >= WORTH_COMPRESSING_BYTES && accepts_gzip(request)
+    text_bytes >= MIN_GZIP_BYTES && accepts_gzip(request)
 }
 
-/// The text compressed.
+/// Compresses a text.
 pub(super) fn gzip(text: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 2), LEVEL);
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 2), GZIP_LEVEL);
     encoder.write_all(text).and_then(|()| encoder.finish()).map_err(Error::io("compress", "a text"))
 }
 
-/// A reply with a long text that `render` writes while it is sent, compressed where that is understood.
-pub(super) fn with_long_text(
+/// The response with a text that `render` writes while it is sent, compressed if the client accepts gzip.
+pub(super) fn with_streamed_text(
     request: &Request,
     reply: Reply,
     render: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
@@ -93,40 +93,18 @@ pub(super) fn with_long_text(
         return reply.with_body(Body::streamed(move |sink| render(sink)));
     }
     let body = Body::streamed(move |sink| {
-        let sent = Error::io;
-        // The encoder does not care for being fed a few bytes at a time.
-        let encoder = GzEncoder::new(SinkWriter(sink), LEVEL);
-        let mut buffer = BufWriter::with_capacity(FED_BYTES, encoder);
+        // The encoder is slow when it gets a few bytes at a time.
+        let encoder = GzEncoder::new(sink, GZIP_LEVEL);
+        let mut buffer = BufWriter::with_capacity(GZIP_BUFFER_BYTES, encoder);
         render(&mut buffer)?;
-        let encoder =
-            buffer.into_inner().map_err(|error| sent("send to", "the client")(error.into_error()))?;
-        encoder.finish().map_err(sent("send to", "the client"))?;
+        let finished = buffer.into_inner().map_err(IntoInnerError::into_error).and_then(GzEncoder::finish);
+        finished.map_err(Error::io("send to", "the client"))?;
         Ok(())
     });
     reply.with("Content-Encoding", "gzip").with_body(body)
 }
 
-/// A sink as a plain writer of known size, as the encoder wants it.
-struct SinkWriter<'a>(&'a mut dyn Sink);
-
-impl Write for SinkWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// A number for a value, the same wherever and whenever it is made.
-pub(super) fn tag_of(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Whether the client says that it can read gzip (RFC 9110, section 12.5.3).
+/// Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3).
 fn accepts_gzip(request: &Request) -> bool {
     let mut any = false;
     for coding in request.header_values("Accept-Encoding").flat_map(|list| list.split(',')) {
@@ -161,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_goes_to_those_who_read_it() {
+    fn gzip_is_sent_to_clients_that_accept_it() {
         let rows: [(&[&str], bool); 12] = [
             (&[], false),
             (&[""], false),
@@ -182,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn short_texts_stay_as_they_are() {
+    fn short_texts_are_not_compressed() {
         let request = accepting(&["gzip"]);
         let sized = |len: usize| with_text(&request, Reply::empty(200), vec![b'x'; len]).expect("a reply");
         assert_eq!(sized(1023).header("Content-Encoding"), None);

@@ -155,7 +155,7 @@ impl EventLoop {
         let mut connection = Box::new(Connection::new(Box::new(stream), client, token, open, &shared.limits));
         if is_over && !self.connections.evict_idle() {
             shared.metrics.connections.dropped("connection_limit");
-            let reply = Reply::busy("there are too many connections to this server just now");
+            let reply = Reply::unavailable("there are too many connections to this server just now");
             connection.respond(Response::refusal(client, reply, &shared.metrics), &shared.limits);
         } else if is_over {
             shared.metrics.connections.dropped("evicted");

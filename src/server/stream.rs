@@ -84,7 +84,7 @@ impl StreamedResponse {
     /// The response that is sent instead where the streaming pool's queue is full.
     pub(super) fn refuse(self) -> Response {
         let Self { context, version, after, .. } = self;
-        let reply = Reply::busy("this server makes as many long playlists as it can just now");
+        let reply = Reply::unavailable("this server makes as many long playlists as it can just now");
         Response::new(context, reply, false, &version, after)
     }
 }

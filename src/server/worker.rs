@@ -59,7 +59,7 @@ impl Task {
             Self::Request { head, routed, begun } => {
                 let RequestHead { request, keep_alive, .. } = *head;
                 let context = RequestContext::begin(&shared.metrics, routed.endpoint, &request, begun);
-                let reply = Reply::busy("this server has too much to do just now");
+                let reply = Reply::unavailable("this server has too much to do just now");
                 let after = if keep_alive { After::KeepAlive } else { After::Linger };
                 Response::new(context, reply, is_head(&request), &request.version, after)
             }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
 use restreamer::ffmpeg::{LazyTools, Tools};
-use restreamer::http::{App, ENDPOINTS, Service};
+use restreamer::http::route::endpoints;
+use restreamer::http::{App, Service, auth};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
@@ -44,15 +45,8 @@ impl Site {
     pub(crate) fn with(now: &str, limits: Limits) -> Self {
         let archive = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(AtomicI64::new(time(now).micros()));
-        let metrics = Metrics::new(&ENDPOINTS).expect("counters");
-        let app = App {
-            archive: Arc::new(Archive::new(archive.path(), 64 * 1024 * 1024)),
-            clock: Clock::Manual(Arc::clone(&clock)),
-            tools: LazyTools::new(Box::new(tools)),
-            segments_url: "/segments".to_owned(),
-            started: Instant::now(),
-            metrics: Arc::clone(&metrics),
-        };
+        let app = app(archive.path(), Clock::Manual(Arc::clone(&clock)));
+        let metrics = Arc::clone(&app.metrics);
         let server = serve(Arc::new(app), limits);
         Self { archive, address: server.address(), metrics, clock, server: Some(server) }
     }
@@ -86,6 +80,19 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
+    }
+}
+
+/// The handlers over an archive.
+pub(crate) fn app(archive: &Path, clock: Clock) -> App {
+    App {
+        archive: Arc::new(Archive::new(archive, 64 * 1024 * 1024)),
+        clock,
+        tools: LazyTools::new(Box::new(tools)),
+        segments_url: "/segments".to_owned(),
+        started: Instant::now(),
+        auth: auth::everyone,
+        metrics: Metrics::new(&endpoints()).expect("counters"),
     }
 }
 

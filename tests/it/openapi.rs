@@ -1,14 +1,14 @@
-//! `docs/openapi.yaml` and the code say the same: routes, parameters, headers, version. What the answers are like is
-//! for `scripts/test-api` to find out.
+//! `docs/openapi.yaml`, `docs/api.md` and the code agree: routes, labels, parameters, headers, version. The responses
+//! themselves are tested by `scripts/test-api`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use restreamer::error::Error;
-use restreamer::http::query::Query;
 use restreamer::http::reply::COMMON_HEADERS;
-use restreamer::http::route::{Route, Shape};
+use restreamer::http::route::{ROUTES, endpoints, find};
+use restreamer::metrics::UNKNOWN_ENDPOINT;
 
 use crate::harness::{Site, ask};
 
@@ -16,7 +16,7 @@ fn source(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
 }
 
-/// The paths of the document, each with what is said of it.
+/// The paths of the document, each with its description.
 fn paths(document: &str) -> Vec<(String, String)> {
     let (_, paths) = document.split_once("\npaths:\n").expect("paths");
     let (paths, _) = paths.split_once("\ncomponents:\n").expect("components");
@@ -27,7 +27,7 @@ fn paths(document: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The query parameters that something said of a path refers to: their names, and whether they must be given.
+/// The query parameters that the description of a path refers to: their names, and whether they are required.
 fn query_parameters(document: &str, said: &str) -> BTreeSet<(String, bool)> {
     let references = said.split("'#/components/parameters/").skip(1);
     let described = references.filter_map(|reference| {
@@ -40,7 +40,7 @@ fn query_parameters(document: &str, said: &str) -> BTreeSet<(String, bool)> {
     described.collect()
 }
 
-/// A path of the document with a name in each of its places.
+/// A path of the document with `a` for each of its parameters.
 fn filled(path: &str) -> String {
     path.split('{')
         .map(|part| part.split_once('}').map_or(part.to_owned(), |(_, rest)| format!("a{rest}")))
@@ -48,46 +48,48 @@ fn filled(path: &str) -> String {
 }
 
 #[test]
-fn every_route_is_in_the_document_and_the_other_way_round() {
-    const SHAPES: usize = 12;
-    let number = |shape: Shape| match shape {
-        Shape::Home => 0,
-        Shape::Health => 1,
-        Shape::Metrics => 2,
-        Shape::OpenApi => 3,
-        Shape::Streams => 4,
-        Shape::Variants(_) => 5,
-        Shape::Hours(_) => 6,
-        Shape::Names(_) => 7,
-        Shape::File(_) => 8,
-        Shape::Multivariant(_) => 9,
-        Shape::Media(_) => 10,
-        Shape::Cut(_) => 11,
-    };
+fn routes_and_documented_paths_are_the_same() {
     let document = source("docs/openapi.yaml");
     let mut found = BTreeSet::new();
     for (path, said) in paths(&document) {
-        found.insert(number(Shape::of(&filled(&path)).expect(&path)));
+        found.insert(find(&filled(&path), "").expect(&path).route.pattern);
         for method in ["get", "head", "options"] {
             assert!(said.contains(&format!("    {method}:\n")), "{path} has no {method}");
         }
     }
-    assert_eq!(found, (0..SHAPES).collect());
+    assert_eq!(found, ROUTES.iter().map(|route| route.pattern).collect());
 }
 
 #[test]
-fn every_parameter_is_in_the_document_and_the_other_way_round() {
+fn every_route_and_its_label_are_in_the_description_of_the_api() {
+    let page = source("docs/api.md");
+    for route in &ROUTES {
+        let shown = route.pattern.replace("...}", "}").replace('{', "<").replace('}', ">");
+        assert!(page.contains(&format!("`{shown}`")), "docs/api.md does not describe {shown}");
+    }
+    for endpoint in endpoints().into_iter().chain([UNKNOWN_ENDPOINT]) {
+        assert!(page.contains(&format!("`{endpoint}`")), "docs/api.md does not name the endpoint {endpoint}");
+    }
+}
+
+#[test]
+fn parameters_and_documented_parameters_are_the_same() {
     let document = source("docs/openapi.yaml");
-    let code = source("src/http/route.rs");
-    let called = code.split("query.").skip(1).filter_map(|call| call.split_once("(\"")?.1.split_once('"'));
-    let read: BTreeSet<&str> = called.map(|(name, _)| name).collect();
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")).expect("the handlers");
+    let files = files.map(|file| file.expect("a file").path()).filter(|path| path.is_file());
+    let code: String = files.map(|path| fs::read_to_string(path).expect("a handler")).collect();
+    // `query.flag("tombstones")` and the like.
+    let is_method = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let calls = code.split("query.").skip(1).filter_map(|call| call.split_once("(\""));
+    let names = calls.filter(|(method, _)| is_method(method)).filter_map(|(_, rest)| rest.split_once('"'));
+    let read: BTreeSet<&str> = names.map(|(name, _)| name).collect();
     assert!(read.len() > 5, "only {read:?} were found");
     let mut described = BTreeSet::new();
     for (path, said) in paths(&document) {
         let listed = query_parameters(&document, &said);
         let (target, names) = (filled(&path), listed.iter().map(|(name, _)| name.as_str()));
         let names: BTreeSet<&str> = names.collect();
-        let decode = |query: &str| Route::decode(Shape::of(&target).expect("a route"), Query::new(query));
+        let decode = |query: &str| find(&target, query).expect("a route").handler;
         for name in &read {
             let query = format!("{name}=?&start=2026-11-20T10&end=2026-11-20T11");
             let refused =
@@ -102,7 +104,7 @@ fn every_parameter_is_in_the_document_and_the_other_way_round() {
 }
 
 #[test]
-fn every_answer_of_the_document_has_the_headers_that_all_answers_have() {
+fn every_documented_response_has_the_cors_headers() {
     let document = source("docs/openapi.yaml");
     let mut blocks = 0;
     for block in document.split(" headers:\n").skip(1).filter(|block| !block.starts_with("    AllowOrigin:"))
@@ -121,11 +123,11 @@ fn every_answer_of_the_document_has_the_headers_that_all_answers_have() {
             assert!(described.contains(value), "{name}: {value} in {described}");
         }
     }
-    assert!(blocks > 20, "only {blocks} answers were found");
+    assert!(blocks > 20, "only {blocks} responses were found");
 }
 
 #[test]
-fn the_document_is_served_as_it_is_and_has_the_version_of_the_server() {
+fn the_document_is_served_unchanged_and_has_the_version_of_the_server() {
     let document = source("docs/openapi.yaml");
     assert!(document.starts_with("openapi: 3.1."));
     assert!(document.contains(concat!("\n  version: ", env!("CARGO_PKG_VERSION"), "\n")));

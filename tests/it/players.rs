@@ -1,4 +1,4 @@
-//! Playlists in real players: what they play of a recording with a hole and a clock that begins anew.
+//! Playlists in real players, of a recording with a gap and a restarted clock.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,28 +7,26 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
-use restreamer::archive::Archive;
 use restreamer::clock::Clock;
-use restreamer::ffmpeg::LazyTools;
 use restreamer::http::reply::Reply;
 use restreamer::http::request::Request;
 use restreamer::http::{App, Routed, Service};
 use restreamer::server::{Limits, Server};
 
-use crate::harness::{PATIENCE, Site, serve, tools, wait_until, write_whole};
+use crate::harness::{PATIENCE, Site, app, serve, wait_until, write_whole};
 use crate::process::{Output, Program, find, say, setting};
 use crate::recording::{FRAMES, VARIANTS, WHOLE, copy_segments, count_packets, files_of, footage};
 
 /// How long a browser may take to start and to play.
 const BROWSER_PATIENCE: Duration = Duration::from_secs(90);
 
-/// A server of some archive that remembers what it was asked for.
-struct Watched {
+/// A server that records the targets of its requests.
+struct RequestLog {
     app: App,
     targets: Mutex<Vec<String>>,
 }
 
-impl Service for Watched {
+impl Service for RequestLog {
     fn route(&self, request: &Request) -> Routed {
         self.app.route(request)
     }
@@ -39,36 +37,29 @@ impl Service for Watched {
     }
 }
 
-impl Watched {
+impl RequestLog {
     fn over(base: &Path) -> (Arc<Self>, Server) {
-        let app = App {
-            archive: Arc::new(Archive::new(base, 64 * 1024 * 1024)),
-            clock: Clock::System,
-            tools: LazyTools::new(Box::new(tools)),
-            segments_url: "/segments".to_owned(),
-            started: Instant::now(),
-            metrics: restreamer::metrics::Metrics::new(&restreamer::http::ENDPOINTS).expect("counters"),
-        };
-        let watched = Arc::new(Self { app, targets: Mutex::default() });
-        let server = serve(Arc::clone(&watched) as Arc<dyn Service>, Limits::default());
-        (watched, server)
+        let app = app(base, Clock::System);
+        let requests = Arc::new(Self { app, targets: Mutex::default() });
+        let server = serve(Arc::clone(&requests) as Arc<dyn Service>, Limits::default());
+        (requests, server)
     }
 
-    /// What came, decoded, of the targets that begin with `prefix`, behind that.
-    fn asked(&self, prefix: &str) -> Vec<String> {
+    /// The decoded targets that begin with `prefix`, without it.
+    fn requested(&self, prefix: &str) -> Vec<String> {
         let targets = self.targets.lock().expect("the targets");
-        let behind = targets.iter().filter_map(|target| target.strip_prefix(prefix));
-        behind.map(|rest| percent_decode_str(rest).decode_utf8_lossy().into_owned()).collect()
+        let rests = targets.iter().filter_map(|target| target.strip_prefix(prefix));
+        rests.map(|rest| percent_decode_str(rest).decode_utf8_lossy().into_owned()).collect()
     }
 }
 
-/// ffmpeg, told to play a URL without a word but for its progress.
+/// ffmpeg, which plays a URL and prints only errors and progress.
 fn ffmpeg(url: &str, options: &[&str]) -> Program {
     let quiet = ["-nostdin", "-nostats", "-v", "error", "-progress", "pipe:1"];
     Program::new("ffmpeg").args(quiet).args(options).args(["-i", url, "-c", "copy", "-f", "null", "-"])
 }
 
-/// Checks that ffmpeg has played to the end without a word. Returns how many frames of picture went by.
+/// Checks that ffmpeg has played to the end without an error. Returns the number of video frames.
 fn frames_played(output: Output) -> usize {
     let Output { code, stdout, stderr } = output;
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "ffmpeg");
@@ -88,9 +79,9 @@ fn packets_in_files(base: &Path, variant: &str) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn ffmpeg_plays_a_media_playlist_over_a_hole_and_misses_nothing() {
+fn ffmpeg_plays_a_media_playlist_over_a_gap_without_losing_a_packet() {
     let footage = footage();
-    let (_, server) = Watched::over(footage.path());
+    let (_, server) = RequestLog::over(footage.path());
     for (variant, _) in VARIANTS {
         let url = format!("http://{}/playlist/test/{variant}.m3u8?{WHOLE}", server.address());
         assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES, "{variant}");
@@ -102,31 +93,34 @@ fn ffmpeg_plays_a_media_playlist_over_a_hole_and_misses_nothing() {
 }
 
 #[test]
-fn ffmpeg_plays_a_multivariant_playlist_and_misses_nothing() {
+fn ffmpeg_plays_a_multivariant_playlist_without_losing_a_frame() {
     let footage = footage();
-    let (watched, server) = Watched::over(footage.path());
+    let (requests, server) = RequestLog::over(footage.path());
     let url = format!("http://{}/playlist/test.m3u8?{WHOLE}", server.address());
     assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES);
     for (variant, _) in VARIANTS {
-        assert!(!watched.asked(&format!("/playlist/test/{variant}.m3u8?")).is_empty(), "{variant}");
-        assert!(!watched.asked(&format!("/segments/test/{variant}/2026-11-20T10/")).is_empty(), "{variant}");
+        assert!(!requests.requested(&format!("/playlist/test/{variant}.m3u8?")).is_empty(), "{variant}");
+        assert!(
+            !requests.requested(&format!("/segments/test/{variant}/2026-11-20T10/")).is_empty(),
+            "{variant}"
+        );
     }
     assert!(server.stop(PATIENCE));
 }
 
 #[test]
-fn ffmpeg_follows_an_open_playlist_to_its_end() {
+fn ffmpeg_follows_a_live_playlist_to_its_end() {
     let footage = footage();
     let site = Site::at("2026-11-20T11:00:04");
     let files = files_of(footage.path(), "source");
     let (first_run, second_run) = files.split_at(5);
     copy_segments(footage.path(), site.archive.path(), first_run);
     let target = format!("/playlist/test/source.m3u8?{WHOLE}");
-    assert!(!site.get(&target).text().contains("#EXT-X-ENDLIST"), "the list is open");
+    assert!(!site.get(&target).text().contains("#EXT-X-ENDLIST"), "the playlist is live");
 
     let url = format!("http://{}{target}", site.address);
     let player = ffmpeg(&url, &["-live_start_index", "0"]).patience(3 * PATIENCE).start();
-    wait_until("the player has come", || site.server().connections() > 0);
+    wait_until("the player has connected", || site.server().connections() > 0);
     site.set_clock("2026-11-20T11:00:40");
     for file in second_run {
         copy_segments(footage.path(), site.archive.path(), std::slice::from_ref(file));
@@ -134,7 +128,7 @@ fn ffmpeg_follows_an_open_playlist_to_its_end() {
     assert_eq!(frames_played(player.wait()), FRAMES);
 }
 
-/// A page that plays the recording, faster than it was, and reports what comes of it.
+/// A page that plays the recording at four times its speed and reports its progress.
 fn page(source: &str) -> String {
     let mut page =
         String::from("<!doctype html><title>player</title><video id=video muted autoplay></video><script>");
@@ -153,7 +147,7 @@ fn page(source: &str) -> String {
     page
 }
 
-/// Where Chromium is; nothing, with the reason said, where it is not to be tried.
+/// The path of Chromium; `None`, with the reason printed, if the test is to be skipped.
 fn chromium() -> Option<std::path::PathBuf> {
     let wanted = setting("RESTREAMER_TEST_PEERS");
     if wanted.as_ref().is_some_and(|value| value == "0") {
@@ -169,7 +163,7 @@ fn chromium() -> Option<std::path::PathBuf> {
 }
 
 #[test]
-fn chromium_plays_a_multivariant_playlist_over_a_hole() {
+fn chromium_plays_a_multivariant_playlist_over_a_gap() {
     let Some(chromium) = chromium() else { return };
     let footage = footage();
     let archive = tempfile::tempdir().expect("a temporary directory");
@@ -178,10 +172,10 @@ fn chromium_plays_a_multivariant_playlist_over_a_hole() {
     }
     let page = page(&format!("/playlist/test.m3u8?{WHOLE}"));
     write_whole(&archive.path().join("test/page.html"), page.as_bytes());
-    let (watched, server) = Watched::over(archive.path());
+    let (requests, server) = RequestLog::over(archive.path());
 
     let profile = tempfile::tempdir().expect("a temporary directory");
-    // The HLS player that current versions have needs no switch of its own.
+    // The built-in HLS player of current versions needs no switch.
     let options = [
         "--headless",
         "--no-sandbox",
@@ -194,7 +188,7 @@ fn chromium_plays_a_multivariant_playlist_over_a_hole() {
         "--disable-sync",
         "--no-first-run",
         "--autoplay-policy=no-user-gesture-required",
-        // Without this it would show the page and end.
+        // Without this Chromium prints the page and exits.
         "--remote-debugging-port=0",
     ];
     let browser = Program::new(chromium)
@@ -206,24 +200,24 @@ fn chromium_plays_a_multivariant_playlist_over_a_hole() {
         .start();
     let begun = Instant::now();
     let reports = loop {
-        let reports = watched.asked("/files/report-");
+        let reports = requests.requested("/files/report-");
         if reports.iter().any(|report| report.starts_with("ended") || report.starts_with("error")) {
             break reports;
         }
-        let goes_on = !browser.has_ended() && begun.elapsed() < BROWSER_PATIENCE;
-        assert!(goes_on, "it reported {reports:?}, asked for {:?}", watched.asked("/"));
+        let is_playing = !browser.has_ended() && begun.elapsed() < BROWSER_PATIENCE;
+        assert!(is_playing, "it reported {reports:?}, requested {:?}", requests.requested("/"));
         std::thread::sleep(Duration::from_millis(20));
     };
     drop(browser);
     assert!(!reports.iter().any(|report| report.starts_with("error")), "{reports:?}");
     let ended = reports.iter().find_map(|report| report.strip_prefix("ended ")).expect("its end");
-    // The hole takes no time in a player: two runs of 10 s are 20 s.
+    // A player skips the gap: two runs of 10 s are 20 s.
     let (played, frames) = ended.split_once(' ').expect("a time and a number of frames");
     assert!((19.5..20.5).contains(&played.parse::<f64>().expect("a time")), "{reports:?}");
     assert!(frames.parse::<usize>().expect("a number") > 0, "{reports:?}");
     assert!(reports.iter().any(|report| report.starts_with("at ")), "{reports:?}");
     assert!(
-        !watched.asked("/segments/test/source/2026-11-20T11/").is_empty(),
+        !requests.requested("/segments/test/source/2026-11-20T11/").is_empty(),
         "the better variant is played"
     );
 }

@@ -1,4 +1,4 @@
-//! Media and multivariant playlists: what is in them, when they are closed, and what they hold back.
+//! Media and multivariant playlists: their segments, when they are finished, and which segments are withheld.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -10,22 +10,22 @@ use restreamer::timestamp::{Span, Timestamp};
 
 const HOUR: &str = "s/v/2026-11-20T10";
 
-/// The seconds into the hour at which the playlist's segments start; `|` is a discontinuity, `.` the end tag.
-fn sketch(playlist: &str) -> String {
-    let mut marks = Vec::new();
+/// The starts of a playlist's segments, in seconds of the hour; `|` is a discontinuity, `.` the end tag.
+fn outline(playlist: &str) -> String {
+    let mut parts = Vec::new();
     for line in playlist.lines() {
         if line == "#EXT-X-DISCONTINUITY" {
-            marks.push("|".to_owned());
+            parts.push("|".to_owned());
         } else if line == "#EXT-X-ENDLIST" {
             assert!(playlist.contains("#EXT-X-PLAYLIST-TYPE:VOD"), "{playlist}");
-            marks.push(".".to_owned());
+            parts.push(".".to_owned());
         } else if let Some((_, name)) = line.rsplit_once('/').filter(|_| !line.starts_with('#')) {
             let (minutes, rest) = name.split_once("%3A").expect("a colon");
             let seconds: u32 = rest[..2].parse().expect("seconds");
-            marks.push((minutes.parse::<u32>().expect("minutes") * 60 + seconds).to_string());
+            parts.push((minutes.parse::<u32>().expect("minutes") * 60 + seconds).to_string());
         }
     }
-    marks.join(" ")
+    parts.join(" ")
 }
 
 /// Writes two-second segments at these seconds of the hour.
@@ -48,7 +48,7 @@ fn playlist(site: &Site, query: &str) -> Answer {
 }
 
 #[test]
-fn a_range_of_the_past_is_a_closed_list_with_its_holes() {
+fn a_past_range_is_a_finished_playlist_with_a_discontinuity_at_each_gap() {
     let site = Site::at("2026-11-22T00:00:00");
     record(&site, &[0, 2, 4, 10, 12]);
     let rows = [
@@ -65,18 +65,18 @@ fn a_range_of_the_past_is_a_closed_list_with_its_holes() {
     ];
     for (query, expected) in rows {
         let answer = playlist(&site, query);
-        assert_eq!(sketch(&answer.text()), expected, "{query}");
-        let closed = expected.ends_with('.');
+        assert_eq!(outline(&answer.text()), expected, "{query}");
+        let is_finished = expected.ends_with('.');
         assert_eq!(
             answer.header("cache-control"),
-            if closed { "max-age=60" } else { "max-age=1" },
+            if is_finished { "max-age=60" } else { "max-age=1" },
             "{query}"
         );
     }
 }
 
 #[test]
-fn a_list_is_open_until_it_is_covered_or_long_past() {
+fn a_playlist_is_live_until_its_range_is_covered_or_long_past() {
     let site = Site::at("2026-11-20T10:01:00");
     record(&site, &[0, 2, 4]);
     let rows = [
@@ -89,67 +89,67 @@ fn a_list_is_open_until_it_is_covered_or_long_past() {
     for (now, end, expected) in rows {
         site.set_clock(now);
         let query = format!("?start=2026-11-20T10&end=2026-11-20T{end}");
-        assert_eq!(sketch(&playlist(&site, &query).text()), expected, "{now} {end}");
+        assert_eq!(outline(&playlist(&site, &query).text()), expected, "{now} {end}");
     }
-    // Without an end there is an hour more than the last one, which is open for long enough to be recorded into.
+    // Without `end` the range ends one hour after the last hour, and five minutes later the playlist is finished.
     site.set_clock("2026-11-20T12:05:00");
-    assert_eq!(sketch(&playlist(&site, "").text()), "0 2 4");
+    assert_eq!(outline(&playlist(&site, "").text()), "0 2 4");
     site.set_clock("2026-11-20T12:05:00.001");
-    assert_eq!(sketch(&playlist(&site, "").text()), "0 2 4 .");
+    assert_eq!(outline(&playlist(&site, "").text()), "0 2 4 .");
 }
 
 #[test]
-fn what_might_be_taken_back_is_held_back() {
+fn a_segment_behind_a_young_gap_is_withheld() {
     let site = Site::at("2026-11-20T10:00:14.999");
     record(&site, &[0, 2, 6, 8]);
     let query = "?start=2026-11-20T10&end=2026-11-20T10:00:10";
     let young = playlist(&site, query);
-    assert_eq!(sketch(&young.text()), "0 2");
+    assert_eq!(outline(&young.text()), "0 2");
     site.set_clock("2026-11-20T10:00:20.999");
-    assert_eq!(sketch(&playlist(&site, query).text()), "0 2");
+    assert_eq!(outline(&playlist(&site, query).text()), "0 2");
     let unchanged = [("If-None-Match", young.header("etag"))];
     let target = format!("/playlist/s/v.m3u8{query}");
     assert_eq!(ask(site.address, "GET", &target, &unchanged).status, 304);
-    // The hour has not changed, but the time has: what was held back is published.
+    // The hour has not changed, but the gap is old enough now: the withheld segments are published.
     site.set_clock("2026-11-20T10:00:21");
     assert_eq!(ask(site.address, "GET", &target, &unchanged).status, 200);
-    assert_eq!(sketch(&playlist(&site, query).text()), "0 2 | 6 8 .");
+    assert_eq!(outline(&playlist(&site, query).text()), "0 2 | 6 8 .");
 
-    // A late segment fills the hole before it is published.
+    // A late segment fills the gap before the segments behind it are published.
     site.set_clock("2026-11-20T10:00:18");
     write(&site, 4, "full");
-    assert_eq!(sketch(&playlist(&site, query).text()), "0 2 4 6 8 .");
+    assert_eq!(outline(&playlist(&site, query).text()), "0 2 4 6 8 .");
 }
 
 #[test]
-fn a_young_hole_at_the_start_holds_back_as_well() {
+fn a_young_gap_at_the_start_withholds_segments_as_well() {
     let site = Site::at("2026-11-20T10:00:10");
     record(&site, &[2, 4]);
     let query = "?start=2026-11-20T10&end=2026-11-20T10:00:06";
-    assert_eq!(sketch(&playlist(&site, query).text()), "");
+    assert_eq!(outline(&playlist(&site, query).text()), "");
     site.set_clock("2026-11-20T10:00:17");
-    assert_eq!(sketch(&playlist(&site, query).text()), "2 4 .");
+    assert_eq!(outline(&playlist(&site, query).text()), "2 4 .");
 }
 
 #[test]
-fn a_segment_that_is_not_full_waits_for_a_better_one() {
+fn a_young_segment_that_is_not_full_is_withheld() {
     for kind in ["suspect", "partial"] {
         let site = Site::at("2026-11-20T10:00:18.999");
         record(&site, &[0]);
         write(&site, 2, kind);
         write(&site, 4, "full");
         let query = "?start=2026-11-20T10&end=2026-11-20T10:00:06";
-        assert_eq!(sketch(&playlist(&site, query).text()), "0", "{kind}");
+        assert_eq!(outline(&playlist(&site, query).text()), "0", "{kind}");
         site.set_clock("2026-11-20T10:00:19");
-        assert_eq!(sketch(&playlist(&site, query).text()), "0 2 | 4 .", "{kind}");
+        assert_eq!(outline(&playlist(&site, query).text()), "0 2 | 4 .", "{kind}");
     }
     let site = Site::at("2026-11-22T00:00:00");
     write(&site, 0, "temp");
-    assert_eq!(sketch(&playlist(&site, "").text()), ".");
+    assert_eq!(outline(&playlist(&site, "").text()), ".");
 }
 
 #[test]
-fn the_target_duration_does_not_change_while_a_list_grows() {
+fn the_target_duration_does_not_change_while_a_playlist_grows() {
     let site = Site::at("2026-11-20T10:30:00");
     site.write("s/v/2026-11-20T10/00:00.000-2.002-full-x.ts", b"");
     let target = |query: &str| {
@@ -167,7 +167,7 @@ fn the_target_duration_does_not_change_while_a_list_grows() {
 }
 
 #[test]
-fn what_is_not_there_is_said_so() {
+fn a_404_names_what_is_missing() {
     let site = Site::at("2026-11-22T00:00:00");
     std::fs::create_dir_all(site.archive.path().join("s/empty")).expect("a variant");
     let rows = [
@@ -205,7 +205,7 @@ fn names_are_encoded_wherever_they_stand() {
 }
 
 #[test]
-fn variants_outside_the_range_and_the_chat_are_left_out() {
+fn variants_outside_the_range_and_the_chat_are_omitted() {
     let site = Site::at("2026-11-22T00:00:00");
     for (variant, hour, size) in
         [("early", "09", 100), ("late", "11", 300), ("chat", "11", 1), ("both", "09", 200)]
@@ -232,11 +232,11 @@ fn variants_outside_the_range_and_the_chat_are_left_out() {
     }
     let text = site.get("/playlist/s.m3u8").text();
     assert!(text.contains("BANDWIDTH=1600,AVERAGE-BANDWIDTH=1067,VIDEO=\"both\",NAME=\"both\"\n"), "{text}");
-    assert!(!text.contains("CODECS"), "nothing is known of zeros: {text}");
+    assert!(!text.contains("CODECS"), "zeros have no codecs: {text}");
 }
 
 #[test]
-fn what_segments_hold_is_read_from_them_or_asked_of_ffprobe() {
+fn codecs_are_read_from_segments_or_by_ffprobe() {
     let site = Site::at("2026-11-22T00:00:00");
     let rows = [
         ("common", "-c:v libx264 -preset ultrafast -profile:v baseline -c:a aac", "avc1.42C00D,mp4a.40.2"),
@@ -255,7 +255,7 @@ fn what_segments_hold_is_read_from_them_or_asked_of_ffprobe() {
 }
 
 #[test]
-fn a_long_list_is_made_while_it_is_sent_and_says_the_same() {
+fn a_long_playlist_is_streamed_with_the_same_text() {
     let site = Site::at("2026-11-22T00:00:00");
     let mut expected = 0;
     for hour in ["08", "09", "10"] {
@@ -288,20 +288,34 @@ fn a_long_list_is_made_while_it_is_sent_and_says_the_same() {
 }
 
 #[test]
-fn a_growing_list_never_takes_an_entry_back() {
+fn equal_archives_have_equal_entity_tags() {
+    let sites = [Site::at("2026-11-22T00:00:00"), Site::at("2026-11-22T00:00:00")];
+    for site in &sites {
+        record(site, &[0, 2, 4]);
+    }
+    for target in
+        ["/files", "/files/s/v", "/files/s/v/2026-11-20T10", "/playlist/s.m3u8", "/playlist/s/v.m3u8"]
+    {
+        let [one, other] = sites.each_ref().map(|site| site.get(target).header("etag").to_owned());
+        assert!(one.starts_with("W/\"") && one == other, "{target}: {one} and {other}");
+    }
+}
+
+#[test]
+fn a_live_playlist_never_removes_an_entry() {
     let site = Site::at("2026-11-20T10:00:00");
     std::fs::create_dir_all(site.archive.path().join(HOUR)).expect("an hour");
     let (done, polls) = (AtomicBool::new(false), AtomicUsize::new(0));
     let query = "?start=2026-11-20T10&end=2026-11-20T10:10";
     thread::scope(|scope| {
         scope.spawn(|| {
-            // A recorder whose segments come late and in disorder: each block of five is written backwards, within
-            // the time that such a hole is held back for. Some come first as suspects, some not at all.
+            // A recorder whose segments are late and out of order: each block of five is written backwards, within the
+            // time for which segments behind a gap are withheld. Some are `suspect` first, some are missing.
             for block in 0..40_u32 {
-                // However slow this machine is, it is read in between.
+                // The reader polls at least once in between, however slow the machine is.
                 if block % 8 == 7 {
                     let before = polls.load(Ordering::SeqCst);
-                    wait_until("somebody reads it", || polls.load(Ordering::SeqCst) > before);
+                    wait_until("the reader polls", || polls.load(Ordering::SeqCst) > before);
                 }
                 for step in (0..5).rev() {
                     let second = block * 10 + step * 2;
@@ -315,7 +329,7 @@ fn a_growing_list_never_takes_an_entry_back() {
                         write(&site, second, "full");
                     }
                 }
-                // The reader shall see more than the beginning and the end.
+                // Lets the reader see more than the first and the last state.
                 thread::sleep(Duration::from_millis(5));
             }
             site.set_clock("2026-11-20T10:07:30");
@@ -341,7 +355,7 @@ fn a_growing_list_never_takes_an_entry_back() {
 }
 
 #[test]
-fn a_rough_cut_is_the_segments_one_after_another() {
+fn a_rough_cut_concatenates_the_segments() {
     let site = Site::at("2026-11-22T00:00:00");
     for (second, byte) in [(0, b'a'), (2, b'b'), (4, b'c'), (10, b'd')] {
         site.write(&format!("{HOUR}/00:{second:02}.000-2.000-full-x.ts"), &[byte; 3]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
-use restreamer::archive::segment::{Kind, SegmentName};
+use restreamer::archive::layout::{SegmentName, SegmentType};
 use restreamer::timestamp::{Hour, Span, Timestamp};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -166,7 +166,7 @@ fn hour_and_name(path: &Path) -> (Hour, &str) {
 }
 
 /// Checks that a recorded file's name tells the truth. Returns what it says: start, duration and type.
-fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, Kind) {
+fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, SegmentType) {
     let (hour, name) = hour_and_name(path);
     let parsed = SegmentName::parse(name).unwrap_or_else(|| panic!("`{name}` is no segment's name"));
     assert_eq!(parsed.hash, hash_of(&base.join(path)), "{name}");
@@ -175,7 +175,7 @@ fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, Kind) {
         (pictures.iter().min().expect("a picture"), pictures.iter().max().expect("a picture"));
     // At 25 pictures a second each lasts 3600 ticks of the 90 kHz clock.
     assert_eq!(parsed.duration, Span::from_micros((last - first + 3600) * 100 / 9), "{name}");
-    (hour.start() + parsed.offset, parsed.duration, parsed.kind)
+    (hour.start() + parsed.offset, parsed.duration, parsed.segment_type)
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_segment_has_a_temporary_name_while_it_is_written() {
     let written = names("-temp-");
     let (_, name) = hour_and_name(&written[0]);
     let parsed = SegmentName::parse(name).expect("a segment's name");
-    assert_eq!((parsed.kind, parsed.hash.len()), (Kind::Temp, 36), "{name}");
+    assert_eq!((parsed.segment_type, parsed.hash.len()), (SegmentType::Temp, 36), "{name}");
 
     recorder.signal(Signal::TERM);
     let Output { code, stderr, .. } = recorder.wait();
@@ -241,7 +241,7 @@ fn a_segment_has_a_temporary_name_while_it_is_written() {
     let mut next = None;
     for file in files_of(base.path(), "live") {
         let (start, duration, kind) = check_name(base.path(), &file);
-        assert_eq!(kind, Kind::Full, "{file:?}");
+        assert_eq!(kind, SegmentType::Full, "{file:?}");
         assert!(start >= begun && start <= ended, "{file:?}, recorded from {begun} to {ended}");
         assert!(next.is_none_or(|next: Timestamp| next == start), "{file:?} after {next:?}");
         next = Some(start + duration);

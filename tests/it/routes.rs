@@ -1,9 +1,17 @@
-//! Lists, files and pages: what a client gets for what it asks.
+//! Lists, files and pages: requests and their responses.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use crate::harness::{Site, ask};
+use restreamer::clock::Clock;
+use restreamer::http::request::Request;
+use restreamer::http::route::{ROUTES, Route, find};
+use restreamer::http::{Pool, Service};
+use tiny_http::{HTTPVersion, Method};
+
+use crate::harness::{Site, app, ask};
 
 const HOUR: &str = "gdq/source/2026-11-20T10";
 
@@ -14,7 +22,7 @@ fn site() -> Site {
 }
 
 #[test]
-fn lists_are_sorted_and_show_no_hidden_or_odd_names() {
+fn lists_are_sorted_and_omit_hidden_and_invalid_names() {
     let site = site();
     for path in
         ["gdq/480p/2026-11-20T09/x.ts", "gdq/.hidden/x", ".hidden/x", "alpha/source/2026-11-20T09/x.ts"]
@@ -24,7 +32,7 @@ fn lists_are_sorted_and_show_no_hidden_or_odd_names() {
     site.write("file", b"");
     site.write("gdq/file", b"");
     fs::create_dir_all(site.archive.path().join("gdq/source/2026-11-20T09")).expect("an hour");
-    fs::create_dir_all(site.archive.path().join("gdq/source/not-an-hour")).expect("no hour");
+    fs::create_dir_all(site.archive.path().join("gdq/source/not-an-hour")).expect("a directory");
     symlink(site.archive.path().join("gdq"), site.archive.path().join("linked")).expect("a link");
     symlink(site.archive.path().join("nowhere"), site.archive.path().join("dangling")).expect("a link");
     let rows = [
@@ -48,7 +56,7 @@ fn lists_are_sorted_and_show_no_hidden_or_odd_names() {
 }
 
 #[test]
-fn an_hour_lists_segments_and_json_but_not_what_has_a_tombstone() {
+fn an_hour_lists_segments_and_json_files_without_tombstone() {
     let site = Site::at("2026-11-22T00:00:00");
     for name in
         ["a.ts", "b.ts", "b.tombstone", "c.json", "d.json", "d.tombstone", "e.txt", ".f.ts", "g.tombstone"]
@@ -111,7 +119,7 @@ fn a_file_is_sent_whole_in_part_or_not_at_all() {
 }
 
 #[test]
-fn a_file_that_is_no_full_segment_is_known_by_size_and_time() {
+fn the_entity_tag_of_other_files_is_their_size_and_time() {
     let site = Site::at("2026-11-22T00:00:00");
     site.write(&format!("{HOUR}/55:02.000-2.000-suspect-abc.ts"), b"x");
     site.write("gdq/deep/er/still/notes.TXT", b"y");
@@ -161,7 +169,7 @@ fn what_is_not_a_file_is_not_found() {
 }
 
 #[test]
-fn every_answer_can_be_read_by_any_page_and_errors_are_one_line() {
+fn every_response_has_cors_headers_and_errors_are_one_line() {
     let site = site();
     let rows = [
         ("GET", "/nope", 404),
@@ -177,6 +185,12 @@ fn every_answer_can_be_read_by_any_page_and_errors_are_one_line() {
         ("GET", "/cut/gdq/source.ts", 400),
         ("OPTIONS", "/files", 200),
         ("OPTIONS", "*", 200),
+        ("OPTIONS", "/nope", 404),
+        ("OPTIONS", "/files/", 404),
+        ("OPTIONS", "/cut/gdq/source.ts?start=x", 200),
+        ("OPTIONS", "/files/%zz", 200),
+        ("POST", "/cut/gdq/source.ts?start=x", 405),
+        ("POST", "/files/..", 405),
         ("GET", "/health", 200),
         ("GET", "/metrics", 200),
         ("GET", "/openapi.yaml", 200),
@@ -195,14 +209,42 @@ fn every_answer_can_be_read_by_any_page_and_errors_are_one_line() {
             assert!(text.ends_with('\n') && text.lines().count() == 1, "{method} {target}: {text:?}");
             assert!(!text.contains(&site.archive.path().display().to_string()), "{text}");
         }
-        if status == 405 || method == "OPTIONS" {
+        if status == 405 || method == "OPTIONS" && status == 200 {
             assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS", "{method} {target}");
         }
     }
 }
 
 #[test]
-fn lists_are_conditional_and_compressed() {
+fn each_route_has_its_pool_and_its_label() {
+    let app = app(Path::new("/nowhere"), Clock::System);
+    let times = "start=2026-11-20T10&end=2026-11-20T11";
+    let rows = [
+        (Method::Get, "/".to_owned(), Pool::Quick, "home"),
+        (Method::Get, "/files/a/b".to_owned(), Pool::Quick, "list_hours"),
+        (Method::Get, "/metrics/restreamer".to_owned(), Pool::Quick, "metrics"),
+        (Method::Get, "/segments/a/%zz".to_owned(), Pool::Media, "segments"),
+        (Method::Get, "/playlist/a.m3u8".to_owned(), Pool::Playlist, "generate_master_playlist"),
+        (Method::Get, "/playlist/a/b.m3u8?start=x".to_owned(), Pool::Playlist, "generate_media_playlist"),
+        (Method::Get, format!("/cut/a/b.ts?{times}"), Pool::Cut, "cut"),
+        (Method::Head, format!("/cut/a/b.ts?{times}&type=smart"), Pool::Cut, "cut"),
+        (Method::Get, format!("/cut/a/b.ts?{times}&type=rough"), Pool::Media, "cut"),
+        (Method::Get, "/cut/a/b.ts?start=x".to_owned(), Pool::Quick, "cut"),
+        (Method::Options, format!("/cut/a/b.ts?{times}"), Pool::Quick, "cut"),
+        (Method::Post, format!("/cut/a/b.ts?{times}"), Pool::Quick, "cut"),
+        (Method::Get, "/nope".to_owned(), Pool::Quick, "unknown"),
+        (Method::Options, "*".to_owned(), Pool::Quick, "unknown"),
+    ];
+    for (method, target, pool, endpoint) in rows {
+        let client = ([127, 0, 0, 1], 1).into();
+        let request = Request { method, target, version: HTTPVersion(1, 1), headers: Vec::new(), client };
+        let routed = app.route(&request);
+        assert_eq!((routed.pool, routed.endpoint), (pool, endpoint), "{request:?}");
+    }
+}
+
+#[test]
+fn lists_are_compressed_and_answer_conditional_requests() {
     let site = Site::at("2026-11-22T00:00:00");
     for second in 0..40 {
         site.write(&format!("{HOUR}/00:{second:02}.000-1.000-full-abc.ts"), b"");
@@ -221,7 +263,7 @@ fn lists_are_conditional_and_compressed() {
 }
 
 #[test]
-fn the_first_page_has_a_line_to_try_for_each_route() {
+fn the_front_page_has_an_example_of_each_route() {
     let site = site();
     let page = ask(site.address, "GET", "/", &[]).text();
     for line in [
@@ -234,15 +276,19 @@ fn the_first_page_has_a_line_to_try_for_each_route() {
     ] {
         assert!(page.contains(line), "{line} in {page}");
     }
-    // A host that is not one goes nowhere.
-    let odd = ask(site.address, "GET", "/", &[]);
-    assert_eq!(odd.status, 200);
+    let paths =
+        page.split("http://test").skip(1).map(|url| url.split(['?', '\'', '\n']).next().expect("a path"));
+    let shown: BTreeSet<&str> = paths.map(|path| find(path, "").expect(path).route.pattern).collect();
+    for Route { pattern, .. } in &ROUTES {
+        let is_shown = shown.contains(pattern) || ["/", "/metrics/restreamer"].contains(pattern);
+        assert!(is_shown, "the front page does not show {pattern}");
+    }
     let empty = Site::at("2026-11-22T00:00:00");
     assert!(empty.get("/").text().contains("Nothing has been recorded yet"));
 }
 
 #[test]
-fn health_says_whether_the_archive_can_be_read() {
+fn health_reports_whether_the_archive_is_readable() {
     let site = site();
     let healthy = site.get("/health");
     assert_eq!(healthy.status, 200);
@@ -254,6 +300,6 @@ fn health_says_whether_the_archive_can_be_read() {
     let body: serde_json::Value = serde_json::from_slice(&unhealthy.body).expect("JSON");
     assert_eq!(body["archive"], false);
     assert_eq!(site.get("/files").text(), "[]");
-    fs::create_dir(site.archive.path()).expect("bring it back");
+    fs::create_dir(site.archive.path()).expect("restore the archive");
     assert_eq!(site.get("/health").status, 200);
 }

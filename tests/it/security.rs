@@ -1,5 +1,5 @@
-//! What `docs/security.md` promises: what an archive can hold that wishes the server ill, how much of a cut is there
-//! for many, what the server needs of its surroundings, and what an nginx in front adds.
+//! The promises of `docs/security.md`: hostile files in the archive, limits on cuts, a broken environment, and the
+//! nginx in front. Also the policy that decides who may ask.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,14 +7,20 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use restreamer::clock::Clock;
+use restreamer::http::reply::Reply;
+use restreamer::http::request::Request;
+use restreamer::http::{App, Service};
+use restreamer::server::Limits;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 
 use crate::cuts::{RANGE, archive, at_rest, fake, holdings};
 use crate::footage::run;
-use crate::harness::{Site, ask, connect, wait_until, write_whole};
+use crate::harness::{PATIENCE, Site, app, ask, connect, serve, wait_until, write_whole};
 use crate::nginx::{self, Nginx};
 use crate::process::{Program, RESTREAMER, Served};
 
@@ -33,7 +39,7 @@ fn pipe(path: &Path) {
     mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).expect("a pipe");
 }
 
-/// Puts something at a path.
+/// Creates something at a path.
 type Put = Box<dyn Fn(&Path)>;
 
 #[test]
@@ -91,7 +97,7 @@ fn what_is_no_file_in_place_of_a_segment_holds_nobody_up() {
 fn a_segment_that_is_larger_than_any_is_not_read_into_memory() {
     let base = tempfile::tempdir().expect("a directory");
     let path = write_whole(&base.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"");
-    // It has a length and next to no blocks.
+    // A sparse file.
     fs::File::options().write(true).open(&path).and_then(|file| file.set_len(1 << 40)).expect("a length");
     let (served, _) = at_rest(base.path(), &[]);
     let range = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:02";
@@ -104,8 +110,8 @@ fn a_segment_that_is_larger_than_any_is_not_read_into_memory() {
         );
     }
     assert_eq!(ask(served.address, "GET", "/playlist/s.m3u8", &[]).status, 200);
-    let most = crate::abuse::status_of(&served.running, "VmHWM");
-    assert!(most < 32 * 1024, "it took {most} KiB");
+    let peak_kib = crate::abuse::status_of(&served.running, "VmHWM");
+    assert!(peak_kib < 32 * 1024, "it took {peak_kib} KiB");
 }
 
 #[test]
@@ -152,6 +158,52 @@ fn a_page_in_the_archive_is_sent_as_what_its_name_says_and_nothing_else() {
     }
 }
 
+/// A policy that lets a token pass, and the preflight requests of browsers, which carry none.
+fn token_needed(request: &Request) -> Result<(), Reply> {
+    if request.header("Authorization") == Some("Bearer good") || request.method.as_str() == "OPTIONS" {
+        return Ok(());
+    }
+    Err(Reply::refusal(401, "a token is needed").with("WWW-Authenticate", "Bearer"))
+}
+
+#[test]
+fn a_request_that_the_policy_refuses_reaches_no_handler() {
+    let base = tempfile::tempdir().expect("a directory");
+    write_whole(&base.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"x");
+    let app = Arc::new(App { auth: token_needed, ..app(base.path(), Clock::System) });
+    let server = serve(Arc::clone(&app) as Arc<dyn Service>, Limits::default());
+    let listing = "/files/s/v/2026-11-20T10";
+    let rows = [
+        ("GET", listing),
+        ("HEAD", listing),
+        ("POST", listing),
+        ("GET", "/playlist/s/v.m3u8"),
+        ("GET", "/segments/s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"),
+        ("GET", "/metrics"),
+        ("GET", "/files/%zz"),
+        ("GET", "/nope"),
+    ];
+    for (method, target) in rows {
+        for headers in [&[][..], &[("Authorization", "Bearer bad")]] {
+            let answer = ask(server.address(), method, target, headers);
+            assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, "Bearer"),
+                "{method} {target}"
+            );
+            assert_eq!(answer.header("access-control-allow-origin"), "*", "{method} {target}");
+            assert_eq!(answer.text(), if method == "HEAD" { "" } else { "a token is needed\n" });
+        }
+    }
+    let lookups = || app.archive.cache_stats().hits + app.archive.cache_stats().misses;
+    assert_eq!(lookups(), 0, "no handler has read the archive");
+    assert_eq!(ask(server.address(), "OPTIONS", listing, &[]).status, 200);
+    let good = [("Authorization", "Bearer good")];
+    assert_eq!(ask(server.address(), "GET", "/playlist/s/v.m3u8", &good).status, 200);
+    assert!(lookups() > 0);
+    assert!(server.stop(PATIENCE));
+}
+
 #[test]
 fn names_from_the_disk_write_no_lines_of_their_own_into_the_log() {
     let base = tempfile::tempdir().expect("a directory");
@@ -170,7 +222,7 @@ fn names_from_the_disk_write_no_lines_of_their_own_into_the_log() {
     }
 }
 
-/// Reads what there is; the answer's status once it has all come.
+/// Reads the bytes that have arrived. Returns them as text once they contain a whole response head.
 fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<String> {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
@@ -184,7 +236,7 @@ fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<String> {
 fn of_a_thousand_cuts_at_once_all_but_a_few_are_refused_at_once() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
-    // This ffmpeg would never end by itself.
+    // This ffmpeg never ends by itself.
     let options =
         ["--ffmpeg", &fake(dir.path(), "ffmpeg-stalls"), "--cut-workers", "2", "--log-level", "warn"];
     let (served, before) = at_rest(base.path(), &options);
@@ -197,7 +249,7 @@ fn of_a_thousand_cuts_at_once_all_but_a_few_are_refused_at_once() {
         stream.set_nonblocking(true).expect("a mode");
         clients.push((stream, Vec::new()));
     }
-    // Two are cut, four wait.
+    // Two are cut, four are queued.
     let mut refused = 0;
     wait_until("all but six are refused", || {
         clients.retain_mut(|(stream, bytes)| match read_some(stream, bytes) {
@@ -233,7 +285,7 @@ fn a_server_whose_output_leads_nowhere_serves() {
             assert_eq!(ask(address, "GET", "/segments/s/a.txt", &[]).text(), "ready");
         }
     };
-    // Nobody has the other end of the log, or there is no log, or no input either.
+    // The log is a pipe without a reader, or closed, or full.
     for redirections in ["2> >(exec true)", "2>&-", "<&- 2>&-", "2>/dev/full"] {
         let served = Served::by(by_way_of(redirections), base.path(), &["--log-level", "debug"]);
         asks(served.address);
@@ -242,7 +294,7 @@ fn a_server_whose_output_leads_nowhere_serves() {
         served.running.signal(Signal::TERM);
         assert_eq!(served.running.wait().code, Some(0), "{redirections}");
     }
-    // Nobody can be told where it listens.
+    // The address cannot be printed.
     for redirections in [">&-", "> >(exec true)", ">/dev/full", "<&- >&- 2>&-"] {
         let free = TcpListener::bind(("127.0.0.9", 0)).expect("a free port");
         let address = free.local_addr().expect("an address");
@@ -256,7 +308,7 @@ fn a_server_whose_output_leads_nowhere_serves() {
     }
 }
 
-/// The nginx configuration of the security page, with what stands in it replaced.
+/// The nginx configuration of the security page, with replacements.
 fn example(replacements: &[(&str, &str)]) -> String {
     let page =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md")).expect("the page");
@@ -269,7 +321,7 @@ fn example(replacements: &[(&str, &str)]) -> String {
     replacements.iter().fold(text.to_owned(), replace)
 }
 
-/// The nginx of the security page before a server, and the port it listens at; `None` where there is none to be had.
+/// The nginx of the security page in front of a server, and its port; `None` if nginx is not installed.
 fn front(served: &Served) -> Option<(Nginx, u16)> {
     let (nginx, port) = (nginx::peer("nginx")?, nginx::free_port());
     let directory = tempfile::tempdir().expect("a directory");
@@ -301,14 +353,14 @@ fn the_nginx_of_the_security_page_keeps_strangers_out() {
     let viewer = ["-u", "viewer:secret"];
     let cut = format!("/cut/s/v.ts?{RANGE}&type=smart");
     for target in ["/files", "/playlist/s.m3u8", "/segments/s/page.html", &cut] {
-        assert_eq!(curl(target, &[]).0, 401, "{target} for a stranger");
-        assert_eq!(curl(target, &["-u", "viewer:guess"]).0, 401, "{target} for one who guesses");
-        assert_eq!(curl(target, &viewer).0, 200, "{target} for a viewer");
+        assert_eq!(curl(target, &[]).0, 401, "{target} without a password");
+        assert_eq!(curl(target, &["-u", "viewer:guess"]).0, 401, "{target} with a wrong password");
+        assert_eq!(curl(target, &viewer).0, 200, "{target} with the password");
     }
     let (_, page) = curl("/segments/s/page.html", &viewer);
     assert!(page.to_lowercase().contains("content-security-policy: sandbox"), "{page}");
     assert_eq!(curl("/files", &["-u", "viewer:secret", "-X", "POST"]).0, 403, "POST");
-    assert_eq!(curl("/metrics", &viewer).0, 403, "what is for the operator");
+    assert_eq!(curl("/metrics", &viewer).0, 403, "metrics are for the operator only");
 }
 
 #[test]

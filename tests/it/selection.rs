@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use restreamer::archive::segment::Kind;
+use restreamer::archive::layout::SegmentType;
 use restreamer::archive::selection::Selection;
 use restreamer::archive::{Archive, VariantName};
 use restreamer::timestamp::{Hour, Span, Timestamp};
@@ -20,7 +20,7 @@ const NAME: VariantName = VariantName { stream: "s", variant: "v" };
 struct Sample {
     start: i64,
     duration: i64,
-    kind: Kind,
+    kind: SegmentType,
     size: u64,
     hash: &'static str,
     tombstone: bool,
@@ -55,15 +55,15 @@ impl Sample {
 /// Whether `a` represents its start better than `b`, word for word by the rules.
 fn is_better(a: &Sample, b: &Sample) -> bool {
     let goodness = |kind| match kind {
-        Kind::Full => 3,
-        Kind::Suspect => 2,
-        Kind::Partial => 1,
-        Kind::Temp => 0,
+        SegmentType::Full => 3,
+        SegmentType::Suspect => 2,
+        SegmentType::Partial => 1,
+        SegmentType::Temp => 0,
     };
     if a.kind != b.kind {
         return goodness(a.kind) > goodness(b.kind);
     }
-    if a.kind == Kind::Full && a.duration != b.duration {
+    if a.kind == SegmentType::Full && a.duration != b.duration {
         return a.duration > b.duration;
     }
     if a.size != b.size {
@@ -78,7 +78,7 @@ fn is_better(a: &Sample, b: &Sample) -> bool {
 /// The list for a range, found the slow way.
 fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
     let alive: Vec<&Sample> =
-        samples.iter().filter(|sample| !sample.tombstone && sample.kind != Kind::Temp).collect();
+        samples.iter().filter(|sample| !sample.tombstone && sample.kind != SegmentType::Temp).collect();
     let mut best: Vec<&Sample> = Vec::new();
     for candidate in &alive {
         let rivals =
@@ -108,13 +108,13 @@ fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
         if distance < -10_000 {
             continue;
         }
-        if distance > 10_000 || before.kind != Kind::Full {
+        if distance > 10_000 || before.kind != SegmentType::Full {
             list.push(Entry::Hole);
         }
         list.push(Entry::Segment(sample.name()));
         before = sample;
     }
-    if before.end() < end || before.kind != Kind::Full {
+    if before.end() < end || before.kind != SegmentType::Full {
         list.push(Entry::Hole);
     }
     list
@@ -127,12 +127,12 @@ fn selected(archive: &Arc<Archive>, start: i64, end: i64) -> Vec<Entry> {
     let mut list = Vec::new();
     let mut selection = Selection::new(archive, NAME, &hours, range);
     while let Some(chosen) = selection.next_segment().expect("a walk") {
-        if chosen.hole_before {
+        if chosen.gap_before {
             list.push(Entry::Hole);
         }
         list.push(Entry::Segment(chosen.segment.name.to_string()));
     }
-    if selection.ends_in_hole() {
+    if selection.ends_in_gap() {
         list.push(Entry::Hole);
     }
     list
@@ -184,8 +184,8 @@ fn durations() -> impl Strategy<Value = i64> {
     ]
 }
 
-fn kinds() -> impl Strategy<Value = Kind> {
-    prop_oneof![8 => Just(Kind::Full), 1 => Just(Kind::Suspect), 1 => Just(Kind::Partial), 1 => Just(Kind::Temp)]
+fn kinds() -> impl Strategy<Value = SegmentType> {
+    prop_oneof![8 => Just(SegmentType::Full), 1 => Just(SegmentType::Suspect), 1 => Just(SegmentType::Partial), 1 => Just(SegmentType::Temp)]
 }
 
 /// A run of segments, some with twins of the same start, from a little before an hour's border.
@@ -340,7 +340,7 @@ fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
     let archive = Archive::new(base.path(), 1 << 20);
     let list = |tombstones| {
         let listing = archive.listing(NAME, "2026-11-20T10").expect("a list");
-        let names = if tombstones { &listing.with_tombstones } else { &listing.alive };
+        let names = if tombstones { &listing.with_tombstones } else { &listing.visible };
         String::from_utf8(names.json().to_vec()).expect("text")
     };
     assert_eq!(list(false), "[]");

@@ -1,53 +1,77 @@
-//! Tables of targets and what they ask for.
+//! Tables of targets and the requests they decode to.
+
+use std::collections::BTreeSet;
 
 use super::*;
+use crate::error::Error;
+use crate::metrics::UNKNOWN_ENDPOINT;
 
-/// The route of a whole target.
-fn route(target: &str) -> Result<Route> {
+/// The decoded request of a whole target.
+fn decode(target: &str) -> Result<Box<dyn Handler>> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    Route::decode(Shape::of(path)?, Query::new(query))
-}
-
-fn of(stream: &str, variant: &str) -> Variant {
-    Variant { stream: stream.to_owned(), variant: variant.to_owned() }
-}
-
-fn names(variant: Variant, tombstones: bool) -> Route {
-    Route::Names { of: variant, hour: "2026-11-20T10".to_owned(), tombstones }
-}
-
-fn file(parts: &[&str]) -> Route {
-    Route::File { parts: parts.iter().map(|part| (*part).to_owned()).collect() }
+    find(path, query).ok_or(Error::NoSuchRoute)?.handler
 }
 
 #[test]
-fn targets_lead_to_their_routes() {
-    let anything = Range::default();
+fn targets_decode_to_their_requests() {
+    let variant = |stream: &str, variant: &str| {
+        format!("{:?}", VariantPath { stream: stream.to_owned(), variant: variant.to_owned() })
+    };
+    let names = |variant: &str, tombstones: bool| {
+        format!("NamesRequest {{ variant: {variant}, hour: \"2026-11-20T10\", tombstones: {tombstones} }}")
+    };
+    let file = |path: &[&str]| format!("FileRequest {{ path: {path:?} }}");
+    let always = "range: TimeRange { start: None, end: None }";
+    let gdq_source = variant("gdq", "source");
     let rows = [
-        ("/", Route::Home),
-        ("/?x=1", Route::Home),
-        ("/health", Route::Health),
-        ("/metrics", Route::Metrics),
-        ("/metrics/restreamer", Route::Metrics),
-        ("/openapi.yaml", Route::OpenApi),
-        ("/openapi.yaml?x", Route::OpenApi),
-        ("/files", Route::Streams),
-        ("/files/gdq", Route::Variants { stream: "gdq".to_owned() }),
-        ("/files/a%20b%25", Route::Variants { stream: "a b%".to_owned() }),
-        ("/files/a+b", Route::Variants { stream: "a+b".to_owned() }),
-        ("/files/gdq/source", Route::Hours(of("gdq", "source"))),
-        ("/files/gdq/source/2026-11-20T10", names(of("gdq", "source"), false)),
-        ("/files/gdq/source/2026-11-20T10?tombstones=True", names(of("gdq", "source"), true)),
+        ("/", "FrontPageRequest".to_owned()),
+        ("/?x=1", "FrontPageRequest".to_owned()),
+        ("/health", "HealthRequest".to_owned()),
+        ("/metrics", "MetricsRequest".to_owned()),
+        ("/metrics/restreamer", "MetricsRequest".to_owned()),
+        ("/openapi.yaml", "OpenApiRequest".to_owned()),
+        ("/openapi.yaml?x", "OpenApiRequest".to_owned()),
+        ("/files", "StreamsRequest".to_owned()),
+        ("/files/gdq", "VariantsRequest { stream: \"gdq\" }".to_owned()),
+        ("/files/a%20b%25", "VariantsRequest { stream: \"a b%\" }".to_owned()),
+        ("/files/a+b", "VariantsRequest { stream: \"a+b\" }".to_owned()),
+        ("/files/gdq/source", format!("HoursRequest {{ variant: {gdq_source} }}")),
+        ("/files/gdq/source/2026-11-20T10", names(&gdq_source, false)),
+        ("/files/gdq/source/2026-11-20T10?tombstones=True", names(&gdq_source, true)),
         ("/segments/a", file(&["a"])),
         ("/segments/a/b/c/d/55%3A02.ts", file(&["a", "b", "c", "d", "55:02.ts"])),
         ("/segments/a/55:02.ts", file(&["a", "55:02.ts"])),
-        ("/playlist/gdq.m3u8", Route::Multivariant { stream: "gdq".to_owned(), range: anything.clone() }),
-        ("/playlist/a.b.m3u8", Route::Multivariant { stream: "a.b".to_owned(), range: anything.clone() }),
-        ("/playlist/gdq/source.m3u8", Route::Media { of: of("gdq", "source"), range: anything }),
+        // A percent sign that was encoded twice is part of a name, not a way up.
+        ("/segments/%252e%252e/x", file(&["%2e%2e", "x"])),
+        ("/playlist/gdq.m3u8", format!("MultivariantRequest {{ stream: \"gdq\", {always} }}")),
+        ("/playlist/a.b.m3u8", format!("MultivariantRequest {{ stream: \"a.b\", {always} }}")),
+        ("/playlist/gdq/source.m3u8", format!("MediaRequest {{ variant: {gdq_source}, {always} }}")),
     ];
     for (target, expected) in rows {
-        assert_eq!(route(target).expect(target), expected, "{target}");
+        assert_eq!(format!("{:?}", decode(target).expect(target)), expected, "{target}");
     }
+}
+
+#[test]
+fn every_pattern_finds_its_own_route_and_labels_are_unique() {
+    let mut labels = BTreeSet::new();
+    for route in &ROUTES {
+        let path: String =
+            route.pattern.replace('}', "{").split('{').map(|part| part.trim_end_matches("...")).collect();
+        let times = "start=2026-11-20T10&end=2026-11-20T11";
+        let found = find(&path, times).expect(route.pattern);
+        assert_eq!(found.route.pattern, route.pattern);
+        // The handler takes as many names as the pattern has.
+        assert!(found.handler.is_ok(), "{path}: {found:?}");
+        let is_new = labels.insert(route.endpoint);
+        assert!(
+            is_new || route.pattern == "/metrics/restreamer",
+            "{} has the label of another",
+            route.pattern
+        );
+    }
+    assert!(!labels.contains(UNKNOWN_ENDPOINT));
+    assert_eq!(endpoints(), labels.into_iter().collect::<Vec<_>>());
 }
 
 #[test]
@@ -80,12 +104,12 @@ fn unknown_paths_are_unknown() {
         "/openapi.yaml/x",
     ];
     for target in rows {
-        assert!(matches!(route(target), Err(Error::NoSuchRoute)), "{target}: {:?}", route(target));
+        assert!(matches!(decode(target), Err(Error::NoSuchRoute)), "{target}: {:?}", decode(target));
     }
 }
 
 #[test]
-fn parts_that_cannot_be_names_are_refused() {
+fn malformed_and_hidden_names_are_refused() {
     let rows = [
         ("/files//b", "bad stream"),
         ("/files/a//c", "bad variant"),
@@ -123,46 +147,7 @@ fn parts_that_cannot_be_names_are_refused() {
         ("/segments/a/.hidden", "Bad path: May not start with a period"),
     ];
     for (target, shown) in rows {
-        let error = route(target).expect_err(target).to_string();
+        let error = decode(target).expect_err(target).to_string();
         assert!(error.starts_with(shown), "{target}: {error}");
-    }
-    // What is only encoded twice is a name with a percent sign in it, not a way up.
-    assert_eq!(route("/segments/%252e%252e/x").expect("a name"), file(&["%2e%2e", "x"]));
-}
-
-#[test]
-fn cuts_read_their_parameters() {
-    let times = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:01";
-    let rows = [
-        ("", Ok((false, CutKind::Full))),
-        ("&type=mpegts", Ok((false, CutKind::Full))),
-        ("&type=smart&allow_holes=TRUE", Ok((true, CutKind::Smart))),
-        ("&type=fast", Ok((false, CutKind::Smart))),
-        ("&type=rough&experimental=true", Ok((false, CutKind::Rough))),
-        ("&experimental=True", Ok((false, CutKind::Smart))),
-        ("&experimental=false", Ok((false, CutKind::Full))),
-        ("&experimental=1", Err("bad experimental `1`: expected `true` or `false`")),
-        ("&allow_holes=", Err("bad allow_holes ``: expected `true` or `false`")),
-        ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart` or `rough`")),
-        ("&type=", Err("bad type ``: expected `full`, `smart` or `rough`")),
-    ];
-    for (more, expected) in rows {
-        let target = format!("/cut/s/v.ts?{times}{more}");
-        let got = route(&target).map_err(|error| error.to_string()).map(|route| match route {
-            Route::Cut(cut) => (cut.allow_holes, cut.kind),
-            other => panic!("{target} leads to {other:?}"),
-        });
-        assert_eq!(got, expected.map_err(str::to_owned), "{target}");
-    }
-    let rows = [
-        ("", "missing start"),
-        ("?start=2026-11-20", "missing end"),
-        ("?start=2026-11-20&end=x", "bad end `x`"),
-        ("?start=2026-11-20&end=2026-11-20", "End must be after start"),
-        ("?start=2026-11-20&end=2026-11-19", "End must be after start"),
-    ];
-    for (query, shown) in rows {
-        let error = route(&format!("/cut/s/v.ts{query}")).expect_err(query).to_string();
-        assert!(error.starts_with(shown), "{query}: {error}");
     }
 }

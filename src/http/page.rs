@@ -1,16 +1,34 @@
-//! `/`: what this server is, and a line to try for each of its routes.
+//! `/`: the front page, which has an example command for each route.
 
 use std::fmt::Write;
 
-use super::App;
+use super::app::App;
+use super::handler::Handler;
+use super::path::PathNames;
+use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use crate::archive::VariantName;
+use crate::archive::layout::hour_name;
 use crate::error::Result;
 use crate::hls::encode;
-use crate::timestamp::{Hour, Span, Timestamp};
+use crate::timestamp::{Span, Timestamp};
 
-/// The names that the lines to try are made of.
+/// `/`.
+#[derive(Debug)]
+pub(super) struct FrontPageRequest;
+
+impl Handler for FrontPageRequest {
+    fn decode(_: PathNames, _: Query) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        Ok(front_page(app, request))
+    }
+}
+
+/// The names and times in the example commands.
 #[derive(Debug)]
 struct Example {
     stream: String,
@@ -21,16 +39,16 @@ struct Example {
     end: String,
 }
 
-/// A page of text for those who come with `curl`.
-pub(super) fn home(app: &App, request: &Request) -> Reply {
+/// The page, as plain text for `curl`.
+fn front_page(app: &App, request: &Request) -> Reply {
     let base = base_url(request);
     let version = env!("CARGO_PKG_VERSION");
     let mut page = format!("restreamer {version}: an archive of recorded live streams\n\n");
     let found = find_example(app).inspect_err(|error| log::error!("{error}"));
-    let why =
+    let reason =
         if found.is_ok() { "Nothing has been recorded yet" } else { "The archive cannot be read just now" };
     let example = found.ok().flatten().unwrap_or_else(|| {
-        let _ = writeln!(page, "{why}; the names below are only examples.\n");
+        let _ = writeln!(page, "{reason}; the names below are only examples.\n");
         Example {
             stream: "STREAM".to_owned(),
             variant: "VARIANT".to_owned(),
@@ -43,7 +61,7 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
     let Example { stream, variant, hour, file, start, end } = &example;
     let file = file.as_ref().map_or_else(|| "NAME.ts".to_owned(), |file| encode(file).to_string());
     let (stream, variant) = (encode(stream), encode(variant));
-    let lines = [
+    let commands = [
         ("the streams", format!("curl {base}/files")),
         ("the variants of a stream", format!("curl {base}/files/{stream}")),
         ("the hours of a variant", format!("curl {base}/files/{stream}/{variant}")),
@@ -62,25 +80,25 @@ pub(super) fn home(app: &App, request: &Request) -> Reply {
             "the segments that cover a time range, as one file",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start={start}&end={end}&type=rough'"),
         ),
-        ("how this server is", format!("curl {base}/health")),
-        ("what it has counted, for Prometheus", format!("curl {base}/metrics")),
-        ("all that it can be asked, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
+        ("the health of this server", format!("curl {base}/health")),
+        ("its metrics, for Prometheus", format!("curl {base}/metrics")),
+        ("its API, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
     ];
-    for (what, line) in lines {
-        let _ = writeln!(page, "# {what}\n{line}\n");
+    for (purpose, command) in commands {
+        let _ = writeln!(page, "# {purpose}\n{command}\n");
     }
     Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
 }
 
-/// Where the client reached this server, as it says itself.
+/// The URL of this server by the request's `Host`, or `localhost` for a `Host` that does not look like a host.
 fn base_url(request: &Request) -> String {
-    let fits = |host: &&str| {
+    let is_host = |host: &&str| {
         !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
     };
-    format!("http://{}", request.header("Host").filter(fits).unwrap_or("localhost"))
+    format!("http://{}", request.header("Host").filter(is_host).unwrap_or("localhost"))
 }
 
-/// The first stream that has something, with its last hour; `None` where nothing can be found.
+/// Names of the first variant that has an hour, and the last 10 s of its last hour; `None` for an archive without hours.
 fn find_example(app: &App) -> Result<Option<Example>> {
     let archive = &app.archive;
     for stream in archive.streams()? {
@@ -92,17 +110,20 @@ fn find_example(app: &App) -> Result<Option<Example>> {
             let file = newest.map(|segment| segment.name.to_string());
             let end = newest.map_or(hour.end(), |segment| segment.end());
             let start = short(end - Span::from_secs(10));
-            return Ok(Some(Example { hour: shown(hour), file, start, end: short(end), stream, variant }));
+            return Ok(Some(Example {
+                hour: hour_name(hour),
+                file,
+                start,
+                end: short(end),
+                stream,
+                variant,
+            }));
         }
     }
     Ok(None)
 }
 
-fn shown(hour: Hour) -> String {
-    hour.to_string()
-}
-
-/// A time to the millisecond, cut rather than rounded, so that a range that ends with it is covered.
+/// A time to the millisecond, truncated, so that a range that ends with it does not go past the last segment.
 fn short(time: Timestamp) -> String {
     let text = time.to_string();
     text.get(.."2026-11-20T10:55:02.000".len()).unwrap_or(&text).to_owned()

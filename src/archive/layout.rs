@@ -1,0 +1,341 @@
+//! How the tree is named: `BASE_DIR/<stream>/<variant>/<hour>/<segment>.ts`. Pure.
+//!
+//! Streams and variants are directories of any name. An hour's directory is named `2026-11-20T10`, in UTC. It holds
+//! - segments, `<MM:SS.fff>-<duration>-<type>-<hash>.ts`, that start in that hour,
+//! - JSON files, `<stem>.json`, that describe segments, and
+//! - tombstones, `<stem>.tombstone`, each of which marks the other files of the same stem as deleted.
+//!
+//! Names that begin with a period are hidden. No other file knows any of this.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::timestamp::{Hour, Span, Timestamp};
+
+/// Durations in names are below this: they have at most nine digits before the point.
+const MAX_DURATION_US: i64 = 1_000_000_000_000_000;
+/// The extension of tombstones, with its period.
+const TOMBSTONE: &str = ".tombstone";
+
+/// Whether a file or directory of this name is hidden: neither listed nor read.
+pub fn is_hidden(name: &[u8]) -> bool {
+    name.starts_with(b".")
+}
+
+/// A variant of a stream, by the names of their directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VariantName<'a> {
+    /// The stream.
+    pub stream: &'a str,
+    /// The variant of the stream.
+    pub variant: &'a str,
+}
+
+impl VariantName<'_> {
+    /// The variant's directory below `base`.
+    pub fn directory(self, base: &Path) -> PathBuf {
+        let mut path = base.join(self.stream);
+        path.push(self.variant);
+        path
+    }
+}
+
+/// The name of an hour's directory.
+pub fn hour_name(hour: Hour) -> String {
+    hour.to_string()
+}
+
+/// The hour whose directory has this name, or `None` for any other name.
+pub fn parse_hour_name(name: &str) -> Option<Hour> {
+    Hour::parse(name)
+}
+
+/// The extension of a file in an hour's directory, which says what the file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// A segment, though perhaps not one whose name [`SegmentName::parse`] understands.
+    Segment,
+    /// A JSON file.
+    Json,
+    /// A tombstone.
+    Tombstone,
+}
+
+/// Splits the name of a file in an hour's directory into its stem and its extension, or `None` where that is another one.
+/// A tombstone has the stem of the files that it marks as deleted.
+pub fn split_file_name(name: &str) -> Option<(&str, Extension)> {
+    [(".ts", Extension::Segment), (".json", Extension::Json), (TOMBSTONE, Extension::Tombstone)]
+        .into_iter()
+        .find_map(|(suffix, extension)| Some((name.strip_suffix(suffix)?, extension)))
+}
+
+/// The name of the tombstone for the files of a stem.
+pub fn tombstone_name(stem: &str) -> String {
+    format!("{stem}{TOMBSTONE}")
+}
+
+/// How complete a segment is, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SegmentType {
+    /// Complete.
+    Full,
+    /// Downloaded completely, but its source may have cut it short.
+    Suspect,
+    /// Known to be cut short.
+    Partial,
+    /// Still being written: never part of a playlist or a cut.
+    Temp,
+}
+
+impl SegmentType {
+    /// The word for it in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Suspect => "suspect",
+            Self::Partial => "partial",
+            Self::Temp => "temp",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Full, Self::Suspect, Self::Partial, Self::Temp].into_iter().find(|known| known.name() == name)
+    }
+}
+
+/// What a segment's file name says. It becomes the same name again, character for character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentName<'a> {
+    /// When the segment starts, from the start of its hour.
+    pub offset: Span,
+    /// How long it plays.
+    pub duration: Span,
+    /// How complete it is.
+    pub segment_type: SegmentType,
+    /// SHA-256 of its bytes in URL-safe base64 without padding; of a [`SegmentType::Temp`] any unique text.
+    pub hash: &'a str,
+    /// How its numbers are written.
+    pub(super) widths: Widths,
+}
+
+/// How many characters the numbers in a segment's name have. A fraction includes its point, and may be absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Widths {
+    offset_fraction: u8,
+    duration_whole: u8,
+    duration_fraction: u8,
+}
+
+impl<'a> SegmentName<'a> {
+    /// Parses a file name, or returns `None` where it is not that of a segment.
+    ///
+    /// A name that parses has no characters but ASCII letters, digits, `:`, `.`, `-` and `_`, so that it can stand in
+    /// a URI (with its colon encoded) and in a header as it is.
+    pub fn parse(name: &'a str) -> Option<Self> {
+        let (stem, Extension::Segment) = split_file_name(name)? else { return None };
+        let mut fields = stem.splitn(4, '-');
+        let (offset, duration) = (fields.next()?, fields.next()?);
+        let segment_type = SegmentType::parse(fields.next()?)?;
+        let hash = fields.next()?;
+        let whole = duration.split_once('.').map_or(duration, |(whole, _)| whole);
+        let width = |text: &str| u8::try_from(text.len()).ok();
+        let parsed = Self {
+            offset: parse_offset(offset)?,
+            duration: Span::parse_seconds(duration)?,
+            segment_type,
+            hash,
+            widths: Widths {
+                offset_fraction: width(offset.get("MM:SS".len()..)?)?,
+                duration_whole: width(whole)?,
+                duration_fraction: width(&duration[whole.len()..])?,
+            },
+        };
+        let is_url_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        // Without an early exit this is compiled to vector instructions.
+        let is_hash = hash.bytes().fold(!hash.is_empty(), |is_hash, byte| is_hash & is_url_safe(byte));
+        is_hash.then_some(parsed)
+    }
+
+    /// Writes the name, with `colon` for the colon in it.
+    pub fn append_to<const N: usize>(&self, text: &mut Vec<u8>, colon: &[u8; N]) {
+        let Widths { offset_fraction, duration_whole, duration_fraction } = self.widths;
+        let offset = offset_digits(self.offset);
+        text.extend_from_slice(&offset[..2]);
+        text.extend_from_slice(colon);
+        text.extend_from_slice(&offset[2..4]);
+        push_fraction(text, &offset[4..], offset_fraction);
+        text.push(b'-');
+        let mut buffer = itoa::Buffer::new();
+        let duration = buffer.format(MAX_DURATION_US + self.duration.micros()).as_bytes();
+        let (whole, fraction) = duration.split_at(duration.len() - 6);
+        text.extend_from_slice(&whole[whole.len() - usize::from(duration_whole)..]);
+        push_fraction(text, fraction, duration_fraction);
+        text.push(b'-');
+        text.extend_from_slice(self.segment_type.name().as_bytes());
+        text.push(b'-');
+        text.extend_from_slice(self.hash.as_bytes());
+        text.extend_from_slice(b".ts");
+    }
+}
+
+impl fmt::Display for SegmentName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(80);
+        self.append_to(&mut text, b":");
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// A segment of a variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// The hour it starts in.
+    pub hour: Hour,
+    /// The name of its file.
+    pub name: SegmentName<'a>,
+}
+
+impl Segment<'_> {
+    /// When it starts.
+    pub fn start(&self) -> Timestamp {
+        self.hour.start() + self.name.offset
+    }
+
+    /// The first instant after it.
+    pub fn end(&self) -> Timestamp {
+        self.start() + self.name.duration
+    }
+}
+
+/// Parses `MM:SS`, perhaps followed by a point and up to six digits.
+fn parse_offset(text: &str) -> Option<Span> {
+    let &[m1 @ b'0'..=b'5', m0 @ b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9', ref fraction @ ..] =
+        text.as_bytes()
+    else {
+        return None;
+    };
+    let seconds = Span::parse_seconds(text.get("MM:".len()..)?)?;
+    let minutes = i64::from((m1 - b'0') * 10 + (m0 - b'0'));
+    matches!(fraction, [] | [b'.', ..]).then(|| Span::from_micros(minutes * 60_000_000 + seconds.micros()))
+}
+
+/// The digits `MMSSffffff` of an offset in an hour.
+pub fn offset_digits(offset: Span) -> [u8; 10] {
+    let micros = offset.micros();
+    let mut buffer = itoa::Buffer::new();
+    // The digit in front makes `itoa` write the zeros behind it.
+    let digits = buffer.format(10_000_000_000 + micros / 60_000_000 * 100_000_000 + micros % 60_000_000);
+    digits.as_bytes().last_chunk().copied().unwrap_or_default()
+}
+
+/// Writes a point and digits of a fraction, `width` characters in all.
+fn push_fraction(text: &mut Vec<u8>, digits: &[u8], width: u8) {
+    if let Some(count) = width.checked_sub(1) {
+        text.push(b'.');
+        text.extend_from_slice(&digits[..usize::from(count)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_of_segments_parse_or_are_refused() {
+        let rows = [
+            ("55:02.000-2.000-full-YgymESyiQJNzDMws7vAG6AsWwLPeaFlNQYrCKsMQyQ4.ts", Some(SegmentType::Full)),
+            ("55:02.000-2.000-suspect--a-b-_c.ts", Some(SegmentType::Suspect)),
+            ("55:02-2-partial-x.ts", Some(SegmentType::Partial)),
+            ("55:02.-02.-partial-x.ts", Some(SegmentType::Partial)),
+            ("59:59.999999-999999999.999999-full-x.ts", Some(SegmentType::Full)),
+            ("55:02.123456-0.033367-temp-3f0c8b1e-0000-4000-8000-1234567890ab.ts", Some(SegmentType::Temp)),
+            ("55:02.000-2.000-full-.ts", None),
+            ("55:02.000-2.000-full.ts", None),
+            ("55:02.000-2.000-FULL-x.ts", None),
+            ("55:02.000-2.000-full-x.mp4", None),
+            ("55:02.000-2.000-full-x", None),
+            ("55:02.000-2.000-full-x y.ts", None),
+            ("55:02.000-2.000-full-x.bak.ts", None),
+            ("55:02.000-2.000-full-é.ts", None),
+            ("55:02.000--2.000-full-x.ts", None),
+            ("55:02.000-2.0000000-full-x.ts", None),
+            ("55:02.0000000-2.000-full-x.ts", None),
+            ("55:02.-1-2.000-full-x.ts", None),
+            ("55:60.000-2.000-full-x.ts", None),
+            ("60:00.000-2.000-full-x.ts", None),
+            ("00:60-2.000-full-x.ts", None),
+            ("1:00-2.000-full-x.ts", None),
+            ("01:020-2.000-full-x.ts", None),
+            ("0102-2.000-full-x.ts", None),
+            (".55:02.000-2.000-full-x.ts", None),
+            (".ts", None),
+            ("", None),
+        ];
+        for (name, segment_type) in rows {
+            let parsed = SegmentName::parse(name);
+            assert_eq!(parsed.map(|parsed| parsed.segment_type), segment_type, "{name}");
+            let Some(parsed) = parsed else { continue };
+            assert_eq!(parsed.to_string(), name);
+            let mut encoded = Vec::new();
+            parsed.append_to(&mut encoded, b"%3A");
+            assert_eq!(String::from_utf8(encoded).expect("ASCII"), name.replace(':', "%3A"));
+        }
+    }
+
+    #[test]
+    fn a_name_says_start_duration_and_hash() {
+        for (name, offset_us, duration_us, hash) in [
+            ("01:02.500-2.002-full--a-b.ts", 62_500_000, 2_002_000, "-a-b"),
+            ("00:00-0-full-x.ts", 0, 0, "x"),
+            ("00:00.000001-4294.967296-full-x.ts", 1, 4_294_967_296, "x"),
+            ("59:59.9-02.5-full-x.ts", 3_599_900_000, 2_500_000, "x"),
+        ] {
+            let parsed = SegmentName::parse(name).expect(name);
+            assert_eq!(
+                (parsed.offset.micros(), parsed.duration.micros()),
+                (offset_us, duration_us),
+                "{name}"
+            );
+            assert_eq!(parsed.hash, hash, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_parses_is_written_again_to_the_letter(
+            name in "[0-5][0-9]:[0-5][0-9](\\.[0-9]{0,6})?-[0-9]{1,9}(\\.[0-9]{0,6})?-(full|suspect|partial|temp)-[-_0-9A-Za-z]{1,60}\\.ts",
+        ) {
+            prop_assert_eq!(SegmentName::parse(&name).map(|parsed| parsed.to_string()), Some(name));
+        }
+    }
+
+    #[test]
+    fn files_have_a_type_by_their_extension_and_hours_by_their_name() {
+        for (name, split) in [
+            ("a.b.ts", Some(("a.b", Extension::Segment))),
+            ("a.json", Some(("a", Extension::Json))),
+            ("a.ts.tombstone", Some(("a.ts", Extension::Tombstone))),
+            ("a.TS", None),
+            ("ts", None),
+            ("", None),
+        ] {
+            assert_eq!(split_file_name(name), split, "{name}");
+        }
+        assert_eq!(split_file_name(&tombstone_name("a")), Some(("a", Extension::Tombstone)));
+        assert_eq!(parse_hour_name("2026-11-20T10").map(hour_name).as_deref(), Some("2026-11-20T10"));
+        assert_eq!(parse_hour_name("2026-11-20"), None);
+        assert!(is_hidden(b".x") && is_hidden(b"..") && !is_hidden(b"x."));
+    }
+
+    #[test]
+    fn a_segment_starts_in_its_hour_and_a_variant_is_below_its_stream() {
+        let hour = parse_hour_name("2026-11-20T10").expect("an hour");
+        let name = SegmentName::parse("55:02.5-2-full-x.ts").expect("a name");
+        let segment = Segment { hour, name };
+        assert_eq!(segment.start().to_string(), "2026-11-20T10:55:02.500000Z");
+        assert_eq!(segment.end().to_string(), "2026-11-20T10:55:04.500000Z");
+        let name = VariantName { stream: "s", variant: "v" };
+        assert_eq!(name.directory(Path::new("/base")), Path::new("/base/s/v"));
+    }
+}

@@ -1,0 +1,256 @@
+//! [`Archive`]: the directories and files below the base directory. Nobody else knows where that is.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::cache::{CacheStats, CacheValue, DirectoryCache};
+use super::directory::{EntryType, is_directory, read_names};
+use super::file::FoundFile;
+use super::hour::{HourIndex, HourSummary, Unparsable};
+use super::inspect::{Inspector, Measured, NewestSegment};
+use super::layout::{Segment, VariantName, hour_name};
+use super::listing::{HourList, Listing};
+use crate::error::{Error, Result};
+use crate::ffmpeg::LazyTools;
+use crate::timestamp::{Hour, Timestamp};
+
+/// How many unparsable names are remembered, so that each is logged once.
+const MAX_LOGGED_NAMES: usize = 4096;
+/// How many of a variant's newest segments are measured.
+const MEASURED_SEGMENTS: usize = 30;
+/// In how many of a variant's newest hours its newest segments are looked for.
+const NEWEST_HOURS: usize = 2;
+/// Of how many variants the newest segments are looked for.
+const MAX_NEWEST: usize = 1000;
+
+/// An archive of recordings.
+#[derive(Debug)]
+pub struct Archive {
+    base: PathBuf,
+    hours: DirectoryCache<HourList>,
+    indexes: DirectoryCache<HourIndex>,
+    summaries: DirectoryCache<HourSummary>,
+    listings: DirectoryCache<Listing>,
+    inspector: Inspector,
+    unparsable_total: AtomicU64,
+    unparsable_logged: Mutex<HashSet<String>>,
+}
+
+impl Archive {
+    /// The archive below `base`, with at most about `cache_bytes` of memory for directories that were read; 0 keeps none.
+    pub fn new(base: impl Into<PathBuf>, cache_bytes: usize) -> Self {
+        Self {
+            base: base.into(),
+            hours: DirectoryCache::new(cache_bytes / 16),
+            indexes: DirectoryCache::new(cache_bytes / 16 * 11),
+            summaries: DirectoryCache::new(cache_bytes / 8),
+            listings: DirectoryCache::new(cache_bytes / 8),
+            inspector: Inspector::default(),
+            unparsable_total: AtomicU64::new(0),
+            unparsable_logged: Mutex::default(),
+        }
+    }
+
+    /// Reads the base directory, to see whether that is possible.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it does not exist, [`Error::Io`] if it cannot be read.
+    pub fn check(&self) -> Result<()> {
+        if read_names(&self.base, false, |_, _| {})?.is_some() {
+            return Ok(());
+        }
+        let what =
+            if self.base.exists() { "it is not a directory" } else { "the base directory is not there" };
+        Err(Error::NotFound { what: what.to_owned() })
+    }
+
+    /// The streams' names, sorted.
+    pub fn streams(&self) -> Result<Vec<String>> {
+        directories(&self.base)
+    }
+
+    /// The names of a stream's variants, sorted; none where there is no such stream.
+    pub fn variants(&self, stream: &str) -> Result<Vec<String>> {
+        directories(&self.base.join(stream))
+    }
+
+    /// Whether there is such a stream.
+    pub fn has_stream(&self, stream: &str) -> Result<bool> {
+        is_directory(&self.base.join(stream))
+    }
+
+    /// Whether there is such a variant.
+    pub fn has_variant(&self, name: VariantName) -> Result<bool> {
+        is_directory(&name.directory(&self.base))
+    }
+
+    /// The hours that a variant has directories for, sorted; none where there is no such variant.
+    pub fn hours(&self, name: VariantName) -> Result<Arc<[Hour]>> {
+        let path = name.directory(&self.base);
+        let list = self.hours.get_alone(&path, true, || HourList::read(&path))?;
+        Ok(list.map_or_else(|| Arc::from([]), |list| Arc::clone(&list.hours)))
+    }
+
+    /// The names in an hour's directory; none where there is no such directory. `hour` is the directory's name.
+    pub fn listing(&self, name: VariantName, hour: &str) -> Result<Arc<Listing>> {
+        let path = name.directory(&self.base).join(hour);
+        let listing = self.listings.get(&path, || Listing::read(&path))?;
+        listing.map_or_else(|| Listing::empty().map(Arc::new), Ok)
+    }
+
+    /// The best segments of an hour; none where there is no such hour.
+    pub fn hour(&self, name: VariantName, hour: Hour) -> Result<Arc<HourIndex>> {
+        self.read_hour(name, hour, 0)
+    }
+
+    /// The same on a walk through hours, whose indexes so far take `walked_bytes`: the walk keeps no more in the cache than
+    /// its share.
+    pub(super) fn read_hour(
+        &self,
+        name: VariantName,
+        hour: Hour,
+        walked_bytes: usize,
+    ) -> Result<Arc<HourIndex>> {
+        let path = self.hour_path(name, hour);
+        let read = || {
+            let (index, unparsable) = HourIndex::read(hour, &path)?;
+            self.note_unparsable(unparsable, &path);
+            Ok(index)
+        };
+        let index = if walked_bytes <= self.indexes.share_bytes() {
+            self.indexes.get(&path, read)?
+        } else {
+            self.indexes.get_alone(&path, false, read)?
+        };
+        Ok(index.unwrap_or_else(|| Arc::new(HourIndex::empty(hour))))
+    }
+
+    /// The summaries of hours.
+    pub fn summaries(&self, name: VariantName, hours: &[Hour]) -> Result<Vec<HourSummary>> {
+        let mut walked_bytes = 0;
+        let mut summaries = Vec::with_capacity(hours.len());
+        for hour in hours {
+            let summary = self.summaries.get(&self.hour_path(name, *hour), || {
+                let index = self.read_hour(name, *hour, walked_bytes)?;
+                walked_bytes += index.bytes();
+                Ok(index.summary())
+            })?;
+            summaries.push(summary.map_or_else(|| HourIndex::empty(*hour).summary(), |summary| *summary));
+        }
+        Ok(summaries)
+    }
+
+    /// Finds a regular file, following symbolic links. `parts` are the names that lead to it: none may hold `/` or begin
+    /// with a period.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such file or it is not a regular one.
+    pub fn find<S: AsRef<str>>(&self, parts: &[S]) -> Result<FoundFile> {
+        let mut path = self.base.clone();
+        path.extend(parts.iter().map(AsRef::as_ref));
+        FoundFile::at(path)
+    }
+
+    /// The path of a segment's file.
+    pub fn segment_path(&self, name: VariantName, segment: &Segment) -> PathBuf {
+        let mut path = self.hour_path(name, segment.hour);
+        path.push(segment.name.to_string());
+        path
+    }
+
+    fn hour_path(&self, name: VariantName, hour: Hour) -> PathBuf {
+        let mut path = name.directory(&self.base);
+        path.push(hour_name(hour));
+        path
+    }
+
+    /// Measures the newest segments in `hours`, which are sorted hours of the variant: 30 segments in two hours at most.
+    /// What is in the newest one is read from it.
+    pub fn measure(&self, name: VariantName, hours: &[Hour], tools: &LazyTools) -> Result<Measured> {
+        let mut segments = Vec::new();
+        for hour in hours.iter().rev().take(NEWEST_HOURS) {
+            let index = self.hour(name, *hour)?;
+            let newest = index.segments().rev().take(MEASURED_SEGMENTS - segments.len());
+            segments.extend(newest.map(|segment| (self.segment_path(name, &segment), segment.name.duration)));
+        }
+        self.inspector.measure(&segments, tools)
+    }
+
+    /// When the newest segments of the first 1,000 variants ended. A variant without segments, or that cannot be read, is
+    /// left out. The disk is read at most once a second, however often and concurrently this is called.
+    pub fn newest_segment_ends(&self) -> Arc<[NewestSegment]> {
+        self.inspector.newest_ends(Instant::now(), || self.find_newest())
+    }
+
+    fn find_newest(&self) -> Vec<NewestSegment> {
+        let log = |error: &Error| log::warn!("cannot look for the newest segments: {error}");
+        let mut found = Vec::new();
+        let mut left = MAX_NEWEST;
+        for stream in self.streams().inspect_err(log).unwrap_or_default() {
+            let variants = self.variants(&stream).inspect_err(log).unwrap_or_default();
+            for variant in variants.into_iter().take(left) {
+                left -= 1;
+                let end = self.newest_end(VariantName { stream: &stream, variant: &variant });
+                if let Some(end) = end.inspect_err(log).ok().flatten() {
+                    found.push(NewestSegment { stream: stream.clone(), variant, end });
+                }
+            }
+        }
+        found
+    }
+
+    fn newest_end(&self, name: VariantName) -> Result<Option<Timestamp>> {
+        for hour in self.hours(name)?.iter().rev().take(NEWEST_HOURS) {
+            if let Some(segment) = self.hour(name, *hour)?.segments().next_back() {
+                return Ok(Some(segment.end()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many unparsable names have been met.
+    pub fn unparsable_names_total(&self) -> u64 {
+        self.unparsable_total.load(Ordering::Relaxed)
+    }
+
+    /// Counts and sizes of the cache of hours.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.indexes.stats()
+    }
+
+    /// Counts the names of an hour that did not parse, and logs each the first time.
+    fn note_unparsable(&self, mut unparsable: Unparsable, path: &Path) {
+        let count = unparsable.names.len() + unparsable.not_utf8;
+        if count == 0 {
+            return;
+        }
+        self.unparsable_total.fetch_add(count as u64, Ordering::Relaxed);
+        let mut logged = self.unparsable_logged.lock().unwrap_or_else(PoisonError::into_inner);
+        unparsable.names.retain(|name| logged.len() < MAX_LOGGED_NAMES && logged.insert(name.clone()));
+        drop(logged);
+        for name in unparsable.names {
+            log::warn!(
+                "skipped `{}` in `{}`: not the name of a segment",
+                name.escape_debug(),
+                path.display()
+            );
+        }
+    }
+}
+
+/// The names of the directories in `path` that are not hidden, sorted.
+fn directories(path: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let each = |name: &str, entry_type| match entry_type {
+        EntryType::Directory | EntryType::Link { to_directory: true } => names.push(name.to_owned()),
+        // The list is useful without it.
+        EntryType::Unreadable(errno) => log::warn!("cannot look at `{}`: {errno}", path.join(name).display()),
+        EntryType::File | EntryType::Link { to_directory: false } | EntryType::Other => {}
+    };
+    read_names(path, true, each)?;
+    names.sort_unstable();
+    Ok(names)
+}

@@ -1,0 +1,360 @@
+//! `/cut/…`: a time range as one file.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::app::App;
+use super::handler::{Handler, Pool};
+use super::path::{PathNames, VariantPath};
+use super::query::Query;
+use super::reply::{Body, Piece, Reply, Sink};
+use super::request::Request;
+use crate::archive::OpenFile;
+use crate::archive::layout::{Segment, SegmentType};
+use crate::archive::select::TOLERANCE;
+use crate::archive::selection::{Chosen, Selection};
+use crate::cut::{self, Part, rough};
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::timestamp::{Span, Timestamp};
+
+/// How far behind its picture a recorder may store sound.
+const MAX_AUDIO_DELAY: Span = Span::from_secs(1);
+
+/// How many segments are selected between two checks for cancellation.
+const CANCELLATION_STRIDE: usize = 4096;
+
+/// The segments of a range, counted.
+#[derive(Debug, Default)]
+struct Coverage {
+    segments: usize,
+    gaps: usize,
+    /// The start of the first segment and the end of the last.
+    span: Option<(Timestamp, Timestamp)>,
+}
+
+/// `/cut/{stream}/{variant}.ts`: a time range as one file.
+#[derive(Debug)]
+pub(super) struct CutRequest {
+    variant: VariantPath,
+    /// The first instant.
+    start: Timestamp,
+    /// The first instant behind the range; after `start`.
+    end: Timestamp,
+    /// Whether the range may have gaps.
+    allow_holes: bool,
+    cut_type: CutType,
+}
+
+/// How a range is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CutType {
+    /// Every frame is encoded.
+    Full,
+    /// Only the groups of pictures at the two ends are encoded; the rest is copied.
+    Smart,
+    /// The segments are concatenated as they are.
+    Rough,
+}
+
+impl Handler for CutRequest {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        const TYPES: [(&str, CutType); 5] = [
+            ("full", CutType::Full),
+            ("mpegts", CutType::Full),
+            ("smart", CutType::Smart),
+            ("fast", CutType::Smart),
+            ("rough", CutType::Rough),
+        ];
+        let variant = names.variant()?;
+        let (start, end) = (query.required_time("start")?, query.required_time("end")?);
+        if end <= start {
+            return Err(Error::EndNotAfterStart);
+        }
+        let allow_holes = query.flag("allow_holes")?.unwrap_or(false);
+        let experimental = query.flag("experimental")?.unwrap_or(false);
+        let cut_type = query.word("type", &TYPES, "`full`, `smart` or `rough`")?;
+        let default = if experimental { CutType::Smart } else { CutType::Full };
+        Ok(Self { variant, start, end, allow_holes, cut_type: cut_type.unwrap_or(default) })
+    }
+
+    fn pool(&self) -> Option<Pool> {
+        match self.cut_type {
+            CutType::Full | CutType::Smart => Some(Pool::Cut),
+            CutType::Rough => Some(Pool::Media),
+        }
+    }
+
+    /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
+    fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+        match self.cut_type {
+            CutType::Rough => rough_cut(app, self, is_cancelled),
+            CutType::Full => exact_cut(app, self, cut::Kind::Full, is_cancelled),
+            CutType::Smart => exact_cut(app, self, cut::Kind::Smart, is_cancelled),
+        }
+    }
+}
+
+/// The segments of the range.
+fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
+    let name = cut.variant.name();
+    let hours = app.archive.hours(name)?;
+    if hours.is_empty() && !app.archive.has_variant(name)? {
+        let VariantPath { stream, variant } = &cut.variant;
+        let what = format!("there is no variant `{variant}` of a stream `{stream}`");
+        return Err(Error::NotFound { what: what.escape_debug().to_string() });
+    }
+    Ok(Selection::new(&app.archive, name, &hours, (cut.start, cut.end)))
+}
+
+/// Calls `each` with the segments of the range, and whether a gap lies before them.
+///
+/// # Errors
+/// [`Error::RangeIsEmpty`], [`Error::RangeHasHoles`], [`Error::Cancelled`]; those of `each`.
+fn for_each_segment(
+    cut: &CutRequest,
+    mut selection: Selection,
+    is_cancelled: &dyn Fn() -> bool,
+    mut each: impl FnMut(&Segment, bool) -> Result<()>,
+) -> Result<Coverage> {
+    let mut coverage = Coverage::default();
+    while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
+        coverage.segments += 1;
+        if coverage.segments.is_multiple_of(CANCELLATION_STRIDE) && is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        coverage.gaps += usize::from(gap_before);
+        if coverage.gaps > 0 && !cut.allow_holes {
+            return Err(Error::RangeHasHoles);
+        }
+        let start = coverage.span.map_or(segment.start(), |(start, _)| start);
+        coverage.span = Some((start, segment.end()));
+        each(&segment, gap_before)?;
+    }
+    coverage.gaps += usize::from(selection.ends_in_gap());
+    match coverage {
+        Coverage { segments: 0, .. } => Err(Error::RangeIsEmpty),
+        Coverage { gaps: 1.., .. } if !cut.allow_holes => Err(Error::RangeHasHoles),
+        coverage => Ok(coverage),
+    }
+}
+
+/// Concatenates the segments. They are selected twice: to add up their lengths, and while they are sent.
+fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+    let selection = selection(app, cut)?;
+    let mut len = 0;
+    let coverage = for_each_segment(cut, selection.clone(), is_cancelled, |segment, _| {
+        len += rough::measure(&app.archive.segment_path(cut.variant.name(), segment))?;
+        Ok(())
+    })?;
+    // Segments that were added after the last one meanwhile are not sent.
+    let pieces = rough::Files::new(Arc::clone(&app.archive), selection).take(coverage.segments);
+    let pieces =
+        pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
+    let reply = describe(cut, coverage.span.unwrap_or((cut.start, cut.end)), &coverage);
+    let pieces = TimedPieces { pieces, metrics: Arc::clone(&app.metrics), timer: None };
+    Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
+}
+
+/// Cuts exactly the frames of the range.
+fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+    let mut parts = Vec::new();
+    let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |segment, hole_before| {
+        parts.push(part(app, cut, segment, hole_before));
+        Ok(())
+    })?;
+    let tail = match parts.last() {
+        Some(last) if last.whole => trailing_segment(app, cut, last.end)?,
+        _ => None,
+    };
+    let reply = describe(cut, (cut.start, cut.end), &coverage);
+    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get(), is_cancelled)?;
+    let label = match kind {
+        cut::Kind::Full => "full",
+        cut::Kind::Smart => "smart",
+    };
+    let timer = CutTimer::start(&app.metrics, label, "panic");
+    Ok(reply.with_body(Body::streamed(move |sink| {
+        // Moves the timer into the closure as a whole, to be dropped with it.
+        let mut timer = timer;
+        let sink = RefCell::new(sink);
+        let mut out = FlushingSink { sink: &sink, metrics: &timer.metrics };
+        let result = prepared.run(&mut out, &|| sink.borrow().is_cancelled());
+        timer.result = match &result {
+            Ok(()) => "ok",
+            Err(_) if sink.borrow().is_cancelled() => "cancelled",
+            Err(_) => "failed",
+        };
+        result
+    })))
+}
+
+/// A segment as the cut engine takes it.
+fn part(app: &App, cut: &CutRequest, segment: &Segment, hole_before: bool) -> Part {
+    Part {
+        path: app.archive.segment_path(cut.variant.name(), segment),
+        start: segment.start(),
+        end: segment.end(),
+        hole_before,
+        whole: segment.name.segment_type == SegmentType::Full,
+    }
+}
+
+/// The segment after the last one of a cut, which ends at `end`. `None` if it does not follow without a gap, or if the
+/// cut ends too early for it to hold sound of the cut.
+fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<Part>> {
+    if end - cut.end > MAX_AUDIO_DELAY {
+        return Ok(None);
+    }
+    let name = cut.variant.name();
+    let mut following =
+        Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
+    while let Some(Chosen { segment, .. }) = following.next_segment()? {
+        if segment.start() >= end - TOLERANCE {
+            let follows = segment.start() <= end + TOLERANCE;
+            return Ok(follows.then(|| part(app, cut, &segment, false)));
+        }
+    }
+    Ok(None)
+}
+
+/// A sink that sends each write at once, so that the client gets the first frames early. It counts the bytes. The cell
+/// lets the cut poll for cancellation between writes.
+struct FlushingSink<'a, 'b> {
+    sink: &'a RefCell<&'b mut dyn Sink>,
+    metrics: &'a Metrics,
+}
+
+/// Records duration and result of a cut when it is dropped.
+struct CutTimer {
+    metrics: Arc<Metrics>,
+    cut_type: &'static str,
+    started: Instant,
+    result: &'static str,
+}
+
+impl CutTimer {
+    /// Starts a timer. `result` is recorded unless it is replaced.
+    fn start(metrics: &Arc<Metrics>, cut_type: &'static str, result: &'static str) -> Self {
+        Self { metrics: Arc::clone(metrics), cut_type, started: Instant::now(), result }
+    }
+}
+
+impl Drop for CutTimer {
+    fn drop(&mut self) {
+        self.metrics.cut_ended(self.cut_type, self.result, self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// The files of a rough cut. Its time is taken from the first file to the end of the response, which may come before the
+/// last file.
+struct TimedPieces<P> {
+    pieces: P,
+    metrics: Arc<Metrics>,
+    timer: Option<CutTimer>,
+}
+
+impl<P: Iterator<Item = Result<Piece>>> Iterator for TimedPieces<P> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let timer = self.timer.get_or_insert_with(|| CutTimer::start(&self.metrics, "rough", "aborted"));
+        let next = self.pieces.next();
+        if next.is_none() {
+            timer.result = "ok";
+        }
+        next
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.pieces.size_hint()
+    }
+}
+
+impl Write for FlushingSink<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut sink = self.sink.borrow_mut();
+        sink.write_all(bytes)?;
+        sink.flush()?;
+        self.metrics.cut_wrote(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.borrow_mut().flush()
+    }
+}
+
+/// The response to a cut without its body. `shown` is the range that the body covers.
+fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage) -> Reply {
+    Reply::empty(200)
+        .with("Content-Type", "video/mp2t")
+        .with("Content-Disposition", format!("attachment; filename=\"{}\"", file_name(cut)))
+        .with("Cache-Control", "no-store")
+        .with("X-Cut-Start", shown.0.to_string())
+        .with("X-Cut-End", shown.1.to_string())
+        .with("X-Cut-Segments", coverage.segments.to_string())
+        .with("X-Cut-Holes", coverage.gaps.to_string())
+}
+
+/// `<stream>_<variant>_<start>.ts`, in characters that are valid on every file system.
+fn file_name(cut: &CutRequest) -> String {
+    let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.start);
+    let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    name.chars().map(|character| if safe(character) { character } else { '-' }).collect::<String>() + ".ts"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::path::Captures;
+
+    fn decode(query: &str) -> Result<CutRequest, String> {
+        let captures = Captures::of("/cut/{stream}/{variant}.ts", "/cut/s/v.ts").expect("a cut");
+        let decoded = captures.names().and_then(|names| CutRequest::decode(names, Query::new(query)));
+        decoded.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn cuts_read_their_parameters() {
+        let times = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:01";
+        let rows = [
+            ("", Ok((false, CutType::Full))),
+            ("&type=mpegts", Ok((false, CutType::Full))),
+            ("&type=smart&allow_holes=TRUE", Ok((true, CutType::Smart))),
+            ("&type=fast", Ok((false, CutType::Smart))),
+            ("&type=rough&experimental=true", Ok((false, CutType::Rough))),
+            ("&experimental=True", Ok((false, CutType::Smart))),
+            ("&experimental=false", Ok((false, CutType::Full))),
+            ("&experimental=1", Err("bad experimental `1`: expected `true` or `false`")),
+            ("&allow_holes=", Err("bad allow_holes ``: expected `true` or `false`")),
+            ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart` or `rough`")),
+            ("&type=", Err("bad type ``: expected `full`, `smart` or `rough`")),
+        ];
+        for (more, expected) in rows {
+            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.allow_holes, cut.cut_type));
+            assert_eq!(decoded, expected.map_err(str::to_owned), "{more}");
+        }
+        let rows = [
+            ("", "missing start"),
+            ("start=2026-11-20", "missing end"),
+            ("start=2026-11-20&end=x", "bad end `x`"),
+            ("start=2026-11-20&end=2026-11-20", "End must be after start"),
+            ("start=2026-11-20&end=2026-11-19", "End must be after start"),
+        ];
+        for (query, shown) in rows {
+            let error = decode(query).expect_err(query);
+            assert!(error.starts_with(shown), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn exact_and_rough_cuts_have_pools_of_their_own() {
+        for (cut_type, pool) in [("full", Pool::Cut), ("smart", Pool::Cut), ("rough", Pool::Media)] {
+            let cut = decode(&format!("start=2026-11-20T10&end=2026-11-20T11&type={cut_type}"));
+            assert_eq!(cut.expect(cut_type).pool(), Some(pool), "{cut_type}");
+        }
+    }
+}
