@@ -6,9 +6,9 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use restreamer::mpegts::pes::Ticks;
 use restreamer::mpegts::probe::probe;
-use restreamer::mpegts::psi::{Elementary, Pmt, write_pat, write_pmt};
-use restreamer::mpegts::remux::{Pes, clock_packet, write_pes};
-use restreamer::mpegts::retime::{Action, Clock, Edit, Joiner, Step, Walk};
+use restreamer::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
+use restreamer::mpegts::remux::{Pes, pcr_packet, write_pes};
+use restreamer::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step, TsWriter};
 use restreamer::mpegts::scan::Scan;
 
 const MAP: u16 = 0x1000;
@@ -23,7 +23,7 @@ fn main() {
 
 /// Two seconds of 50 pictures and 100 frames of sound, at about 6 Mbit/s.
 fn segment() -> Vec<u8> {
-    let stream = |(pid, stream_type)| Elementary { pid, stream_type, descriptors: Vec::new() };
+    let stream = |(pid, stream_type)| ElementaryStream { pid, stream_type, descriptors: Vec::new() };
     let streams = [(VIDEO, 0x1B), (SOUND, 0x0F)].map(stream).to_vec();
     let map = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams };
     let mut bytes = [write_pat(1, MAP), write_pmt(MAP, &map)].concat();
@@ -32,7 +32,7 @@ fn segment() -> Vec<u8> {
     for index in 0..50 {
         let pts = Ticks::new(900_000 + index * PICTURE_90K);
         let reference = u64::try_from(pts.plus(-9000).get()).unwrap_or(0) * 300;
-        bytes.extend(clock_packet(VIDEO, video, reference));
+        bytes.extend(pcr_packet(VIDEO, video, reference));
         let payload = picture(index == 0);
         let picture = Pes { stream_id: 0xE0, pts, dts: pts.plus(-PICTURE_90K), payload };
         write_pes(&picture, VIDEO, &mut video, index == 0, &mut bytes);
@@ -97,18 +97,18 @@ fn scan_and_rewrite(bencher: Bencher) {
 /// Puts a segment on another clock, as it is otherwise.
 fn rewrite(segment: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let scan = Scan::of(segment, true)?;
-    let clock = Clock { anchor: Ticks::new(900_000), at: 54_000 };
+    let clock = ClockMapping { input: Ticks::new(900_000), output_90k: 54_000 };
     let edit = |track: &restreamer::mpegts::scan::Track| Edit {
-        from: track.pid,
-        to: track.pid,
+        input_pid: track.pid,
+        output_pid: track.pid,
         clock,
         actions: vec![Action::Copy],
-        keep: 0..i64::MAX,
+        keep_90k: 0..i64::MAX,
         coding: track.codec.coding(),
     };
     let edits = scan.tracks.iter().map(edit).collect();
-    let mut joiner = Joiner::new(MAP, &scan.pmt);
-    let mut walk = Walk::new(segment, &scan, clock, i64::MAX, edits);
+    let mut joiner = TsWriter::new(MAP, &scan.pmt);
+    let mut walk = Rewriter::new(segment, &scan, clock, i64::MAX, edits);
     let mut buffer = Vec::new();
     while walk.step(&mut joiner, &mut buffer) != Step::Done {
         out.append(&mut buffer);

@@ -30,7 +30,7 @@ pub struct Frame {
 
 impl Frame {
     /// How long the frame sounds, in ticks of 90 kHz, rounded.
-    pub fn ticks(&self) -> i64 {
+    pub fn duration_90k(&self) -> i64 {
         let rate = i64::from(self.sample_rate.max(1));
         (i64::from(self.samples) * 90_000 + rate / 2) / rate
     }

@@ -2,12 +2,12 @@
 
 /// Reads bits from the first to the last; `None` once they run out.
 #[derive(Debug, Clone)]
-pub struct Bits<'a> {
+pub struct BitReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
     /// Starts at the first bit of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
@@ -98,11 +98,11 @@ mod tests {
 
     #[test]
     fn exp_golomb_codes_read_as_the_table_says() {
-        let mut bits = Bits::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
+        let mut bits = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
         assert_eq!([bits.ue(), bits.ue(), bits.ue(), bits.ue(), bits.ue()], [0, 1, 2, 3, 4].map(Some));
-        let mut bits = Bits::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
+        let mut bits = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
         assert_eq!([bits.se(), bits.se(), bits.se(), bits.se(), bits.se()], [0, 1, -1, 2, -2].map(Some));
-        assert_eq!(Bits::new(&[0; 8]).ue(), None);
+        assert_eq!(BitReader::new(&[0; 8]).ue(), None);
     }
 
     #[test]

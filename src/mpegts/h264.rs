@@ -1,7 +1,7 @@
 //! H.264 in a byte stream: sequence parameter sets and what kind of picture begins (ITU-T H.264, 7.3, annex E).
 
-use super::bits::{Bits, nal_units, unescape};
-use super::probe::{Picture, Rate};
+use super::bits::{BitReader, nal_units, unescape};
+use super::probe::{PictureFormat, Rate};
 
 /// What a NAL unit of this type is, as far as anyone here asks.
 const SLICE: u8 = 1;
@@ -11,7 +11,7 @@ const PPS: u8 = 8;
 
 /// Aspects of an access unit that decide whether decoding can begin with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Access {
+pub struct AccessUnitStart {
     /// A picture that needs none before it begins here, and none after it that is shown needs one before it.
     pub idr: bool,
     /// The parameter sets that the picture needs are here too.
@@ -21,15 +21,16 @@ pub struct Access {
 }
 
 /// Looks at the start of an access unit, as far as its first slice.
-pub fn access(bytes: &[u8]) -> Access {
-    let mut access = Access::default();
+pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
+    let mut access = AccessUnitStart::default();
     let (mut sps, mut pps) = (false, false);
     for nal in nal_units(bytes) {
         match nal[0] & 0x1F {
             SPS => sps = true,
             PPS => pps = true,
             kind @ SLICE..=SLICE_IDR => {
-                access = Access { idr: kind == SLICE_IDR, parameter_sets: sps && pps, picture: true };
+                access =
+                    AccessUnitStart { idr: kind == SLICE_IDR, parameter_sets: sps && pps, picture: true };
                 break;
             }
             _ => {}
@@ -39,7 +40,7 @@ pub fn access(bytes: &[u8]) -> Access {
 }
 
 /// Finds the first sequence parameter set in a byte stream and describes the pictures it announces.
-pub fn picture(bytes: &[u8]) -> Option<Picture> {
+pub fn picture(bytes: &[u8]) -> Option<PictureFormat> {
     nal_units(bytes).filter(|nal| nal[0] & 0x1F == SPS).find_map(parse_sps)
 }
 
@@ -48,10 +49,10 @@ fn is_high(profile: u8) -> bool {
     matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
 }
 
-fn parse_sps(nal: &[u8]) -> Option<Picture> {
+fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let plain = unescape(nal);
     let [_, profile, constraints, level, ..] = plain[..] else { return None };
-    let mut bits = Bits::new(&plain[4..]);
+    let mut bits = BitReader::new(&plain[4..]);
     bits.ue()?;
     let (mut chroma, mut depth) = (1, 8);
     if is_high(profile) {
@@ -80,7 +81,7 @@ fn parse_sps(nal: &[u8]) -> Option<Picture> {
     let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
     let fields = if progressive { 1 } else { 2 };
     let (rate, reorder) = if bits.flag()? { vui(&mut bits).unwrap_or_default() } else { (None, None) };
-    Some(Picture {
+    Some(PictureFormat {
         codecs: format!("avc1.{profile:02X}{constraints:02X}{level:02X}"),
         profile,
         level,
@@ -100,7 +101,7 @@ pub(super) fn size(units: u32, block: u32, before: u32, after: u32, step: u32) -
     units.checked_mul(block)?.checked_sub(cropped).filter(|side| (1..=65_536).contains(side))
 }
 
-fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Option<()> {
+fn skip_scaling_lists(bits: &mut BitReader<'_>, count: usize) -> Option<()> {
     for index in 0..count {
         if !bits.flag()? {
             continue;
@@ -116,7 +117,7 @@ fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Option<()> {
     Some(())
 }
 
-fn skip_order_count(bits: &mut Bits<'_>) -> Option<()> {
+fn skip_order_count(bits: &mut BitReader<'_>) -> Option<()> {
     match bits.ue()? {
         0 => {
             bits.ue()?;
@@ -135,7 +136,7 @@ fn skip_order_count(bits: &mut Bits<'_>) -> Option<()> {
 }
 
 /// The frame rate of the VUI, where two ticks make a frame, and the most frames that are reordered (E.2.1).
-fn vui(bits: &mut Bits<'_>) -> Option<(Option<Rate>, Option<u32>)> {
+fn vui(bits: &mut BitReader<'_>) -> Option<(Option<Rate>, Option<u32>)> {
     if bits.flag()? && bits.take(8)? == 255 {
         bits.skip(32)?;
     }
@@ -162,7 +163,7 @@ fn vui(bits: &mut Bits<'_>) -> Option<(Option<Rate>, Option<u32>)> {
 }
 
 /// The number of reordered frames, behind the buffer models and the first limits.
-fn reorder(bits: &mut Bits<'_>) -> Option<u32> {
+fn reorder(bits: &mut BitReader<'_>) -> Option<u32> {
     let models = [skip_model(bits)?, skip_model(bits)?];
     if models.contains(&true) {
         bits.flag()?;
@@ -179,7 +180,7 @@ fn reorder(bits: &mut Bits<'_>) -> Option<u32> {
 }
 
 /// Passes over a buffer model (E.1.2); says whether there is one.
-fn skip_model(bits: &mut Bits<'_>) -> Option<bool> {
+fn skip_model(bits: &mut BitReader<'_>) -> Option<bool> {
     if !bits.flag()? {
         return Some(false);
     }

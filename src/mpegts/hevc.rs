@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::bits::{Bits, nal_units, unescape};
-use super::h264::{Access, size};
-use super::probe::{Picture, Rate};
+use super::bits::{BitReader, nal_units, unescape};
+use super::h264::{AccessUnitStart, size};
+use super::probe::{PictureFormat, Rate};
 
 const IDR_W_RADL: u8 = 19;
 const IDR_N_LP: u8 = 20;
@@ -19,15 +19,15 @@ fn kind(nal: &[u8]) -> u8 {
 }
 
 /// Looks at the start of an access unit, as far as its first slice.
-pub fn access(bytes: &[u8]) -> Access {
-    let mut access = Access::default();
+pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
+    let mut access = AccessUnitStart::default();
     let mut sets = [false; 3];
     for nal in nal_units(bytes) {
         match kind(nal) {
             set @ VPS..=PPS => sets[usize::from(set - VPS)] = true,
             kind @ 0..=LAST_PICTURE => {
                 let idr = matches!(kind, IDR_W_RADL | IDR_N_LP);
-                access = Access { idr, parameter_sets: sets == [true; 3], picture: true };
+                access = AccessUnitStart { idr, parameter_sets: sets == [true; 3], picture: true };
                 break;
             }
             _ => {}
@@ -37,13 +37,13 @@ pub fn access(bytes: &[u8]) -> Access {
 }
 
 /// Finds the first sequence parameter set in a byte stream and describes the pictures it announces.
-pub fn picture(bytes: &[u8]) -> Option<Picture> {
+pub fn picture(bytes: &[u8]) -> Option<PictureFormat> {
     nal_units(bytes).filter(|nal| kind(nal) == SPS).find_map(parse_sps)
 }
 
-fn parse_sps(nal: &[u8]) -> Option<Picture> {
+fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let plain = unescape(nal);
-    let mut bits = Bits::new(plain.get(2..)?);
+    let mut bits = BitReader::new(plain.get(2..)?);
     bits.skip(4)?;
     let sub_layers = bits.take(3)?;
     bits.flag()?;
@@ -60,7 +60,7 @@ fn parse_sps(nal: &[u8]) -> Option<Picture> {
     let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
     let depth = bits.ue()?.checked_add(8)?;
     let (rate, reorder) = rest(&mut bits, sub_layers);
-    Some(Picture {
+    Some(PictureFormat {
         codecs: codecs(*tier),
         profile: tier[0] & 0x1F,
         level: tier[11],
@@ -88,7 +88,7 @@ fn codecs(tier: [u8; 12]) -> String {
     text
 }
 
-fn skip_sub_layers(bits: &mut Bits<'_>, count: u32) -> Option<()> {
+fn skip_sub_layers(bits: &mut BitReader<'_>, count: u32) -> Option<()> {
     let mut present = Vec::new();
     for _ in 0..count {
         present.push((bits.flag()?, bits.flag()?));
@@ -102,18 +102,18 @@ fn skip_sub_layers(bits: &mut Bits<'_>, count: u32) -> Option<()> {
     Some(())
 }
 
-fn skip_codes(bits: &mut Bits<'_>, count: usize) -> Option<()> {
+fn skip_codes(bits: &mut BitReader<'_>, count: usize) -> Option<()> {
     (0..count).try_for_each(|_| bits.ue().map(|_| ()))
 }
 
 /// The frame rate, where the way there is without the rarer structures, and the most pictures that are reordered.
-fn rest(bits: &mut Bits<'_>, sub_layers: u32) -> (Option<Rate>, Option<u32>) {
+fn rest(bits: &mut BitReader<'_>, sub_layers: u32) -> (Option<Rate>, Option<u32>) {
     let Some((order_bits, reorder)) = order(bits, sub_layers) else { return (None, None) };
     (rest_to_rate(bits, order_bits), Some(reorder))
 }
 
 /// The bits of a picture order count, and the most pictures that are reordered in the highest layer.
-fn order(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(usize, u32)> {
+fn order(bits: &mut BitReader<'_>, sub_layers: u32) -> Option<(usize, u32)> {
     bits.ue()?;
     let order_bits = bits.ue()?.checked_add(4).filter(|bits| *bits <= 16)?;
     let all_layers = bits.flag()?;
@@ -126,7 +126,7 @@ fn order(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(usize, u32)> {
     Some((usize::try_from(order_bits).ok()?, reorder))
 }
 
-fn rest_to_rate(bits: &mut Bits<'_>, order_bits: usize) -> Option<Rate> {
+fn rest_to_rate(bits: &mut BitReader<'_>, order_bits: usize) -> Option<Rate> {
     skip_codes(bits, 6)?;
     if bits.flag()? && bits.flag()? {
         return None;
@@ -148,7 +148,7 @@ fn rest_to_rate(bits: &mut Bits<'_>, order_bits: usize) -> Option<Rate> {
 }
 
 /// Short-term reference picture sets; one that is predicted from another ends the way.
-fn skip_short_term_sets(bits: &mut Bits<'_>) -> Option<()> {
+fn skip_short_term_sets(bits: &mut BitReader<'_>) -> Option<()> {
     for index in 0..bits.ue()?.min(64) {
         if index > 0 && bits.flag()? {
             return None;
@@ -161,7 +161,7 @@ fn skip_short_term_sets(bits: &mut Bits<'_>) -> Option<()> {
     Some(())
 }
 
-fn vui(bits: &mut Bits<'_>) -> Option<Rate> {
+fn vui(bits: &mut BitReader<'_>) -> Option<Rate> {
     if bits.flag()? && bits.take(8)? == 255 {
         bits.skip(32)?;
     }

@@ -1,7 +1,7 @@
 //! Transport packets: 188 bytes, of which the first four are a header (ISO/IEC 13818-1, 2.4.3).
 
 /// The length of a transport packet in bytes.
-pub const PACKET: usize = 188;
+pub const PACKET_BYTES: usize = 188;
 /// The first byte of every packet.
 pub const SYNC: u8 = 0x47;
 /// The PID of packets that only fill space.
@@ -9,17 +9,17 @@ pub const NULL_PID: u16 = 0x1FFF;
 
 /// One transport packet, with its sync byte in place.
 #[derive(Debug, Clone, Copy)]
-pub struct Packet<'a>(&'a [u8; PACKET]);
+pub struct Packet<'a>(&'a [u8; PACKET_BYTES]);
 
 impl<'a> Packet<'a> {
     /// The packet that `bytes` are, if there are 188 of them and the first is the sync byte.
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
-        let bytes: &[u8; PACKET] = bytes.try_into().ok()?;
+        let bytes: &[u8; PACKET_BYTES] = bytes.try_into().ok()?;
         (bytes[0] == SYNC).then_some(Self(bytes))
     }
 
     /// All 188 bytes.
-    pub fn bytes(self) -> &'a [u8; PACKET] {
+    pub fn bytes(self) -> &'a [u8; PACKET_BYTES] {
         self.0
     }
 
@@ -44,7 +44,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The continuity counter, 4 bits.
-    pub fn continuity(self) -> u8 {
+    pub fn continuity_counter(self) -> u8 {
         self.0[3] & 0x0F
     }
 
@@ -58,7 +58,7 @@ impl<'a> Packet<'a> {
         if self.0[3] & 0x20 == 0 {
             return &[];
         }
-        let end = (5 + usize::from(self.0[4])).min(PACKET);
+        let end = (5 + usize::from(self.0[4])).min(PACKET_BYTES);
         &self.0[5..end]
     }
 
@@ -145,10 +145,10 @@ impl<'a> Iterator for Packets<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let rest = self.bytes.get(self.at..)?;
-            let packet = rest.get(..PACKET)?;
+            let packet = rest.get(..PACKET_BYTES)?;
             if let Some(packet) = Packet::new(packet) {
                 let at = self.at;
-                self.at += PACKET;
+                self.at += PACKET_BYTES;
                 return Some((at, packet));
             }
             self.at += resync(rest)?;
@@ -161,7 +161,7 @@ fn resync(bytes: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
         at += bytes.get(at..)?.iter().position(|byte| *byte == SYNC)?;
-        if bytes.get(at + PACKET).is_none_or(|byte| *byte == SYNC) {
+        if bytes.get(at + PACKET_BYTES).is_none_or(|byte| *byte == SYNC) {
             return Some(at);
         }
         at += 1;
@@ -183,22 +183,22 @@ mod tests {
     fn packets_are_found_behind_rubbish_and_not_beyond_the_end() {
         let mut bytes = vec![1, 2, SYNC, 3];
         for pid in [1_u8, 2] {
-            let mut packet = [0_u8; PACKET];
+            let mut packet = [0_u8; PACKET_BYTES];
             (packet[0], packet[2], packet[3]) = (SYNC, pid, 0x10);
             bytes.extend(packet);
         }
         bytes.push(9);
         bytes.extend([SYNC; 100]);
         let found: Vec<_> = packets(&bytes).map(|(at, packet)| (at, packet.pid())).collect();
-        assert_eq!(found, [(4, 1), (4 + PACKET, 2)]);
+        assert_eq!(found, [(4, 1), (4 + PACKET_BYTES, 2)]);
     }
 
     #[test]
     fn an_adaptation_field_longer_than_its_packet_leaves_no_payload() {
-        let mut bytes = [0xFF_u8; PACKET];
+        let mut bytes = [0xFF_u8; PACKET_BYTES];
         bytes[0] = SYNC;
         let packet = Packet::new(&bytes).expect("a sync byte");
         assert!(packet.payload().is_empty());
-        assert_eq!(packet.adaptation().len(), PACKET - 5);
+        assert_eq!(packet.adaptation().len(), PACKET_BYTES - 5);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::audio::Coding;
 use super::packet::{Packet, packets};
 use super::pes::{Header, TICKS_PER_SECOND, Ticks};
-use super::psi::{self, Elementary, Pmt, Sections};
+use super::psi::{self, ElementaryStream, Pmt, Sections};
 use super::{h264, hevc};
 
 /// Bytes of an elementary stream that are kept to look for its headers.
@@ -42,7 +42,7 @@ pub struct Stream {
     /// Its pictures, if it is H.264 or HEVC and a sequence parameter set was seen.
     pub video: Option<Video>,
     /// Its sound, if it is of a coding that is known and a frame was seen.
-    pub audio: Option<Sound>,
+    pub audio: Option<AudioFormat>,
     /// Whether a packet of it was encrypted.
     pub scrambled: bool,
 }
@@ -70,7 +70,7 @@ pub enum Codec {
 
 /// What a sequence parameter set says of the pictures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct PictureFormat {
     /// The RFC 6381 name of the coding.
     pub codecs: String,
     /// The profile's number.
@@ -97,7 +97,7 @@ pub struct Picture {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Video {
     /// What the parameter set says.
-    pub picture: Picture,
+    pub picture: PictureFormat,
     /// Frames a second, from the time stamps where there are some.
     pub rate: Option<Rate>,
     /// By how much the first frame's DTS lies before its PTS, in ticks of 90 kHz: the reorder delay.
@@ -108,7 +108,7 @@ pub struct Video {
 
 /// A sound stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sound {
+pub struct AudioFormat {
     /// Samples a second.
     pub sample_rate: u32,
     /// Channels; 0 where the headers do not tell.
@@ -172,7 +172,7 @@ impl Codec {
     }
 
     /// What a stream of the map is, by its type and descriptors (13818-1, table 2-34; ETSI EN 300 468; RP 214001).
-    pub fn of(stream: &Elementary) -> Self {
+    pub fn of(stream: &ElementaryStream) -> Self {
         match stream.stream_type {
             0x1B => Self::H264,
             0x24 => Self::Hevc,
@@ -188,7 +188,7 @@ impl Codec {
         }
     }
 
-    fn of_private(stream: &Elementary) -> Self {
+    fn of_private(stream: &ElementaryStream) -> Self {
         let registered = stream.descriptors_with(0x05).find_map(|body| match body.get(..4)? {
             b"AC-3" | b"EAC3" => Some(Self::Ac3),
             b"HEVC" => Some(Self::Hevc),
@@ -271,7 +271,7 @@ impl Gathered {
         self.bytes.extend_from_slice(&payload[..payload.len().min(room)]);
     }
 
-    fn describe(&self, stream: &Elementary) -> Stream {
+    fn describe(&self, stream: &ElementaryStream) -> Stream {
         let codec = Codec::of(stream);
         let picture = match codec {
             Codec::H264 => h264::picture(&self.bytes),
@@ -289,7 +289,7 @@ impl Gathered {
                 (None, None) => None,
             },
             video: picture.map(|picture| self.video(picture)),
-            audio: frame.map(|(_, frame)| Sound {
+            audio: frame.map(|(_, frame)| AudioFormat {
                 sample_rate: frame.sample_rate,
                 channels: frame.channels,
                 samples: frame.samples,
@@ -298,7 +298,7 @@ impl Gathered {
         }
     }
 
-    fn video(&self, picture: Picture) -> Video {
+    fn video(&self, picture: PictureFormat) -> Video {
         let rate = frame_rate(&self.stamps, picture.rate);
         let delay_90k = self.delay_90k.unwrap_or(0).clamp(0, 16 * TICKS_PER_SECOND);
         let reorder =

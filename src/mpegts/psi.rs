@@ -1,6 +1,6 @@
 //! Program association and program map tables (ISO/IEC 13818-1, 2.4.4): which streams there are, on which PIDs.
 
-use super::packet::{PACKET, Packet, SYNC};
+use super::packet::{PACKET_BYTES, Packet, SYNC};
 
 /// The PID of the program association table.
 pub const PAT_PID: u16 = 0;
@@ -48,7 +48,7 @@ impl Sections {
 
 /// One elementary stream of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elementary {
+pub struct ElementaryStream {
     /// Its PID.
     pub pid: u16,
     /// Its `stream_type`.
@@ -57,7 +57,7 @@ pub struct Elementary {
     pub descriptors: Vec<u8>,
 }
 
-impl Elementary {
+impl ElementaryStream {
     /// The bodies of the descriptors with this tag.
     pub fn descriptors_with(&self, tag: u8) -> impl Iterator<Item = &[u8]> {
         let mut rest = &self.descriptors[..];
@@ -82,7 +82,7 @@ pub struct Pmt {
     /// The descriptors of the program as a whole.
     pub descriptors: Vec<u8>,
     /// The streams, in the table's order.
-    pub streams: Vec<Elementary>,
+    pub streams: Vec<ElementaryStream>,
 }
 
 /// The programs of a PAT section: number and PID of the map. The network's entry (number 0) is left out.
@@ -105,7 +105,7 @@ pub fn parse_pmt(section: &[u8]) -> Option<Pmt> {
     while let [stream_type, p1, p0, l1, l0, tail @ ..] = rest {
         let (descriptors, tail) = tail.split_at_checked(usize::from(word(*l1, *l0) & 0x0FFF))?;
         let (pid, stream_type) = (word(*p1, *p0) & 0x1FFF, *stream_type);
-        streams.push(Elementary { pid, stream_type, descriptors: descriptors.to_vec() });
+        streams.push(ElementaryStream { pid, stream_type, descriptors: descriptors.to_vec() });
         rest = tail;
     }
     let (program, pcr_pid) = (word(*n1, *n0), word(*c1, *c0) & 0x1FFF);
@@ -167,11 +167,11 @@ fn packetize(pid: u16, section: &[u8]) -> Vec<u8> {
     let mut payload = vec![0];
     payload.extend(section);
     let mut packets = Vec::new();
-    for (index, chunk) in payload.chunks(PACKET - 4).enumerate() {
+    for (index, chunk) in payload.chunks(PACKET_BYTES - 4).enumerate() {
         let start = if index == 0 { 0x40 } else { 0 };
         packets.extend([SYNC, start | p1, p0, 0x10 | u8::try_from(index & 0x0F).unwrap_or(0)]);
         packets.extend(chunk);
-        packets.resize(packets.len().next_multiple_of(PACKET), 0xFF);
+        packets.resize(packets.len().next_multiple_of(PACKET_BYTES), 0xFF);
     }
     packets
 }
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(parse_pat(&pat[0]), Some(vec![(7, 0x1ABC)]));
         for count in [1, 3, 60, 150] {
             let streams = (0..count)
-                .map(|index| Elementary {
+                .map(|index| ElementaryStream {
                     pid: 0x100 + index,
                     stream_type: 0x1B,
                     descriptors: vec![5, 2, 1, 2],
@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn descriptors_are_found_by_tag_and_a_cut_one_ends_them() {
-        let stream = Elementary { pid: 0, stream_type: 6, descriptors: vec![1, 1, 9, 5, 2, 7, 8, 5, 9, 0] };
+        let stream =
+            ElementaryStream { pid: 0, stream_type: 6, descriptors: vec![1, 1, 9, 5, 2, 7, 8, 5, 9, 0] };
         assert_eq!(stream.descriptors_with(5).collect::<Vec<_>>(), [[7, 8]]);
     }
 }

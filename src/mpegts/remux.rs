@@ -1,11 +1,11 @@
 //! PES packets taken apart and put together again, where rewriting in place is not enough.
 
 use super::audio::Coding;
-use super::packet::{PACKET, Packet, SYNC, packets, write_pcr};
+use super::packet::{PACKET_BYTES, Packet, SYNC, packets, write_pcr};
 use super::pes::{Header, Ticks};
 
 /// The payload of a packet without an adaptation field.
-const FULL_PAYLOAD: usize = PACKET - 4;
+const FULL_PAYLOAD: usize = PACKET_BYTES - 4;
 
 /// A PES packet to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +67,9 @@ fn pes_bytes(pes: &Pes) -> Vec<u8> {
 }
 
 /// A packet that carries a clock reference and nothing else; such packets do not count the continuity on.
-pub fn clock_packet(pid: u16, continuity: u8, pcr: u64) -> [u8; PACKET] {
+pub fn pcr_packet(pid: u16, continuity: u8, pcr: u64) -> [u8; PACKET_BYTES] {
     let [p1, p0] = pid.to_be_bytes();
-    let mut packet = [0xFF; PACKET];
+    let mut packet = [0xFF; PACKET_BYTES];
     packet[..6].copy_from_slice(&[SYNC, p1 & 0x1F, p0, 0x20 | continuity, 183, 0x10]);
     packet[6..12].copy_from_slice(&write_pcr(pcr));
     packet
@@ -123,7 +123,7 @@ impl Assembler {
     /// Takes the next bytes; every unit on `pid` that they complete is handed to `done`.
     pub fn push(&mut self, bytes: &[u8], pid: u16, mut done: impl FnMut(Pes)) {
         self.rest.extend_from_slice(bytes);
-        let whole = self.rest.len() / PACKET * PACKET;
+        let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
         for (_, packet) in packets(&self.rest[..whole]) {
             if packet.pid() == pid
                 && let Some(pes) = take_packet(&mut self.unit, packet)
@@ -172,24 +172,27 @@ mod tests {
                 let pes = Pes { stream_id, pts, dts: pts.plus(-delay), payload };
                 let (mut out, mut continuity) = (Vec::new(), 14);
                 write_pes(&pes, 0x123, &mut continuity, flag, &mut out);
-                assert_eq!(out.len() % PACKET, 0);
-                assert_eq!(packets(&out).count(), out.len() / PACKET);
+                assert_eq!(out.len() % PACKET_BYTES, 0);
+                assert_eq!(packets(&out).count(), out.len() / PACKET_BYTES);
                 let mut assembler = Assembler::default();
                 for chunk in out.chunks(100) {
                     assembler.push(chunk, 0x123, |_| panic!("there is one unit only"));
                 }
                 assert_eq!(assembler.finish(), Some(pes), "{len}");
                 let first = packets(&out).next().expect("a packet").1;
-                assert_eq!((first.continuity(), first.random_access()), (15, flag));
+                assert_eq!((first.continuity_counter(), first.random_access()), (15, flag));
             }
         }
     }
 
     #[test]
     fn a_clock_packet_has_a_clock_and_no_payload() {
-        let bytes = clock_packet(0x100, 5, 27_000_123);
+        let bytes = pcr_packet(0x100, 5, 27_000_123);
         let packet = Packet::new(&bytes).expect("a packet");
-        assert_eq!((packet.pcr(), packet.has_payload(), packet.continuity()), (Some(27_000_123), false, 5));
+        assert_eq!(
+            (packet.pcr(), packet.has_payload(), packet.continuity_counter()),
+            (Some(27_000_123), false, 5)
+        );
     }
 
     #[test]

@@ -1,39 +1,39 @@
 //! Joins parts of recordings on one clock: new continuity counters, clock references and time stamps, units left out,
 //! and units put in the place of others. All else stays as it is, byte for byte.
 //!
-//! A [`Joiner`] is the stream that is being made; a [`Walk`] takes it through one segment.
+//! A [`TsWriter`] is the stream that is being made; a [`Rewriter`] takes it through one segment.
 
 use std::ops::Range;
 
 use super::audio::Coding;
-use super::packet::{NULL_PID, PACKET, PCR_AT, Packet, Packets, packets, write_pcr};
+use super::packet::{NULL_PID, PACKET_BYTES, PCR_AT, Packet, Packets, packets, write_pcr};
 use super::pes::{DTS_AT, Header, PTS_AT, Ticks};
 use super::psi::{PAT_PID, Pmt, write_pat, write_pmt};
-use super::remux::{Pes, clock_packet, read_pes, trim, write_pes};
-use super::scan::{ByPid, Scan};
+use super::remux::{Pes, pcr_packet, read_pes, trim, write_pes};
+use super::scan::{PidTable, Scan};
 
 /// Bytes of output after which a walk pauses, so that memory stays bounded.
 const PAUSE: usize = 128 * 1024;
 
 /// Where a segment's clock lies on the clock of the stream that is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clock {
+pub struct ClockMapping {
     /// An instant on the segment's clock.
-    pub anchor: Ticks,
+    pub input: Ticks,
     /// The same instant in the output, in ticks from its zero; beyond 2^33 the stamps wrap.
-    pub at: i64,
+    pub output_90k: i64,
 }
 
-impl Clock {
+impl ClockMapping {
     /// An instant of the segment as ticks in the output.
-    pub fn place(self, ticks: Ticks) -> i64 {
-        self.at + ticks.since(self.anchor)
+    pub fn to_output_90k(self, ticks: Ticks) -> i64 {
+        self.output_90k + ticks.since(self.input)
     }
 
     /// The same clock with everything `ticks` later.
     #[must_use]
-    pub fn later(self, ticks: i64) -> Self {
-        Self { at: self.at + ticks, ..self }
+    pub fn shifted(self, ticks: i64) -> Self {
+        Self { output_90k: self.output_90k + ticks, ..self }
     }
 }
 
@@ -54,15 +54,15 @@ pub enum Action {
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// The stream's PID in the segment.
-    pub from: u16,
+    pub input_pid: u16,
     /// Its PID in the output.
-    pub to: u16,
+    pub output_pid: u16,
     /// Its clock.
-    pub clock: Clock,
+    pub clock: ClockMapping,
     /// What becomes of each unit, as [`Scan`] lists them; the last counts for any that follow.
     pub actions: Vec<Action>,
     /// Where frames of trimmed units start that stay, in ticks of the output.
-    pub keep: Range<i64>,
+    pub keep_90k: Range<i64>,
     /// How sound is framed; without it trimmed units stay whole.
     pub coding: Option<Coding>,
 }
@@ -72,7 +72,7 @@ pub struct Edit {
 pub enum Step {
     /// There is enough output to be taken away.
     Full,
-    /// A unit is to be put in: [`Joiner::insert`].
+    /// A unit is to be put in: [`TsWriter::insert`].
     Insert,
     /// The segment is at its end.
     Done,
@@ -80,7 +80,7 @@ pub enum Step {
 
 /// A transport stream in the making.
 #[derive(Debug, Clone)]
-pub struct Joiner {
+pub struct TsWriter {
     tables: Vec<u8>,
     counters: Vec<u8>,
     pcr_pid: u16,
@@ -91,7 +91,7 @@ pub struct Joiner {
     ends: Vec<(u16, i64)>,
 }
 
-impl Joiner {
+impl TsWriter {
     /// A stream with this program map.
     pub fn new(pmt_pid: u16, pmt: &Pmt) -> Self {
         let mut tables = write_pat(pmt.program, pmt_pid);
@@ -107,7 +107,7 @@ impl Joiner {
     }
 
     /// Where the last trimmed sound on a PID of the output ended, in ticks.
-    pub fn sound_end(&self, pid: u16) -> Option<i64> {
+    pub fn audio_end_90k(&self, pid: u16) -> Option<i64> {
         self.ends.iter().rev().find(|end| end.0 == pid).map(|end| end.1)
     }
 
@@ -131,7 +131,7 @@ impl Joiner {
     }
 
     fn write_tables(&mut self, out: &mut Vec<u8>) {
-        for packet in self.tables.chunks_exact_mut(PACKET) {
+        for packet in self.tables.chunks_exact_mut(PACKET_BYTES) {
             let pid = usize::from(u16::from_be_bytes([packet[1] & 0x1F, packet[2]]));
             self.counters[pid] = (self.counters[pid] + 1) & 0x0F;
             packet[3] = 0x10 | self.counters[pid];
@@ -141,7 +141,7 @@ impl Joiner {
 
     fn write_clock(&mut self, pcr: i64, out: &mut Vec<u8>) {
         let counter = self.counters.get(usize::from(self.pcr_pid)).copied().unwrap_or(0);
-        out.extend(clock_packet(self.pcr_pid, counter, wrapped(pcr)));
+        out.extend(pcr_packet(self.pcr_pid, counter, wrapped(pcr)));
     }
 
     /// The clock reference to write for `pcr`, ticks of 27 MHz in the output: never one that goes back.
@@ -159,14 +159,14 @@ fn wrapped(pcr: i64) -> u64 {
 
 /// The way through one segment.
 #[derive(Debug)]
-pub struct Walk<'a> {
+pub struct Rewriter<'a> {
     packets: Packets<'a>,
     lanes: Vec<Lane<'a>>,
-    by_pid: ByPid,
+    by_pid: PidTable,
     pmt_pid: u16,
     pcr_pid: u16,
     /// The clock for the references, with what their lead is shortened by.
-    pcr_clock: Clock,
+    pcr_clock: ClockMapping,
     /// Where the stream ends, in ticks of the output: behind it a reference alone is of no use.
     end: i64,
 }
@@ -181,12 +181,12 @@ struct Lane<'a> {
     last: Option<Packet<'a>>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Rewriter<'a> {
     /// Begins with a segment, its scan and what is to become of its streams; streams without an edit are left out.
     ///
     /// `clock` is that of the clock references, `end` where the output ends, in its ticks.
-    pub fn new(bytes: &'a [u8], scan: &Scan, clock: Clock, end: i64, edits: Vec<Edit>) -> Self {
-        let by_pid = ByPid::new(edits.iter().map(|edit| edit.from));
+    pub fn new(bytes: &'a [u8], scan: &Scan, clock: ClockMapping, end: i64, edits: Vec<Edit>) -> Self {
+        let by_pid = PidTable::new(edits.iter().map(|edit| edit.input_pid));
         let lane = |edit| Lane { edit, next: 0, action: None, gathered: Vec::new(), last: None };
         Self {
             packets: packets(bytes),
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes on, appending to `out`.
-    pub fn step(&mut self, joiner: &mut Joiner, out: &mut Vec<u8>) -> Step {
+    pub fn step(&mut self, joiner: &mut TsWriter, out: &mut Vec<u8>) -> Step {
         while out.len() < PAUSE {
             let Some((_, packet)) = self.packets.next() else {
                 for lane in &mut self.lanes {
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes one packet; says whether its unit is to be replaced.
-    fn take(&mut self, packet: Packet<'a>, joiner: &mut Joiner, out: &mut Vec<u8>) -> bool {
+    fn take(&mut self, packet: Packet<'a>, joiner: &mut TsWriter, out: &mut Vec<u8>) -> bool {
         let pid = packet.pid();
         if pid == PAT_PID || pid == NULL_PID {
             return false;
@@ -254,12 +254,12 @@ impl<'a> Walk<'a> {
     /// A clock reference of the segment on the output's clock, in ticks of 27 MHz.
     fn pcr_of(&self, pcr: u64) -> i64 {
         let pcr = i64::try_from(pcr).unwrap_or(0);
-        self.pcr_clock.place(Ticks::new(pcr / 300)) * 300 + pcr % 300
+        self.pcr_clock.to_output_90k(Ticks::new(pcr / 300)) * 300 + pcr % 300
     }
 }
 
 /// Writes a clock reference whose packet is left out.
-fn pass_clock(joiner: &mut Joiner, pcr: i64, out: &mut Vec<u8>) {
+fn pass_clock(joiner: &mut TsWriter, pcr: i64, out: &mut Vec<u8>) {
     let pcr = joiner.next_pcr(pcr);
     if joiner.started {
         joiner.write_clock(pcr, out);
@@ -278,7 +278,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Turns to the next unit if the packet starts one; returns the header of one with a time stamp.
-    fn begin_unit(&mut self, packet: Packet<'_>, joiner: &mut Joiner, out: &mut Vec<u8>) -> Option<Header> {
+    fn begin_unit(&mut self, packet: Packet<'_>, joiner: &mut TsWriter, out: &mut Vec<u8>) -> Option<Header> {
         if !packet.starts_unit() {
             return None;
         }
@@ -303,15 +303,15 @@ impl<'a> Lane<'a> {
         packet: Packet<'_>,
         header: Option<Header>,
         pcr: Option<i64>,
-        joiner: &mut Joiner,
+        joiner: &mut TsWriter,
         out: &mut Vec<u8>,
     ) {
         joiner.start(out);
         let mut bytes = *packet.bytes();
-        let [p1, p0] = self.edit.to.to_be_bytes();
+        let [p1, p0] = self.edit.output_pid.to_be_bytes();
         bytes[1] = bytes[1] & 0xE0 | p1 & 0x1F;
         bytes[2] = p0;
-        let counter = &mut joiner.counters[usize::from(self.edit.to & NULL_PID)];
+        let counter = &mut joiner.counters[usize::from(self.edit.output_pid & NULL_PID)];
         *counter = (*counter + u8::from(packet.has_payload())) & 0x0F;
         bytes[3] = bytes[3] & 0xF0 | *counter;
         if !packet.adaptation().is_empty() {
@@ -323,27 +323,27 @@ impl<'a> Lane<'a> {
             bytes[PCR_AT..PCR_AT + 6].copy_from_slice(&write_pcr(wrapped(pcr)));
         }
         if let Some(header) = header {
-            let start = PACKET - packet.payload().len();
+            let start = PACKET_BYTES - packet.payload().len();
             self.stamp(&mut bytes, start + PTS_AT, header.pts, if header.dts.is_some() { 3 } else { 2 });
             self.stamp(&mut bytes, start + DTS_AT, header.dts, 1);
         }
         out.extend_from_slice(&bytes);
     }
 
-    fn stamp(&self, bytes: &mut [u8; PACKET], at: usize, ticks: Option<Ticks>, prefix: u8) {
+    fn stamp(&self, bytes: &mut [u8; PACKET_BYTES], at: usize, ticks: Option<Ticks>, prefix: u8) {
         if let Some((ticks, place)) = ticks.zip(bytes.get_mut(at..at + 5)) {
-            place.copy_from_slice(&Ticks::new(self.edit.clock.place(ticks)).write(prefix));
+            place.copy_from_slice(&Ticks::new(self.edit.clock.to_output_90k(ticks)).write(prefix));
         }
     }
 
     /// Writes what is gathered of a trimmed unit. `continued` says that the next unit stays too.
-    fn finish_unit(&mut self, joiner: &mut Joiner, continued: bool, out: &mut Vec<u8>) {
+    fn finish_unit(&mut self, joiner: &mut TsWriter, continued: bool, out: &mut Vec<u8>) {
         if self.gathered.is_empty() {
             return;
         }
         let Some(pes) = read_pes(&std::mem::take(&mut self.gathered)) else { return };
-        let at = self.edit.clock.place(pes.pts);
-        let Edit { to, coding, keep, .. } = &self.edit;
+        let at = self.edit.clock.to_output_90k(pes.pts);
+        let Edit { output_pid: to, coding, keep_90k: keep, .. } = &self.edit;
         let (from_90k, end, payload) = match coding {
             Some(coding) => {
                 let keep = keep.start.saturating_sub(at)..keep.end.saturating_sub(at);

@@ -1,6 +1,6 @@
 //! The units (PES packets with a time stamp) of a segment, stream by stream, in the order they are stored.
 
-use super::h264::Access;
+use super::h264::AccessUnitStart;
 use super::packet::{Packet, packets};
 use super::pes::{Header, Ticks};
 use super::probe::{Codec, tables};
@@ -20,7 +20,7 @@ pub struct Scan {
     /// The streams, in the map's order.
     pub tracks: Vec<Track>,
     /// By how much the first clock reference lies before the decoding of the first picture, in ticks.
-    pub lead_90k: i64,
+    pub pcr_lead_90k: i64,
     /// A packet was encrypted.
     pub scrambled: bool,
     /// A PES header goes on in a second packet, where it is not rewritten.
@@ -46,7 +46,7 @@ pub struct Unit {
     /// When it is decoded.
     pub dts: Ticks,
     /// For video: whether decoding can begin here.
-    pub access: Access,
+    pub access_unit: AccessUnitStart,
     /// Whether it is all there; only the last unit of a segment can be cut short.
     pub complete: bool,
 }
@@ -63,18 +63,18 @@ impl Scan {
         let split_header = scanner.split_header;
         let first_pcr = scanner.first_pcr;
         let tracks: Vec<Track> = scanner.lanes.into_iter().map(|lane| lane.finish(whole)).collect();
-        let first = driver(&tracks).and_then(|track| track.units.first());
-        let lead_90k = first_pcr.zip(first).map_or(0, |(pcr, unit)| unit.dts.since(pcr));
-        Some(Self { pmt_pid, pmt, tracks, lead_90k, scrambled, split_header })
+        let first = reference_track(&tracks).and_then(|track| track.units.first());
+        let pcr_lead_90k = first_pcr.zip(first).map_or(0, |(pcr, unit)| unit.dts.since(pcr));
+        Some(Self { pmt_pid, pmt, tracks, pcr_lead_90k, scrambled, split_header })
     }
 
     /// The stream whose units are the frames that a cut counts: the first video, else the first sound.
-    pub fn driver(&self) -> Option<&Track> {
-        driver(&self.tracks)
+    pub fn reference_track(&self) -> Option<&Track> {
+        reference_track(&self.tracks)
     }
 }
 
-fn driver(tracks: &[Track]) -> Option<&Track> {
+fn reference_track(tracks: &[Track]) -> Option<&Track> {
     let used = |wanted: fn(Codec) -> bool| {
         tracks.iter().find(|track| wanted(track.codec) && !track.units.is_empty())
     };
@@ -83,7 +83,7 @@ fn driver(tracks: &[Track]) -> Option<&Track> {
 
 impl Track {
     /// The earliest time at which a unit is shown.
-    pub fn lowest(&self) -> Option<Ticks> {
+    pub fn lowest_pts(&self) -> Option<Ticks> {
         let first = self.units.first()?.pts;
         self.units.iter().map(|unit| unit.pts).min_by_key(|pts| pts.since(first))
     }
@@ -97,9 +97,9 @@ impl Track {
 
 /// Finds the stream of a PID in one step.
 #[derive(Debug, Clone)]
-pub(super) struct ByPid(Vec<u8>);
+pub(super) struct PidTable(Vec<u8>);
 
-impl ByPid {
+impl PidTable {
     pub(super) fn new(pids: impl Iterator<Item = u16>) -> Self {
         let mut indices = vec![u8::MAX; 1 << 13];
         for (pid, index) in pids.zip(0..u8::MAX) {
@@ -116,7 +116,7 @@ impl ByPid {
 }
 
 struct Scanner {
-    by_pid: ByPid,
+    by_pid: PidTable,
     lanes: Vec<Lane>,
     first_pcr: Option<Ticks>,
     scrambled: bool,
@@ -140,7 +140,7 @@ struct Lane {
 
 impl Scanner {
     fn new(pmt: &Pmt) -> Self {
-        let track = |stream: &super::psi::Elementary| Track {
+        let track = |stream: &super::psi::ElementaryStream| Track {
             pid: stream.pid,
             codec: Codec::of(stream),
             units: Vec::new(),
@@ -154,7 +154,7 @@ impl Scanner {
             filled: false,
         };
         Self {
-            by_pid: ByPid::new(pmt.streams.iter().map(|stream| stream.pid)),
+            by_pid: PidTable::new(pmt.streams.iter().map(|stream| stream.pid)),
             lanes: pmt.streams.iter().map(lane).collect(),
             first_pcr: None,
             scrambled: false,
@@ -181,7 +181,7 @@ impl Lane {
         if let Some((header, pts)) = header.and_then(|header| Some((header, header.pts?))) {
             let dts = header.dts.unwrap_or(pts);
             self.look();
-            self.track.units.push(Unit { pts, dts, access: Access::default(), complete: true });
+            self.track.units.push(Unit { pts, dts, access_unit: AccessUnitStart::default(), complete: true });
             (self.total, self.seen) = (header.total, 0);
             self.start = self.track.codec.is_video().then(Vec::new);
             self.look_at = 1;
@@ -205,11 +205,11 @@ impl Lane {
     fn look(&mut self) {
         let (Some(start), Some(unit)) = (&self.start, self.track.units.last_mut()) else { return };
         let access = match self.track.codec {
-            Codec::H264 => h264::access(start),
-            Codec::Hevc => hevc::access(start),
-            _ => Access { picture: true, ..Access::default() },
+            Codec::H264 => h264::access_unit_start(start),
+            Codec::Hevc => hevc::access_unit_start(start),
+            _ => AccessUnitStart { picture: true, ..AccessUnitStart::default() },
         };
-        unit.access = access;
+        unit.access_unit = access;
         self.look_at = 2 * start.len();
         // A slice's header may go on in the next packet, its kind may not.
         if access.picture || start.len() > LOOK {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::mpegts::packet::PACKET;
+use crate::mpegts::packet::PACKET_BYTES;
 use proptest::prelude::*;
 
 /// An SPS of x264: High, level 3.0, 320x180, 30000/1001, of a stream with a pyramid.
@@ -10,7 +10,7 @@ const SPS: [u8; 28] = [
 
 fn footage() -> Vec<u8> {
     let streams = [(0x100, 0x1B), (0x101, 0x0F)]
-        .map(|(pid, stream_type)| Elementary { pid, stream_type, descriptors: Vec::new() })
+        .map(|(pid, stream_type)| ElementaryStream { pid, stream_type, descriptors: Vec::new() })
         .to_vec();
     let mut bytes = psi::write_pat(1, 0x1000);
     bytes.extend(psi::write_pmt(
@@ -23,13 +23,13 @@ fn footage() -> Vec<u8> {
         packet.extend(Ticks::new(9000 - 3003 + 3003 * index).write(1));
         packet.extend([0, 0, 0, 1]);
         packet.extend(SPS);
-        packet.resize(PACKET, 0x55);
+        packet.resize(PACKET_BYTES, 0x55);
         bytes.extend(packet);
     }
     let mut packet = vec![0x47, 0x41, 1, 0x10, 0, 0, 1, 0xC0, 0, 0, 0x80, 0x80, 5];
     packet.extend(Ticks::new(9000).write(2));
     packet.extend([0xFF, 0xF1, 0x50, 0x80, 0x15, 0x3F, 0xFC]);
-    packet.resize(PACKET, 0x55);
+    packet.resize(PACKET_BYTES, 0x55);
     bytes.extend(packet);
     bytes
 }
@@ -87,6 +87,6 @@ proptest! {
         }
         let _ = (h264::picture(&nal), hevc::picture(&nal));
         nal[3] = 0x42;
-        let _ = (hevc::picture(&nal), hevc::access(&nal), h264::access(&nal));
+        let _ = (hevc::picture(&nal), hevc::access_unit_start(&nal), h264::access_unit_start(&nal));
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::mpegts::psi::Elementary;
+use crate::mpegts::psi::ElementaryStream;
 use crate::mpegts::remux::Assembler;
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ const SOUND: u16 = 0x101;
 
 /// Four pictures and a sound of two frames beside each, from `start`.
 fn segment(start: i64) -> Vec<u8> {
-    let stream = |(pid, stream_type)| Elementary { pid, stream_type, descriptors: Vec::new() };
+    let stream = |(pid, stream_type)| ElementaryStream { pid, stream_type, descriptors: Vec::new() };
     let streams = [(VIDEO, 0x1B), (SOUND, 0x0F)].map(stream).to_vec();
     let pmt = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams };
     let mut bytes = [write_pat(1, 0x1000), write_pmt(0x1000, &pmt)].concat();
@@ -17,11 +17,7 @@ fn segment(start: i64) -> Vec<u8> {
     for index in 0..4 {
         let pts = Ticks::new(start + index * 3840);
         let pes = Pes { stream_id: 0xE0, pts, dts: pts.plus(-3000), payload: vec![7; 500] };
-        bytes.extend(clock_packet(
-            VIDEO,
-            video,
-            u64::try_from(pts.plus(-9000).get()).expect("positive") * 300,
-        ));
+        bytes.extend(pcr_packet(VIDEO, video, u64::try_from(pts.plus(-9000).get()).expect("positive") * 300));
         write_pes(&pes, VIDEO, &mut video, index == 0, &mut bytes);
         let pes = Pes { stream_id: 0xC0, pts, dts: pts, payload: [frame, frame].concat() };
         write_pes(&pes, SOUND, &mut sound, true, &mut bytes);
@@ -29,21 +25,27 @@ fn segment(start: i64) -> Vec<u8> {
     bytes
 }
 
-fn edits(scan: &Scan, clock: Clock, video: &[Action], keep: Range<i64>) -> Vec<Edit> {
+fn edits(scan: &Scan, clock: ClockMapping, video: &[Action], keep: Range<i64>) -> Vec<Edit> {
     let edit = |track: &crate::mpegts::scan::Track| Edit {
-        from: track.pid,
-        to: track.pid + 0x100,
+        input_pid: track.pid,
+        output_pid: track.pid + 0x100,
         clock,
         actions: if track.pid == VIDEO { video.to_vec() } else { vec![Action::Trim; track.units.len()] },
-        keep: keep.clone(),
+        keep_90k: keep.clone(),
         coding: track.codec.coding(),
     };
     scan.tracks.iter().map(edit).collect()
 }
 
-fn walk(joiner: &mut Joiner, bytes: &[u8], clock: Clock, video: &[Action], keep: Range<i64>) -> Vec<u8> {
+fn walk(
+    joiner: &mut TsWriter,
+    bytes: &[u8],
+    clock: ClockMapping,
+    video: &[Action],
+    keep: Range<i64>,
+) -> Vec<u8> {
     let scan = Scan::of(bytes, true).expect("tables");
-    let mut walk = Walk::new(bytes, &scan, clock, i64::MAX, edits(&scan, clock, video, keep));
+    let mut walk = Rewriter::new(bytes, &scan, clock, i64::MAX, edits(&scan, clock, video, keep));
     let (mut out, mut buffer) = (Vec::new(), Vec::new());
     loop {
         let step = walk.step(joiner, &mut buffer);
@@ -70,8 +72,8 @@ fn units(bytes: &[u8], pid: u16) -> Vec<(i64, usize)> {
     found
 }
 
-fn joiner(bytes: &[u8]) -> Joiner {
-    Joiner::new(0x1000, &Scan::of(bytes, true).expect("tables").pmt)
+fn joiner(bytes: &[u8]) -> TsWriter {
+    TsWriter::new(0x1000, &Scan::of(bytes, true).expect("tables").pmt)
 }
 
 #[test]
@@ -82,18 +84,24 @@ fn parts_are_joined_on_one_clock_without_a_break() {
     let mut out = Vec::new();
     for (part, at) in parts.iter().zip([20_000, 20_000 + 4 * 3840]) {
         let anchor = Scan::of(part, true).expect("tables").tracks[0].units[0].pts;
-        out.extend(walk(&mut joiner, part, Clock { anchor, at }, &[Action::Copy; 4], 0..i64::MAX));
+        out.extend(walk(
+            &mut joiner,
+            part,
+            ClockMapping { input: anchor, output_90k: at },
+            &[Action::Copy; 4],
+            0..i64::MAX,
+        ));
     }
     let wanted = |len| (0..8).map(|index| (20_000 + index * 3840, len)).collect::<Vec<_>>();
     assert_eq!(units(&out, 0x200), wanted(500));
     assert_eq!(units(&out, 0x201), wanted(22));
-    assert_eq!(joiner.sound_end(0x201), Some(20_000 + 8 * 3840));
+    assert_eq!(joiner.audio_end_90k(0x201), Some(20_000 + 8 * 3840));
     let mut counters = std::collections::BTreeMap::new();
     let mut last_pcr = 0;
     for (_, packet) in packets(&out) {
-        let before = counters.insert(packet.pid(), packet.continuity());
+        let before = counters.insert(packet.pid(), packet.continuity_counter());
         let wanted = before.map(|before: u8| (before + u8::from(packet.has_payload())) & 15);
-        assert!(wanted.is_none_or(|wanted| wanted == packet.continuity()));
+        assert!(wanted.is_none_or(|wanted| wanted == packet.continuity_counter()));
         if let Some(pcr) = packet.pcr() {
             assert!(pcr > last_pcr);
             last_pcr = pcr;
@@ -105,7 +113,7 @@ fn parts_are_joined_on_one_clock_without_a_break() {
 #[test]
 fn units_go_are_replaced_and_trimmed_as_the_edit_says() {
     let bytes = segment(90_000);
-    let clock = Clock { anchor: Ticks::new(90_000), at: 0 };
+    let clock = ClockMapping { input: Ticks::new(90_000), output_90k: 0 };
     let actions = [Action::Drop, Action::Replace, Action::Copy, Action::Drop];
     let out = walk(&mut joiner(&bytes), &bytes, clock, &actions, 1920..3840 * 2 + 1);
     assert_eq!(units(&out, 0x200), [(1, 10), (2 * 3840, 500)]);
@@ -115,8 +123,8 @@ fn units_go_are_replaced_and_trimmed_as_the_edit_says() {
 #[test]
 fn a_packet_that_is_there_twice_is_taken_once() {
     let bytes = segment(90_000);
-    let twice: Vec<u8> = bytes.chunks(PACKET).flat_map(|packet| [packet, packet].concat()).collect();
-    let clock = Clock { anchor: Ticks::new(90_000), at: 0 };
+    let twice: Vec<u8> = bytes.chunks(PACKET_BYTES).flat_map(|packet| [packet, packet].concat()).collect();
+    let clock = ClockMapping { input: Ticks::new(90_000), output_90k: 0 };
     let out = |bytes: &[u8]| walk(&mut joiner(bytes), bytes, clock, &[Action::Copy; 4], 0..i64::MAX);
     assert_eq!(units(&out(&twice), 0x200), units(&out(&bytes), 0x200));
 }
@@ -139,8 +147,8 @@ proptest! {
         bytes.truncate(cut.max(1000));
         if Scan::of(&bytes, false).is_some() {
             let actions = [Action::Copy, Action::Replace, Action::Trim, Action::Drop];
-            let out = walk(joiner, &bytes, Clock { anchor: Ticks::new(anchor), at }, &actions, 0..i64::MAX);
-            prop_assert_eq!(out.len() % PACKET, 0);
+            let out = walk(joiner, &bytes, ClockMapping { input: Ticks::new(anchor), output_90k: at }, &actions, 0..i64::MAX);
+            prop_assert_eq!(out.len() % PACKET_BYTES, 0);
         }
     }
 }
