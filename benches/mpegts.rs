@@ -4,12 +4,13 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use restreamer::mpegts::pes::Ticks;
+use restreamer::mpegts::packet::pcr_packet;
+use restreamer::mpegts::pes::{Pes, Ticks, write_pes};
 use restreamer::mpegts::probe::probe;
 use restreamer::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
-use restreamer::mpegts::remux::{Pes, pcr_packet, write_pes};
-use restreamer::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step, TsWriter};
+use restreamer::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step};
 use restreamer::mpegts::scan::Scan;
+use restreamer::mpegts::writer::TsWriter;
 
 const MAP: u16 = 0x1000;
 const VIDEO: u16 = 0x100;

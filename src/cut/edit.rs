@@ -1,10 +1,12 @@
 //! What becomes of the streams of a part: which stream of the output each goes to, and which units stay.
 
 use crate::error::Result;
+use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::TICKS_PER_SECOND;
-use crate::mpegts::probe::{Codec, Program, Stream};
-use crate::mpegts::retime::{Action, ClockMapping, Edit, TsWriter};
+use crate::mpegts::probe::{Program, Stream};
+use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::scan::{Scan, Track};
+use crate::mpegts::writer::TsWriter;
 
 use super::plan::{Plan, Planned};
 use super::source::unsupported;

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::{Child, Tools};
-use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
-use crate::mpegts::probe::{Codec, Video};
+use crate::mpegts::codec::Codec;
+use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::probe::Video;
 use crate::mpegts::psi::Pmt;
-use crate::mpegts::remux::{Assembler, Pes};
-use crate::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step, TsWriter};
+use crate::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step};
+use crate::mpegts::writer::TsWriter;
 use crate::mpegts::{h264, hevc};
 
 use super::groups::Encode;

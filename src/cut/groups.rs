@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
+use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::Ticks;
-use crate::mpegts::probe::Codec;
 use crate::mpegts::retime::Action;
 use crate::mpegts::scan::{Track, Unit};
 
@@ -105,7 +105,7 @@ pub fn needed(track: &Track, window: &Window, decodable: usize) -> Vec<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mpegts::h264::AccessUnitStart;
+    use crate::mpegts::video::AccessUnitStart;
     use crate::timestamp::{Span, Timestamp};
 
     const FRAME: i64 = 3600;

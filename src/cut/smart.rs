@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
-use crate::mpegts::probe::Codec;
+use crate::mpegts::codec::Codec;
 use crate::mpegts::retime::Action;
 
 use super::encode::{Encoder, Format};

@@ -6,9 +6,10 @@ use std::io::{self, Read};
 use crate::archive::open_regular;
 use crate::error::{Error, Result};
 use crate::mpegts::audio::Coding;
-use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
-use crate::mpegts::probe::{self, Codec, Program};
-use crate::mpegts::remux::{Assembler, Pes};
+use crate::mpegts::codec::Codec;
+use crate::mpegts::frame_rate::{self, FrameRate};
+use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::probe::{self, Program};
 use crate::mpegts::scan::{Scan, Track};
 use crate::timestamp::{Span, Timestamp};
 
@@ -143,9 +144,9 @@ fn settled(scan: &Scan, at_end: bool) -> Option<Ticks> {
 }
 
 /// The usual length of a frame.
-fn frame_90k(track: &Track, announced: Option<probe::Rate>) -> i64 {
+fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
     let stamps: Vec<Ticks> = track.units.iter().map(|unit| unit.pts).collect();
-    probe::frame_rate(&stamps, announced).map_or(TICKS_PER_SECOND / 25, probe::Rate::frame_90k)
+    frame_rate::estimate(&stamps, announced).map_or(TICKS_PER_SECOND / 25, FrameRate::frame_90k)
 }
 
 /// Whether each unit can be decoded: with a break before, what comes before the first parameter sets cannot.
@@ -201,7 +202,7 @@ struct Opened {
     lowest: Ticks,
     frame_90k: i64,
     /// The frame rate that its pictures announce.
-    announced: Option<probe::Rate>,
+    announced: Option<FrameRate>,
 }
 
 impl Opened {

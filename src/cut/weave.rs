@@ -1,9 +1,9 @@
 //! The parts of a cut woven into one stream: what full feeds to ffmpeg, and smart to the client.
 
 use crate::error::Result;
-use crate::mpegts::pes::TICKS_PER_SECOND;
-use crate::mpegts::remux::Pes;
-use crate::mpegts::retime::{Action, Rewriter, Step, TsWriter};
+use crate::mpegts::pes::{Pes, TICKS_PER_SECOND};
+use crate::mpegts::retime::{Action, Rewriter, Step};
+use crate::mpegts::writer::TsWriter;
 
 use super::edit::{Editor, Follows, Pictures};
 use super::plan::{Plan, Planned};

@@ -178,6 +178,41 @@ fn eac3([b2, b3, b4]: [u8; 3], kind: u8) -> Option<Frame> {
     Some(Frame { bytes, samples: blocks * 256, sample_rate, channels, kind })
 }
 
+/// Sound that a trim keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trimmed<'a> {
+    /// How far behind the unit's time stamp the first frame starts that is kept, in ticks.
+    pub from_90k: i64,
+    /// How far behind the unit's time stamp the last frame ends that is kept, in ticks.
+    pub to_90k: i64,
+    /// The frames.
+    pub bytes: &'a [u8],
+}
+
+/// Keeps of the frames in `payload` those that start in `keep`, ticks behind the unit's time stamp.
+///
+/// A frame that goes on in the next unit stays only if `open`. `None` where nothing is left.
+pub fn trim(coding: Coding, payload: &[u8], keep: std::ops::Range<i64>, open: bool) -> Option<Trimmed<'_>> {
+    let (mut at, _) = coding.find(payload)?;
+    let mut samples: i64 = 0;
+    let mut kept: Option<(usize, i64)> = None;
+    let mut end = (0, 0);
+    while let Some(frame) = payload.get(at..).and_then(|rest| coding.frame(rest)) {
+        let rate = i64::from(frame.sample_rate.max(1));
+        let ticks = |samples: i64| (samples * 90_000 + rate / 2) / rate;
+        let next = at + frame.bytes;
+        let here = ticks(samples);
+        samples += i64::from(frame.samples);
+        if keep.contains(&here) && (next <= payload.len() || open) {
+            kept.get_or_insert((at, here));
+            end = (next.min(payload.len()), ticks(samples));
+        }
+        at = next;
+    }
+    let (start, from_90k) = kept?;
+    Some(Trimmed { from_90k, to_90k: end.1, bytes: payload.get(start..end.0)? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,5 +265,19 @@ mod tests {
         bytes.extend(frame);
         bytes.extend(frame);
         assert_eq!(Coding::Adts.find(&bytes).map(|(at, frame)| (at, frame.bytes)), Some((3, 11)));
+    }
+
+    #[test]
+    fn sound_is_cut_between_frames() {
+        let frame = [0xFF, 0xF1, 0x4C, 0x80, 0x01, 0x7F, 0xFC, 1, 2, 3, 4];
+        let payload = [&frame[5..], &frame, &frame, &frame, &frame[..8]].concat();
+        let keep = |range, open| {
+            trim(Coding::Adts, &payload, range, open)
+                .map(|kept| (kept.from_90k, kept.to_90k, kept.bytes.len()))
+        };
+        assert_eq!(keep(0..100_000, false), Some((0, 5760, 33)));
+        assert_eq!(keep(0..100_000, true), Some((0, 7680, 41)));
+        assert_eq!(keep(1..1921, false), Some((1920, 3840, 11)));
+        assert_eq!(keep(9000..10_000, true), None);
     }
 }

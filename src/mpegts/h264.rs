@@ -1,24 +1,14 @@
 //! H.264 in a byte stream: sequence parameter sets and what kind of picture begins (ITU-T H.264, 7.3, annex E).
 
-use super::bits::{BitReader, nal_units, unescape};
-use super::probe::{PictureFormat, Rate};
+use super::frame_rate::FrameRate;
+use super::nal::{BitReader, nal_units, unescape};
+use super::video::{AccessUnitStart, PictureFormat, size};
 
 /// What a NAL unit of this type is, as far as anyone here asks.
 const SLICE: u8 = 1;
 const SLICE_IDR: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
-
-/// Aspects of an access unit that decide whether decoding can begin with it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AccessUnitStart {
-    /// A picture that needs none before it begins here, and none after it that is shown needs one before it.
-    pub idr: bool,
-    /// The parameter sets that the picture needs are here too.
-    pub parameter_sets: bool,
-    /// A coded picture was seen; without it the other fields may not be final.
-    pub picture: bool,
-}
 
 /// Looks at the start of an access unit, as far as its first slice.
 pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
@@ -95,12 +85,6 @@ fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     })
 }
 
-/// A side in samples: `units` blocks of `block`, less two crops in steps of `step`.
-pub(super) fn size(units: u32, block: u32, before: u32, after: u32, step: u32) -> Option<u32> {
-    let cropped = before.checked_add(after)?.checked_mul(step)?;
-    units.checked_mul(block)?.checked_sub(cropped).filter(|side| (1..=65_536).contains(side))
-}
-
 fn skip_scaling_lists(bits: &mut BitReader<'_>, count: usize) -> Option<()> {
     for index in 0..count {
         if !bits.flag()? {
@@ -136,7 +120,7 @@ fn skip_order_count(bits: &mut BitReader<'_>) -> Option<()> {
 }
 
 /// The frame rate of the VUI, where two ticks make a frame, and the most frames that are reordered (E.2.1).
-fn vui(bits: &mut BitReader<'_>) -> Option<(Option<Rate>, Option<u32>)> {
+fn vui(bits: &mut BitReader<'_>) -> Option<(Option<FrameRate>, Option<u32>)> {
     if bits.flag()? && bits.take(8)? == 255 {
         bits.skip(32)?;
     }
@@ -156,7 +140,7 @@ fn vui(bits: &mut BitReader<'_>) -> Option<(Option<Rate>, Option<u32>)> {
     let mut rate = None;
     if bits.flag()? {
         let (tick, scale) = (bits.take(32)?, bits.take(32)?);
-        rate = Rate::new(u64::from(scale), u64::from(tick) * 2);
+        rate = FrameRate::new(u64::from(scale), u64::from(tick) * 2);
         bits.flag()?;
     }
     Some((rate, reorder(bits)))

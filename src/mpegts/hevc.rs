@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::bits::{BitReader, nal_units, unescape};
-use super::h264::{AccessUnitStart, size};
-use super::probe::{PictureFormat, Rate};
+use super::frame_rate::FrameRate;
+use super::nal::{BitReader, nal_units, unescape};
+use super::video::{AccessUnitStart, PictureFormat, size};
 
 const IDR_W_RADL: u8 = 19;
 const IDR_N_LP: u8 = 20;
@@ -107,7 +107,7 @@ fn skip_codes(bits: &mut BitReader<'_>, count: usize) -> Option<()> {
 }
 
 /// The frame rate, where the way there is without the rarer structures, and the most pictures that are reordered.
-fn rest(bits: &mut BitReader<'_>, sub_layers: u32) -> (Option<Rate>, Option<u32>) {
+fn rest(bits: &mut BitReader<'_>, sub_layers: u32) -> (Option<FrameRate>, Option<u32>) {
     let Some((order_bits, reorder)) = order(bits, sub_layers) else { return (None, None) };
     (rest_to_rate(bits, order_bits), Some(reorder))
 }
@@ -126,7 +126,7 @@ fn order(bits: &mut BitReader<'_>, sub_layers: u32) -> Option<(usize, u32)> {
     Some((usize::try_from(order_bits).ok()?, reorder))
 }
 
-fn rest_to_rate(bits: &mut BitReader<'_>, order_bits: usize) -> Option<Rate> {
+fn rest_to_rate(bits: &mut BitReader<'_>, order_bits: usize) -> Option<FrameRate> {
     skip_codes(bits, 6)?;
     if bits.flag()? && bits.flag()? {
         return None;
@@ -161,7 +161,7 @@ fn skip_short_term_sets(bits: &mut BitReader<'_>) -> Option<()> {
     Some(())
 }
 
-fn vui(bits: &mut BitReader<'_>) -> Option<Rate> {
+fn vui(bits: &mut BitReader<'_>) -> Option<FrameRate> {
     if bits.flag()? && bits.take(8)? == 255 {
         bits.skip(32)?;
     }
@@ -185,5 +185,5 @@ fn vui(bits: &mut BitReader<'_>) -> Option<Rate> {
         return None;
     }
     let (tick, scale) = (bits.take(32)?, bits.take(32)?);
-    Rate::new(u64::from(scale), u64::from(tick))
+    FrameRate::new(u64::from(scale), u64::from(tick))
 }

@@ -127,6 +127,35 @@ pub fn write_pcr(pcr: u64) -> [u8; 6] {
     [b0, b1, b2, b3, last_bit | 0x7E | high, low]
 }
 
+/// A packet that carries a clock reference and nothing else; such packets do not count the continuity on.
+pub fn pcr_packet(pid: u16, continuity: u8, pcr: u64) -> [u8; PACKET_BYTES] {
+    let [p1, p0] = pid.to_be_bytes();
+    let mut packet = [0xFF; PACKET_BYTES];
+    packet[..6].copy_from_slice(&[SYNC, p1 & 0x1F, p0, 0x20 | continuity, 183, 0x10]);
+    packet[6..12].copy_from_slice(&write_pcr(pcr));
+    packet
+}
+
+/// Finds the stream of a PID in one step.
+#[derive(Debug, Clone)]
+pub(super) struct PidTable(Vec<u8>);
+
+impl PidTable {
+    pub(super) fn new(pids: impl Iterator<Item = u16>) -> Self {
+        let mut indices = vec![u8::MAX; 1 << 13];
+        for (pid, index) in pids.zip(0..u8::MAX) {
+            if let Some(place) = indices.get_mut(usize::from(pid)) {
+                *place = index;
+            }
+        }
+        Self(indices)
+    }
+
+    pub(super) fn get(&self, pid: u16) -> Option<usize> {
+        self.0.get(usize::from(pid)).filter(|index| **index != u8::MAX).map(|index| usize::from(*index))
+    }
+}
+
 /// The packets in some bytes, each with its offset. Bytes that are not in a packet are skipped.
 #[derive(Debug, Clone)]
 pub struct Packets<'a> {
@@ -200,5 +229,15 @@ mod tests {
         let packet = Packet::new(&bytes).expect("a sync byte");
         assert!(packet.payload().is_empty());
         assert_eq!(packet.adaptation().len(), PACKET_BYTES - 5);
+    }
+
+    #[test]
+    fn a_clock_packet_has_a_clock_and_no_payload() {
+        let bytes = pcr_packet(0x100, 5, 27_000_123);
+        let packet = Packet::new(&bytes).expect("a packet");
+        assert_eq!(
+            (packet.pcr(), packet.has_payload(), packet.continuity_counter()),
+            (Some(27_000_123), false, 5)
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! PES packets' headers, and the 90 kHz clock their time stamps tell (ISO/IEC 13818-1, 2.4.3.6).
 
+use super::packet::{PACKET_BYTES, Packet, SYNC, packets};
+
 /// Bits of the clock: it wraps every 26.5 hours.
 const CLOCK_BITS: u32 = 33;
 /// Where the clock starts anew.
@@ -105,6 +107,117 @@ fn has_extension(stream_id: u8) -> bool {
     !matches!(stream_id, 0xBC | 0xBE | 0xBF | 0xF0 | 0xF1 | 0xF2 | 0xF8 | 0xFF)
 }
 
+/// The payload of a packet without an adaptation field.
+const FULL_PAYLOAD: usize = PACKET_BYTES - 4;
+
+/// A PES packet to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pes {
+    /// What kind of stream it is.
+    pub stream_id: u8,
+    /// When it is shown.
+    pub pts: Ticks,
+    /// When it is decoded.
+    pub dts: Ticks,
+    /// The elementary stream's bytes.
+    pub payload: Vec<u8>,
+}
+
+/// Appends the packets of `pes` on `pid`, and counts `continuity` on.
+pub fn write_pes(pes: &Pes, pid: u16, continuity: &mut u8, random_access: bool, out: &mut Vec<u8>) {
+    let unit = pes_bytes(pes);
+    let [p1, p0] = pid.to_be_bytes();
+    let mut rest = &unit[..];
+    let mut first = true;
+    while !rest.is_empty() {
+        *continuity = (*continuity + 1) & 0x0F;
+        let flagged = first && random_access;
+        let room = if flagged { FULL_PAYLOAD - 2 } else { FULL_PAYLOAD };
+        let (now, later) = rest.split_at(rest.len().min(room));
+        let start = if first { 0x40 } else { 0 };
+        let filling = FULL_PAYLOAD - now.len();
+        let adaptation = if filling > 0 { 0x20 } else { 0 };
+        out.extend([SYNC, start | p1 & 0x1F, p0, 0x10 | adaptation | *continuity]);
+        if filling > 0 {
+            out.push(u8::try_from(filling - 1).unwrap_or(0));
+        }
+        if filling > 1 {
+            out.push(if flagged { 0x40 } else { 0 });
+            out.resize(out.len() + filling - 2, 0xFF);
+        }
+        out.extend(now);
+        (rest, first) = (later, false);
+    }
+}
+
+fn pes_bytes(pes: &Pes) -> Vec<u8> {
+    let with_dts = pes.dts != pes.pts;
+    let stamps = if with_dts { 10 } else { 5 };
+    let length = u16::try_from(pes.payload.len() + 3 + usize::from(stamps)).unwrap_or(0);
+    // Only video may leave its length open; what is too long for the field is left open all the same.
+    let length = if pes.stream_id & 0xF0 == 0xE0 { 0 } else { length };
+    let mut unit = vec![0, 0, 1, pes.stream_id];
+    unit.extend(length.to_be_bytes());
+    unit.extend([0x84, if with_dts { 0xC0 } else { 0x80 }, stamps]);
+    if with_dts {
+        unit.extend(pes.pts.write(3));
+        unit.extend(pes.dts.write(1));
+    } else {
+        unit.extend(pes.pts.write(2));
+    }
+    unit.extend(&pes.payload);
+    unit
+}
+
+/// Gathers the PES packets of one PID from a stream that arrives bit by bit.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    /// Bytes that are not a whole packet yet.
+    rest: Vec<u8>,
+    /// The unit that is being gathered.
+    unit: Vec<u8>,
+}
+
+impl Assembler {
+    /// Takes the next bytes; every unit on `pid` that they complete is handed to `done`.
+    pub fn push(&mut self, bytes: &[u8], pid: u16, mut done: impl FnMut(Pes)) {
+        self.rest.extend_from_slice(bytes);
+        let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
+        for (_, packet) in packets(&self.rest[..whole]) {
+            if packet.pid() == pid
+                && let Some(pes) = take_packet(&mut self.unit, packet)
+            {
+                done(pes);
+            }
+        }
+        self.rest.drain(..whole);
+    }
+
+    /// The last unit, once the stream has ended.
+    pub fn finish(self) -> Option<Pes> {
+        read_pes(&self.unit)
+    }
+}
+
+/// Adds a packet to the unit that is being gathered; returns the one before if the packet starts another.
+fn take_packet(unit: &mut Vec<u8>, packet: Packet<'_>) -> Option<Pes> {
+    let done = if packet.starts_unit() { read_pes(unit) } else { None };
+    if packet.starts_unit() {
+        unit.clear();
+    }
+    unit.extend_from_slice(packet.payload());
+    done
+}
+
+/// A PES packet from all its bytes; `None` if it has no time stamp.
+pub fn read_pes(unit: &[u8]) -> Option<Pes> {
+    let header = Header::parse(unit)?;
+    let pts = header.pts?;
+    let end = header.total.unwrap_or(unit.len()).min(unit.len());
+    let payload = unit.get(header.len..end)?.to_vec();
+    Some(Pes { stream_id: header.stream_id, pts, dts: header.dts.unwrap_or(pts), payload })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +251,27 @@ mod tests {
         assert_eq!(Header::parse(&[0, 0, 1, 0xBE, 0, 4, 0, 0, 0, 0]).map(|header| header.len), Some(6));
         assert_eq!(Header::parse(&[0, 0, 2, 0xE0, 0, 0, 0x80, 0, 0]), None);
         assert_eq!(Header::parse(&[0, 0, 1, 0xE0, 0, 0, 0x80]), None);
+    }
+
+    #[test]
+    fn units_of_any_length_read_as_they_were_written() {
+        for len in (0..600).chain([70_000]) {
+            for (stream_id, delay, flag) in [(0xE0, 0, true), (0xE0, 3000, false), (0xC0, 0, false)] {
+                let pts = Ticks::new(90_000);
+                let payload = (0..len).map(|byte| u8::try_from(byte % 251).unwrap_or(0)).collect();
+                let pes = Pes { stream_id, pts, dts: pts.plus(-delay), payload };
+                let (mut out, mut continuity) = (Vec::new(), 14);
+                write_pes(&pes, 0x123, &mut continuity, flag, &mut out);
+                assert_eq!(out.len() % PACKET_BYTES, 0);
+                assert_eq!(packets(&out).count(), out.len() / PACKET_BYTES);
+                let mut assembler = Assembler::default();
+                for chunk in out.chunks(100) {
+                    assembler.push(chunk, 0x123, |_| panic!("there is one unit only"));
+                }
+                assert_eq!(assembler.finish(), Some(pes), "{len}");
+                let first = packets(&out).next().expect("a packet").1;
+                assert_eq!((first.continuity_counter(), first.random_access()), (15, flag));
+            }
+        }
     }
 }

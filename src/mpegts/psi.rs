@@ -1,6 +1,6 @@
 //! Program association and program map tables (ISO/IEC 13818-1, 2.4.4): which streams there are, on which PIDs.
 
-use super::packet::{PACKET_BYTES, Packet, SYNC};
+use super::packet::{PACKET_BYTES, Packet, SYNC, packets};
 
 /// The PID of the program association table.
 pub const PAT_PID: u16 = 0;
@@ -112,6 +112,24 @@ pub fn parse_pmt(section: &[u8]) -> Option<Pmt> {
     Some(Pmt { program, pcr_pid, descriptors: descriptors.to_vec(), streams })
 }
 
+/// The number of programs, and the PID and body of the first map there is.
+pub(super) fn tables(bytes: &[u8]) -> Option<(usize, u16, Pmt)> {
+    let mut pat = Sections::default();
+    let mut programs: Vec<(u16, Sections)> = Vec::new();
+    for (_, packet) in packets(bytes) {
+        if packet.pid() == PAT_PID && programs.is_empty() {
+            let found = pat.push(packet).and_then(|section| parse_pat(&section)).unwrap_or_default();
+            programs = found.into_iter().map(|(_, pid)| (pid, Sections::default())).collect();
+        } else if let Some((pid, sections)) = programs.iter_mut().find(|(pid, _)| *pid == packet.pid())
+            && let Some(pmt) = sections.push(packet).and_then(|section| parse_pmt(&section))
+        {
+            let pid = *pid;
+            return Some((programs.len(), pid, pmt));
+        }
+    }
+    None
+}
+
 /// What stands between a section's length and its CRC, if its table has this id and is in force.
 fn body(section: &[u8], table_id: u8) -> Option<&[u8]> {
     let [id, _, _, rest @ ..] = section else { return None };
@@ -187,7 +205,6 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::packets;
     use super::*;
 
     fn round(bytes: &[u8]) -> Vec<Vec<u8>> {

@@ -1,10 +1,10 @@
 //! The units (PES packets with a time stamp) of a segment, stream by stream, in the order they are stored.
 
-use super::h264::AccessUnitStart;
-use super::packet::{Packet, packets};
+use super::codec::Codec;
+use super::packet::{Packet, PidTable, packets};
 use super::pes::{Header, Ticks};
-use super::probe::{Codec, tables};
-use super::psi::Pmt;
+use super::psi::{Pmt, tables};
+use super::video::AccessUnitStart;
 use super::{h264, hevc};
 
 /// Bytes of a unit that are searched for its first slice.
@@ -92,26 +92,6 @@ impl Track {
     pub fn highest(&self) -> Option<Ticks> {
         let first = self.units.first()?.pts;
         self.units.iter().filter(|unit| unit.complete).map(|unit| unit.pts).max_by_key(|pts| pts.since(first))
-    }
-}
-
-/// Finds the stream of a PID in one step.
-#[derive(Debug, Clone)]
-pub(super) struct PidTable(Vec<u8>);
-
-impl PidTable {
-    pub(super) fn new(pids: impl Iterator<Item = u16>) -> Self {
-        let mut indices = vec![u8::MAX; 1 << 13];
-        for (pid, index) in pids.zip(0..u8::MAX) {
-            if let Some(place) = indices.get_mut(usize::from(pid)) {
-                *place = index;
-            }
-        }
-        Self(indices)
-    }
-
-    pub(super) fn get(&self, pid: u16) -> Option<usize> {
-        self.0.get(usize::from(pid)).filter(|index| **index != u8::MAX).map(|index| usize::from(*index))
     }
 }
 

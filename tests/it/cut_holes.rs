@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use restreamer::cut::{Kind as How, Part, prepare};
 use restreamer::error::Error;
 use restreamer::mpegts::packet::{PACKET_BYTES, packets};
-use restreamer::mpegts::pes::{Header, Ticks};
+use restreamer::mpegts::pes::{Header, Pes, Ticks, write_pes};
 use restreamer::mpegts::psi::{ElementaryStream, write_pmt};
-use restreamer::mpegts::remux::{Pes, write_pes};
 use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::Span;
 

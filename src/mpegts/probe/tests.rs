@@ -1,5 +1,8 @@
 use super::*;
+use crate::mpegts::audio::Coding;
 use crate::mpegts::packet::PACKET_BYTES;
+use crate::mpegts::pes::Ticks;
+use crate::mpegts::psi::{write_pat, write_pmt};
 use proptest::prelude::*;
 
 /// An SPS of x264: High, level 3.0, 320x180, 30000/1001, of a stream with a pyramid.
@@ -12,11 +15,8 @@ fn footage() -> Vec<u8> {
     let streams = [(0x100, 0x1B), (0x101, 0x0F)]
         .map(|(pid, stream_type)| ElementaryStream { pid, stream_type, descriptors: Vec::new() })
         .to_vec();
-    let mut bytes = psi::write_pat(1, 0x1000);
-    bytes.extend(psi::write_pmt(
-        0x1000,
-        &Pmt { program: 1, pcr_pid: 0x100, descriptors: Vec::new(), streams },
-    ));
+    let mut bytes = write_pat(1, 0x1000);
+    bytes.extend(write_pmt(0x1000, &Pmt { program: 1, pcr_pid: 0x100, descriptors: Vec::new(), streams }));
     for index in 0..4 {
         let mut packet = vec![0x47, 0x41, 0, 0x10, 0, 0, 1, 0xE0, 0, 0, 0x80, 0xC0, 10];
         packet.extend(Ticks::new(9000 + 3003 * index).write(3));
@@ -40,26 +40,10 @@ fn a_program_is_described_from_its_bytes() {
     let video = program.streams[0].video.clone().expect("pictures");
     assert_eq!(program.streams[0].codecs.as_deref(), Some("avc1.64000D"));
     assert_eq!((video.picture.width, video.picture.height), (320, 180));
-    assert_eq!((video.rate, video.reorder), (Rate::new(30_000, 1001), Some(1)));
+    assert_eq!((video.rate, video.reorder), (FrameRate::new(30_000, 1001), Some(1)));
     let sound = program.streams[1].audio.expect("sound");
     assert_eq!((sound.sample_rate, sound.channels), (44_100, 2));
     assert_eq!(program.streams[1].codecs.as_deref(), Some("mp4a.40.2"));
-}
-
-#[test]
-fn rates_come_from_the_distances_of_stamps() {
-    let rows: [(&[i64], Option<Rate>, Option<Rate>); 6] = [
-        (&[0, 1501, 3003, 4504, 6006], None, Rate::new(60_000, 1001)),
-        (&[0, 6006, 3003, 12_012, 9009], None, Rate::new(30_000, 1001)),
-        (&[0, 3600, 7200, 18_000], Rate::new(50, 1), Rate::new(25, 1)),
-        (&[0, 3753, 7507, 11_261], None, Rate::new(24_000, 1001)),
-        (&[0, 3600], Rate::new(50, 1), Rate::new(50, 1)),
-        (&[5, 5, 5], None, None),
-    ];
-    for (stamps, announced, rate) in rows {
-        let stamps: Vec<_> = stamps.iter().map(|ticks| Ticks::new(*ticks - 5000)).collect();
-        assert_eq!(frame_rate(&stamps, announced), rate, "{stamps:?}");
-    }
 }
 
 proptest! {

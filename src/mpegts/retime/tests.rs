@@ -1,6 +1,7 @@
 use super::*;
-use crate::mpegts::psi::ElementaryStream;
-use crate::mpegts::remux::Assembler;
+use crate::mpegts::packet::pcr_packet;
+use crate::mpegts::pes::{Assembler, write_pes};
+use crate::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
 use proptest::prelude::*;
 
 const VIDEO: u16 = 0x100;

@@ -1,0 +1,96 @@
+//! Frame rates.
+
+use super::pes::{TICKS_PER_SECOND, Ticks};
+
+/// Frames a second, as a fraction in lowest terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FrameRate {
+    /// The numerator.
+    pub num: u32,
+    /// The denominator.
+    pub den: u32,
+}
+
+impl FrameRate {
+    /// The rate `num / den` in lowest terms; `None` for one that no footage has (not within 1 to 1000).
+    pub fn new(num: u64, den: u64) -> Option<Self> {
+        let (mut a, mut b) = (num, den);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        let (num, den) = (u32::try_from(num.checked_div(a)?).ok()?, u32::try_from(den.checked_div(a)?).ok()?);
+        (den > 0 && num >= den && u64::from(num) <= u64::from(den) * 1000).then_some(Self { num, den })
+    }
+
+    /// The length of a frame in ticks of 90 kHz, rounded.
+    pub fn frame_90k(self) -> i64 {
+        let (num, den) = (i64::from(self.num), i64::from(self.den));
+        (TICKS_PER_SECOND * den + num / 2) / num
+    }
+
+    /// Whether a frame of this rate is `ticks` long, to within one part in 2000.
+    fn fits(self, ticks: f64) -> bool {
+        let frame = 90_000.0 * f64::from(self.den) / f64::from(self.num);
+        (frame - ticks).abs() <= frame / 2000.0
+    }
+}
+
+/// The rates that footage usually has.
+const USUAL: [(u64, u64); 15] = [
+    (24_000, 1001),
+    (24, 1),
+    (25, 1),
+    (30_000, 1001),
+    (30, 1),
+    (48, 1),
+    (50, 1),
+    (60_000, 1001),
+    (60, 1),
+    (100, 1),
+    (120_000, 1001),
+    (120, 1),
+    (15, 1),
+    (12, 1),
+    (10, 1),
+];
+
+/// Frames a second by the distances of time stamps; `announced` is preferred where it agrees, and stands alone where
+/// there are fewer than three stamps.
+pub fn estimate(stamps: &[Ticks], announced: Option<FrameRate>) -> Option<FrameRate> {
+    let Some((first, _)) = stamps.split_first().filter(|_| stamps.len() >= 3) else { return announced };
+    let mut sorted: Vec<i64> = stamps.iter().map(|stamp| stamp.since(*first)).collect();
+    sorted.sort_unstable();
+    let mut steps: Vec<i64> =
+        sorted.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0).collect();
+    steps.sort_unstable();
+    let median = *steps.get(steps.len() / 2)?;
+    let near: Vec<i64> = steps.into_iter().filter(|step| (step - median).abs() <= 2).collect();
+    let (sum, count) = (u64::try_from(near.iter().sum::<i64>()).ok()?, u64::try_from(near.len()).ok()?);
+    let mean = f64::from(u32::try_from(sum).ok()?) / f64::from(u32::try_from(count).ok()?);
+    if let Some(rate) = announced.filter(|rate| rate.fits(mean)) {
+        return Some(rate);
+    }
+    let usual = USUAL.iter().filter_map(|(num, den)| FrameRate::new(*num, *den));
+    usual.into_iter().find(|rate| rate.fits(mean)).or_else(|| FrameRate::new(90_000 * count, sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_come_from_the_distances_of_stamps() {
+        let rows: [(&[i64], Option<FrameRate>, Option<FrameRate>); 6] = [
+            (&[0, 1501, 3003, 4504, 6006], None, FrameRate::new(60_000, 1001)),
+            (&[0, 6006, 3003, 12_012, 9009], None, FrameRate::new(30_000, 1001)),
+            (&[0, 3600, 7200, 18_000], FrameRate::new(50, 1), FrameRate::new(25, 1)),
+            (&[0, 3753, 7507, 11_261], None, FrameRate::new(24_000, 1001)),
+            (&[0, 3600], FrameRate::new(50, 1), FrameRate::new(50, 1)),
+            (&[5, 5, 5], None, None),
+        ];
+        for (stamps, announced, rate) in rows {
+            let stamps: Vec<_> = stamps.iter().map(|ticks| Ticks::new(*ticks - 5000)).collect();
+            assert_eq!(estimate(&stamps, announced), rate, "{stamps:?}");
+        }
+    }
+}
