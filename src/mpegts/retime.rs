@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::audio::{Coding, trim};
-use super::packet::{NULL_PID, PACKET_BYTES, PCR_AT, Packet, Packets, PidTable, packets, write_pcr};
-use super::pes::{DTS_AT, Header, PTS_AT, Pes, Ticks, read_pes};
+use super::packet::{NULL_PID, PACKET_BYTES, PCR_OFFSET, Packet, Packets, PidTable, packets, write_pcr};
+use super::pes::{DTS_OFFSET, Header, PTS_OFFSET, Pes, Ticks};
 use super::psi::PAT_PID;
 use super::scan::Scan;
 use super::writer::{TsWriter, wrapped};
@@ -235,18 +235,18 @@ impl<'a> Lane<'a> {
         let counter = &mut joiner.counters[usize::from(self.edit.output_pid & NULL_PID)];
         *counter = (*counter + u8::from(packet.has_payload())) & 0x0F;
         bytes[3] = bytes[3] & 0xF0 | *counter;
-        if !packet.adaptation().is_empty() {
+        if !packet.adaptation_field().is_empty() {
             // No clock of the output is ever interrupted.
             bytes[5] &= 0x7F;
         }
         if let Some(pcr) = pcr {
             let pcr = joiner.next_pcr(pcr);
-            bytes[PCR_AT..PCR_AT + 6].copy_from_slice(&write_pcr(wrapped(pcr)));
+            bytes[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(wrapped(pcr)));
         }
         if let Some(header) = header {
             let start = PACKET_BYTES - packet.payload().len();
-            self.stamp(&mut bytes, start + PTS_AT, header.pts, if header.dts.is_some() { 3 } else { 2 });
-            self.stamp(&mut bytes, start + DTS_AT, header.dts, 1);
+            self.stamp(&mut bytes, start + PTS_OFFSET, header.pts, if header.dts.is_some() { 3 } else { 2 });
+            self.stamp(&mut bytes, start + DTS_OFFSET, header.dts, 1);
         }
         out.extend_from_slice(&bytes);
     }
@@ -262,7 +262,7 @@ impl<'a> Lane<'a> {
         if self.gathered.is_empty() {
             return;
         }
-        let Some(pes) = read_pes(&std::mem::take(&mut self.gathered)) else { return };
+        let Some(pes) = Pes::parse(&std::mem::take(&mut self.gathered)) else { return };
         let at = self.edit.clock.to_output_90k(pes.pts);
         let Edit { output_pid: to, coding, keep_90k: keep, .. } = &self.edit;
         let (from_90k, end, payload) = match coding {

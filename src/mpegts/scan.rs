@@ -162,14 +162,14 @@ impl Lane {
             let dts = header.dts.unwrap_or(pts);
             self.look();
             self.track.units.push(Unit { pts, dts, access_unit: AccessUnitStart::default(), complete: true });
-            (self.total, self.seen) = (header.total, 0);
+            (self.total, self.seen) = (header.packet_len, 0);
             self.start = self.track.codec.is_video().then(Vec::new);
             self.look_at = 1;
-            self.filled = !packet.stuffed();
+            self.filled = !packet.has_stuffing();
             self.seen += payload.len();
             payload = payload.get(header.len..).unwrap_or(&[]);
         } else if !payload.is_empty() {
-            self.filled = !packet.stuffed();
+            self.filled = !packet.has_stuffing();
             self.seen += payload.len();
         }
         if let Some(start) = &mut self.start {
