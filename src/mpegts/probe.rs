@@ -8,7 +8,7 @@ use super::codec::Codec;
 use super::frame_rate::{FrameRate, estimate};
 use super::packet::{Packet, packets};
 use super::pes::{Header, TICKS_PER_SECOND, Ticks};
-use super::psi::{ElementaryStream, Pmt, tables};
+use super::psi::{ElementaryStream, Pmt, find_pmt};
 use super::video::PictureFormat;
 use super::{h264, hevc};
 
@@ -17,7 +17,7 @@ const LOOK: usize = 256 * 1024;
 /// Time stamps of a stream that are kept to measure its rate.
 const STAMPS: usize = 4096;
 
-/// A program: its tables and its streams.
+/// A program: its PMT and its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// The PID of the program map.
@@ -75,9 +75,9 @@ pub struct AudioFormat {
 
 /// Describes the first program in `bytes`, which may begin and end anywhere.
 ///
-/// `None` where there are no tables.
+/// `None` where there is no PMT.
 pub fn probe(bytes: &[u8]) -> Option<Program> {
-    let (programs, pmt_pid, pmt) = tables(bytes)?;
+    let (programs, pmt_pid, pmt) = find_pmt(bytes)?;
     let mut gathered: BTreeMap<u16, Gathered> =
         pmt.streams.iter().map(|stream| (stream.pid, Gathered::default())).collect();
     for (_, packet) in packets(bytes) {

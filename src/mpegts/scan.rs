@@ -3,7 +3,7 @@
 use super::codec::Codec;
 use super::packet::{Packet, PidTable, packets};
 use super::pes::{Header, Ticks};
-use super::psi::{Pmt, tables};
+use super::psi::{Pmt, find_pmt};
 use super::video::AccessUnitStart;
 use super::{h264, hevc};
 
@@ -52,9 +52,9 @@ pub struct Unit {
 }
 
 impl Scan {
-    /// Scans a segment; of one that is not `whole` the last units may be cut short. `None` where there are no tables.
+    /// Scans a segment; of one that is not `whole` the last units may be cut short. `None` where there is no PMT.
     pub fn of(bytes: &[u8], whole: bool) -> Option<Self> {
-        let (_, pmt_pid, pmt) = tables(bytes)?;
+        let (_, pmt_pid, pmt) = find_pmt(bytes)?;
         let mut scanner = Scanner::new(&pmt);
         for (_, packet) in packets(bytes) {
             scanner.push(packet, pmt.pcr_pid);
