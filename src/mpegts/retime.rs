@@ -268,8 +268,8 @@ impl<'a> Lane<'a> {
         let (from_90k, end, payload) = match coding {
             Some(coding) => {
                 let keep = keep.start.saturating_sub(at)..keep.end.saturating_sub(at);
-                let Some(kept) = trim(*coding, &pes.payload, keep, continued) else { return };
-                (kept.from_90k, Some(at + kept.to_90k), kept.bytes.to_vec())
+                let Some((kept, bytes)) = trim(*coding, &pes.payload, keep, continued) else { return };
+                (kept.start, Some(at + kept.end), bytes.to_vec())
             }
             None => (0, None, pes.payload),
         };
