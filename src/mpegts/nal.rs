@@ -1,39 +1,39 @@
-//! Bits of parameter sets: fixed-length and Exp-Golomb codes, and NAL units in a byte stream (ITU-T H.264, 7.2, 9.1, annex B).
+//! NAL units of H.264 and H.265: their start codes in a byte stream (annex B of both), emulation prevention bytes, and bit
+//! fields with Exp-Golomb codes (ITU-T H.264, 7.2 and 9.1; the same in H.265, 7.2 and 9.2).
 
-/// Reads bits from the first to the last; `None` once they run out.
+/// Reads bits, most significant first; every method returns `None` at the end.
 #[derive(Debug, Clone)]
-pub struct BitReader<'a> {
+pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    position: usize,
 }
 
 impl<'a> BitReader<'a> {
-    /// Starts at the first bit of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 0 }
     }
 
-    /// The next bit.
-    pub fn flag(&mut self) -> Option<bool> {
-        let byte = self.bytes.get(self.at / 8)?;
-        let bit = byte >> (7 - self.at % 8) & 1;
-        self.at += 1;
+    /// One bit: `u(1)`.
+    pub(super) fn flag(&mut self) -> Option<bool> {
+        let byte = self.bytes.get(self.position / 8)?;
+        let bit = byte >> (7 - self.position % 8) & 1;
+        self.position += 1;
         Some(bit == 1)
     }
 
-    /// The next `count` bits, at most 32, as a number: `u(n)`.
-    pub fn take(&mut self, count: u32) -> Option<u32> {
+    /// A number of `count` bits, at most 32: `u(n)`.
+    pub(super) fn take(&mut self, count: u32) -> Option<u32> {
         (0..count).try_fold(0_u32, |value, _| Some(value << 1 | u32::from(self.flag()?)))
     }
 
-    /// Passes over `count` bits.
-    pub fn skip(&mut self, count: usize) -> Option<()> {
-        self.at = self.at.checked_add(count)?;
-        (self.at <= self.bytes.len() * 8).then_some(())
+    /// Skips `count` bits.
+    pub(super) fn skip(&mut self, count: usize) -> Option<()> {
+        self.position = self.position.checked_add(count)?;
+        (self.position <= self.bytes.len() * 8).then_some(())
     }
 
     /// An unsigned Exp-Golomb code: `ue(v)`.
-    pub fn ue(&mut self) -> Option<u32> {
+    pub(super) fn ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.flag()? {
             zeros += 1;
@@ -45,16 +45,21 @@ impl<'a> BitReader<'a> {
     }
 
     /// A signed Exp-Golomb code: `se(v)`.
-    pub fn se(&mut self) -> Option<i32> {
+    pub(super) fn se(&mut self) -> Option<i32> {
         let code = self.ue()?;
         let half = i32::try_from(code.div_ceil(2)).ok()?;
         Some(if code % 2 == 1 { half } else { -half })
     }
+
+    /// Skips `count` unsigned Exp-Golomb codes.
+    pub(super) fn skip_ue(&mut self, count: u32) -> Option<()> {
+        (0..count).try_for_each(|_| self.ue().map(drop))
+    }
 }
 
-/// The bytes of a NAL unit without the emulation prevention bytes, at most the first 1024.
-pub fn unescape(nal: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(nal.len().min(1024));
+/// The first 1024 bytes of a NAL unit, without emulation prevention bytes.
+pub(super) fn unescape(nal: &[u8]) -> Vec<u8> {
+    let mut rbsp = Vec::with_capacity(nal.len().min(1024));
     let mut zeros = 0;
     for byte in nal.iter().take(1024) {
         if zeros >= 2 && *byte == 3 {
@@ -62,12 +67,12 @@ pub fn unescape(nal: &[u8]) -> Vec<u8> {
             continue;
         }
         zeros = if *byte == 0 { zeros + 1 } else { 0 };
-        plain.push(*byte);
+        rbsp.push(*byte);
     }
-    plain
+    rbsp
 }
 
-/// The NAL units in a byte stream, without start codes; the last may be cut off. Zeros behind a unit may stay with it.
+/// The NAL units in a byte stream, without start codes. The last may be truncated; trailing zeros may stay with a unit.
 pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut next = after_start_code(bytes, 0);
     std::iter::from_fn(move || {
@@ -79,14 +84,13 @@ pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|nal| !nal.is_empty())
 }
 
-/// Where the first start code at or after `from` ends.
-fn after_start_code(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
+/// The offset behind the first start code at or after `offset`.
+fn after_start_code(bytes: &[u8], mut offset: usize) -> Option<usize> {
     loop {
-        match bytes.get(at..)? {
-            [0, 0, 1, ..] => return Some(at + 3),
-            [_, _, 2..=255, ..] => at += 3,
-            [_, _, _, ..] => at += 1,
+        match bytes.get(offset..)? {
+            [0, 0, 1, ..] => return Some(offset + 3),
+            [_, _, 2..=255, ..] => offset += 3,
+            [_, _, _, ..] => offset += 1,
             _ => return None,
         }
     }
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_golomb_codes_read_as_the_table_says() {
+    fn exp_golomb_codes_are_those_of_table_9_2() {
         let mut bits = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
         assert_eq!([bits.ue(), bits.ue(), bits.ue(), bits.ue(), bits.ue()], [0, 1, 2, 3, 4].map(Some));
         let mut bits = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);

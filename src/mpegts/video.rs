@@ -1,45 +1,109 @@
-//! What H.264 and H.265 have in common.
+//! What H.264 and H.265 have in common: the start of an access unit, and the picture format in a sequence parameter set
+//! (SPS).
 
 use super::frame_rate::FrameRate;
+use super::nal::{BitReader, nal_units};
 
-/// Aspects of an access unit that decide whether decoding can begin with it.
+/// The start of an access unit, which decides whether it is a random access point.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AccessUnitStart {
-    /// A picture that needs none before it begins here, and none after it that is shown needs one before it.
+    /// The picture is an IDR picture: neither it nor any picture after it refers to one before it.
     pub idr: bool,
-    /// The parameter sets that the picture needs are here too.
+    /// The parameter sets that the picture needs precede it in the access unit.
     pub parameter_sets: bool,
-    /// A coded picture was seen; without it the other fields may not be final.
+    /// A slice was found; without one the other fields are false.
     pub picture: bool,
 }
 
-/// What a sequence parameter set says of the pictures.
+/// The type of a NAL unit, as far as [`AccessUnitStart`] depends on it.
+pub(super) enum NalType {
+    /// A parameter set: the index of its kind.
+    ParameterSet(usize),
+    Slice {
+        idr: bool,
+    },
+    Other,
+}
+
+impl AccessUnitStart {
+    /// Parses `bytes` up to the first slice. `N` kinds of parameter sets are needed for decoding.
+    pub(super) fn parse<const N: usize>(bytes: &[u8], nal_type: fn(&[u8]) -> NalType) -> Self {
+        let mut found = [false; N];
+        for nal in nal_units(bytes) {
+            match nal_type(nal) {
+                NalType::ParameterSet(index) => found[index] = true,
+                NalType::Slice { idr } => {
+                    return Self { idr, parameter_sets: found == [true; N], picture: true };
+                }
+                NalType::Other => {}
+            }
+        }
+        Self::default()
+    }
+}
+
+/// The format of pictures, from a sequence parameter set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PictureFormat {
-    /// The RFC 6381 name of the coding.
+    /// The codec's name after RFC 6381.
     pub codecs: String,
-    /// The profile's number.
+    /// `profile_idc`.
     pub profile: u8,
-    /// The level's number, in the codec's own units.
-    pub level: u8,
-    /// Samples a row, as shown.
+    /// The width of the cropped picture, in luma samples.
     pub width: u32,
-    /// Rows, as shown.
+    /// The height of the cropped picture, in luma samples.
     pub height: u32,
-    /// The chroma format: 0 is none, 1 is 4:2:0, 2 is 4:2:2, 3 is 4:4:4.
+    /// `chroma_format_idc`: 0 is monochrome, 1 is 4:2:0, 2 is 4:2:2, 3 is 4:4:4.
     pub chroma: u8,
-    /// Bits a sample of luma.
+    /// The bit depth of luma samples.
     pub depth: u8,
-    /// Whether the pictures may be fields.
+    /// Whether pictures may be fields.
     pub interlaced: bool,
-    /// The frame rate as the parameter set has it.
+    /// The frame rate, from the timing information of the VUI.
     pub rate: Option<FrameRate>,
-    /// The most pictures that precede one in decoding and follow it when shown, as the parameter set has it.
+    /// The maximum number of frames that precede any frame in decoding order and follow it in presentation order.
     pub reorder: Option<u32>,
 }
 
-/// A side in samples: `units` blocks of `block`, less two crops in steps of `step`.
-pub(super) fn size(units: u32, block: u32, before: u32, after: u32, step: u32) -> Option<u32> {
-    let cropped = before.checked_add(after)?.checked_mul(step)?;
-    units.checked_mul(block)?.checked_sub(cropped).filter(|side| (1..=65_536).contains(side))
+/// Parses the cropping rectangle (`frame_crop_*` of H.264, `conf_win_*` of H.265): the columns and rows to remove, in luma
+/// samples of a frame.
+pub(super) fn read_cropping(bits: &mut BitReader<'_>, chroma_format_idc: u32) -> Option<(u32, u32)> {
+    if !bits.flag()? {
+        return Some((0, 0));
+    }
+    let [left, right, top, bottom] = [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?];
+    let (unit_x, unit_y) = match chroma_format_idc {
+        1 => (2, 2),
+        2 => (2, 1),
+        _ => (1, 1),
+    };
+    let columns = left.checked_add(right)?.checked_mul(unit_x)?;
+    let rows = top.checked_add(bottom)?.checked_mul(unit_y)?;
+    Some((columns, rows))
+}
+
+/// The width or height left of `coded` samples; `None` if that is 0 or more than 65,536.
+pub(super) fn cropped_size(coded: u32, cropped: u32) -> Option<u32> {
+    coded.checked_sub(cropped).filter(|size| (1..=65_536).contains(size))
+}
+
+/// Skips the fields that the VUI parameters of H.264 and H.265 begin with, up to the chroma sample location.
+pub(super) fn skip_vui_start(bits: &mut BitReader<'_>) -> Option<()> {
+    // aspect_ratio_idc, of which 255 is Extended_SAR
+    if bits.flag()? && bits.take(8)? == 255 {
+        bits.skip(32)?;
+    }
+    // overscan_appropriate_flag
+    if bits.flag()? {
+        bits.skip(1)?;
+    }
+    // video_format, video_full_range_flag, colour description
+    if bits.flag()? {
+        bits.skip(4)?;
+        if bits.flag()? {
+            bits.skip(24)?;
+        }
+    }
+    // chroma_sample_loc_type of both fields
+    if bits.flag()? { bits.skip_ue(2) } else { Some(()) }
 }
