@@ -1,16 +1,16 @@
-//! Codecs of elementary streams.
+//! The codec of an elementary stream, by its `stream_type` and descriptors.
 
 use super::audio::Coding;
 use super::psi::ElementaryStream;
 
-/// What an elementary stream is.
+/// The codec of an elementary stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// H.264 in a byte stream.
     H264,
-    /// HEVC in a byte stream.
+    /// H.265 (HEVC) in a byte stream.
     Hevc,
-    /// Video of another kind.
+    /// Another video codec.
     OtherVideo,
     /// AAC in ADTS.
     Aac,
@@ -18,24 +18,24 @@ pub enum Codec {
     MpegAudio,
     /// AC-3 or E-AC-3.
     Ac3,
-    /// Sound of another kind.
+    /// Another audio codec.
     OtherAudio,
     /// Anything else: timed metadata, subtitles, sections.
     Data,
 }
 
 impl Codec {
-    /// Whether it is video.
+    /// Whether it is a video codec.
     pub fn is_video(self) -> bool {
         matches!(self, Self::H264 | Self::Hevc | Self::OtherVideo)
     }
 
-    /// Whether it is sound.
+    /// Whether it is an audio codec.
     pub fn is_audio(self) -> bool {
         matches!(self, Self::Aac | Self::MpegAudio | Self::Ac3 | Self::OtherAudio)
     }
 
-    /// How its sound is framed, if that is known.
+    /// The coding of its audio frames, if they can be parsed.
     pub fn coding(self) -> Option<Coding> {
         match self {
             Self::Aac => Some(Coding::Adts),
@@ -45,7 +45,7 @@ impl Codec {
         }
     }
 
-    /// What a stream of the map is, by its type and descriptors (13818-1, table 2-34; ETSI EN 300 468; RP 214001).
+    /// The codec of a stream of the PMT (ISO/IEC 13818-1, table 2-34; ETSI EN 300 468; SMPTE RA registry).
     pub fn of(stream: &ElementaryStream) -> Self {
         match stream.stream_type {
             0x1B => Self::H264,
@@ -62,6 +62,8 @@ impl Codec {
         }
     }
 
+    /// The codec of a stream of private PES packets, by its registration descriptor or those of DVB for AC-3, E-AC-3, DTS
+    /// and AAC.
     fn of_private(stream: &ElementaryStream) -> Self {
         let registered = stream.descriptors_with(0x05).find_map(|body| match body.get(..4)? {
             b"AC-3" | b"EAC3" => Some(Self::Ac3),

@@ -1,4 +1,4 @@
-//! Frame rates.
+//! Frame rates as fractions, and their estimation from timestamps.
 
 use super::pes::{TICKS_PER_SECOND, Ticks};
 
@@ -12,31 +12,32 @@ pub struct FrameRate {
 }
 
 impl FrameRate {
-    /// The rate `num / den` in lowest terms; `None` for one that no footage has (not within 1 to 1000).
+    /// The rate `num / den` in lowest terms; `None` if it is not within 1 to 1000, as that of every recording is.
     pub fn new(num: u64, den: u64) -> Option<Self> {
-        let (mut a, mut b) = (num, den);
-        while b != 0 {
-            (a, b) = (b, a % b);
+        let (mut gcd, mut rest) = (num, den);
+        while rest != 0 {
+            (gcd, rest) = (rest, gcd % rest);
         }
-        let (num, den) = (u32::try_from(num.checked_div(a)?).ok()?, u32::try_from(den.checked_div(a)?).ok()?);
+        let num = u32::try_from(num.checked_div(gcd)?).ok()?;
+        let den = u32::try_from(den.checked_div(gcd)?).ok()?;
         (den > 0 && num >= den && u64::from(num) <= u64::from(den) * 1000).then_some(Self { num, den })
     }
 
-    /// The length of a frame in ticks of 90 kHz, rounded.
+    /// The duration of a frame in ticks of 90 kHz, rounded.
     pub fn frame_90k(self) -> i64 {
         let (num, den) = (i64::from(self.num), i64::from(self.den));
         (TICKS_PER_SECOND * den + num / 2) / num
     }
 
-    /// Whether a frame of this rate is `ticks` long, to within one part in 2000.
+    /// Whether a frame of this rate takes `ticks` of 90 kHz, to within one part in 2000.
     fn fits(self, ticks: f64) -> bool {
         let frame = 90_000.0 * f64::from(self.den) / f64::from(self.num);
         (frame - ticks).abs() <= frame / 2000.0
     }
 }
 
-/// The rates that footage usually has.
-const USUAL: [(u64, u64); 15] = [
+/// Common frame rates, the likelier first where two are close.
+const COMMON: [(u64, u64); 15] = [
     (24_000, 1001),
     (24, 1),
     (25, 1),
@@ -54,11 +55,13 @@ const USUAL: [(u64, u64); 15] = [
     (10, 1),
 ];
 
-/// Frames a second by the distances of time stamps; `announced` is preferred where it agrees, and stands alone where
-/// there are fewer than three stamps.
-pub fn estimate(stamps: &[Ticks], announced: Option<FrameRate>) -> Option<FrameRate> {
-    let Some((first, _)) = stamps.split_first().filter(|_| stamps.len() >= 3) else { return announced };
-    let mut sorted: Vec<i64> = stamps.iter().map(|stamp| stamp.since(*first)).collect();
+/// The frame rate by the differences of presentation timestamps in any order.
+///
+/// `declared` is the rate in a sequence parameter set. It is returned if the timestamps agree with it, and if there are
+/// fewer than three.
+pub fn estimate(timestamps: &[Ticks], declared: Option<FrameRate>) -> Option<FrameRate> {
+    let Some(first) = timestamps.first().filter(|_| timestamps.len() >= 3) else { return declared };
+    let mut sorted: Vec<i64> = timestamps.iter().map(|pts| pts.since(*first)).collect();
     sorted.sort_unstable();
     let mut steps: Vec<i64> =
         sorted.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0).collect();
@@ -67,11 +70,11 @@ pub fn estimate(stamps: &[Ticks], announced: Option<FrameRate>) -> Option<FrameR
     let near: Vec<i64> = steps.into_iter().filter(|step| (step - median).abs() <= 2).collect();
     let (sum, count) = (u64::try_from(near.iter().sum::<i64>()).ok()?, u64::try_from(near.len()).ok()?);
     let mean = f64::from(u32::try_from(sum).ok()?) / f64::from(u32::try_from(count).ok()?);
-    if let Some(rate) = announced.filter(|rate| rate.fits(mean)) {
+    if let Some(rate) = declared.filter(|rate| rate.fits(mean)) {
         return Some(rate);
     }
-    let usual = USUAL.iter().filter_map(|(num, den)| FrameRate::new(*num, *den));
-    usual.into_iter().find(|rate| rate.fits(mean)).or_else(|| FrameRate::new(90_000 * count, sum))
+    let mut common = COMMON.iter().filter_map(|(num, den)| FrameRate::new(*num, *den));
+    common.find(|rate| rate.fits(mean)).or_else(|| FrameRate::new(90_000 * count, sum))
 }
 
 #[cfg(test)]
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_come_from_the_distances_of_stamps() {
+    fn rates_are_estimated_from_the_differences_of_timestamps() {
         let rows: [(&[i64], Option<FrameRate>, Option<FrameRate>); 6] = [
             (&[0, 1501, 3003, 4504, 6006], None, FrameRate::new(60_000, 1001)),
             (&[0, 6006, 3003, 12_012, 9009], None, FrameRate::new(30_000, 1001)),
@@ -88,9 +91,9 @@ mod tests {
             (&[0, 3600], FrameRate::new(50, 1), FrameRate::new(50, 1)),
             (&[5, 5, 5], None, None),
         ];
-        for (stamps, announced, rate) in rows {
-            let stamps: Vec<_> = stamps.iter().map(|ticks| Ticks::new(*ticks - 5000)).collect();
-            assert_eq!(estimate(&stamps, announced), rate, "{stamps:?}");
+        for (ticks, declared, rate) in rows {
+            let timestamps: Vec<_> = ticks.iter().map(|ticks| Ticks::new(*ticks - 5000)).collect();
+            assert_eq!(estimate(&timestamps, declared), rate, "{timestamps:?}");
         }
     }
 }

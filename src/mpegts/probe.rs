@@ -1,6 +1,6 @@
-//! What a transport stream holds, from its bytes: streams, codecs, picture sizes and rates, reorder delay, sound formats.
+//! What a transport stream holds: elementary streams with their codecs, picture formats, frame rates and audio formats.
 //!
-//! Made for the first part of a segment, of any length: what the bytes do not tell is `None`.
+//! The first part of a segment is enough, of any length: what its bytes do not say is `None`.
 
 use std::collections::BTreeMap;
 
@@ -12,111 +12,104 @@ use super::psi::{ElementaryStream, Pmt, find_pmt};
 use super::video::PictureFormat;
 use super::{h264, hevc};
 
-/// Bytes of an elementary stream that are kept to look for its headers.
-const LOOK: usize = 256 * 1024;
-/// Time stamps of a stream that are kept to measure its rate.
-const STAMPS: usize = 4096;
+/// Bytes of an elementary stream that are searched for headers.
+const MAX_STREAM_BYTES: usize = 256 * 1024;
+/// Timestamps of an elementary stream that its frame rate is estimated from.
+const MAX_TIMESTAMPS: usize = 4096;
 
-/// A program: its PMT and its streams.
+/// A program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// The PID of the program map.
+    /// The PID of the PMT.
     pub pmt_pid: u16,
-    /// The program map.
+    /// The PMT.
     pub pmt: Pmt,
-    /// How many programs there are in all.
+    /// The number of programs in the transport stream.
     pub programs: usize,
-    /// The streams, in the map's order.
+    /// The elementary streams, in the order of the PMT.
     pub streams: Vec<Stream>,
 }
 
 /// An elementary stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// Its PID.
+    /// The PID of its packets.
     pub pid: u16,
-    /// Its `stream_type` in the map.
-    pub stream_type: u8,
-    /// What it is.
+    /// Its codec.
     pub codec: Codec,
-    /// Its RFC 6381 name; `None` for data, for what has none, and where the headers were not seen.
+    /// The codec's name after RFC 6381; `None` if it has none or no header was found.
     pub codecs: Option<String>,
-    /// Its pictures, if it is H.264 or HEVC and a sequence parameter set was seen.
+    /// Its video format, if it is H.264 or H.265 and a sequence parameter set was found.
     pub video: Option<Video>,
-    /// Its sound, if it is of a coding that is known and a frame was seen.
+    /// Its audio format, if frames of its codec can be parsed and one was found.
     pub audio: Option<AudioFormat>,
-    /// Whether a packet of it was encrypted.
-    pub scrambled: bool,
 }
 
-/// A video stream.
+/// The format of a video stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Video {
-    /// What the parameter set says.
+    /// The format in the sequence parameter set.
     pub picture: PictureFormat,
-    /// Frames a second, from the time stamps where there are some.
+    /// The frame rate by the timestamps, else by the sequence parameter set.
     pub rate: Option<FrameRate>,
-    /// By how much the first frame's DTS lies before its PTS, in ticks of 90 kHz: the reorder delay.
-    pub delay_90k: i64,
-    /// The reorder delay in frames, where the rate is known.
+    /// The time from the first DTS to its PTS, in frames; `None` if the rate is not known.
     pub reorder: Option<u32>,
 }
 
-/// A sound stream.
+/// The format of an audio stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioFormat {
     /// Samples a second.
     pub sample_rate: u32,
-    /// Channels; 0 where the headers do not tell.
+    /// The number of channels; 0 where the headers leave it open.
     pub channels: u8,
     /// Samples a frame and channel.
     pub samples: u32,
 }
 
-/// Describes the first program in `bytes`, which may begin and end anywhere.
-///
-/// `None` where there is no PMT.
+/// Describes the first program in `bytes`, which may begin and end anywhere; `None` if there is no PMT.
 pub fn probe(bytes: &[u8]) -> Option<Program> {
     let (programs, pmt_pid, pmt) = find_pmt(bytes)?;
-    let mut gathered: BTreeMap<u16, Gathered> =
-        pmt.streams.iter().map(|stream| (stream.pid, Gathered::default())).collect();
+    let mut probes: BTreeMap<u16, StreamProbe> =
+        pmt.streams.iter().map(|stream| (stream.pid, StreamProbe::default())).collect();
     for (_, packet) in packets(bytes) {
-        if let Some(stream) = gathered.get_mut(&packet.pid()) {
-            stream.push(packet);
+        if let Some(probe) = probes.get_mut(&packet.pid()) {
+            probe.push(packet);
         }
     }
     let streams =
-        pmt.streams.iter().filter_map(|stream| Some(gathered.get(&stream.pid)?.describe(stream))).collect();
+        pmt.streams.iter().filter_map(|stream| Some(probes.get(&stream.pid)?.describe(stream))).collect();
     Some(Program { pmt_pid, pmt, programs, streams })
 }
 
-/// What was seen of a stream.
+/// The first bytes and timestamps of an elementary stream.
 #[derive(Debug, Default)]
-struct Gathered {
+struct StreamProbe {
     bytes: Vec<u8>,
-    stamps: Vec<Ticks>,
-    delay_90k: Option<i64>,
-    scrambled: bool,
+    timestamps: Vec<Ticks>,
+    /// The time from the first DTS to its PTS.
+    delay_90k: i64,
 }
 
-impl Gathered {
+impl StreamProbe {
     fn push(&mut self, packet: Packet<'_>) {
         if packet.scrambled() {
-            self.scrambled = true;
             return;
         }
         let mut payload = packet.payload();
         if packet.starts_unit() {
             let Some(header) = Header::parse(payload) else { return };
             payload = payload.get(header.len..).unwrap_or(&[]);
-            if let Some(pts) = header.pts.filter(|_| self.stamps.len() < STAMPS) {
-                self.stamps.push(pts);
-                self.delay_90k.get_or_insert_with(|| header.dts.map_or(0, |dts| pts.since(dts)));
+            if let Some(pts) = header.pts.filter(|_| self.timestamps.len() < MAX_TIMESTAMPS) {
+                if self.timestamps.is_empty() {
+                    self.delay_90k = header.dts.map_or(0, |dts| pts.since(dts));
+                }
+                self.timestamps.push(pts);
             }
-        } else if self.stamps.is_empty() {
+        } else if self.timestamps.is_empty() {
             return;
         }
-        let room = LOOK.saturating_sub(self.bytes.len());
+        let room = MAX_STREAM_BYTES.saturating_sub(self.bytes.len());
         self.bytes.extend_from_slice(&payload[..payload.len().min(room)]);
     }
 
@@ -130,7 +123,6 @@ impl Gathered {
         let frame = codec.coding().and_then(|coding| Some((coding, coding.find(&self.bytes)?.1)));
         Stream {
             pid: stream.pid,
-            stream_type: stream.stream_type,
             codec,
             codecs: match (&picture, frame) {
                 (Some(picture), _) => Some(picture.codecs.clone()),
@@ -143,16 +135,15 @@ impl Gathered {
                 channels: frame.channels,
                 samples: frame.samples,
             }),
-            scrambled: self.scrambled,
         }
     }
 
     fn video(&self, picture: PictureFormat) -> Video {
-        let rate = estimate(&self.stamps, picture.rate);
-        let delay_90k = self.delay_90k.unwrap_or(0).clamp(0, 16 * TICKS_PER_SECOND);
+        let rate = estimate(&self.timestamps, picture.rate);
+        let delay_90k = self.delay_90k.clamp(0, 16 * TICKS_PER_SECOND);
         let reorder =
             rate.and_then(|rate| u32::try_from((delay_90k + rate.frame_90k() / 2) / rate.frame_90k()).ok());
-        Video { picture, rate, delay_90k, reorder }
+        Video { picture, rate, reorder }
     }
 }
 

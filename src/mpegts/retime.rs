@@ -1,7 +1,5 @@
-//! Joins parts of recordings on one clock: new continuity counters, clock references and time stamps, units left out,
-//! and units put in the place of others. All else stays as it is, byte for byte.
-//!
-//! A [`TsWriter`] is the stream that is being made; a [`Rewriter`] takes it through one segment.
+//! Rewriting segments for the output stream of a [`TsWriter`]: new PIDs, continuity counters, timestamps and PCR; PES packets
+//! dropped, replaced or trimmed. All other bytes are copied.
 
 use std::ops::Range;
 
@@ -10,187 +8,183 @@ use super::packet::{NULL_PID, PACKET_BYTES, PCR_OFFSET, Packet, Packets, PidTabl
 use super::pes::{DTS_OFFSET, Header, PTS_OFFSET, Pes, Ticks};
 use super::psi::PAT_PID;
 use super::scan::Scan;
-use super::writer::{TsWriter, wrapped};
+use super::writer::TsWriter;
 
-/// Bytes of output after which a walk pauses, so that memory stays bounded.
-const PAUSE: usize = 128 * 1024;
+/// Bytes of output after which [`Rewriter::step`] returns, so that memory stays bounded.
+const STEP_BYTES: usize = 128 * 1024;
 
-/// Where a segment's clock lies on the clock of the stream that is made.
+/// The linear mapping of a segment's clock to the clock of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockMapping {
-    /// An instant on the segment's clock.
+    /// A time on the segment's clock.
     pub input: Ticks,
-    /// The same instant in the output, in ticks from its zero; beyond 2^33 the stamps wrap.
+    /// The same time in the output, in ticks from 0; written timestamps wrap at 2^33.
     pub output_90k: i64,
 }
 
 impl ClockMapping {
-    /// An instant of the segment as ticks in the output.
-    pub fn to_output_90k(self, ticks: Ticks) -> i64 {
-        self.output_90k + ticks.since(self.input)
+    /// A time of the segment in ticks of the output. It must be less than 2^32 ticks from `input`.
+    pub fn to_output_90k(self, time: Ticks) -> i64 {
+        self.output_90k + time.since(self.input)
     }
 
-    /// The same clock with everything `ticks` later.
+    /// The mapping to times that are `ticks` later.
     #[must_use]
     pub fn shifted(self, ticks: i64) -> Self {
         Self { output_90k: self.output_90k + ticks, ..self }
     }
 }
 
-/// What becomes of a unit.
+/// What is done with a PES packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It stays, on the new clock.
+    /// It is copied with new timestamps.
     Copy,
-    /// It goes.
+    /// It is left out.
     Drop,
-    /// It goes, and the next unit from elsewhere takes its place.
+    /// It is left out, and the caller inserts another.
     Replace,
-    /// Of its sound stay the frames that the edit keeps.
+    /// Only the audio frames within [`Edit::keep_90k`] are copied.
     Trim,
 }
 
-/// What becomes of a stream of a segment.
+/// What is done with an elementary stream of a segment.
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// The stream's PID in the segment.
     pub input_pid: u16,
     /// Its PID in the output.
     pub output_pid: u16,
-    /// Its clock.
+    /// The mapping of its timestamps.
     pub clock: ClockMapping,
-    /// What becomes of each unit, as [`Scan`] lists them; the last counts for any that follow.
+    /// The action for each PES packet with a PTS, in the order of [`Scan`]; the last one is for all that follow, too.
     pub actions: Vec<Action>,
-    /// Where frames of trimmed units start that stay, in ticks of the output.
+    /// Trimmed PES packets keep the frames that start within this range, in ticks of the output.
     pub keep_90k: Range<i64>,
-    /// How sound is framed; without it trimmed units stay whole.
+    /// The coding of its audio; without it trimmed PES packets stay whole.
     pub coding: Option<Coding>,
 }
 
-/// What a walk has come to.
+/// Why [`Rewriter::step`] has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// There is enough output to be taken away.
+    /// The buffer is full: the caller drains it.
     Full,
-    /// A unit is to be put in: [`TsWriter::insert`].
+    /// A PES packet is to be replaced: the caller calls [`TsWriter::insert`].
     Insert,
-    /// The segment is at its end.
+    /// The segment has ended.
     Done,
 }
 
-/// The way through one segment.
+/// Rewrites one segment.
 #[derive(Debug)]
 pub struct Rewriter<'a> {
     packets: Packets<'a>,
-    lanes: Vec<Lane<'a>>,
+    streams: Vec<StreamRewriter<'a>>,
     by_pid: PidTable,
     pmt_pid: u16,
     pcr_pid: u16,
-    /// The clock for the references, with what their lead is shortened by.
     pcr_clock: ClockMapping,
-    /// Where the stream ends, in ticks of the output: behind it a reference alone is of no use.
-    end: i64,
+    /// The end of the output in ticks of 27 MHz.
+    end_27m: i64,
 }
 
-/// A stream on the way through a segment.
+/// Rewrites one elementary stream of a segment.
 #[derive(Debug)]
-struct Lane<'a> {
+struct StreamRewriter<'a> {
     edit: Edit,
-    next: usize,
+    /// The number of PES packets with a PTS so far.
+    units: usize,
+    /// The action for the current PES packet.
     action: Option<Action>,
-    gathered: Vec<u8>,
-    last: Option<Packet<'a>>,
+    /// The bytes so far of a PES packet to be trimmed.
+    pes: Vec<u8>,
+    last_packet: Option<Packet<'a>>,
 }
 
 impl<'a> Rewriter<'a> {
-    /// Begins with a segment, its scan and what is to become of its streams; streams without an edit are left out.
+    /// Starts to rewrite the segment `bytes`; elementary streams without an edit are left out.
     ///
-    /// `clock` is that of the clock references, `end` where the output ends, in its ticks.
-    pub fn new(bytes: &'a [u8], scan: &Scan, clock: ClockMapping, end: i64, edits: Vec<Edit>) -> Self {
+    /// `clock` maps the PCR. `end_90k` is where the output ends: no PCR is inserted at or after it.
+    pub fn new(bytes: &'a [u8], scan: &Scan, clock: ClockMapping, end_90k: i64, edits: Vec<Edit>) -> Self {
         let by_pid = PidTable::new(edits.iter().map(|edit| edit.input_pid));
-        let lane = |edit| Lane { edit, next: 0, action: None, gathered: Vec::new(), last: None };
+        let rewriter =
+            |edit| StreamRewriter { edit, units: 0, action: None, pes: Vec::new(), last_packet: None };
         Self {
             packets: packets(bytes),
-            lanes: edits.into_iter().map(lane).collect(),
+            streams: edits.into_iter().map(rewriter).collect(),
             by_pid,
             pmt_pid: scan.pmt_pid,
             pcr_pid: scan.pmt.pcr_pid,
             pcr_clock: clock,
-            end,
+            end_27m: end_90k.saturating_mul(300),
         }
     }
 
-    /// Goes on, appending to `out`.
-    pub fn step(&mut self, joiner: &mut TsWriter, out: &mut Vec<u8>) -> Step {
-        while out.len() < PAUSE {
+    /// Appends output to `out` until the caller has something to do.
+    pub fn step(&mut self, writer: &mut TsWriter, out: &mut Vec<u8>) -> Step {
+        while out.len() < STEP_BYTES {
             let Some((_, packet)) = self.packets.next() else {
-                for lane in &mut self.lanes {
-                    lane.finish_unit(joiner, false, out);
+                for stream in &mut self.streams {
+                    stream.finish_trimmed(writer, false, out);
                 }
                 return Step::Done;
             };
-            if self.take(packet, joiner, out) {
+            if self.rewrite(packet, writer, out) {
                 return Step::Insert;
             }
         }
         Step::Full
     }
 
-    /// Takes one packet; says whether its unit is to be replaced.
-    fn take(&mut self, packet: Packet<'a>, joiner: &mut TsWriter, out: &mut Vec<u8>) -> bool {
+    /// Rewrites one packet; returns whether it starts a PES packet to be replaced.
+    fn rewrite(&mut self, packet: Packet<'a>, writer: &mut TsWriter, out: &mut Vec<u8>) -> bool {
         let pid = packet.pid();
         if pid == PAT_PID || pid == NULL_PID {
             return false;
         }
         if pid == self.pmt_pid {
-            if packet.starts_unit() && joiner.started {
-                joiner.write_tables(out);
+            if packet.starts_unit() {
+                writer.repeat_tables(out);
             }
             return false;
         }
-        let pcr = if pid == self.pcr_pid { packet.pcr().map(|pcr| self.pcr_of(pcr)) } else { None };
-        let Some(lane) = self.by_pid.get(pid).and_then(|index| self.lanes.get_mut(index)) else {
-            if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end.saturating_mul(300)) {
-                pass_clock(joiner, pcr, out);
+        let pcr = packet.pcr().filter(|_| pid == self.pcr_pid).map(|pcr| self.output_pcr(pcr));
+        let Some(stream) = self.by_pid.get(pid).and_then(|index| self.streams.get_mut(index)) else {
+            if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end_27m) {
+                writer.insert_pcr(pcr, out);
             }
             return false;
         };
-        if lane.repeats(packet) {
+        if stream.is_duplicate(packet) {
             return false;
         }
-        let header = lane.begin_unit(packet, joiner, out);
-        match lane.action {
-            Some(Action::Copy) => lane.copy(packet, header, pcr, joiner, out),
-            Some(Action::Trim) => lane.gathered.extend_from_slice(packet.payload()),
+        let header = stream.start_pes(packet, writer, out);
+        match stream.action {
+            Some(Action::Copy) => {
+                stream.copy(packet, header, pcr, writer, out);
+                return false;
+            }
+            Some(Action::Trim) => stream.pes.extend_from_slice(packet.payload()),
             _ => {}
         }
-        if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end.saturating_mul(300))
-            && lane.action != Some(Action::Copy)
-        {
-            pass_clock(joiner, pcr, out);
+        if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end_27m) {
+            writer.insert_pcr(pcr, out);
         }
-        header.is_some() && lane.action == Some(Action::Replace)
+        header.is_some() && stream.action == Some(Action::Replace)
     }
 
-    /// A clock reference of the segment on the output's clock, in ticks of 27 MHz.
-    fn pcr_of(&self, pcr: u64) -> i64 {
+    /// A PCR of the segment on the clock of the output, in ticks of 27 MHz.
+    fn output_pcr(&self, pcr: u64) -> i64 {
         let pcr = i64::try_from(pcr).unwrap_or(0);
         self.pcr_clock.to_output_90k(Ticks::new(pcr / 300)) * 300 + pcr % 300
     }
 }
 
-/// Writes a clock reference whose packet is left out.
-fn pass_clock(joiner: &mut TsWriter, pcr: i64, out: &mut Vec<u8>) {
-    let pcr = joiner.next_pcr(pcr);
-    if joiner.started {
-        joiner.write_clock(pcr, out);
-    }
-}
-
-impl<'a> Lane<'a> {
-    /// Whether the packet is one sent twice, which 13818-1 allows.
-    fn repeats(&mut self, packet: Packet<'a>) -> bool {
-        let last = self.last.replace(packet);
+impl<'a> StreamRewriter<'a> {
+    /// Whether the packet is a duplicate of the last one (2.4.3.3).
+    fn is_duplicate(&mut self, packet: Packet<'a>) -> bool {
+        let last = self.last_packet.replace(packet);
         last.is_some_and(|last| {
             packet.has_payload()
                 && last.bytes()[1..4] == packet.bytes()[1..4]
@@ -198,87 +192,88 @@ impl<'a> Lane<'a> {
         })
     }
 
-    /// Turns to the next unit if the packet starts one; returns the header of one with a time stamp.
-    fn begin_unit(&mut self, packet: Packet<'_>, joiner: &mut TsWriter, out: &mut Vec<u8>) -> Option<Header> {
+    /// Sets the action if the packet starts a PES packet; returns the header of one with a PTS.
+    fn start_pes(&mut self, packet: Packet<'_>, writer: &mut TsWriter, out: &mut Vec<u8>) -> Option<Header> {
         if !packet.starts_unit() {
             return None;
         }
         let Some(header) = Header::parse(packet.payload()) else {
-            // Sections have no units: they pass once the stream has begun.
-            if self.next == 0 && self.edit.coding.is_none() {
-                self.action = joiner.started.then_some(Action::Copy);
+            // A stream of sections has no PES packets: it is copied once the output has started.
+            if self.units == 0 && self.edit.coding.is_none() {
+                self.action = writer.has_started().then_some(Action::Copy);
             }
             return None;
         };
         header.pts?;
-        let action = self.edit.actions.get(self.next).or(self.edit.actions.last()).copied();
-        self.next += 1;
+        let action = self.edit.actions.get(self.units).or(self.edit.actions.last()).copied();
+        self.units += 1;
         let continued = matches!(action, Some(Action::Copy | Action::Trim));
-        self.finish_unit(joiner, continued, out);
+        self.finish_trimmed(writer, continued, out);
         self.action = action;
         Some(header)
     }
 
+    /// Copies a packet with new PID, continuity counter, PCR and timestamps.
     fn copy(
         &mut self,
         packet: Packet<'_>,
         header: Option<Header>,
         pcr: Option<i64>,
-        joiner: &mut TsWriter,
+        writer: &mut TsWriter,
         out: &mut Vec<u8>,
     ) {
-        joiner.start(out);
+        writer.start(out);
         let mut bytes = *packet.bytes();
         let [p1, p0] = self.edit.output_pid.to_be_bytes();
         bytes[1] = bytes[1] & 0xE0 | p1 & 0x1F;
         bytes[2] = p0;
-        let counter = &mut joiner.counters[usize::from(self.edit.output_pid & NULL_PID)];
-        *counter = (*counter + u8::from(packet.has_payload())) & 0x0F;
-        bytes[3] = bytes[3] & 0xF0 | *counter;
+        bytes[3] = bytes[3] & 0xF0 | writer.next_counter(self.edit.output_pid, packet.has_payload());
         if !packet.adaptation_field().is_empty() {
-            // No clock of the output is ever interrupted.
+            // Neither counters nor clock of the output are discontinuous: clear discontinuity_indicator.
             bytes[5] &= 0x7F;
         }
         if let Some(pcr) = pcr {
-            let pcr = joiner.next_pcr(pcr);
-            bytes[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(wrapped(pcr)));
+            bytes[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(writer.next_pcr(pcr)));
         }
         if let Some(header) = header {
             let start = PACKET_BYTES - packet.payload().len();
-            self.stamp(&mut bytes, start + PTS_OFFSET, header.pts, if header.dts.is_some() { 3 } else { 2 });
-            self.stamp(&mut bytes, start + DTS_OFFSET, header.dts, 1);
+            let prefix = if header.dts.is_some() { 3 } else { 2 };
+            self.write_timestamp(&mut bytes, start + PTS_OFFSET, header.pts, prefix);
+            self.write_timestamp(&mut bytes, start + DTS_OFFSET, header.dts, 1);
         }
         out.extend_from_slice(&bytes);
     }
 
-    fn stamp(&self, bytes: &mut [u8; PACKET_BYTES], at: usize, ticks: Option<Ticks>, prefix: u8) {
-        if let Some((ticks, place)) = ticks.zip(bytes.get_mut(at..at + 5)) {
-            place.copy_from_slice(&Ticks::new(self.edit.clock.to_output_90k(ticks)).write(prefix));
+    fn write_timestamp(
+        &self,
+        bytes: &mut [u8; PACKET_BYTES],
+        offset: usize,
+        input: Option<Ticks>,
+        prefix: u8,
+    ) {
+        if let Some((input, field)) = input.zip(bytes.get_mut(offset..offset + 5)) {
+            field.copy_from_slice(&Ticks::new(self.edit.clock.to_output_90k(input)).write(prefix));
         }
     }
 
-    /// Writes what is gathered of a trimmed unit. `continued` says that the next unit stays too.
-    fn finish_unit(&mut self, joiner: &mut TsWriter, continued: bool, out: &mut Vec<u8>) {
-        if self.gathered.is_empty() {
+    /// Writes what is kept of a trimmed PES packet. If the next one is not dropped, a frame may be `continued` in it.
+    fn finish_trimmed(&mut self, writer: &mut TsWriter, continued: bool, out: &mut Vec<u8>) {
+        if self.pes.is_empty() {
             return;
         }
-        let Some(pes) = Pes::parse(&std::mem::take(&mut self.gathered)) else { return };
-        let at = self.edit.clock.to_output_90k(pes.pts);
-        let Edit { output_pid: to, coding, keep_90k: keep, .. } = &self.edit;
-        let (from_90k, end, payload) = match coding {
-            Some(coding) => {
-                let keep = keep.start.saturating_sub(at)..keep.end.saturating_sub(at);
-                let Some((kept, bytes)) = trim(*coding, &pes.payload, keep, continued) else { return };
-                (kept.start, Some(at + kept.end), bytes.to_vec())
-            }
-            None => (0, None, pes.payload),
-        };
-        let stamp = Ticks::new(at + from_90k);
-        joiner.insert(&Pes { stream_id: pes.stream_id, pts: stamp, dts: stamp, payload }, *to, true, out);
-        if let Some(end) = end {
-            joiner.ends.retain(|end| end.0 != *to);
-            joiner.ends.push((*to, end));
+        let Some(mut pes) = Pes::parse(&std::mem::take(&mut self.pes)) else { return };
+        let Edit { output_pid, coding, keep_90k, .. } = &self.edit;
+        let mut pts_90k = self.edit.clock.to_output_90k(pes.pts);
+        if let Some(coding) = coding {
+            let keep = keep_90k.start.saturating_sub(pts_90k)..keep_90k.end.saturating_sub(pts_90k);
+            let Some((kept, bytes)) = trim(*coding, &pes.payload, keep, continued) else { return };
+            pes.payload = bytes.to_vec();
+            writer.set_audio_end_90k(*output_pid, pts_90k + kept.end);
+            pts_90k += kept.start;
         }
+        pes.pts = Ticks::new(pts_90k);
+        pes.dts = pes.pts;
+        writer.insert(&pes, *output_pid, true, out);
     }
 }
 

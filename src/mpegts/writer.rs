@@ -1,43 +1,51 @@
-//! A transport stream in the making.
+//! A transport stream that is written from several segments: its PAT and PMT, continuity counters and PCR.
 
-use super::packet::{PACKET_BYTES, pcr_packet};
+use std::collections::BTreeMap;
+
+use super::packet::{PACKET_BYTES, PID_COUNT, pcr_packet};
 use super::pes::{Pes, write_pes};
 use super::psi::{Pmt, write_pat, write_pmt};
 
-/// A transport stream in the making.
+/// The state of an output transport stream. It appends packets to a buffer of the caller.
 #[derive(Debug, Clone)]
 pub struct TsWriter {
+    /// The packets of the PAT and the PMT.
     tables: Vec<u8>,
-    pub(super) counters: Vec<u8>,
-    pub(super) pcr_pid: u16,
-    /// The last clock reference written, or that would have been had the stream begun.
-    pcr: Option<i64>,
-    pub(super) started: bool,
-    /// Where the last trimmed sound of each PID ended.
-    pub(super) ends: Vec<(u16, i64)>,
+    /// The continuity counter of the last packet, by PID.
+    counters: Vec<u8>,
+    pcr_pid: u16,
+    /// The last PCR in ticks of 27 MHz, which never goes back; before the first packet, the one to start with.
+    pcr: Option<u64>,
+    has_started: bool,
+    audio_ends_90k: BTreeMap<u16, i64>,
 }
 
 impl TsWriter {
-    /// A stream with this program map.
+    /// A stream with this PMT, which is written before the first packet.
     pub fn new(pmt_pid: u16, pmt: &Pmt) -> Self {
         let mut tables = write_pat(pmt.program, pmt_pid);
         tables.extend(write_pmt(pmt_pid, pmt));
         Self {
             tables,
-            counters: vec![0x0F; 1 << 13],
+            counters: vec![0x0F; PID_COUNT],
             pcr_pid: pmt.pcr_pid,
             pcr: None,
-            started: false,
-            ends: Vec::new(),
+            has_started: false,
+            audio_ends_90k: BTreeMap::new(),
         }
     }
 
-    /// Where the last trimmed sound on a PID of the output ended, in ticks.
+    /// The end of the last trimmed audio on an output PID, in ticks of the output.
     pub fn audio_end_90k(&self, pid: u16) -> Option<i64> {
-        self.ends.iter().rev().find(|end| end.0 == pid).map(|end| end.1)
+        self.audio_ends_90k.get(&pid).copied()
     }
 
-    /// Puts a unit in, with its stamps on the output's clock.
+    /// Sets what [`Self::audio_end_90k`] returns.
+    pub(super) fn set_audio_end_90k(&mut self, pid: u16, end_90k: i64) {
+        self.audio_ends_90k.insert(pid, end_90k);
+    }
+
+    /// Appends a PES packet, whose timestamps are those of the output. `random_access` sets the indicator.
     pub fn insert(&mut self, pes: &Pes, pid: u16, random_access: bool, out: &mut Vec<u8>) {
         self.start(out);
         if let Some(counter) = self.counters.get_mut(usize::from(pid)) {
@@ -45,18 +53,29 @@ impl TsWriter {
         }
     }
 
-    /// Begins the stream with its tables and clock, if it has not begun.
+    pub(super) fn has_started(&self) -> bool {
+        self.has_started
+    }
+
+    /// Writes the tables and the first PCR, if nothing has been written yet.
     pub(super) fn start(&mut self, out: &mut Vec<u8>) {
-        if !self.started {
-            self.started = true;
+        if !self.has_started {
+            self.has_started = true;
             self.write_tables(out);
             if let Some(pcr) = self.pcr {
-                self.write_clock(pcr, out);
+                self.write_pcr_packet(pcr, out);
             }
         }
     }
 
-    pub(super) fn write_tables(&mut self, out: &mut Vec<u8>) {
+    /// Writes the PAT and the PMT again, if the stream has started.
+    pub(super) fn repeat_tables(&mut self, out: &mut Vec<u8>) {
+        if self.has_started {
+            self.write_tables(out);
+        }
+    }
+
+    fn write_tables(&mut self, out: &mut Vec<u8>) {
         for packet in self.tables.chunks_exact_mut(PACKET_BYTES) {
             let pid = usize::from(u16::from_be_bytes([packet[1] & 0x1F, packet[2]]));
             self.counters[pid] = (self.counters[pid] + 1) & 0x0F;
@@ -65,20 +84,31 @@ impl TsWriter {
         }
     }
 
-    pub(super) fn write_clock(&mut self, pcr: i64, out: &mut Vec<u8>) {
-        let counter = self.counters.get(usize::from(self.pcr_pid)).copied().unwrap_or(0);
-        out.extend(pcr_packet(self.pcr_pid, counter, wrapped(pcr)));
+    /// The continuity counter of the next packet on `pid`; only packets with payload increment it (2.4.3.3).
+    pub(super) fn next_counter(&mut self, pid: u16, has_payload: bool) -> u8 {
+        let counter = &mut self.counters[usize::from(pid) % PID_COUNT];
+        *counter = (*counter + u8::from(has_payload)) & 0x0F;
+        *counter
     }
 
-    /// The clock reference to write for `pcr`, ticks of 27 MHz in the output: never one that goes back.
-    pub(super) fn next_pcr(&mut self, pcr: i64) -> i64 {
-        let next = self.pcr.filter(|_| self.started).map_or(pcr, |last| pcr.max(last + 1)).max(0);
+    /// The PCR to write for `pcr`, in ticks of 27 MHz of the output: `pcr`, or the lowest that does not go back.
+    pub(super) fn next_pcr(&mut self, pcr: i64) -> u64 {
+        let pcr = u64::try_from(pcr).unwrap_or(0);
+        let next = self.pcr.filter(|_| self.has_started).map_or(pcr, |last| pcr.max(last + 1));
         self.pcr = Some(next);
         next
     }
-}
 
-/// A clock reference as it is written.
-pub(super) fn wrapped(pcr: i64) -> u64 {
-    u64::try_from(pcr.rem_euclid(300 << 33)).unwrap_or(0)
+    /// Writes a PCR in a packet of its own, if the stream has started.
+    pub(super) fn insert_pcr(&mut self, pcr: i64, out: &mut Vec<u8>) {
+        let pcr = self.next_pcr(pcr);
+        if self.has_started {
+            self.write_pcr_packet(pcr, out);
+        }
+    }
+
+    fn write_pcr_packet(&self, pcr: u64, out: &mut Vec<u8>) {
+        let counter = self.counters.get(usize::from(self.pcr_pid)).copied().unwrap_or(0);
+        out.extend(pcr_packet(self.pcr_pid, counter, pcr));
+    }
 }
