@@ -87,27 +87,26 @@ impl Coding {
             Some((offset, frame, frame.to_90k(sample)..frame.to_90k(next_sample)))
         })
     }
-}
 
-/// Keeps the frames in the payload of a PES packet that start within `keep_90k`, in ticks after its PTS.
-///
-/// Returns the ticks from the PTS to the start of the first kept frame and the end of the last, and their bytes; `None`
-/// if no frame is kept. A last frame that is continued in the next PES packet is kept only if that is `continued`.
-pub(super) fn trim(
-    coding: Coding,
-    payload: &[u8],
-    keep_90k: Range<i64>,
-    continued: bool,
-) -> Option<(Range<i64>, &[u8])> {
-    let is_whole = |offset: usize, frame: Frame| offset + frame.bytes <= payload.len();
-    let mut kept = coding.frames(payload).filter(|(offset, frame, ticks)| {
-        keep_90k.contains(&ticks.start) && (continued || is_whole(*offset, *frame))
-    });
-    let first = kept.next()?;
-    let (start, start_90k) = (first.0, first.2.start);
-    let (offset, frame, ticks) = kept.last().unwrap_or(first);
-    let end = (offset + frame.bytes).min(payload.len());
-    Some((start_90k..ticks.end, payload.get(start..end)?))
+    /// Keeps the frames in the payload of a PES packet that start within `keep_90k`, in ticks after its PTS.
+    ///
+    /// Returns their bytes, and the ticks from the PTS to the start of the first and the end of the last; `None` if no
+    /// frame is kept. A truncated last frame is kept only if it is `continued` in the next PES packet.
+    pub(super) fn trim<'a>(
+        self,
+        payload: &'a [u8],
+        keep_90k: &Range<i64>,
+        continued: bool,
+    ) -> Option<(&'a [u8], Range<i64>)> {
+        let mut kept = self.frames(payload).filter(|(offset, frame, ticks)| {
+            keep_90k.contains(&ticks.start) && (continued || offset + frame.bytes <= payload.len())
+        });
+        let first = kept.next()?;
+        let (start, start_90k) = (first.0, first.2.start);
+        let (offset, frame, ticks) = kept.last().unwrap_or(first);
+        let end = (offset + frame.bytes).min(payload.len());
+        Some((payload.get(start..end)?, start_90k..ticks.end))
+    }
 }
 
 /// Sampling rates by `sampling_frequency_index`.
@@ -280,8 +279,9 @@ mod tests {
         let frame = [0xFF, 0xF1, 0x4C, 0x80, 0x01, 0x7F, 0xFC, 1, 2, 3, 4];
         let payload = [&frame[5..], &frame, &frame, &frame, &frame[..8]].concat();
         let keep = |range, continued| {
-            trim(Coding::Adts, &payload, range, continued)
-                .map(|(span, bytes)| (span.start, span.end, bytes.len()))
+            Coding::Adts
+                .trim(&payload, &range, continued)
+                .map(|(bytes, ticks)| (ticks.start, ticks.end, bytes.len()))
         };
         assert_eq!(keep(0..100_000, false), Some((0, 5760, 33)));
         assert_eq!(keep(0..100_000, true), Some((0, 7680, 41)));

@@ -36,24 +36,10 @@ impl FrameRate {
     }
 }
 
-/// Common frame rates, the likelier first where two are close.
-const COMMON: [(u64, u64); 15] = [
-    (24_000, 1001),
-    (24, 1),
-    (25, 1),
-    (30_000, 1001),
-    (30, 1),
-    (48, 1),
-    (50, 1),
-    (60_000, 1001),
-    (60, 1),
-    (100, 1),
-    (120_000, 1001),
-    (120, 1),
-    (15, 1),
-    (12, 1),
-    (10, 1),
-];
+/// Common frame rates that are integers.
+const COMMON: [u64; 11] = [24, 25, 30, 48, 50, 60, 100, 120, 15, 12, 10];
+/// Frame rates that are common at 1000/1001 of the integer.
+const COMMON_NTSC: [u64; 4] = [24, 30, 60, 120];
 
 /// The frame rate by the differences of presentation timestamps in any order.
 ///
@@ -73,8 +59,10 @@ pub fn estimate(timestamps: &[Ticks], declared: Option<FrameRate>) -> Option<Fra
     if let Some(rate) = declared.filter(|rate| rate.fits(mean)) {
         return Some(rate);
     }
-    let mut common = COMMON.iter().filter_map(|(num, den)| FrameRate::new(*num, *den));
-    common.find(|rate| rate.fits(mean)).or_else(|| FrameRate::new(90_000 * count, sum))
+    let ntsc = COMMON_NTSC.map(|rate| FrameRate::new(rate * 1000, 1001));
+    let common = COMMON.map(|rate| FrameRate::new(rate, 1));
+    let mut rates = ntsc.into_iter().chain(common).flatten();
+    rates.find(|rate| rate.fits(mean)).or_else(|| FrameRate::new(90_000 * count, sum))
 }
 
 #[cfg(test)]

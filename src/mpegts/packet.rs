@@ -53,17 +53,10 @@ impl<'a> Packet<'a> {
         self.0[3] & 0x10 != 0
     }
 
-    fn has_adaptation_field(self) -> bool {
-        self.0[3] & 0x20 != 0
-    }
-
-    /// The adaptation field without its length byte, truncated to the packet; empty if there is none.
-    pub fn adaptation_field(self) -> &'a [u8] {
-        if !self.has_adaptation_field() {
-            return &[];
-        }
+    /// The adaptation field without its length byte, truncated to the packet.
+    pub fn adaptation_field(self) -> Option<&'a [u8]> {
         let end = (5 + usize::from(self.0[4])).min(PACKET_BYTES);
-        &self.0[5..end]
+        (self.0[3] & 0x20 != 0).then(|| &self.0[5..end])
     }
 
     /// The payload; empty if there is none.
@@ -71,21 +64,13 @@ impl<'a> Packet<'a> {
         if !self.has_payload() {
             return &[];
         }
-        let start = if self.has_adaptation_field() { 5 + usize::from(self.0[4]) } else { 4 };
+        let start = self.adaptation_field().map_or(4, |_| 5 + usize::from(self.0[4]));
         self.0.get(start..).unwrap_or(&[])
-    }
-
-    /// `random_access_indicator` of the adaptation field.
-    pub fn random_access(self) -> bool {
-        self.adaptation_field().first().is_some_and(|flags| flags & 0x40 != 0)
     }
 
     /// Whether the adaptation field has stuffing: only the last packet of a PES packet needs it.
     pub(super) fn has_stuffing(self) -> bool {
-        if !self.has_adaptation_field() {
-            return false;
-        }
-        let field = self.adaptation_field();
+        let Some(field) = self.adaptation_field() else { return false };
         // A field without content is there to stuff.
         let Some(flags) = field.first().filter(|flags| **flags != 0) else { return true };
         let mut used = 1;
@@ -102,7 +87,7 @@ impl<'a> Packet<'a> {
 
     /// The program clock reference (PCR), in ticks of 27 MHz.
     pub fn pcr(self) -> Option<u64> {
-        let field = self.adaptation_field();
+        let field = self.adaptation_field()?;
         let bytes: &[u8; 6] = field.get(1..7)?.try_into().ok()?;
         (field[0] & 0x10 != 0).then(|| read_pcr(*bytes))
     }
@@ -133,27 +118,6 @@ pub fn pcr_packet(pid: u16, counter: u8, pcr: u64) -> [u8; PACKET_BYTES] {
     packet[..PCR_OFFSET].copy_from_slice(&[SYNC, p1 & 0x1F, p0, 0x20 | counter, 183, 0x10]);
     packet[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(pcr));
     packet
-}
-
-/// Maps PIDs to indices in constant time.
-#[derive(Debug, Clone)]
-pub(super) struct PidTable(Vec<u8>);
-
-impl PidTable {
-    /// Maps each of `pids` to its position; those beyond the first 255 are left out.
-    pub(super) fn new(pids: impl Iterator<Item = u16>) -> Self {
-        let mut indices = vec![u8::MAX; PID_COUNT];
-        for (pid, index) in pids.zip(0..u8::MAX) {
-            if let Some(entry) = indices.get_mut(usize::from(pid)) {
-                *entry = index;
-            }
-        }
-        Self(indices)
-    }
-
-    pub(super) fn get(&self, pid: u16) -> Option<usize> {
-        self.0.get(usize::from(pid)).filter(|index| **index != u8::MAX).map(|index| usize::from(*index))
-    }
 }
 
 /// An iterator over the packets in a byte slice; see [`packets`].
@@ -229,7 +193,7 @@ mod tests {
         bytes[0] = SYNC;
         let packet = Packet::new(&bytes).expect("a sync byte");
         assert!(packet.payload().is_empty());
-        assert_eq!(packet.adaptation_field().len(), PACKET_BYTES - 5);
+        assert_eq!(packet.adaptation_field().map(<[u8]>::len), Some(PACKET_BYTES - 5));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::audio::{Coding, trim};
-use super::packet::{NULL_PID, PACKET_BYTES, PCR_OFFSET, Packet, Packets, PidTable, packets, write_pcr};
+use super::audio::Coding;
+use super::packet::{NULL_PID, PACKET_BYTES, PCR_OFFSET, Packet, Packets, packets, write_pcr};
 use super::pes::{DTS_OFFSET, Header, PTS_OFFSET, Pes, Ticks};
 use super::psi::PAT_PID;
 use super::scan::Scan;
@@ -81,7 +81,6 @@ pub enum Step {
 pub struct Rewriter<'a> {
     packets: Packets<'a>,
     streams: Vec<StreamRewriter<'a>>,
-    by_pid: PidTable,
     pmt_pid: u16,
     pcr_pid: u16,
     pcr_clock: ClockMapping,
@@ -107,13 +106,11 @@ impl<'a> Rewriter<'a> {
     ///
     /// `clock` maps the PCR. `end_90k` is where the output ends: no PCR is inserted at or after it.
     pub fn new(bytes: &'a [u8], scan: &Scan, clock: ClockMapping, end_90k: i64, edits: Vec<Edit>) -> Self {
-        let by_pid = PidTable::new(edits.iter().map(|edit| edit.input_pid));
         let rewriter =
             |edit| StreamRewriter { edit, units: 0, action: None, pes: Vec::new(), last_packet: None };
         Self {
             packets: packets(bytes),
             streams: edits.into_iter().map(rewriter).collect(),
-            by_pid,
             pmt_pid: scan.pmt_pid,
             pcr_pid: scan.pmt.pcr_pid,
             pcr_clock: clock,
@@ -150,28 +147,25 @@ impl<'a> Rewriter<'a> {
             return false;
         }
         let pcr = packet.pcr().filter(|_| pid == self.pcr_pid).map(|pcr| self.output_pcr(pcr));
-        let Some(stream) = self.by_pid.get(pid).and_then(|index| self.streams.get_mut(index)) else {
-            if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end_27m) {
-                writer.insert_pcr(pcr, out);
-            }
-            return false;
-        };
-        if stream.is_duplicate(packet) {
-            return false;
-        }
-        let header = stream.start_pes(packet, writer, out);
-        match stream.action {
-            Some(Action::Copy) => {
-                stream.copy(packet, header, pcr, writer, out);
+        let mut is_replaced = false;
+        if let Some(stream) = self.streams.iter_mut().rfind(|stream| stream.edit.input_pid == pid) {
+            if stream.is_duplicate(packet) {
                 return false;
             }
-            Some(Action::Trim) => stream.pes.extend_from_slice(packet.payload()),
-            _ => {}
+            let header = stream.start_pes(packet, writer, out);
+            match stream.action {
+                Some(Action::Copy) => {
+                    stream.copy(packet, header, pcr, writer, out);
+                    return false;
+                }
+                Some(Action::Trim) => stream.pes.extend_from_slice(packet.payload()),
+                action => is_replaced = header.is_some() && action == Some(Action::Replace),
+            }
         }
         if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end_27m) {
             writer.insert_pcr(pcr, out);
         }
-        header.is_some() && stream.action == Some(Action::Replace)
+        is_replaced
     }
 
     /// A PCR of the segment on the clock of the output, in ticks of 27 MHz.
@@ -228,7 +222,7 @@ impl<'a> StreamRewriter<'a> {
         bytes[1] = bytes[1] & 0xE0 | p1 & 0x1F;
         bytes[2] = p0;
         bytes[3] = bytes[3] & 0xF0 | writer.next_counter(self.edit.output_pid, packet.has_payload());
-        if !packet.adaptation_field().is_empty() {
+        if packet.adaptation_field().is_some_and(|field| !field.is_empty()) {
             // Neither counters nor clock of the output are discontinuous: clear discontinuity_indicator.
             bytes[5] &= 0x7F;
         }
@@ -244,13 +238,7 @@ impl<'a> StreamRewriter<'a> {
         out.extend_from_slice(&bytes);
     }
 
-    fn write_timestamp(
-        &self,
-        bytes: &mut [u8; PACKET_BYTES],
-        offset: usize,
-        input: Option<Ticks>,
-        prefix: u8,
-    ) {
+    fn write_timestamp(&self, bytes: &mut [u8], offset: usize, input: Option<Ticks>, prefix: u8) {
         if let Some((input, field)) = input.zip(bytes.get_mut(offset..offset + 5)) {
             field.copy_from_slice(&Ticks::new(self.edit.clock.to_output_90k(input)).write(prefix));
         }
@@ -266,9 +254,9 @@ impl<'a> StreamRewriter<'a> {
         let mut pts_90k = self.edit.clock.to_output_90k(pes.pts);
         if let Some(coding) = coding {
             let keep = keep_90k.start.saturating_sub(pts_90k)..keep_90k.end.saturating_sub(pts_90k);
-            let Some((kept, bytes)) = trim(*coding, &pes.payload, keep, continued) else { return };
+            let Some((bytes, kept)) = coding.trim(&pes.payload, &keep, continued) else { return };
             pes.payload = bytes.to_vec();
-            writer.set_audio_end_90k(*output_pid, pts_90k + kept.end);
+            writer.audio_ends_90k.insert(*output_pid, pts_90k + kept.end);
             pts_90k += kept.start;
         }
         pes.pts = Ticks::new(pts_90k);

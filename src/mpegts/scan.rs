@@ -1,7 +1,7 @@
 //! The PES packets of a segment, by elementary stream and in the order they are stored.
 
 use super::codec::Codec;
-use super::packet::{Packet, PidTable, packets};
+use super::packet::{Packet, packets};
 use super::pes::{Header, Ticks};
 use super::psi::{ElementaryStream, Pmt, find_pmt};
 use super::video::AccessUnitStart;
@@ -55,14 +55,13 @@ impl Scan {
     /// Scans a segment; `None` if there is no PMT. If it is not `whole`, the last units may be truncated.
     pub fn of(bytes: &[u8], whole: bool) -> Option<Self> {
         let (_, pmt_pid, pmt) = find_pmt(bytes)?;
-        let by_pid = PidTable::new(pmt.streams.iter().map(|stream| stream.pid));
         let mut scanners: Vec<TrackScanner> = pmt.streams.iter().map(TrackScanner::new).collect();
         let (mut first_pcr, mut scrambled, mut split_header) = (None, false, false);
         for (_, packet) in packets(bytes) {
             if packet.pid() == pmt.pcr_pid && first_pcr.is_none() {
                 first_pcr = packet.pcr().and_then(|pcr| i64::try_from(pcr / 300).ok()).map(Ticks::new);
             }
-            if let Some(scanner) = by_pid.get(packet.pid()).and_then(|index| scanners.get_mut(index)) {
+            if let Some(scanner) = scanners.iter_mut().rfind(|scanner| scanner.track.pid == packet.pid()) {
                 scrambled |= packet.scrambled();
                 split_header |= scanner.push(packet);
             }

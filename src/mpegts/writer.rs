@@ -13,11 +13,13 @@ pub struct TsWriter {
     tables: Vec<u8>,
     /// The continuity counter of the last packet, by PID.
     counters: Vec<u8>,
+    /// The PID that carries the PCR.
     pcr_pid: u16,
     /// The last PCR in ticks of 27 MHz, which never goes back; before the first packet, the one to start with.
     pcr: Option<u64>,
     has_started: bool,
-    audio_ends_90k: BTreeMap<u16, i64>,
+    /// The end of the last trimmed audio, by PID.
+    pub(super) audio_ends_90k: BTreeMap<u16, i64>,
 }
 
 impl TsWriter {
@@ -38,11 +40,6 @@ impl TsWriter {
     /// The end of the last trimmed audio on an output PID, in ticks of the output.
     pub fn audio_end_90k(&self, pid: u16) -> Option<i64> {
         self.audio_ends_90k.get(&pid).copied()
-    }
-
-    /// Sets what [`Self::audio_end_90k`] returns.
-    pub(super) fn set_audio_end_90k(&mut self, pid: u16, end_90k: i64) {
-        self.audio_ends_90k.insert(pid, end_90k);
     }
 
     /// Appends a PES packet, whose timestamps are those of the output. `random_access` sets the indicator.
