@@ -1,60 +1,61 @@
-//! How fast transport streams are understood and rewritten, in bytes a second, on one core and a segment in memory.
+//! Throughput of probing, scanning and rewriting a segment in memory, on one core.
 
 use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use restreamer::mpegts::pes::Ticks;
+use restreamer::mpegts::packet::pcr_packet;
+use restreamer::mpegts::pes::{Pes, Ticks, write_pes};
 use restreamer::mpegts::probe::probe;
-use restreamer::mpegts::psi::{Elementary, Pmt, write_pat, write_pmt};
-use restreamer::mpegts::remux::{Pes, clock_packet, write_pes};
-use restreamer::mpegts::retime::{Action, Clock, Edit, Joiner, Step, Walk};
+use restreamer::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
+use restreamer::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step};
 use restreamer::mpegts::scan::Scan;
+use restreamer::mpegts::writer::TsWriter;
 
-const MAP: u16 = 0x1000;
+const PMT: u16 = 0x1000;
 const VIDEO: u16 = 0x100;
-const SOUND: u16 = 0x101;
-/// Ticks of 90 kHz from one picture to the next.
+const AUDIO: u16 = 0x101;
+/// The duration of a picture in ticks of 90 kHz.
 const PICTURE_90K: i64 = 3600;
 
 fn main() {
     divan::main();
 }
 
-/// Two seconds of 50 pictures and 100 frames of sound, at about 6 Mbit/s.
+/// Two seconds with 50 access units of video and 100 frames of audio, at about 6 Mbit/s.
 fn segment() -> Vec<u8> {
-    let stream = |(pid, stream_type)| Elementary { pid, stream_type, descriptors: Vec::new() };
-    let streams = [(VIDEO, 0x1B), (SOUND, 0x0F)].map(stream).to_vec();
-    let map = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams };
-    let mut bytes = [write_pat(1, MAP), write_pmt(MAP, &map)].concat();
-    let (mut video, mut sound) = (0, 0);
+    let stream = |(pid, stream_type)| ElementaryStream { pid, stream_type, descriptors: Vec::new() };
+    let streams = [(VIDEO, 0x1B), (AUDIO, 0x0F)].map(stream).to_vec();
+    let pmt = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams };
+    let mut bytes = [write_pat(1, PMT), write_pmt(PMT, &pmt)].concat();
+    let (mut video, mut audio) = (0, 0);
     let frame: Vec<u8> = [&[0xFF, 0xF1, 0x4C, 0x80, 0x2F, 0xFF, 0xFC][..], &[0x55; 376]].concat();
     for index in 0..50 {
         let pts = Ticks::new(900_000 + index * PICTURE_90K);
-        let reference = u64::try_from(pts.plus(-9000).get()).unwrap_or(0) * 300;
-        bytes.extend(clock_packet(VIDEO, video, reference));
-        let payload = picture(index == 0);
-        let picture = Pes { stream_id: 0xE0, pts, dts: pts.plus(-PICTURE_90K), payload };
-        write_pes(&picture, VIDEO, &mut video, index == 0, &mut bytes);
+        let pcr = u64::try_from(pts.plus(-9000).get()).unwrap_or(0) * 300;
+        bytes.extend(pcr_packet(VIDEO, video, pcr));
+        let payload = access_unit(index == 0);
+        let access_unit = Pes { stream_id: 0xE0, pts, dts: pts.plus(-PICTURE_90K), payload };
+        write_pes(&access_unit, VIDEO, &mut video, index == 0, &mut bytes);
         let frames = Pes { stream_id: 0xC0, pts, dts: pts, payload: frame.repeat(2) };
-        write_pes(&frames, SOUND, &mut sound, true, &mut bytes);
+        write_pes(&frames, AUDIO, &mut audio, true, &mut bytes);
     }
     bytes
 }
 
-/// A picture of H.264: a delimiter and one slice.
-fn picture(is_idr: bool) -> Vec<u8> {
+/// An access unit of H.264: a delimiter and one slice.
+fn access_unit(is_idr: bool) -> Vec<u8> {
     let slice = if is_idr { 0x65 } else { 0x41 };
     [&[0, 0, 0, 1, 0x09, 0xF0, 0, 0, 0, 1, slice, 0x88][..], &vec![0x77; 30_000]].concat()
 }
 
-/// Pictures in which no slice can be found: nothing that is in a segment may make it slow to read.
-fn obscure() -> Vec<u8> {
+/// A segment in which no slice is found: the search for slices must be linear in time.
+fn segment_without_slices() -> Vec<u8> {
     let mut bytes = segment();
     for packet in bytes.chunks_exact_mut(188).filter(|packet| packet[1] & 0x5F == 0x41) {
-        for at in 18..186 {
-            if packet[at..at + 3] == [0, 0, 1] {
-                packet[at + 2] = 7;
+        for offset in 18..186 {
+            if packet[offset..offset + 3] == [0, 0, 1] {
+                packet[offset + 2] = 7;
             }
         }
     }
@@ -66,24 +67,24 @@ fn bytes_of(segment: &[u8]) -> BytesCount {
 }
 
 #[divan::bench]
-fn describe(bencher: Bencher) {
+fn probe_segment(bencher: Bencher) {
     let segment = segment();
     bencher.counter(bytes_of(&segment)).bench(|| probe(black_box(&segment)));
 }
 
 #[divan::bench]
-fn scan(bencher: Bencher) {
+fn scan_segment(bencher: Bencher) {
     let segment = segment();
     bencher.counter(bytes_of(&segment)).bench(|| Scan::of(black_box(&segment), true));
 }
 
 #[divan::bench]
-fn scan_obscure(bencher: Bencher) {
-    let segment = obscure();
+fn scan_without_slices(bencher: Bencher) {
+    let segment = segment_without_slices();
     bencher.counter(bytes_of(&segment)).bench(|| Scan::of(black_box(&segment), true));
 }
 
-/// What a smart cut does with the segments between its ends, but for reading and sending them.
+/// The work of a smart cut on a segment between its ends, without reading and sending it.
 #[divan::bench]
 fn scan_and_rewrite(bencher: Bencher) {
     let segment = segment();
@@ -94,23 +95,23 @@ fn scan_and_rewrite(bencher: Bencher) {
     });
 }
 
-/// Puts a segment on another clock, as it is otherwise.
+/// Copies a segment with other timestamps.
 fn rewrite(segment: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let scan = Scan::of(segment, true)?;
-    let clock = Clock { anchor: Ticks::new(900_000), at: 54_000 };
+    let clock = ClockMapping { input: Ticks::new(900_000), output_90k: 54_000 };
     let edit = |track: &restreamer::mpegts::scan::Track| Edit {
-        from: track.pid,
-        to: track.pid,
+        input_pid: track.pid,
+        output_pid: track.pid,
         clock,
         actions: vec![Action::Copy],
-        keep: 0..i64::MAX,
+        keep_90k: 0..i64::MAX,
         coding: track.codec.coding(),
     };
     let edits = scan.tracks.iter().map(edit).collect();
-    let mut joiner = Joiner::new(MAP, &scan.pmt);
-    let mut walk = Walk::new(segment, &scan, clock, i64::MAX, edits);
+    let mut writer = TsWriter::new(PMT, &scan.pmt);
+    let mut rewriter = Rewriter::new(segment, &scan, clock, i64::MAX, edits);
     let mut buffer = Vec::new();
-    while walk.step(&mut joiner, &mut buffer) != Step::Done {
+    while rewriter.step(&mut writer, &mut buffer) != Step::Done {
         out.append(&mut buffer);
     }
     out.append(&mut buffer);

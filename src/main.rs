@@ -57,7 +57,8 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
         auth: auth::everyone,
-        metrics: Metrics::new(&endpoints()).map_err(|error| format!("cannot register the metrics: {error}"))?,
+        metrics: Metrics::new(&endpoints())
+            .map_err(|error| format!("cannot register the metrics: {error}"))?,
     });
     let workers = Workers { each: config.workers, cut: config.cut_workers };
     let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)

@@ -1,10 +1,12 @@
 //! What becomes of the streams of a part: which stream of the output each goes to, and which units stay.
 
 use crate::error::Result;
+use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::TICKS_PER_SECOND;
-use crate::mpegts::probe::{Codec, Program, Stream};
-use crate::mpegts::retime::{Action, Clock, Edit, Joiner};
+use crate::mpegts::probe::{Program, Stream};
+use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::scan::{Scan, Track};
+use crate::mpegts::writer::TsWriter;
 
 use super::plan::{Plan, Planned};
 use super::source::unsupported;
@@ -67,10 +69,10 @@ impl Editor {
         scan: &Scan,
         pictures: Pictures,
         follows: Follows,
-        joiner: &Joiner,
+        joiner: &TsWriter,
     ) -> Result<Vec<Edit>> {
         let edge = follows != Follows::Joined;
-        let driver = scan.driver().map(|track| track.pid);
+        let driver = scan.reference_track().map(|track| track.pid);
         let mut pictures = Some(pictures);
         let mut edits = Vec::new();
         let end = pictures.as_ref().map_or(0, |pictures| pictures.end);
@@ -85,7 +87,7 @@ impl Editor {
                 let actions = pictures.take().map(|pictures| pictures.actions).unwrap_or_default();
                 edit(track, stream, planned.clock, actions, 0..0)
             } else if is_driver {
-                let from = if planned.joined { plan.start } else { planned.clock.at.max(plan.start) };
+                let from = if planned.joined { plan.start } else { planned.clock.output_90k.max(plan.start) };
                 let bounds = Bounds { from, to: if edge { end } else { plan.end } };
                 edit(
                     track,
@@ -99,12 +101,12 @@ impl Editor {
                 // The end of the cut may be in the middle of a frame, which stays. At a break it goes, so that there is
                 // room for what comes.
                 let to = if follows == Follows::Break { end - frame_of(stream) + 1 } else { plan.end };
-                let clock = planned.clock.later(self.shifts[index]);
+                let clock = planned.clock.shifted(self.shifts[index]);
                 let actions = sound_actions(track, clock, Bounds { from, to }, edge || !planned.joined);
                 edit(track, stream, clock, actions, from..to)
             } else {
                 let shown = |unit: &crate::mpegts::scan::Unit| {
-                    let at = planned.clock.place(unit.pts);
+                    let at = planned.clock.to_output_90k(unit.pts);
                     plan.start <= at && at < plan.end
                 };
                 let actions =
@@ -123,7 +125,7 @@ impl Editor {
         plan: &Plan,
         planned: &Planned,
         track: &Track,
-        joiner: &Joiner,
+        joiner: &TsWriter,
     ) -> i64 {
         let Some(stream) = self.program.streams.get(index) else { return plan.start };
         let frame = frame_of(stream);
@@ -132,10 +134,10 @@ impl Editor {
             return first;
         }
         self.shifts[index] = 0;
-        let Some(end) = joiner.sound_end(stream.pid) else { return first };
+        let Some(end) = joiner.audio_end_90k(stream.pid) else { return first };
         // The first frame that is kept starts within half a frame of where the sound before ended.
         let from = end - frame / 2;
-        let frames = track.units.iter().map(|unit| planned.clock.place(unit.pts));
+        let frames = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
         let before = frames.filter(|at| *at <= end + frame / 2).max();
         if let Some(at) = before {
             let whole = (from - at + frame - 1).div_euclid(frame).max(0);
@@ -152,11 +154,18 @@ impl Editor {
 fn edit(
     track: &Track,
     stream: &Stream,
-    clock: Clock,
+    clock: ClockMapping,
     actions: Vec<Action>,
     keep: std::ops::Range<i64>,
 ) -> Edit {
-    Edit { from: track.pid, to: stream.pid, clock, actions, keep, coding: track.codec.coding() }
+    Edit {
+        input_pid: track.pid,
+        output_pid: stream.pid,
+        clock,
+        actions,
+        keep_90k: keep,
+        coding: track.codec.coding(),
+    }
 }
 
 /// The length of a frame of a sound, in ticks.
@@ -181,8 +190,8 @@ pub(super) fn counterpart<'a>(program: &Program, index: usize, scan: &'a Scan) -
 }
 
 /// What becomes of each unit of a sound. At an edge frames are cut apart, so that nothing of a frame is left alone.
-fn sound_actions(track: &Track, clock: Clock, bounds: Bounds, edges: bool) -> Vec<Action> {
-    let starts: Vec<i64> = track.units.iter().map(|unit| clock.place(unit.pts)).collect();
+fn sound_actions(track: &Track, clock: ClockMapping, bounds: Bounds, edges: bool) -> Vec<Action> {
+    let starts: Vec<i64> = track.units.iter().map(|unit| clock.to_output_90k(unit.pts)).collect();
     let mut actions = vec![Action::Copy; starts.len()];
     for (index, start) in starts.iter().enumerate() {
         let next = starts.get(index + 1).copied();

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::{Child, Tools};
-use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
-use crate::mpegts::probe::{Codec, Video};
+use crate::mpegts::codec::Codec;
+use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::probe::Video;
 use crate::mpegts::psi::Pmt;
-use crate::mpegts::remux::{Assembler, Pes};
-use crate::mpegts::retime::{Action, Clock, Edit, Joiner, Step, Walk};
+use crate::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step};
+use crate::mpegts::writer::TsWriter;
 use crate::mpegts::{h264, hevc};
 
 use super::groups::Encode;
@@ -117,14 +118,15 @@ impl Encoder {
         tools: &Tools,
         loaded: &Loaded,
         group: &Encode,
-        clock: Clock,
+        clock: ClockMapping,
     ) -> Result<Self> {
-        let track = loaded.scan.driver().ok_or_else(no_pictures)?;
+        let track = loaded.scan.reference_track().ok_or_else(no_pictures)?;
         let (first, last) = group.shown.first().zip(group.shown.last()).ok_or_else(no_pictures)?;
         let anchor = track.units[group.units.start].pts;
-        let input_clock = Clock { anchor, at: GROUP_AT };
+        let input_clock = ClockMapping { input: anchor, output_90k: GROUP_AT };
         let input = group_alone(loaded, group, input_clock);
-        let args = arguments(format, tools, input_clock.place(*first), input_clock.place(*last))?;
+        let args =
+            arguments(format, tools, input_clock.to_output_90k(*first), input_clock.to_output_90k(*last))?;
         let feed = Box::new(move |stdin: &mut dyn std::io::Write| {
             stdin.write_all(&input).map_err(Error::io("write", "ffmpeg's input"))
         });
@@ -132,9 +134,13 @@ impl Encoder {
             child: Some(tools.ffmpeg(&args, Some(feed))?),
             assembler: Assembler::default(),
             ready: VecDeque::new(),
-            decoded: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts) - group.delay_90k)).collect(),
-            expected: group.shown.iter().map(|pts| Ticks::new(clock.place(*pts))).collect(),
-            later: clock.place(anchor) - GROUP_AT,
+            decoded: group
+                .shown
+                .iter()
+                .map(|pts| Ticks::new(clock.to_output_90k(*pts) - group.delay_90k))
+                .collect(),
+            expected: group.shown.iter().map(|pts| Ticks::new(clock.to_output_90k(*pts))).collect(),
+            later: clock.to_output_90k(anchor) - GROUP_AT,
             few_of_hevc: format.codec == Codec::Hevc && group.shown.len() <= 2,
             codec: format.codec,
         })
@@ -179,8 +185,11 @@ impl Encoder {
                 return Err(amiss("it made more pictures than it was given"));
             }
         }
-        let access =
-            if self.codec == Codec::Hevc { hevc::access(&pes.payload) } else { h264::access(&pes.payload) };
+        let access = if self.codec == Codec::Hevc {
+            hevc::access_unit_start(&pes.payload)
+        } else {
+            h264::access_unit_start(&pes.payload)
+        };
         Ok((pes, access.idr))
     }
 }
@@ -194,8 +203,8 @@ fn no_pictures() -> Error {
 }
 
 /// A stream with nothing in it but one group's pictures.
-fn group_alone(loaded: &Loaded, group: &Encode, clock: Clock) -> Vec<u8> {
-    let Some(track) = loaded.scan.driver() else { return Vec::new() };
+fn group_alone(loaded: &Loaded, group: &Encode, clock: ClockMapping) -> Vec<u8> {
+    let Some(track) = loaded.scan.reference_track() else { return Vec::new() };
     let streams = loaded.scan.pmt.streams.iter().filter(|stream| stream.pid == track.pid).cloned().collect();
     let pmt = Pmt { pcr_pid: track.pid, streams, ..loaded.scan.pmt.clone() };
     let mut actions = vec![Action::Drop; track.units.len()];
@@ -204,9 +213,10 @@ fn group_alone(loaded: &Loaded, group: &Encode, clock: Clock) -> Vec<u8> {
             *action = Action::Copy;
         }
     }
-    let edit = Edit { from: track.pid, to: track.pid, clock, actions, keep: 0..0, coding: None };
-    let mut joiner = Joiner::new(loaded.scan.pmt_pid, &pmt);
-    let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, i64::MAX, vec![edit]);
+    let edit =
+        Edit { input_pid: track.pid, output_pid: track.pid, clock, actions, keep_90k: 0..0, coding: None };
+    let mut joiner = TsWriter::new(loaded.scan.pmt_pid, &pmt);
+    let mut walk = Rewriter::new(&loaded.bytes, &loaded.scan, clock, i64::MAX, vec![edit]);
     let (mut input, mut buffer) = (Vec::new(), Vec::new());
     loop {
         let step = walk.step(&mut joiner, &mut buffer);

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
-use crate::mpegts::packet::{PACKET, packets};
+use crate::mpegts::packet::{PACKET_BYTES, packets};
 use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::retime::Action;
 
@@ -37,7 +37,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let mut moved = plan;
     for part in moved.parts.iter_mut().chain(&mut moved.tail) {
-        part.clock = part.clock.later(LATER);
+        part.clock = part.clock.shifted(LATER);
         part.last = part.last.map(|last| last + LATER);
     }
     (moved.start, moved.end) = (moved.start + LATER, moved.end + LATER);
@@ -67,7 +67,7 @@ impl Progress {
 
     fn push(&mut self, chunk: &[u8]) {
         self.rest.extend_from_slice(chunk);
-        let whole = self.rest.len() / PACKET * PACKET;
+        let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
         for (_, packet) in packets(&self.rest[..whole]) {
             if packet.starts_unit()
                 && let Some(pts) = Header::parse(packet.payload()).and_then(|header| header.pts)
@@ -114,7 +114,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
 }
 
 fn actions(planned: &Planned, loaded: &Loaded) -> Vec<Action> {
-    let video = loaded.scan.driver().filter(|track| track.codec.is_video());
+    let video = loaded.scan.reference_track().filter(|track| track.codec.is_video());
     video.map_or_else(Vec::new, |track| {
         groups::needed(track, &planned.window, source::decodable(track, planned.joined))
     })
@@ -128,7 +128,7 @@ fn sounds(plan: &Plan) -> Result<Vec<u16>> {
         for (index, stream) in plan.program.streams.iter().enumerate() {
             let track = edit::counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
             let in_range = track.is_some_and(|track| {
-                let places = track.units.iter().map(|unit| planned.clock.place(unit.pts));
+                let places = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
                 // The first unit may begin before the cut and go on into it.
                 let next = places.clone().skip(1).chain([i64::MAX]);
                 places.zip(next).any(|(from, to)| from < plan.end && to > plan.start)

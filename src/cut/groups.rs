@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
+use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::Ticks;
-use crate::mpegts::probe::Codec;
 use crate::mpegts::retime::Action;
 use crate::mpegts::scan::{Track, Unit};
 
@@ -40,7 +40,7 @@ pub struct Encode {
 /// Why it cannot be spliced.
 pub fn pieces(track: &Track, window: &Window, joined: bool, copied: bool) -> Result<Pieces, &'static str> {
     let units = &track.units;
-    let starts = |unit: &Unit| unit.access.idr && unit.access.parameter_sets;
+    let starts = |unit: &Unit| unit.access_unit.idr && unit.access_unit.parameter_sets;
     let first = units.iter().position(starts).unwrap_or(units.len());
     let mut pieces = Pieces { actions: vec![Action::Drop; units.len()], encode: Vec::new() };
     let shows = |unit: &Unit| unit.complete && window.shows(unit.pts);
@@ -51,7 +51,7 @@ pub fn pieces(track: &Track, window: &Window, joined: bool, copied: bool) -> Res
             return Err("does not begin with a closed group of pictures");
         }
         pieces.actions[..first].fill(Action::Copy);
-    } else if head > 0 && units[..first].iter().any(|unit| unit.access.parameter_sets) {
+    } else if head > 0 && units[..first].iter().any(|unit| unit.access_unit.parameter_sets) {
         return Err("has open groups of pictures, or none with parameter sets");
     }
 
@@ -85,7 +85,7 @@ pub fn needed(track: &Track, window: &Window, decodable: usize) -> Vec<Action> {
     if !matches!(track.codec, Codec::H264 | Codec::Hevc) {
         return actions;
     }
-    let starts = |unit: &Unit| unit.access.idr && unit.access.parameter_sets;
+    let starts = |unit: &Unit| unit.access_unit.idr && unit.access_unit.parameter_sets;
     let mut begin = decodable;
     while begin < units.len() {
         let end = units[begin + 1..].iter().position(starts).map_or(units.len(), |at| begin + 1 + at);
@@ -105,7 +105,7 @@ pub fn needed(track: &Track, window: &Window, decodable: usize) -> Vec<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mpegts::h264::Access;
+    use crate::mpegts::video::AccessUnitStart;
     use crate::timestamp::{Span, Timestamp};
 
     const FRAME: i64 = 3600;
@@ -118,7 +118,7 @@ mod tests {
             Unit {
                 pts: Ticks::new((group * 4 + [0, 3, 1, 2][place]) * FRAME),
                 dts: Ticks::new((index - 1) * FRAME),
-                access: Access { idr: start, parameter_sets: start, picture: true },
+                access_unit: AccessUnitStart { idr: start, parameter_sets: start, picture: true },
                 complete: true,
             }
         };
@@ -171,14 +171,14 @@ mod tests {
     #[test]
     fn a_group_that_goes_on_from_the_part_before_is_copied_or_refused() {
         let mut track = track(3);
-        track.units[0].access = Access { picture: true, ..Access::default() };
+        track.units[0].access_unit = AccessUnitStart { picture: true, ..AccessUnitStart::default() };
         let all = pieces(&track, &window(0, 12), true, true).expect("pieces");
         assert_eq!(letters(&all.actions), "cccccccccccc");
         assert!(pieces(&track, &window(0, 12), true, false).is_err());
         assert!(pieces(&track, &window(2, 12), true, true).is_err());
         let alone = pieces(&track, &window(0, 12), false, true).expect("pieces");
         assert_eq!(letters(&alone.actions), "----cccccccc");
-        track.units[0].access.parameter_sets = true;
+        track.units[0].access_unit.parameter_sets = true;
         assert!(pieces(&track, &window(0, 12), false, true).is_err());
     }
 

@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Program;
-use crate::mpegts::retime::Clock;
+use crate::mpegts::retime::ClockMapping;
 use crate::timestamp::{Span, Timestamp};
 
 use super::Part;
@@ -36,7 +36,7 @@ pub struct Planned {
     /// The segment.
     pub part: Part,
     /// Its clock on that of the output.
-    pub clock: Clock,
+    pub clock: ClockMapping,
     /// Whether its clock goes on from the part before, so that both are on one.
     pub joined: bool,
     /// The frames of it that are shown.
@@ -133,11 +133,15 @@ pub fn plan(facts: Vec<Facts>, start: Timestamp, end: Timestamp, at: i64) -> Res
             continue;
         }
         let clock = match planned.last() {
-            Some(last) if joined => Clock { anchor: fact.lowest, at: last.clock.place(fact.lowest) },
-            Some(last) => Clock { anchor: ends.map_or(fact.lowest, |ends| ends.0), at: follows(last) },
-            None => Clock { anchor: ends.map_or(fact.lowest, |ends| ends.0), at },
+            Some(last) if joined => {
+                ClockMapping { input: fact.lowest, output_90k: last.clock.to_output_90k(fact.lowest) }
+            }
+            Some(last) => {
+                ClockMapping { input: ends.map_or(fact.lowest, |ends| ends.0), output_90k: follows(last) }
+            }
+            None => ClockMapping { input: ends.map_or(fact.lowest, |ends| ends.0), output_90k: at },
         };
-        let last = ends.map(|ends| clock.place(ends.1));
+        let last = ends.map(|ends| clock.to_output_90k(ends.1));
         planned.push(Planned {
             part: fact.part.clone(),
             clock,
@@ -160,7 +164,7 @@ pub fn tail(last: &Planned, tail: Part, lowest: Ticks, end: i64) -> Option<Plann
         return None;
     }
     Some(Planned {
-        clock: Clock { anchor: lowest, at: last.clock.place(lowest) },
+        clock: ClockMapping { input: lowest, output_90k: last.clock.to_output_90k(lowest) },
         joined: true,
         window: Window { segment: tail.start, lowest, after: None, ..last.window },
         frame_90k: last.frame_90k,
@@ -172,8 +176,10 @@ pub fn tail(last: &Planned, tail: Part, lowest: Ticks, end: i64) -> Option<Plann
 
 /// Where the frame behind a part's last one starts.
 fn follows(part: &Planned) -> i64 {
-    part.last
-        .map_or_else(|| part.clock.at + ticks(part.part.end - part.part.start), |last| last + part.frame_90k)
+    part.last.map_or_else(
+        || part.clock.output_90k + ticks(part.part.end - part.part.start),
+        |last| last + part.frame_90k,
+    )
 }
 
 /// The time of the last frame of the part before, on this part's scale, if this part has frames up to it.
@@ -236,7 +242,7 @@ mod tests {
         ];
         let (parts, end) = plan(facts, millis(1000), millis(5000), 54_000).expect("a plan");
         assert_eq!(parts.iter().map(|part| part.joined).collect::<Vec<_>>(), [false, true, true]);
-        let at = |index: usize, ticks: i64| parts[index].clock.place(Ticks::new(ticks));
+        let at = |index: usize, ticks: i64| parts[index].clock.to_output_90k(Ticks::new(ticks));
         assert_eq!((at(0, wrap - 110_000), at(1, -20_000), at(2, 160_000)), (54_000, 144_000, 324_000));
         assert_eq!(end, 54_000 + 100 * FRAME);
     }
@@ -247,7 +253,7 @@ mod tests {
             let facts = vec![fact(0, 180_000, false, true), second.clone()];
             let (parts, end) = plan(facts, millis(0), millis(20_000), 0).expect("a plan");
             assert!(!parts[1].joined);
-            assert_eq!(parts[1].clock, Clock { anchor: second.lowest, at: 50 * FRAME });
+            assert_eq!(parts[1].clock, ClockMapping { input: second.lowest, output_90k: 50 * FRAME });
             assert_eq!(end, 100 * FRAME);
         }
     }
@@ -257,7 +263,7 @@ mod tests {
         let facts = vec![fact(0, 0, false, true), fact(2, 180_000, false, true)];
         let (parts, _) = plan(facts.clone(), millis(1990), millis(2500), 0).expect("a plan");
         assert_eq!(parts.len(), 1);
-        assert_eq!(parts[0].clock, Clock { anchor: Ticks::new(180_000), at: 0 });
+        assert_eq!(parts[0].clock, ClockMapping { input: Ticks::new(180_000), output_90k: 0 });
         assert!(matches!(plan(facts, millis(1961), millis(1999), 0), Err(Error::RangeIsEmpty)));
     }
 
@@ -268,7 +274,10 @@ mod tests {
         let facts = vec![fact(0, 0, false, true), second];
         let (parts, end) = plan(facts, millis(0), millis(9000), 0).expect("a plan");
         assert_eq!(parts[1].window.after, Some(millis(1960)));
-        assert_eq!(parts[1].clock, Clock { anchor: Ticks::new(7_000_000 + FRAME), at: 50 * FRAME });
+        assert_eq!(
+            parts[1].clock,
+            ClockMapping { input: Ticks::new(7_000_000 + FRAME), output_90k: 50 * FRAME }
+        );
         assert_eq!(end, 99 * FRAME);
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
-use crate::mpegts::probe::Codec;
+use crate::mpegts::codec::Codec;
 use crate::mpegts::retime::Action;
 
 use super::encode::{Encoder, Format};
@@ -60,7 +60,7 @@ fn refused(planned: &Planned, why: &str) -> Error {
 }
 
 fn pieces(planned: &Planned, loaded: &Loaded, copied: bool) -> Result<Pieces> {
-    let Some(track) = loaded.scan.driver().filter(|track| track.codec.is_video()) else {
+    let Some(track) = loaded.scan.reference_track().filter(|track| track.codec.is_video()) else {
         return Ok(Pieces { actions: Vec::new(), encode: Vec::new() });
     };
     groups::pieces(track, &planned.window, planned.joined, copied).map_err(|why| refused(planned, why))

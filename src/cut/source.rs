@@ -6,9 +6,10 @@ use std::io::{self, Read};
 use crate::archive::open_regular;
 use crate::error::{Error, Result};
 use crate::mpegts::audio::Coding;
-use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
-use crate::mpegts::probe::{self, Codec, Program};
-use crate::mpegts::remux::{Assembler, Pes};
+use crate::mpegts::codec::Codec;
+use crate::mpegts::frame_rate::{self, FrameRate};
+use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::probe::{self, Program};
 use crate::mpegts::scan::{Scan, Track};
 use crate::timestamp::{Span, Timestamp};
 
@@ -92,7 +93,7 @@ fn head(part: &Part, bytes: &mut Vec<u8>) -> Result<Option<Head>> {
             let lowest = scan.as_ref().and_then(|scan| settled(scan, at_end));
             if at_end || lowest.is_some() {
                 let frame_90k =
-                    scan.as_ref().and_then(Scan::driver).map_or(0, |track| frame_90k(track, None));
+                    scan.as_ref().and_then(Scan::reference_track).map_or(0, |track| frame_90k(track, None));
                 return Ok(program.map(|program| Head { program, lowest, frame_90k }));
             }
         }
@@ -130,22 +131,22 @@ fn described(program: &Program) -> bool {
 
 /// The lowest time stamp, if no later unit can have a lower one.
 fn settled(scan: &Scan, at_end: bool) -> Option<Ticks> {
-    let track = scan.driver()?;
-    let lowest = track.lowest()?;
+    let track = scan.reference_track()?;
+    let lowest = track.lowest_pts()?;
     // A frame is decoded before it is shown, and frames are stored as they are decoded. Sound may turn out to be all
     // there is only at the end.
     let later = |unit: &&crate::mpegts::scan::Unit| unit.dts.since(lowest) >= 0;
     let video = track.codec.is_video();
     let first_is_first =
-        video && track.units.first().is_some_and(|unit| unit.access.idr && track.codec == Codec::H264);
+        video && track.units.first().is_some_and(|unit| unit.access_unit.idr && track.codec == Codec::H264);
     (at_end || first_is_first || video && track.units.iter().skip(1).any(|unit| later(&unit)))
         .then_some(lowest)
 }
 
 /// The usual length of a frame.
-fn frame_90k(track: &Track, announced: Option<probe::Rate>) -> i64 {
+fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
     let stamps: Vec<Ticks> = track.units.iter().map(|unit| unit.pts).collect();
-    probe::frame_rate(&stamps, announced).map_or(TICKS_PER_SECOND / 25, probe::Rate::frame_90k)
+    frame_rate::estimate(&stamps, announced).map_or(TICKS_PER_SECOND / 25, FrameRate::frame_90k)
 }
 
 /// Whether each unit can be decoded: with a break before, what comes before the first parameter sets cannot.
@@ -153,19 +154,19 @@ pub(super) fn decodable(track: &Track, joined: bool) -> usize {
     if joined || !matches!(track.codec, Codec::H264 | Codec::Hevc) {
         return 0;
     }
-    track.units.iter().position(|unit| unit.access.parameter_sets).unwrap_or(0)
+    track.units.iter().position(|unit| unit.access_unit.parameter_sets).unwrap_or(0)
 }
 
 /// All that a cut may show of a segment: the time stamps of its pictures, or of its sound's frames.
 fn frames(loaded: &Loaded, joined: bool) -> (Vec<Ticks>, Option<i64>) {
-    let Some(track) = loaded.scan.driver() else { return (Vec::new(), None) };
+    let Some(track) = loaded.scan.reference_track() else { return (Vec::new(), None) };
     let (mut stamps, frame_90k) = if let Some(coding) = track.codec.coding() {
         sound_frames(&loaded.bytes, track.pid, coding)
     } else {
         let units = track.units.iter().skip(decodable(track, joined)).filter(|unit| unit.complete);
         (units.map(|unit| unit.pts).collect(), None)
     };
-    if let Some(lowest) = track.lowest() {
+    if let Some(lowest) = track.lowest_pts() {
         stamps.sort_unstable_by_key(|pts: &Ticks| pts.since(lowest));
     }
     (stamps, frame_90k)
@@ -186,7 +187,7 @@ fn sound_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i
             let rate = i64::from(frame.sample_rate.max(1));
             stamps.push(pes.pts.plus((samples * TICKS_PER_SECOND + rate / 2) / rate));
             samples += i64::from(frame.samples);
-            length.get_or_insert(frame.ticks());
+            length.get_or_insert(frame.duration_90k());
         }
     };
     let mut assembler = Assembler::default();
@@ -201,7 +202,7 @@ struct Opened {
     lowest: Ticks,
     frame_90k: i64,
     /// The frame rate that its pictures announce.
-    announced: Option<probe::Rate>,
+    announced: Option<FrameRate>,
 }
 
 impl Opened {
@@ -244,12 +245,12 @@ pub(super) fn plan(
         let loaded = load(&fact.part)?;
         let (stamps, length) = frames(&loaded, joins[index]);
         fact.frames = Some(stamps);
-        if let Some(track) = loaded.scan.driver() {
+        if let Some(track) = loaded.scan.reference_track() {
             fact.frame_90k = length.unwrap_or_else(|| frame_90k(track, announced[index]));
-            fact.lowest = track.lowest().unwrap_or(fact.lowest);
+            fact.lowest = track.lowest_pts().unwrap_or(fact.lowest);
             if index == 0 {
                 delay_90k = track.units.iter().map(|unit| unit.pts.since(unit.dts)).max().unwrap_or(0);
-                lead_90k = loaded.scan.lead_90k;
+                lead_90k = loaded.scan.pcr_lead_90k;
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The parts of a cut woven into one stream: what full feeds to ffmpeg, and smart to the client.
 
 use crate::error::Result;
-use crate::mpegts::pes::TICKS_PER_SECOND;
-use crate::mpegts::remux::Pes;
-use crate::mpegts::retime::{Action, Joiner, Step, Walk};
+use crate::mpegts::pes::{Pes, TICKS_PER_SECOND};
+use crate::mpegts::retime::{Action, Rewriter, Step};
+use crate::mpegts::writer::TsWriter;
 
 use super::edit::{Editor, Follows, Pictures};
 use super::plan::{Plan, Planned};
@@ -16,7 +16,7 @@ pub(super) type Sink<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<()>;
 #[derive(Debug)]
 pub(super) struct Weaver {
     plan: Plan,
-    joiner: Joiner,
+    joiner: TsWriter,
     editor: Editor,
     buffer: Vec<u8>,
     /// The lead of the clock references in the output, at most.
@@ -26,7 +26,7 @@ pub(super) struct Weaver {
 
 impl Weaver {
     pub(super) fn new(plan: Plan) -> Self {
-        let joiner = Joiner::new(plan.program.pmt_pid, &plan.program.pmt);
+        let joiner = TsWriter::new(plan.program.pmt_pid, &plan.program.pmt);
         let editor = Editor::new(&plan);
         Self { joiner, editor, buffer: Vec::new(), lead_90k: TICKS_PER_SECOND / 2, pcr_later: 0, plan }
     }
@@ -48,13 +48,13 @@ impl Weaver {
         };
         let pictures = Pictures { actions, end: self.end(planned, loaded) };
         let edits = self.editor.edits(&self.plan, planned, &loaded.scan, pictures, follows, &self.joiner)?;
-        let driver = loaded.scan.driver().map(|track| track.pid);
-        let pid = edits.iter().find(|edit| Some(edit.from) == driver).map_or(0, |edit| edit.to);
+        let driver = loaded.scan.reference_track().map(|track| track.pid);
+        let pid = edits.iter().find(|edit| Some(edit.input_pid) == driver).map_or(0, |edit| edit.output_pid);
         self.shorten_lead(index, loaded);
-        let Some(clock) = self.plan.part(index).map(|planned| planned.clock.later(self.pcr_later)) else {
+        let Some(clock) = self.plan.part(index).map(|planned| planned.clock.shifted(self.pcr_later)) else {
             return Ok(());
         };
-        let mut walk = Walk::new(&loaded.bytes, &loaded.scan, clock, self.plan.end, edits);
+        let mut walk = Rewriter::new(&loaded.bytes, &loaded.scan, clock, self.plan.end, edits);
         loop {
             let step = walk.step(&mut self.joiner, &mut self.buffer);
             if step == Step::Insert {
@@ -72,7 +72,7 @@ impl Weaver {
     pub(super) fn tail(&mut self, sink: Sink<'_>) -> Result<()> {
         let Some(Planned { part, .. }) = self.plan.tail.clone() else { return Ok(()) };
         let loaded = source::load(&part)?;
-        let pictures = loaded.scan.driver().map_or(0, |track| track.units.len());
+        let pictures = loaded.scan.reference_track().map_or(0, |track| track.units.len());
         let mut nothing = || Err(source::unsupported(&part, "is not what it was"));
         let index = self.plan.parts.len();
         self.part(index, &loaded, vec![Action::Drop; pictures.max(1)], &mut nothing, sink)
@@ -80,19 +80,19 @@ impl Weaver {
 
     /// Where the last frame of a part that is shown ends in the output.
     fn end(&self, planned: &Planned, loaded: &Loaded) -> i64 {
-        let units = loaded.scan.driver().map_or(&[][..], |track| &track.units[..]);
+        let units = loaded.scan.reference_track().map_or(&[][..], |track| &track.units[..]);
         let shown = units.iter().filter(|unit| unit.complete && planned.window.shows(unit.pts));
-        let last = planned.last.or_else(|| shown.map(|unit| planned.clock.place(unit.pts)).max());
+        let last = planned.last.or_else(|| shown.map(|unit| planned.clock.to_output_90k(unit.pts)).max());
         last.map_or(self.plan.start, |last| last + planned.frame_90k)
     }
 
     /// Sees to it that the clock references of a part do not lead by more than the output has room for.
     fn shorten_lead(&mut self, index: usize, loaded: &Loaded) {
         if self.plan.part(index).is_some_and(|planned| !planned.joined) {
-            let units = loaded.scan.driver().map_or(&[][..], |track| &track.units[..]);
+            let units = loaded.scan.reference_track().map_or(&[][..], |track| &track.units[..]);
             let delay = units.first().map_or(0, |unit| unit.pts.since(unit.dts));
             let room = (self.plan.start - delay - 1).clamp(0, self.lead_90k);
-            self.pcr_later = (loaded.scan.lead_90k - room).max(0);
+            self.pcr_later = (loaded.scan.pcr_lead_90k - room).max(0);
         }
     }
 }

@@ -1,106 +1,84 @@
-//! H.264 in a byte stream: sequence parameter sets and what kind of picture begins (ITU-T H.264, 7.3, annex E).
+//! H.264 in a byte stream (ITU-T H.264): access units (7.4.1.2) and sequence parameter sets (7.3.2.1, annex E).
 
-use super::bits::{Bits, nal_units, unescape};
-use super::probe::{Picture, Rate};
+use super::frame_rate::FrameRate;
+use super::nal::{BitReader, nal_units, unescape};
+use super::video::{AccessUnitStart, NalType, PictureFormat, cropped_size, read_cropping, skip_vui_start};
 
-/// What a NAL unit of this type is, as far as anyone here asks.
-const SLICE: u8 = 1;
+const SLICE_NON_IDR: u8 = 1;
 const SLICE_IDR: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
 
-/// Aspects of an access unit that decide whether decoding can begin with it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Access {
-    /// A picture that needs none before it begins here, and none after it that is shown needs one before it.
-    pub idr: bool,
-    /// The parameter sets that the picture needs are here too.
-    pub parameter_sets: bool,
-    /// A coded picture was seen; without it the other fields may not be final.
-    pub picture: bool,
+/// `nal_unit_type` (table 7-1).
+fn nal_unit_type(nal: &[u8]) -> u8 {
+    nal[0] & 0x1F
 }
 
-/// Looks at the start of an access unit, as far as its first slice.
-pub fn access(bytes: &[u8]) -> Access {
-    let mut access = Access::default();
-    let (mut sps, mut pps) = (false, false);
-    for nal in nal_units(bytes) {
-        match nal[0] & 0x1F {
-            SPS => sps = true,
-            PPS => pps = true,
-            kind @ SLICE..=SLICE_IDR => {
-                access = Access { idr: kind == SLICE_IDR, parameter_sets: sps && pps, picture: true };
-                break;
-            }
-            _ => {}
-        }
-    }
-    access
+/// Parses the start of an access unit, up to its first slice.
+pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
+    AccessUnitStart::parse::<2>(bytes, |nal| match nal_unit_type(nal) {
+        set @ (SPS | PPS) => NalType::ParameterSet(usize::from(set - SPS)),
+        slice @ SLICE_NON_IDR..=SLICE_IDR => NalType::Slice { idr: slice == SLICE_IDR },
+        _ => NalType::Other,
+    })
 }
 
-/// Finds the first sequence parameter set in a byte stream and describes the pictures it announces.
-pub fn picture(bytes: &[u8]) -> Option<Picture> {
-    nal_units(bytes).filter(|nal| nal[0] & 0x1F == SPS).find_map(parse_sps)
+/// The picture format in the first sequence parameter set of a byte stream that can be parsed.
+pub fn picture(bytes: &[u8]) -> Option<PictureFormat> {
+    nal_units(bytes).filter(|nal| nal_unit_type(nal) == SPS).find_map(parse_sps)
 }
 
-/// Whether a profile's parameter sets tell the chroma format (7.3.2.1.1).
-fn is_high(profile: u8) -> bool {
+/// Whether sequence parameter sets of a profile have `chroma_format_idc` (7.3.2.1.1).
+fn has_chroma_format(profile: u8) -> bool {
     matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
 }
 
-fn parse_sps(nal: &[u8]) -> Option<Picture> {
-    let plain = unescape(nal);
-    let [_, profile, constraints, level, ..] = plain[..] else { return None };
-    let mut bits = Bits::new(&plain[4..]);
-    bits.ue()?;
+fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
+    let rbsp = unescape(nal);
+    let [_, profile, constraints, level, ..] = rbsp[..] else { return None };
+    let mut bits = BitReader::new(&rbsp[4..]);
+    bits.ue()?; // seq_parameter_set_id
     let (mut chroma, mut depth) = (1, 8);
-    if is_high(profile) {
+    if has_chroma_format(profile) {
         chroma = bits.ue()?;
         if chroma == 3 {
-            bits.flag()?;
+            bits.skip(1)?; // separate_colour_plane_flag
         }
         depth = bits.ue()?.checked_add(8)?;
-        bits.ue()?;
-        bits.flag()?;
+        bits.ue()?; // bit_depth_chroma_minus8
+        bits.skip(1)?; // qpprime_y_zero_transform_bypass_flag
         if bits.flag()? {
             skip_scaling_lists(&mut bits, if chroma == 3 { 12 } else { 8 })?;
         }
     }
-    bits.ue()?;
-    skip_order_count(&mut bits)?;
-    bits.ue()?;
-    bits.flag()?;
+    bits.ue()?; // log2_max_frame_num_minus4
+    skip_picture_order_count(&mut bits)?;
+    bits.ue()?; // max_num_ref_frames
+    bits.skip(1)?; // gaps_in_frame_num_value_allowed_flag
     let (columns, rows) = (bits.ue()?.checked_add(1)?, bits.ue()?.checked_add(1)?);
-    let progressive = bits.flag()?;
-    if !progressive {
-        bits.flag()?;
+    let frame_mbs_only = bits.flag()?;
+    if !frame_mbs_only {
+        bits.skip(1)?; // mb_adaptive_frame_field_flag
     }
-    bits.flag()?;
-    let crop = if bits.flag()? { [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?] } else { [0; 4] };
-    let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
-    let fields = if progressive { 1 } else { 2 };
-    let (rate, reorder) = if bits.flag()? { vui(&mut bits).unwrap_or_default() } else { (None, None) };
-    Some(Picture {
+    bits.skip(1)?; // direct_8x8_inference_flag
+    let fields = if frame_mbs_only { 1 } else { 2 };
+    let (crop_x, crop_y) = read_cropping(&mut bits, chroma)?;
+    let (rate, reorder) = if bits.flag()? { parse_vui(&mut bits).unwrap_or_default() } else { (None, None) };
+    Some(PictureFormat {
         codecs: format!("avc1.{profile:02X}{constraints:02X}{level:02X}"),
         profile,
-        level,
-        width: size(columns, 16, crop[0], crop[1], unit_x)?,
-        height: size(rows, 16 * fields, crop[2], crop[3], unit_y * fields)?,
+        width: cropped_size(columns.checked_mul(16)?, crop_x)?,
+        height: cropped_size(rows.checked_mul(16 * fields)?, crop_y.checked_mul(fields)?)?,
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 14)?,
-        interlaced: !progressive,
+        interlaced: !frame_mbs_only,
         rate,
         reorder,
     })
 }
 
-/// A side in samples: `units` blocks of `block`, less two crops in steps of `step`.
-pub(super) fn size(units: u32, block: u32, before: u32, after: u32, step: u32) -> Option<u32> {
-    let cropped = before.checked_add(after)?.checked_mul(step)?;
-    units.checked_mul(block)?.checked_sub(cropped).filter(|side| (1..=65_536).contains(side))
-}
-
-fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Option<()> {
+/// Skips the scaling lists (7.3.2.1.1.1), whose length depends on their content.
+fn skip_scaling_lists(bits: &mut BitReader<'_>, count: usize) -> Option<()> {
     for index in 0..count {
         if !bits.flag()? {
             continue;
@@ -116,79 +94,58 @@ fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Option<()> {
     Some(())
 }
 
-fn skip_order_count(bits: &mut Bits<'_>) -> Option<()> {
+/// Skips `pic_order_cnt_type` and the fields that depend on it.
+fn skip_picture_order_count(bits: &mut BitReader<'_>) -> Option<()> {
     match bits.ue()? {
-        0 => {
-            bits.ue()?;
-        }
+        0 => bits.skip_ue(1),
         1 => {
-            bits.flag()?;
-            bits.se()?;
-            bits.se()?;
-            for _ in 0..bits.ue()?.min(255) {
-                bits.se()?;
-            }
+            bits.skip(1)?;
+            // A signed code takes as many bits as an unsigned one.
+            bits.skip_ue(2)?;
+            let count = bits.ue()?.min(255);
+            bits.skip_ue(count)
         }
-        _ => {}
+        _ => Some(()),
     }
-    Some(())
 }
 
-/// The frame rate of the VUI, where two ticks make a frame, and the most frames that are reordered (E.2.1).
-fn vui(bits: &mut Bits<'_>) -> Option<(Option<Rate>, Option<u32>)> {
-    if bits.flag()? && bits.take(8)? == 255 {
-        bits.skip(32)?;
-    }
-    if bits.flag()? {
-        bits.flag()?;
-    }
-    if bits.flag()? {
-        bits.skip(4)?;
-        if bits.flag()? {
-            bits.skip(24)?;
-        }
-    }
-    if bits.flag()? {
-        bits.ue()?;
-        bits.ue()?;
-    }
+/// The frame rate, of which a frame takes two ticks, and the maximum number of reordered frames (E.2.1).
+fn parse_vui(bits: &mut BitReader<'_>) -> Option<(Option<FrameRate>, Option<u32>)> {
+    skip_vui_start(bits)?;
     let mut rate = None;
     if bits.flag()? {
-        let (tick, scale) = (bits.take(32)?, bits.take(32)?);
-        rate = Rate::new(u64::from(scale), u64::from(tick) * 2);
-        bits.flag()?;
+        let (num_units_in_tick, time_scale) = (bits.take(32)?, bits.take(32)?);
+        rate = FrameRate::new(time_scale.into(), u64::from(num_units_in_tick) * 2);
+        bits.skip(1)?; // fixed_frame_rate_flag
     }
-    Some((rate, reorder(bits)))
+    Some((rate, max_num_reorder_frames(bits)))
 }
 
-/// The number of reordered frames, behind the buffer models and the first limits.
-fn reorder(bits: &mut Bits<'_>) -> Option<u32> {
-    let models = [skip_model(bits)?, skip_model(bits)?];
-    if models.contains(&true) {
-        bits.flag()?;
+/// `max_num_reorder_frames`, after the HRD parameters and other bitstream restrictions.
+fn max_num_reorder_frames(bits: &mut BitReader<'_>) -> Option<u32> {
+    let has_hrd = [skip_hrd(bits)?, skip_hrd(bits)?];
+    if has_hrd.contains(&true) {
+        bits.skip(1)?; // low_delay_hrd_flag
     }
-    bits.flag()?;
+    bits.skip(1)?; // pic_struct_present_flag
     if !bits.flag()? {
         return None;
     }
-    bits.flag()?;
-    for _ in 0..4 {
-        bits.ue()?;
-    }
+    bits.skip(1)?; // motion_vectors_over_pic_boundaries_flag
+    bits.skip_ue(4)?;
     bits.ue()
 }
 
-/// Passes over a buffer model (E.1.2); says whether there is one.
-fn skip_model(bits: &mut Bits<'_>) -> Option<bool> {
+/// Skips HRD parameters (E.1.2); returns whether there are any.
+fn skip_hrd(bits: &mut BitReader<'_>) -> Option<bool> {
     if !bits.flag()? {
         return Some(false);
     }
     let count = bits.ue()?.min(31) + 1;
     bits.skip(8)?;
     for _ in 0..count {
-        bits.ue()?;
-        bits.ue()?;
-        bits.flag()?;
+        bits.skip_ue(2)?;
+        bits.skip(1)?;
     }
     bits.skip(20)?;
     Some(true)

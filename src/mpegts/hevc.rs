@@ -1,189 +1,160 @@
-//! HEVC in a byte stream: sequence parameter sets and what kind of picture begins (ITU-T H.265, 7.3; ISO/IEC 14496-15, annex E).
+//! H.265 (HEVC) in a byte stream (ITU-T H.265): access units (7.4.2.4.4) and sequence parameter sets (7.3.2.2, annex E).
 
 use std::fmt::Write as _;
 
-use super::bits::{Bits, nal_units, unescape};
-use super::h264::{Access, size};
-use super::probe::{Picture, Rate};
+use super::frame_rate::FrameRate;
+use super::nal::{BitReader, nal_units, unescape};
+use super::video::{AccessUnitStart, NalType, PictureFormat, cropped_size, read_cropping, skip_vui_start};
 
 const IDR_W_RADL: u8 = 19;
 const IDR_N_LP: u8 = 20;
-const LAST_PICTURE: u8 = 31;
+const LAST_SLICE: u8 = 31;
 const VPS: u8 = 32;
 const SPS: u8 = 33;
 const PPS: u8 = 34;
 
-/// The type of a NAL unit.
-fn kind(nal: &[u8]) -> u8 {
+/// `nal_unit_type` (table 7-1).
+fn nal_unit_type(nal: &[u8]) -> u8 {
     nal[0] >> 1 & 0x3F
 }
 
-/// Looks at the start of an access unit, as far as its first slice.
-pub fn access(bytes: &[u8]) -> Access {
-    let mut access = Access::default();
-    let mut sets = [false; 3];
-    for nal in nal_units(bytes) {
-        match kind(nal) {
-            set @ VPS..=PPS => sets[usize::from(set - VPS)] = true,
-            kind @ 0..=LAST_PICTURE => {
-                let idr = matches!(kind, IDR_W_RADL | IDR_N_LP);
-                access = Access { idr, parameter_sets: sets == [true; 3], picture: true };
-                break;
-            }
-            _ => {}
-        }
-    }
-    access
+/// Parses the start of an access unit, up to its first slice.
+pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
+    AccessUnitStart::parse::<3>(bytes, |nal| match nal_unit_type(nal) {
+        set @ VPS..=PPS => NalType::ParameterSet(usize::from(set - VPS)),
+        slice @ 0..=LAST_SLICE => NalType::Slice { idr: matches!(slice, IDR_W_RADL | IDR_N_LP) },
+        _ => NalType::Other,
+    })
 }
 
-/// Finds the first sequence parameter set in a byte stream and describes the pictures it announces.
-pub fn picture(bytes: &[u8]) -> Option<Picture> {
-    nal_units(bytes).filter(|nal| kind(nal) == SPS).find_map(parse_sps)
+/// The picture format in the first sequence parameter set of a byte stream that can be parsed.
+pub fn picture(bytes: &[u8]) -> Option<PictureFormat> {
+    nal_units(bytes).filter(|nal| nal_unit_type(nal) == SPS).find_map(parse_sps)
 }
 
-fn parse_sps(nal: &[u8]) -> Option<Picture> {
-    let plain = unescape(nal);
-    let mut bits = Bits::new(plain.get(2..)?);
-    bits.skip(4)?;
-    let sub_layers = bits.take(3)?;
-    bits.flag()?;
-    let tier: &[u8; 12] = plain.get(3..15)?.try_into().ok()?;
+fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
+    let rbsp = unescape(nal);
+    let mut bits = BitReader::new(rbsp.get(2..)?);
+    bits.skip(4)?; // sps_video_parameter_set_id
+    let max_sub_layers_minus1 = bits.take(3)?;
+    bits.skip(1)?; // sps_temporal_id_nesting_flag
+    let profile_tier_level: &[u8; 12] = rbsp.get(3..15)?.try_into().ok()?;
     bits.skip(96)?;
-    skip_sub_layers(&mut bits, sub_layers)?;
-    bits.ue()?;
+    skip_sub_layer_levels(&mut bits, max_sub_layers_minus1)?;
+    bits.ue()?; // sps_seq_parameter_set_id
     let chroma = bits.ue()?;
     if chroma == 3 {
-        bits.flag()?;
+        bits.skip(1)?; // separate_colour_plane_flag
     }
     let (columns, rows) = (bits.ue()?, bits.ue()?);
-    let crop = if bits.flag()? { [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?] } else { [0; 4] };
-    let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
+    let (crop_x, crop_y) = read_cropping(&mut bits, chroma)?;
     let depth = bits.ue()?.checked_add(8)?;
-    let (rate, reorder) = rest(&mut bits, sub_layers);
-    Some(Picture {
-        codecs: codecs(*tier),
-        profile: tier[0] & 0x1F,
-        level: tier[11],
-        width: size(columns, 1, crop[0], crop[1], unit_x)?,
-        height: size(rows, 1, crop[2], crop[3], unit_y)?,
+    let (rate, reorder) = match parse_picture_order(&mut bits, max_sub_layers_minus1) {
+        Some((order_bits, reorder)) => (parse_frame_rate(&mut bits, order_bits), Some(reorder)),
+        None => (None, None),
+    };
+    Some(PictureFormat {
+        codecs: codecs(*profile_tier_level),
+        profile: profile_tier_level[0] & 0x1F,
+        width: cropped_size(columns, crop_x)?,
+        height: cropped_size(rows, crop_y)?,
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 16)?,
-        interlaced: tier[5] & 0xC0 == 0x40,
+        // general_progressive_source_flag is not set, general_interlaced_source_flag is.
+        interlaced: profile_tier_level[5] & 0xC0 == 0x40,
         rate,
         reorder,
     })
 }
 
-/// `hvc1.` with profile space and profile, compatibility bits reversed, tier and level, and the constraint bytes.
-fn codecs(tier: [u8; 12]) -> String {
-    let space = ["", "A", "B", "C"][usize::from(tier[0] >> 6)];
-    let letter = if tier[0] & 0x20 == 0 { 'L' } else { 'H' };
-    let compatibility = u32::from_be_bytes([tier[1], tier[2], tier[3], tier[4]]).reverse_bits();
-    let mut text = format!("hvc1.{space}{}.{compatibility:X}.{letter}{}", tier[0] & 0x1F, tier[11]);
-    let constraints = &tier[5..11];
+/// The codec's name: `hvc1.`, profile space and profile, compatibility flags in reverse order, tier and level, and the
+/// constraint flags without trailing zero bytes (ISO/IEC 14496-15, annex E).
+fn codecs(profile_tier_level: [u8; 12]) -> String {
+    let [profile, f3, f2, f1, f0, constraints @ .., level] = profile_tier_level;
+    let space = ["", "A", "B", "C"][usize::from(profile >> 6)];
+    let tier = if profile & 0x20 == 0 { 'L' } else { 'H' };
+    let compatibility = u32::from_be_bytes([f3, f2, f1, f0]).reverse_bits();
+    let mut name = format!("hvc1.{space}{}.{compatibility:X}.{tier}{level}", profile & 0x1F);
     let used = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     for byte in &constraints[..used] {
-        let _infallible = write!(text, ".{byte:X}");
+        let _infallible = write!(name, ".{byte:X}");
     }
-    text
+    name
 }
 
-fn skip_sub_layers(bits: &mut Bits<'_>, count: u32) -> Option<()> {
-    let mut present = Vec::new();
+/// Skips the profiles and levels of the sub-layers (7.3.3).
+fn skip_sub_layer_levels(bits: &mut BitReader<'_>, count: u32) -> Option<()> {
+    let mut length = 0;
     for _ in 0..count {
-        present.push((bits.flag()?, bits.flag()?));
+        length += if bits.flag()? { 88 } else { 0 } + if bits.flag()? { 8 } else { 0 };
     }
     if count > 0 {
         bits.skip(usize::try_from(8 - count).ok()? * 2)?;
     }
-    for (profile, level) in present {
-        bits.skip(if profile { 88 } else { 0 } + if level { 8 } else { 0 })?;
-    }
-    Some(())
+    bits.skip(length)
 }
 
-fn skip_codes(bits: &mut Bits<'_>, count: usize) -> Option<()> {
-    (0..count).try_for_each(|_| bits.ue().map(|_| ()))
-}
-
-/// The frame rate, where the way there is without the rarer structures, and the most pictures that are reordered.
-fn rest(bits: &mut Bits<'_>, sub_layers: u32) -> (Option<Rate>, Option<u32>) {
-    let Some((order_bits, reorder)) = order(bits, sub_layers) else { return (None, None) };
-    (rest_to_rate(bits, order_bits), Some(reorder))
-}
-
-/// The bits of a picture order count, and the most pictures that are reordered in the highest layer.
-fn order(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(usize, u32)> {
-    bits.ue()?;
+/// The number of bits of a picture order count, and `sps_max_num_reorder_pics` of the highest sub-layer.
+fn parse_picture_order(bits: &mut BitReader<'_>, max_sub_layers_minus1: u32) -> Option<(usize, u32)> {
+    bits.ue()?; // bit_depth_chroma_minus8
     let order_bits = bits.ue()?.checked_add(4).filter(|bits| *bits <= 16)?;
-    let all_layers = bits.flag()?;
+    let all_sub_layers = bits.flag()?;
     let mut reorder = 0;
-    for _ in 0..if all_layers { sub_layers + 1 } else { 1 } {
-        bits.ue()?;
+    for _ in 0..if all_sub_layers { max_sub_layers_minus1 + 1 } else { 1 } {
+        bits.ue()?; // sps_max_dec_pic_buffering_minus1
         reorder = bits.ue()?;
-        bits.ue()?;
+        bits.ue()?; // sps_max_latency_increase_plus1
     }
     Some((usize::try_from(order_bits).ok()?, reorder))
 }
 
-fn rest_to_rate(bits: &mut Bits<'_>, order_bits: usize) -> Option<Rate> {
-    skip_codes(bits, 6)?;
+/// The frame rate in the VUI; `None` if scaling lists or predicted reference picture sets precede it, which are not
+/// parsed.
+fn parse_frame_rate(bits: &mut BitReader<'_>, order_bits: usize) -> Option<FrameRate> {
+    bits.skip_ue(6)?; // sizes of coding and transform blocks
     if bits.flag()? && bits.flag()? {
         return None;
     }
-    bits.skip(2)?;
+    bits.skip(2)?; // amp_enabled_flag, sample_adaptive_offset_enabled_flag
     if bits.flag()? {
-        bits.skip(8)?;
-        skip_codes(bits, 2)?;
-        bits.flag()?;
+        bits.skip(8)?; // pcm_sample_bit_depth_luma_minus1 and of chroma
+        bits.skip_ue(2)?;
+        bits.skip(1)?; // pcm_loop_filter_disabled_flag
     }
     skip_short_term_sets(bits)?;
     if bits.flag()? {
         for _ in 0..bits.ue()?.min(33) {
-            bits.skip(order_bits + 1)?;
+            bits.skip(order_bits + 1)?; // lt_ref_pic_poc_lsb_sps, used_by_curr_pic_lt_sps_flag
         }
     }
-    bits.skip(2)?;
-    if bits.flag()? { vui(bits) } else { None }
+    bits.skip(2)?; // sps_temporal_mvp_enabled_flag, strong_intra_smoothing_enabled_flag
+    if bits.flag()? { parse_vui(bits) } else { None }
 }
 
-/// Short-term reference picture sets; one that is predicted from another ends the way.
-fn skip_short_term_sets(bits: &mut Bits<'_>) -> Option<()> {
+/// Skips the short-term reference picture sets (7.3.7); `None` if one is predicted from another.
+fn skip_short_term_sets(bits: &mut BitReader<'_>) -> Option<()> {
     for index in 0..bits.ue()?.min(64) {
         if index > 0 && bits.flag()? {
             return None;
         }
         for _ in 0..bits.ue()?.min(16) + bits.ue()?.min(16) {
-            bits.ue()?;
-            bits.flag()?;
+            bits.ue()?; // delta_poc_s0_minus1 or delta_poc_s1_minus1
+            bits.skip(1)?; // used_by_curr_pic_s0_flag or used_by_curr_pic_s1_flag
         }
     }
     Some(())
 }
 
-fn vui(bits: &mut Bits<'_>) -> Option<Rate> {
-    if bits.flag()? && bits.take(8)? == 255 {
-        bits.skip(32)?;
-    }
+/// The frame rate in the VUI, of which a frame takes one tick (E.2.1).
+fn parse_vui(bits: &mut BitReader<'_>) -> Option<FrameRate> {
+    skip_vui_start(bits)?;
+    bits.skip(3)?; // neutral_chroma_indication_flag, field_seq_flag, frame_field_info_present_flag
     if bits.flag()? {
-        bits.flag()?;
-    }
-    if bits.flag()? {
-        bits.skip(4)?;
-        if bits.flag()? {
-            bits.skip(24)?;
-        }
-    }
-    if bits.flag()? {
-        skip_codes(bits, 2)?;
-    }
-    bits.skip(3)?;
-    if bits.flag()? {
-        skip_codes(bits, 4)?;
+        bits.skip_ue(4)?; // default display window
     }
     if !bits.flag()? {
         return None;
     }
-    let (tick, scale) = (bits.take(32)?, bits.take(32)?);
-    Rate::new(u64::from(scale), u64::from(tick))
+    let (num_units_in_tick, time_scale) = (bits.take(32)?, bits.take(32)?);
+    FrameRate::new(time_scale.into(), num_units_in_tick.into())
 }

@@ -1,20 +1,24 @@
 //! MPEG transport streams (ISO/IEC 13818-1): bytes in, bytes or descriptions out.
 //!
-//! Nothing here touches a file, a clock or a thread, and nothing here trusts its input: any bytes give an answer or
-//! none, in time linear in their number.
+//! These modules do no I/O and read no clock. They accept any bytes: damaged input yields `None` or fewer packets, never a
+//! panic, in time linear in its length.
 
 pub mod packet;
+pub mod pes;
 pub mod psi;
 
-pub mod bits;
-pub mod pes;
-
 pub mod audio;
+pub mod codec;
+
+pub mod frame_rate;
+pub mod nal;
+pub mod video;
+
 pub mod h264;
 pub mod hevc;
 
 pub mod probe;
 pub mod scan;
 
-pub mod remux;
 pub mod retime;
+pub mod writer;

@@ -1,70 +1,73 @@
-//! Program association and program map tables (ISO/IEC 13818-1, 2.4.4): which streams there are, on which PIDs.
+//! Program-specific information: the program association table (PAT) and the program map table (PMT), which say which
+//! elementary streams there are and on which PIDs (ISO/IEC 13818-1, 2.4.4).
 
-use super::packet::{PACKET, Packet, SYNC};
+use super::packet::{PACKET_BYTES, Packet, SYNC, packets};
 
-/// The PID of the program association table.
+/// The PID of the PAT.
 pub const PAT_PID: u16 = 0;
-/// The longest section there can be, in bytes.
+const PAT_TABLE_ID: u8 = 0x00;
+const PMT_TABLE_ID: u8 = 0x02;
+/// The longest section possible, in bytes.
 const MAX_SECTION: usize = 3 + 0xFFF;
 
-/// Gathers the sections of one PID from its packets.
+/// Assembles the PSI sections of one PID.
 #[derive(Debug, Clone, Default)]
-pub struct Sections {
-    gathered: Vec<u8>,
-    gathering: bool,
+struct SectionAssembler {
+    section: Vec<u8>,
+    in_section: bool,
 }
 
-impl Sections {
-    /// Takes the next packet of the PID; returns the section that it completes, if that is sound (CRC).
+impl SectionAssembler {
+    /// Takes the next packet of the PID; returns the section that it completes, if the CRC is right.
     ///
-    /// Where a packet completes several, which no table here does, the first is returned.
-    pub fn push(&mut self, packet: Packet<'_>) -> Option<Vec<u8>> {
+    /// Of several sections that end in one packet the first is returned; a PAT or PMT is not packed so.
+    fn push(&mut self, packet: Packet<'_>) -> Option<Vec<u8>> {
         let payload = packet.payload();
         if !packet.starts_unit() {
             return self.extend(payload);
         }
-        let (pointer, rest) = payload.split_first()?;
-        let (tail, head) = rest.split_at_checked(usize::from(*pointer))?;
-        let done = self.extend(tail);
-        self.gathered.clear();
-        self.gathering = true;
-        let next = self.extend(head);
-        done.or(next)
+        let (pointer_field, rest) = payload.split_first()?;
+        let (end_of_last, start_of_next) = rest.split_at_checked(usize::from(*pointer_field))?;
+        let last = self.extend(end_of_last);
+        self.section.clear();
+        self.in_section = true;
+        let next = self.extend(start_of_next);
+        last.or(next)
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        if !self.gathering {
+        if !self.in_section {
             return None;
         }
-        let room = MAX_SECTION.saturating_sub(self.gathered.len());
-        self.gathered.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        let [_, l1, l0, ..] = self.gathered[..] else { return None };
-        let length = 3 + (usize::from(l1 & 0x0F) << 8 | usize::from(l0));
-        let section = self.gathered.get(..length)?.to_vec();
-        self.gathering = false;
+        let room = MAX_SECTION.saturating_sub(self.section.len());
+        self.section.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let [_, l1, l0, ..] = self.section[..] else { return None };
+        let length = 3 + usize::from(word(l1, l0) & 0x0FFF);
+        let section = self.section.get(..length)?.to_vec();
+        self.in_section = false;
         (crc32(&section) == 0).then_some(section)
     }
 }
 
-/// One elementary stream of a program.
+/// An elementary stream as the PMT lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elementary {
-    /// Its PID.
+pub struct ElementaryStream {
+    /// The PID of its packets.
     pub pid: u16,
-    /// Its `stream_type`.
+    /// `stream_type` (table 2-34).
     pub stream_type: u8,
-    /// Its descriptors, as they came.
+    /// Its descriptors, unparsed.
     pub descriptors: Vec<u8>,
 }
 
-impl Elementary {
-    /// The bodies of the descriptors with this tag.
+impl ElementaryStream {
+    /// The bodies of the descriptors with this tag, up to the first that is truncated.
     pub fn descriptors_with(&self, tag: u8) -> impl Iterator<Item = &[u8]> {
         let mut rest = &self.descriptors[..];
         std::iter::from_fn(move || {
-            let [found, length, tail @ ..] = rest else { return None };
-            let (body, tail) = tail.split_at_checked(usize::from(*length))?;
-            rest = tail;
+            let [found, length, after @ ..] = rest else { return None };
+            let (body, after) = after.split_at_checked(usize::from(*length))?;
+            rest = after;
             Some((*found, body))
         })
         .filter(move |(found, _)| *found == tag)
@@ -75,44 +78,57 @@ impl Elementary {
 /// A program map table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pmt {
-    /// The program's number.
+    /// `program_number`.
     pub program: u16,
-    /// The PID whose packets carry the program's clock.
+    /// The PID whose packets carry the PCR.
     pub pcr_pid: u16,
-    /// The descriptors of the program as a whole.
+    /// The descriptors of the program, unparsed.
     pub descriptors: Vec<u8>,
-    /// The streams, in the table's order.
-    pub streams: Vec<Elementary>,
+    /// The elementary streams, in the table's order.
+    pub streams: Vec<ElementaryStream>,
 }
 
-/// The programs of a PAT section: number and PID of the map. The network's entry (number 0) is left out.
-pub fn parse_pat(section: &[u8]) -> Option<Vec<(u16, u16)>> {
-    let body = body(section, 0x00)?;
-    let programs = body.get(5..)?.as_chunks::<4>().0.iter();
-    Some(
-        programs
-            .map(|[n1, n0, p1, p0]| (word(*n1, *n0), word(*p1, *p0) & 0x1FFF))
-            .filter(|row| row.0 != 0)
-            .collect(),
-    )
+/// Finds the first PMT in `bytes`. Returns the number of programs in the PAT, the PID of the PMT, and the PMT.
+pub(super) fn find_pmt(bytes: &[u8]) -> Option<(usize, u16, Pmt)> {
+    let mut pat = SectionAssembler::default();
+    let mut programs: Vec<(u16, SectionAssembler)> = Vec::new();
+    for (_, packet) in packets(bytes) {
+        if packet.pid() == PAT_PID && programs.is_empty() {
+            let pids = pat.push(packet).and_then(|section| parse_pat(&section)).unwrap_or_default();
+            programs = pids.into_iter().map(|pid| (pid, SectionAssembler::default())).collect();
+        } else if let Some((pid, pmt)) = programs.iter_mut().find(|(pid, _)| *pid == packet.pid())
+            && let Some(pmt) = pmt.push(packet).and_then(|section| parse_pmt(&section))
+        {
+            let pid = *pid;
+            return Some((programs.len(), pid, pmt));
+        }
+    }
+    None
 }
 
-/// The map in a PMT section.
-pub fn parse_pmt(section: &[u8]) -> Option<Pmt> {
-    let [n1, n0, _, _, _, c1, c0, d1, d0, rest @ ..] = body(section, 0x02)? else { return None };
+/// The PIDs of the PMTs in a PAT section. The entry of program 0 is left out: it is the network PID.
+fn parse_pat(section: &[u8]) -> Option<Vec<u16>> {
+    let entries = body(section, PAT_TABLE_ID)?.get(5..)?.as_chunks::<4>().0.iter();
+    let programs = entries.filter(|[n1, n0, ..]| word(*n1, *n0) != 0);
+    Some(programs.map(|[_, _, p1, p0]| word(*p1, *p0) & 0x1FFF).collect())
+}
+
+fn parse_pmt(section: &[u8]) -> Option<Pmt> {
+    let [n1, n0, _, _, _, c1, c0, d1, d0, rest @ ..] = body(section, PMT_TABLE_ID)? else { return None };
     let (descriptors, mut rest) = rest.split_at_checked(usize::from(word(*d1, *d0) & 0x0FFF))?;
     let mut streams = Vec::new();
-    while let [stream_type, p1, p0, l1, l0, tail @ ..] = rest {
-        let (descriptors, tail) = tail.split_at_checked(usize::from(word(*l1, *l0) & 0x0FFF))?;
+    while let [stream_type, p1, p0, l1, l0, after @ ..] = rest {
+        let (descriptors, after) = after.split_at_checked(usize::from(word(*l1, *l0) & 0x0FFF))?;
         let (pid, stream_type) = (word(*p1, *p0) & 0x1FFF, *stream_type);
-        streams.push(Elementary { pid, stream_type, descriptors: descriptors.to_vec() });
-        rest = tail;
+        streams.push(ElementaryStream { pid, stream_type, descriptors: descriptors.to_vec() });
+        rest = after;
     }
     let (program, pcr_pid) = (word(*n1, *n0), word(*c1, *c0) & 0x1FFF);
     Some(Pmt { program, pcr_pid, descriptors: descriptors.to_vec(), streams })
 }
 
-/// What stands between a section's length and its CRC, if its table has this id and is in force.
+/// The bytes between a section's length and its CRC; `None` if it is of another table or not in force yet
+/// (`current_next_indicator`).
 fn body(section: &[u8], table_id: u8) -> Option<&[u8]> {
     let [id, _, _, rest @ ..] = section else { return None };
     let body = rest.get(..rest.len().checked_sub(4)?)?;
@@ -123,15 +139,15 @@ fn word(high: u8, low: u8) -> u16 {
     u16::from_be_bytes([high, low])
 }
 
-/// Packets of a PAT that lists one program.
+/// The packets of a PAT with one program, with continuity counters from 0.
 pub fn write_pat(program: u16, pmt_pid: u16) -> Vec<u8> {
     let mut body = vec![0, 1, 0xC1, 0, 0];
     body.extend(program.to_be_bytes());
     body.extend((pmt_pid | 0xE000).to_be_bytes());
-    packetize(PAT_PID, &section(0x00, &body))
+    packetize(PAT_PID, &section(PAT_TABLE_ID, &body))
 }
 
-/// Packets of a PMT, on `pid`.
+/// The packets of a PMT on `pid`, with continuity counters from 0.
 pub fn write_pmt(pid: u16, pmt: &Pmt) -> Vec<u8> {
     let mut body = pmt.program.to_be_bytes().to_vec();
     body.extend([0xC1, 0, 0]);
@@ -142,7 +158,7 @@ pub fn write_pmt(pid: u16, pmt: &Pmt) -> Vec<u8> {
         body.extend((stream.pid | 0xE000).to_be_bytes());
         extend_with_descriptors(&mut body, &stream.descriptors);
     }
-    packetize(pid, &section(0x02, &body))
+    packetize(pid, &section(PMT_TABLE_ID, &body))
 }
 
 fn extend_with_descriptors(body: &mut Vec<u8>, descriptors: &[u8]) {
@@ -151,7 +167,7 @@ fn extend_with_descriptors(body: &mut Vec<u8>, descriptors: &[u8]) {
     body.extend(&descriptors[..usize::from(length)]);
 }
 
-/// A section with its header and CRC.
+/// A section: `body` with its header and CRC.
 fn section(table_id: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len() + 4).unwrap_or(0x0FFF) & 0x0FFF;
     let mut section = vec![table_id];
@@ -161,22 +177,22 @@ fn section(table_id: u8, body: &[u8]) -> Vec<u8> {
     section
 }
 
-/// A section in packets, with continuity counters from 0.
+/// The packets of a section, with continuity counters from 0.
 fn packetize(pid: u16, section: &[u8]) -> Vec<u8> {
     let [p1, p0] = pid.to_be_bytes();
     let mut payload = vec![0];
     payload.extend(section);
     let mut packets = Vec::new();
-    for (index, chunk) in payload.chunks(PACKET - 4).enumerate() {
+    for (index, chunk) in payload.chunks(PACKET_BYTES - 4).enumerate() {
         let start = if index == 0 { 0x40 } else { 0 };
         packets.extend([SYNC, start | p1, p0, 0x10 | u8::try_from(index & 0x0F).unwrap_or(0)]);
         packets.extend(chunk);
-        packets.resize(packets.len().next_multiple_of(PACKET), 0xFF);
+        packets.resize(packets.len().next_multiple_of(PACKET_BYTES), 0xFF);
     }
     packets
 }
 
-/// The CRC of a section (annex A); 0 over a section with its CRC.
+/// The CRC of a section (annex A); 0 over a section that ends with its CRC.
 fn crc32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0xFFFF_FFFF, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte) << 24, |crc, _| {
@@ -187,42 +203,42 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::packets;
     use super::*;
 
-    fn round(bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut sections = Sections::default();
+    fn sections_in(bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut sections = SectionAssembler::default();
         packets(bytes).filter_map(|(_, packet)| sections.push(packet)).collect()
     }
 
     #[test]
-    fn tables_read_as_they_were_written_in_one_packet_or_several() {
-        let pat = round(&write_pat(7, 0x1ABC));
-        assert_eq!(parse_pat(&pat[0]), Some(vec![(7, 0x1ABC)]));
+    fn written_tables_parse_to_the_same_value_in_one_packet_or_several() {
+        let pat = sections_in(&write_pat(7, 0x1ABC));
+        assert_eq!(parse_pat(&pat[0]), Some(vec![0x1ABC]));
         for count in [1, 3, 60, 150] {
             let streams = (0..count)
-                .map(|index| Elementary {
+                .map(|index| ElementaryStream {
                     pid: 0x100 + index,
                     stream_type: 0x1B,
                     descriptors: vec![5, 2, 1, 2],
                 })
                 .collect();
             let pmt = Pmt { program: 7, pcr_pid: 0x100, descriptors: vec![9, 1, 0], streams };
-            let sections = round(&write_pmt(0x1ABC, &pmt));
+            let sections = sections_in(&write_pmt(0x1ABC, &pmt));
             assert_eq!(parse_pmt(&sections[0]).as_ref(), Some(&pmt), "{count}");
         }
     }
 
     #[test]
-    fn a_damaged_section_is_none() {
+    fn a_section_with_a_wrong_crc_is_dropped() {
         let mut bytes = write_pat(1, 0x1000);
         bytes[12] ^= 1;
-        assert!(round(&bytes).is_empty());
+        assert!(sections_in(&bytes).is_empty());
     }
 
     #[test]
-    fn descriptors_are_found_by_tag_and_a_cut_one_ends_them() {
-        let stream = Elementary { pid: 0, stream_type: 6, descriptors: vec![1, 1, 9, 5, 2, 7, 8, 5, 9, 0] };
+    fn descriptors_are_found_by_tag_up_to_a_truncated_one() {
+        let stream =
+            ElementaryStream { pid: 0, stream_type: 6, descriptors: vec![1, 1, 9, 5, 2, 7, 8, 5, 9, 0] };
         assert_eq!(stream.descriptors_with(5).collect::<Vec<_>>(), [[7, 8]]);
     }
 }

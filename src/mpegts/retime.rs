@@ -1,275 +1,184 @@
-//! Joins parts of recordings on one clock: new continuity counters, clock references and time stamps, units left out,
-//! and units put in the place of others. All else stays as it is, byte for byte.
-//!
-//! A [`Joiner`] is the stream that is being made; a [`Walk`] takes it through one segment.
+//! Rewriting segments for the output stream of a [`TsWriter`]: new PIDs, continuity counters, timestamps and PCR; PES packets
+//! dropped, replaced or trimmed. All other bytes are copied.
 
 use std::ops::Range;
 
 use super::audio::Coding;
-use super::packet::{NULL_PID, PACKET, PCR_AT, Packet, Packets, packets, write_pcr};
-use super::pes::{DTS_AT, Header, PTS_AT, Ticks};
-use super::psi::{PAT_PID, Pmt, write_pat, write_pmt};
-use super::remux::{Pes, clock_packet, read_pes, trim, write_pes};
-use super::scan::{ByPid, Scan};
+use super::packet::{NULL_PID, PACKET_BYTES, PCR_OFFSET, Packet, Packets, packets, write_pcr};
+use super::pes::{DTS_OFFSET, Header, PTS_OFFSET, Pes, Ticks};
+use super::psi::PAT_PID;
+use super::scan::Scan;
+use super::writer::TsWriter;
 
-/// Bytes of output after which a walk pauses, so that memory stays bounded.
-const PAUSE: usize = 128 * 1024;
+/// Bytes of output after which [`Rewriter::step`] returns, so that memory stays bounded.
+const STEP_BYTES: usize = 128 * 1024;
 
-/// Where a segment's clock lies on the clock of the stream that is made.
+/// The linear mapping of a segment's clock to the clock of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clock {
-    /// An instant on the segment's clock.
-    pub anchor: Ticks,
-    /// The same instant in the output, in ticks from its zero; beyond 2^33 the stamps wrap.
-    pub at: i64,
+pub struct ClockMapping {
+    /// A time on the segment's clock.
+    pub input: Ticks,
+    /// The same time in the output, in ticks from 0; written timestamps wrap at 2^33.
+    pub output_90k: i64,
 }
 
-impl Clock {
-    /// An instant of the segment as ticks in the output.
-    pub fn place(self, ticks: Ticks) -> i64 {
-        self.at + ticks.since(self.anchor)
+impl ClockMapping {
+    /// A time of the segment in ticks of the output. It must be less than 2^32 ticks from `input`.
+    pub fn to_output_90k(self, time: Ticks) -> i64 {
+        self.output_90k + time.since(self.input)
     }
 
-    /// The same clock with everything `ticks` later.
+    /// The mapping to times that are `ticks` later.
     #[must_use]
-    pub fn later(self, ticks: i64) -> Self {
-        Self { at: self.at + ticks, ..self }
+    pub fn shifted(self, ticks: i64) -> Self {
+        Self { output_90k: self.output_90k + ticks, ..self }
     }
 }
 
-/// What becomes of a unit.
+/// What is done with a PES packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It stays, on the new clock.
+    /// It is copied with new timestamps.
     Copy,
-    /// It goes.
+    /// It is left out.
     Drop,
-    /// It goes, and the next unit from elsewhere takes its place.
+    /// It is left out, and the caller inserts another.
     Replace,
-    /// Of its sound stay the frames that the edit keeps.
+    /// Only the audio frames within [`Edit::keep_90k`] are copied.
     Trim,
 }
 
-/// What becomes of a stream of a segment.
+/// What is done with an elementary stream of a segment.
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// The stream's PID in the segment.
-    pub from: u16,
+    pub input_pid: u16,
     /// Its PID in the output.
-    pub to: u16,
-    /// Its clock.
-    pub clock: Clock,
-    /// What becomes of each unit, as [`Scan`] lists them; the last counts for any that follow.
+    pub output_pid: u16,
+    /// The mapping of its timestamps.
+    pub clock: ClockMapping,
+    /// The action for each PES packet with a PTS, in the order of [`Scan`]; the last one is for all that follow, too.
     pub actions: Vec<Action>,
-    /// Where frames of trimmed units start that stay, in ticks of the output.
-    pub keep: Range<i64>,
-    /// How sound is framed; without it trimmed units stay whole.
+    /// Trimmed PES packets keep the frames that start within this range, in ticks of the output.
+    pub keep_90k: Range<i64>,
+    /// The coding of its audio; without it trimmed PES packets stay whole.
     pub coding: Option<Coding>,
 }
 
-/// What a walk has come to.
+/// Why [`Rewriter::step`] has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// There is enough output to be taken away.
+    /// The buffer is full: the caller drains it.
     Full,
-    /// A unit is to be put in: [`Joiner::insert`].
+    /// A PES packet is to be replaced: the caller calls [`TsWriter::insert`].
     Insert,
-    /// The segment is at its end.
+    /// The segment has ended.
     Done,
 }
 
-/// A transport stream in the making.
-#[derive(Debug, Clone)]
-pub struct Joiner {
-    tables: Vec<u8>,
-    counters: Vec<u8>,
-    pcr_pid: u16,
-    /// The last clock reference written, or that would have been had the stream begun.
-    pcr: Option<i64>,
-    started: bool,
-    /// Where the last trimmed sound of each PID ended.
-    ends: Vec<(u16, i64)>,
-}
-
-impl Joiner {
-    /// A stream with this program map.
-    pub fn new(pmt_pid: u16, pmt: &Pmt) -> Self {
-        let mut tables = write_pat(pmt.program, pmt_pid);
-        tables.extend(write_pmt(pmt_pid, pmt));
-        Self {
-            tables,
-            counters: vec![0x0F; 1 << 13],
-            pcr_pid: pmt.pcr_pid,
-            pcr: None,
-            started: false,
-            ends: Vec::new(),
-        }
-    }
-
-    /// Where the last trimmed sound on a PID of the output ended, in ticks.
-    pub fn sound_end(&self, pid: u16) -> Option<i64> {
-        self.ends.iter().rev().find(|end| end.0 == pid).map(|end| end.1)
-    }
-
-    /// Puts a unit in, with its stamps on the output's clock.
-    pub fn insert(&mut self, pes: &Pes, pid: u16, random_access: bool, out: &mut Vec<u8>) {
-        self.start(out);
-        if let Some(counter) = self.counters.get_mut(usize::from(pid)) {
-            write_pes(pes, pid, counter, random_access, out);
-        }
-    }
-
-    /// Begins the stream with its tables and clock, if it has not begun.
-    fn start(&mut self, out: &mut Vec<u8>) {
-        if !self.started {
-            self.started = true;
-            self.write_tables(out);
-            if let Some(pcr) = self.pcr {
-                self.write_clock(pcr, out);
-            }
-        }
-    }
-
-    fn write_tables(&mut self, out: &mut Vec<u8>) {
-        for packet in self.tables.chunks_exact_mut(PACKET) {
-            let pid = usize::from(u16::from_be_bytes([packet[1] & 0x1F, packet[2]]));
-            self.counters[pid] = (self.counters[pid] + 1) & 0x0F;
-            packet[3] = 0x10 | self.counters[pid];
-            out.extend_from_slice(packet);
-        }
-    }
-
-    fn write_clock(&mut self, pcr: i64, out: &mut Vec<u8>) {
-        let counter = self.counters.get(usize::from(self.pcr_pid)).copied().unwrap_or(0);
-        out.extend(clock_packet(self.pcr_pid, counter, wrapped(pcr)));
-    }
-
-    /// The clock reference to write for `pcr`, ticks of 27 MHz in the output: never one that goes back.
-    fn next_pcr(&mut self, pcr: i64) -> i64 {
-        let next = self.pcr.filter(|_| self.started).map_or(pcr, |last| pcr.max(last + 1)).max(0);
-        self.pcr = Some(next);
-        next
-    }
-}
-
-/// A clock reference as it is written.
-fn wrapped(pcr: i64) -> u64 {
-    u64::try_from(pcr.rem_euclid(300 << 33)).unwrap_or(0)
-}
-
-/// The way through one segment.
+/// Rewrites one segment.
 #[derive(Debug)]
-pub struct Walk<'a> {
+pub struct Rewriter<'a> {
     packets: Packets<'a>,
-    lanes: Vec<Lane<'a>>,
-    by_pid: ByPid,
+    streams: Vec<StreamRewriter<'a>>,
     pmt_pid: u16,
     pcr_pid: u16,
-    /// The clock for the references, with what their lead is shortened by.
-    pcr_clock: Clock,
-    /// Where the stream ends, in ticks of the output: behind it a reference alone is of no use.
-    end: i64,
+    pcr_clock: ClockMapping,
+    /// The end of the output in ticks of 27 MHz.
+    end_27m: i64,
 }
 
-/// A stream on the way through a segment.
+/// Rewrites one elementary stream of a segment.
 #[derive(Debug)]
-struct Lane<'a> {
+struct StreamRewriter<'a> {
     edit: Edit,
-    next: usize,
+    /// The number of PES packets with a PTS so far.
+    units: usize,
+    /// The action for the current PES packet.
     action: Option<Action>,
-    gathered: Vec<u8>,
-    last: Option<Packet<'a>>,
+    /// The bytes so far of a PES packet to be trimmed.
+    pes: Vec<u8>,
+    last_packet: Option<Packet<'a>>,
 }
 
-impl<'a> Walk<'a> {
-    /// Begins with a segment, its scan and what is to become of its streams; streams without an edit are left out.
+impl<'a> Rewriter<'a> {
+    /// Starts to rewrite the segment `bytes`; elementary streams without an edit are left out.
     ///
-    /// `clock` is that of the clock references, `end` where the output ends, in its ticks.
-    pub fn new(bytes: &'a [u8], scan: &Scan, clock: Clock, end: i64, edits: Vec<Edit>) -> Self {
-        let by_pid = ByPid::new(edits.iter().map(|edit| edit.from));
-        let lane = |edit| Lane { edit, next: 0, action: None, gathered: Vec::new(), last: None };
+    /// `clock` maps the PCR. `end_90k` is where the output ends: no PCR is inserted at or after it.
+    pub fn new(bytes: &'a [u8], scan: &Scan, clock: ClockMapping, end_90k: i64, edits: Vec<Edit>) -> Self {
+        let rewriter =
+            |edit| StreamRewriter { edit, units: 0, action: None, pes: Vec::new(), last_packet: None };
         Self {
             packets: packets(bytes),
-            lanes: edits.into_iter().map(lane).collect(),
-            by_pid,
+            streams: edits.into_iter().map(rewriter).collect(),
             pmt_pid: scan.pmt_pid,
             pcr_pid: scan.pmt.pcr_pid,
             pcr_clock: clock,
-            end,
+            end_27m: end_90k.saturating_mul(300),
         }
     }
 
-    /// Goes on, appending to `out`.
-    pub fn step(&mut self, joiner: &mut Joiner, out: &mut Vec<u8>) -> Step {
-        while out.len() < PAUSE {
+    /// Appends output to `out` until the caller has something to do.
+    pub fn step(&mut self, writer: &mut TsWriter, out: &mut Vec<u8>) -> Step {
+        while out.len() < STEP_BYTES {
             let Some((_, packet)) = self.packets.next() else {
-                for lane in &mut self.lanes {
-                    lane.finish_unit(joiner, false, out);
+                for stream in &mut self.streams {
+                    stream.finish_trimmed(writer, false, out);
                 }
                 return Step::Done;
             };
-            if self.take(packet, joiner, out) {
+            if self.rewrite(packet, writer, out) {
                 return Step::Insert;
             }
         }
         Step::Full
     }
 
-    /// Takes one packet; says whether its unit is to be replaced.
-    fn take(&mut self, packet: Packet<'a>, joiner: &mut Joiner, out: &mut Vec<u8>) -> bool {
+    /// Rewrites one packet; returns whether it starts a PES packet to be replaced.
+    fn rewrite(&mut self, packet: Packet<'a>, writer: &mut TsWriter, out: &mut Vec<u8>) -> bool {
         let pid = packet.pid();
         if pid == PAT_PID || pid == NULL_PID {
             return false;
         }
         if pid == self.pmt_pid {
-            if packet.starts_unit() && joiner.started {
-                joiner.write_tables(out);
+            if packet.starts_unit() {
+                writer.repeat_tables(out);
             }
             return false;
         }
-        let pcr = if pid == self.pcr_pid { packet.pcr().map(|pcr| self.pcr_of(pcr)) } else { None };
-        let Some(lane) = self.by_pid.get(pid).and_then(|index| self.lanes.get_mut(index)) else {
-            if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end.saturating_mul(300)) {
-                pass_clock(joiner, pcr, out);
+        let pcr = packet.pcr().filter(|_| pid == self.pcr_pid).map(|pcr| self.output_pcr(pcr));
+        let mut is_replaced = false;
+        if let Some(stream) = self.streams.iter_mut().rfind(|stream| stream.edit.input_pid == pid) {
+            if stream.is_duplicate(packet) {
+                return false;
             }
-            return false;
-        };
-        if lane.repeats(packet) {
-            return false;
+            let header = stream.start_pes(packet, writer, out);
+            match stream.action {
+                Some(Action::Copy) => {
+                    stream.copy(packet, header, pcr, writer, out);
+                    return false;
+                }
+                Some(Action::Trim) => stream.pes.extend_from_slice(packet.payload()),
+                action => is_replaced = header.is_some() && action == Some(Action::Replace),
+            }
         }
-        let header = lane.begin_unit(packet, joiner, out);
-        match lane.action {
-            Some(Action::Copy) => lane.copy(packet, header, pcr, joiner, out),
-            Some(Action::Trim) => lane.gathered.extend_from_slice(packet.payload()),
-            _ => {}
+        if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end_27m) {
+            writer.insert_pcr(pcr, out);
         }
-        if let Some(pcr) = pcr.filter(|pcr| *pcr < self.end.saturating_mul(300))
-            && lane.action != Some(Action::Copy)
-        {
-            pass_clock(joiner, pcr, out);
-        }
-        header.is_some() && lane.action == Some(Action::Replace)
+        is_replaced
     }
 
-    /// A clock reference of the segment on the output's clock, in ticks of 27 MHz.
-    fn pcr_of(&self, pcr: u64) -> i64 {
+    /// A PCR of the segment on the clock of the output, in ticks of 27 MHz.
+    fn output_pcr(&self, pcr: u64) -> i64 {
         let pcr = i64::try_from(pcr).unwrap_or(0);
-        self.pcr_clock.place(Ticks::new(pcr / 300)) * 300 + pcr % 300
+        self.pcr_clock.to_output_90k(Ticks::new(pcr / 300)) * 300 + pcr % 300
     }
 }
 
-/// Writes a clock reference whose packet is left out.
-fn pass_clock(joiner: &mut Joiner, pcr: i64, out: &mut Vec<u8>) {
-    let pcr = joiner.next_pcr(pcr);
-    if joiner.started {
-        joiner.write_clock(pcr, out);
-    }
-}
-
-impl<'a> Lane<'a> {
-    /// Whether the packet is one sent twice, which 13818-1 allows.
-    fn repeats(&mut self, packet: Packet<'a>) -> bool {
-        let last = self.last.replace(packet);
+impl<'a> StreamRewriter<'a> {
+    /// Whether the packet is a duplicate of the last one (2.4.3.3).
+    fn is_duplicate(&mut self, packet: Packet<'a>) -> bool {
+        let last = self.last_packet.replace(packet);
         last.is_some_and(|last| {
             packet.has_payload()
                 && last.bytes()[1..4] == packet.bytes()[1..4]
@@ -277,87 +186,82 @@ impl<'a> Lane<'a> {
         })
     }
 
-    /// Turns to the next unit if the packet starts one; returns the header of one with a time stamp.
-    fn begin_unit(&mut self, packet: Packet<'_>, joiner: &mut Joiner, out: &mut Vec<u8>) -> Option<Header> {
+    /// Sets the action if the packet starts a PES packet; returns the header of one with a PTS.
+    fn start_pes(&mut self, packet: Packet<'_>, writer: &mut TsWriter, out: &mut Vec<u8>) -> Option<Header> {
         if !packet.starts_unit() {
             return None;
         }
         let Some(header) = Header::parse(packet.payload()) else {
-            // Sections have no units: they pass once the stream has begun.
-            if self.next == 0 && self.edit.coding.is_none() {
-                self.action = joiner.started.then_some(Action::Copy);
+            // A stream of sections has no PES packets: it is copied once the output has started.
+            if self.units == 0 && self.edit.coding.is_none() {
+                self.action = writer.has_started().then_some(Action::Copy);
             }
             return None;
         };
         header.pts?;
-        let action = self.edit.actions.get(self.next).or(self.edit.actions.last()).copied();
-        self.next += 1;
+        let action = self.edit.actions.get(self.units).or(self.edit.actions.last()).copied();
+        self.units += 1;
         let continued = matches!(action, Some(Action::Copy | Action::Trim));
-        self.finish_unit(joiner, continued, out);
+        self.finish_trimmed(writer, continued, out);
         self.action = action;
         Some(header)
     }
 
+    /// Copies a packet with new PID, continuity counter, PCR and timestamps.
     fn copy(
         &mut self,
         packet: Packet<'_>,
         header: Option<Header>,
         pcr: Option<i64>,
-        joiner: &mut Joiner,
+        writer: &mut TsWriter,
         out: &mut Vec<u8>,
     ) {
-        joiner.start(out);
+        writer.start(out);
         let mut bytes = *packet.bytes();
-        let [p1, p0] = self.edit.to.to_be_bytes();
+        let [p1, p0] = self.edit.output_pid.to_be_bytes();
         bytes[1] = bytes[1] & 0xE0 | p1 & 0x1F;
         bytes[2] = p0;
-        let counter = &mut joiner.counters[usize::from(self.edit.to & NULL_PID)];
-        *counter = (*counter + u8::from(packet.has_payload())) & 0x0F;
-        bytes[3] = bytes[3] & 0xF0 | *counter;
-        if !packet.adaptation().is_empty() {
-            // No clock of the output is ever interrupted.
+        bytes[3] = bytes[3] & 0xF0 | writer.next_counter(self.edit.output_pid, packet.has_payload());
+        if packet.adaptation_field().is_some_and(|field| !field.is_empty()) {
+            // Neither counters nor clock of the output are discontinuous: clear discontinuity_indicator.
             bytes[5] &= 0x7F;
         }
         if let Some(pcr) = pcr {
-            let pcr = joiner.next_pcr(pcr);
-            bytes[PCR_AT..PCR_AT + 6].copy_from_slice(&write_pcr(wrapped(pcr)));
+            bytes[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(writer.next_pcr(pcr)));
         }
         if let Some(header) = header {
-            let start = PACKET - packet.payload().len();
-            self.stamp(&mut bytes, start + PTS_AT, header.pts, if header.dts.is_some() { 3 } else { 2 });
-            self.stamp(&mut bytes, start + DTS_AT, header.dts, 1);
+            let start = PACKET_BYTES - packet.payload().len();
+            let prefix = if header.dts.is_some() { 3 } else { 2 };
+            self.write_timestamp(&mut bytes, start + PTS_OFFSET, header.pts, prefix);
+            self.write_timestamp(&mut bytes, start + DTS_OFFSET, header.dts, 1);
         }
         out.extend_from_slice(&bytes);
     }
 
-    fn stamp(&self, bytes: &mut [u8; PACKET], at: usize, ticks: Option<Ticks>, prefix: u8) {
-        if let Some((ticks, place)) = ticks.zip(bytes.get_mut(at..at + 5)) {
-            place.copy_from_slice(&Ticks::new(self.edit.clock.place(ticks)).write(prefix));
+    fn write_timestamp(&self, bytes: &mut [u8], offset: usize, input: Option<Ticks>, prefix: u8) {
+        if let Some((input, field)) = input.zip(bytes.get_mut(offset..offset + 5)) {
+            field.copy_from_slice(&Ticks::new(self.edit.clock.to_output_90k(input)).write(prefix));
         }
     }
 
-    /// Writes what is gathered of a trimmed unit. `continued` says that the next unit stays too.
-    fn finish_unit(&mut self, joiner: &mut Joiner, continued: bool, out: &mut Vec<u8>) {
-        if self.gathered.is_empty() {
+    /// Writes what is kept of a trimmed PES packet. If the next one is not dropped, a frame may be `continued` in it.
+    fn finish_trimmed(&mut self, writer: &mut TsWriter, continued: bool, out: &mut Vec<u8>) {
+        if self.pes.is_empty() {
             return;
         }
-        let Some(pes) = read_pes(&std::mem::take(&mut self.gathered)) else { return };
-        let at = self.edit.clock.place(pes.pts);
-        let Edit { to, coding, keep, .. } = &self.edit;
-        let (from_90k, end, payload) = match coding {
-            Some(coding) => {
-                let keep = keep.start.saturating_sub(at)..keep.end.saturating_sub(at);
-                let Some(kept) = trim(*coding, &pes.payload, keep, continued) else { return };
-                (kept.from_90k, Some(at + kept.to_90k), kept.bytes.to_vec())
-            }
-            None => (0, None, pes.payload),
-        };
-        let stamp = Ticks::new(at + from_90k);
-        joiner.insert(&Pes { stream_id: pes.stream_id, pts: stamp, dts: stamp, payload }, *to, true, out);
-        if let Some(end) = end {
-            joiner.ends.retain(|end| end.0 != *to);
-            joiner.ends.push((*to, end));
+        let Some(mut pes) = Pes::parse(&std::mem::take(&mut self.pes)) else { return };
+        let Edit { output_pid, coding, keep_90k, .. } = &self.edit;
+        let mut pts_90k = self.edit.clock.to_output_90k(pes.pts);
+        if let Some(coding) = coding {
+            let keep = keep_90k.start.saturating_sub(pts_90k)..keep_90k.end.saturating_sub(pts_90k);
+            let Some((bytes, kept)) = coding.trim(&pes.payload, &keep, continued) else { return };
+            pes.payload = bytes.to_vec();
+            writer.audio_ends_90k.insert(*output_pid, pts_90k + kept.end);
+            pts_90k += kept.start;
         }
+        pes.pts = Ticks::new(pts_90k);
+        pes.dts = pes.pts;
+        writer.insert(&pes, *output_pid, true, out);
     }
 }
 

@@ -1,226 +1,164 @@
-//! The units (PES packets with a time stamp) of a segment, stream by stream, in the order they are stored.
+//! The PES packets of a segment, by elementary stream and in the order they are stored.
 
-use super::h264::Access;
+use super::codec::Codec;
 use super::packet::{Packet, packets};
 use super::pes::{Header, Ticks};
-use super::probe::{Codec, tables};
-use super::psi::Pmt;
+use super::psi::{ElementaryStream, Pmt, find_pmt};
+use super::video::AccessUnitStart;
 use super::{h264, hevc};
 
-/// Bytes of a unit that are searched for its first slice.
-const LOOK: usize = 64 * 1024;
+/// Bytes of a PES packet that are searched for the first slice.
+const MAX_SEARCH_BYTES: usize = 64 * 1024;
 
-/// What a segment holds, unit by unit.
+/// The PES packets of a segment.
 #[derive(Debug, Clone)]
 pub struct Scan {
-    /// The PID of the program map.
+    /// The PID of the PMT.
     pub pmt_pid: u16,
-    /// The program map.
+    /// The PMT.
     pub pmt: Pmt,
-    /// The streams, in the map's order.
+    /// The elementary streams, in the order of the PMT.
     pub tracks: Vec<Track>,
-    /// By how much the first clock reference lies before the decoding of the first picture, in ticks.
-    pub lead_90k: i64,
-    /// A packet was encrypted.
+    /// The time from the first PCR to the first DTS of the reference track, in ticks of 90 kHz.
+    pub pcr_lead_90k: i64,
+    /// Whether a packet is encrypted.
     pub scrambled: bool,
-    /// A PES header goes on in a second packet, where it is not rewritten.
+    /// Whether a PES header continues in a second transport packet, where [`super::retime`] does not rewrite it.
     pub split_header: bool,
 }
 
-/// The units of one stream.
+/// The PES packets of an elementary stream.
 #[derive(Debug, Clone)]
 pub struct Track {
-    /// The stream's PID.
+    /// The PID of the elementary stream.
     pub pid: u16,
-    /// What it is.
+    /// Its codec.
     pub codec: Codec,
-    /// Its units.
+    /// Its PES packets.
     pub units: Vec<Unit>,
 }
 
-/// A PES packet with a time stamp, and those without one that follow it.
+/// A PES packet with a PTS, and those without one that follow it. Of video it is taken for an access unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
-    /// When it is shown.
+    /// The presentation timestamp.
     pub pts: Ticks,
-    /// When it is decoded.
+    /// The decoding timestamp; the PTS where the header has none.
     pub dts: Ticks,
-    /// For video: whether decoding can begin here.
-    pub access: Access,
-    /// Whether it is all there; only the last unit of a segment can be cut short.
+    /// Whether video can be decoded from here.
+    pub access_unit: AccessUnitStart,
+    /// Whether all of it is there; only the last unit of a segment can be truncated.
     pub complete: bool,
 }
 
 impl Scan {
-    /// Scans a segment; of one that is not `whole` the last units may be cut short. `None` where there are no tables.
+    /// Scans a segment; `None` if there is no PMT. If it is not `whole`, the last units may be truncated.
     pub fn of(bytes: &[u8], whole: bool) -> Option<Self> {
-        let (_, pmt_pid, pmt) = tables(bytes)?;
-        let mut scanner = Scanner::new(&pmt);
+        let (_, pmt_pid, pmt) = find_pmt(bytes)?;
+        let mut scanners: Vec<TrackScanner> = pmt.streams.iter().map(TrackScanner::new).collect();
+        let (mut first_pcr, mut scrambled, mut split_header) = (None, false, false);
         for (_, packet) in packets(bytes) {
-            scanner.push(packet, pmt.pcr_pid);
+            if packet.pid() == pmt.pcr_pid && first_pcr.is_none() {
+                first_pcr = packet.pcr().and_then(|pcr| i64::try_from(pcr / 300).ok()).map(Ticks::new);
+            }
+            if let Some(scanner) = scanners.iter_mut().rfind(|scanner| scanner.track.pid == packet.pid()) {
+                scrambled |= packet.scrambled();
+                split_header |= scanner.push(packet);
+            }
         }
-        let scrambled = scanner.scrambled;
-        let split_header = scanner.split_header;
-        let first_pcr = scanner.first_pcr;
-        let tracks: Vec<Track> = scanner.lanes.into_iter().map(|lane| lane.finish(whole)).collect();
-        let first = driver(&tracks).and_then(|track| track.units.first());
-        let lead_90k = first_pcr.zip(first).map_or(0, |(pcr, unit)| unit.dts.since(pcr));
-        Some(Self { pmt_pid, pmt, tracks, lead_90k, scrambled, split_header })
+        let tracks = scanners.into_iter().map(|scanner| scanner.finish(whole)).collect();
+        let mut scan = Self { pmt_pid, pmt, tracks, pcr_lead_90k: 0, scrambled, split_header };
+        if let Some((pcr, unit)) = first_pcr.zip(scan.reference_track().and_then(|track| track.units.first()))
+        {
+            scan.pcr_lead_90k = unit.dts.since(pcr);
+        }
+        Some(scan)
     }
 
-    /// The stream whose units are the frames that a cut counts: the first video, else the first sound.
-    pub fn driver(&self) -> Option<&Track> {
-        driver(&self.tracks)
+    /// The track whose frames a cut counts: the first video with PES packets, else the first such audio.
+    pub fn reference_track(&self) -> Option<&Track> {
+        let first = |has_type: fn(Codec) -> bool| {
+            self.tracks.iter().find(|track| has_type(track.codec) && !track.units.is_empty())
+        };
+        first(Codec::is_video).or_else(|| first(Codec::is_audio))
     }
-}
-
-fn driver(tracks: &[Track]) -> Option<&Track> {
-    let used = |wanted: fn(Codec) -> bool| {
-        tracks.iter().find(|track| wanted(track.codec) && !track.units.is_empty())
-    };
-    used(Codec::is_video).or_else(|| used(Codec::is_audio))
 }
 
 impl Track {
-    /// The earliest time at which a unit is shown.
-    pub fn lowest(&self) -> Option<Ticks> {
+    /// The first PTS in presentation order.
+    pub fn lowest_pts(&self) -> Option<Ticks> {
         let first = self.units.first()?.pts;
         self.units.iter().map(|unit| unit.pts).min_by_key(|pts| pts.since(first))
     }
-
-    /// The latest time at which a unit that is all there is shown.
-    pub fn highest(&self) -> Option<Ticks> {
-        let first = self.units.first()?.pts;
-        self.units.iter().filter(|unit| unit.complete).map(|unit| unit.pts).max_by_key(|pts| pts.since(first))
-    }
 }
 
-/// Finds the stream of a PID in one step.
-#[derive(Debug, Clone)]
-pub(super) struct ByPid(Vec<u8>);
-
-impl ByPid {
-    pub(super) fn new(pids: impl Iterator<Item = u16>) -> Self {
-        let mut indices = vec![u8::MAX; 1 << 13];
-        for (pid, index) in pids.zip(0..u8::MAX) {
-            if let Some(place) = indices.get_mut(usize::from(pid)) {
-                *place = index;
-            }
-        }
-        Self(indices)
-    }
-
-    pub(super) fn get(&self, pid: u16) -> Option<usize> {
-        self.0.get(usize::from(pid)).filter(|index| **index != u8::MAX).map(|index| usize::from(*index))
-    }
-}
-
-struct Scanner {
-    by_pid: ByPid,
-    lanes: Vec<Lane>,
-    first_pcr: Option<Ticks>,
-    scrambled: bool,
-    split_header: bool,
-}
-
-struct Lane {
+/// Finds the units of one elementary stream.
+struct TrackScanner {
     track: Track,
-    /// Bytes of the current unit while its first slice is not found.
+    /// The first bytes of the current unit, until its first slice is found.
     start: Option<Vec<u8>>,
-    /// How many of them there must be to look again: twice as many each time, so that all looks together take no
-    /// longer than a few.
-    look_at: usize,
-    /// The length that the current unit should have, with its header.
-    total: Option<usize>,
-    /// The bytes of the current unit so far.
-    seen: usize,
-    /// Whether the last packet was filled to its end, so that more may have followed.
-    filled: bool,
+    /// The length of `start` at which to search it again. It doubles, so that all searches together are linear in time.
+    search_at: usize,
+    /// The length of the current unit in bytes, from its header.
+    expected_len: Option<usize>,
+    /// The bytes of the current unit so far, with its header.
+    len: usize,
+    /// Whether the last packet had no stuffing, so that the unit may continue.
+    is_open: bool,
 }
 
-impl Scanner {
-    fn new(pmt: &Pmt) -> Self {
-        let track = |stream: &super::psi::Elementary| Track {
-            pid: stream.pid,
-            codec: Codec::of(stream),
-            units: Vec::new(),
-        };
-        let lane = |stream| Lane {
-            track: track(stream),
-            start: None,
-            look_at: 0,
-            total: None,
-            seen: 0,
-            filled: false,
-        };
-        Self {
-            by_pid: ByPid::new(pmt.streams.iter().map(|stream| stream.pid)),
-            lanes: pmt.streams.iter().map(lane).collect(),
-            first_pcr: None,
-            scrambled: false,
-            split_header: false,
-        }
+impl TrackScanner {
+    fn new(stream: &ElementaryStream) -> Self {
+        let track = Track { pid: stream.pid, codec: Codec::of(stream), units: Vec::new() };
+        Self { track, start: None, search_at: 0, expected_len: None, len: 0, is_open: false }
     }
 
-    fn push(&mut self, packet: Packet<'_>, pcr_pid: u16) {
-        let pid = packet.pid();
-        if pid == pcr_pid && self.first_pcr.is_none() {
-            self.first_pcr = packet.pcr().and_then(|pcr| i64::try_from(pcr / 300).ok()).map(Ticks::new);
-        }
-        let Some(lane) = self.by_pid.get(pid).and_then(|index| self.lanes.get_mut(index)) else { return };
-        self.scrambled |= packet.scrambled();
-        self.split_header |= lane.push(packet);
-    }
-}
-
-impl Lane {
-    /// Takes a packet; says whether it holds only a part of a PES header.
+    /// Takes the next packet; returns whether a PES header continues after it.
     fn push(&mut self, packet: Packet<'_>) -> bool {
-        let mut payload = packet.payload();
+        let payload = packet.payload();
         let header = if packet.starts_unit() { Header::parse(payload) } else { None };
+        let mut data = payload;
         if let Some((header, pts)) = header.and_then(|header| Some((header, header.pts?))) {
-            let dts = header.dts.unwrap_or(pts);
-            self.look();
-            self.track.units.push(Unit { pts, dts, access: Access::default(), complete: true });
-            (self.total, self.seen) = (header.total, 0);
+            self.search();
+            let (dts, access_unit) = (header.dts.unwrap_or(pts), AccessUnitStart::default());
+            self.track.units.push(Unit { pts, dts, access_unit, complete: true });
+            (self.expected_len, self.len) = (header.packet_len, 0);
             self.start = self.track.codec.is_video().then(Vec::new);
-            self.look_at = 1;
-            self.filled = !packet.stuffed();
-            self.seen += payload.len();
-            payload = payload.get(header.len..).unwrap_or(&[]);
-        } else if !payload.is_empty() {
-            self.filled = !packet.stuffed();
-            self.seen += payload.len();
+            self.search_at = 1;
+            data = payload.get(header.len..).unwrap_or(&[]);
+        }
+        if !payload.is_empty() {
+            self.is_open = !packet.has_stuffing();
+            self.len += payload.len();
         }
         if let Some(start) = &mut self.start {
-            start.extend_from_slice(payload);
-            if start.len() >= self.look_at {
-                self.look();
+            start.extend_from_slice(data);
+            if start.len() >= self.search_at {
+                self.search();
             }
         }
-        header.is_some_and(|header| header.len > packet.payload().len())
+        header.is_some_and(|header| header.len > payload.len())
     }
 
-    /// Looks for the first slice in what there is of the current unit.
-    fn look(&mut self) {
+    /// Searches the current unit for its first slice.
+    fn search(&mut self) {
         let (Some(start), Some(unit)) = (&self.start, self.track.units.last_mut()) else { return };
-        let access = match self.track.codec {
-            Codec::H264 => h264::access(start),
-            Codec::Hevc => hevc::access(start),
-            _ => Access { picture: true, ..Access::default() },
+        unit.access_unit = match self.track.codec {
+            Codec::H264 => h264::access_unit_start(start),
+            Codec::Hevc => hevc::access_unit_start(start),
+            _ => AccessUnitStart { picture: true, ..AccessUnitStart::default() },
         };
-        unit.access = access;
-        self.look_at = 2 * start.len();
-        // A slice's header may go on in the next packet, its kind may not.
-        if access.picture || start.len() > LOOK {
+        self.search_at = 2 * start.len();
+        // The type of a slice is in its first byte, so the slice may be truncated.
+        if unit.access_unit.picture || start.len() > MAX_SEARCH_BYTES {
             self.start = None;
         }
     }
 
     fn finish(mut self, whole: bool) -> Track {
-        self.look();
+        self.search();
         if let Some(last) = self.track.units.last_mut() {
-            last.complete = whole || self.total.map_or(!self.filled, |total| self.seen >= total);
+            last.complete = whole || self.expected_len.map_or(!self.is_open, |expected| self.len >= expected);
         }
         self.track
     }

@@ -1,4 +1,4 @@
-//! What a client can do to the server that wishes it ill, and what befalls a server whose log nobody reads.
+//! Hostile clients, and a log that nobody reads.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,14 +10,14 @@ use crate::process::{Program, RESTREAMER, Running, Served, is_long_run};
 
 const NOW: &str = "2026-11-22T00:00:00";
 
-/// One of the numbers of `/proc/PID/status`: kibibytes, or how many.
+/// A value of `/proc/PID/status`: KiB or a count.
 pub(crate) fn status_of(running: &Running, name: &str) -> u64 {
     let status = std::fs::read_to_string(running.proc_file("status")).expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect(name);
     line.split_whitespace().next().and_then(|number| number.parse().ok()).expect(line)
 }
 
-/// Sends the same bytes again and again, until so many have gone, the server has had enough of it, or it takes none.
+/// Sends the same bytes repeatedly, until `total` are sent, the server closes the connection, or it stops reading.
 fn send_many(mut stream: &TcpStream, bytes: &[u8], total: usize) -> usize {
     stream.set_write_timeout(Some(Duration::from_secs(1))).expect("set a time limit");
     let mut sent = 0;
@@ -32,18 +32,18 @@ fn send_many(mut stream: &TcpStream, bytes: &[u8], total: usize) -> usize {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn a_log_that_nobody_reads_blocks_no_request() {
     let archive = tempfile::tempdir().expect("a temporary directory");
-    let served = Served::by(Program::new(RESTREAMER).deaf(), archive.path(), &[]);
+    let served = Served::by(Program::new(RESTREAMER).leave_stderr_unread(), archive.path(), &[]);
     let target = format!("/files?{}", "x".repeat(1000));
-    // More than a pipe and the server take together.
+    // More than a pipe and the server buffer together.
     for _ in 0..3000 {
         assert_eq!(ask(served.address, "GET", &target, &[]).status, 200);
     }
 }
 
 #[test]
-fn requests_without_number_cost_no_memory_where_answers_are_not_read() {
+fn pipelined_requests_take_no_memory_if_responses_are_not_read() {
     let archive = tempfile::tempdir().expect("a temporary directory");
     let served = Served::over(archive.path(), &["--log-level", "warn"]);
     wait_until("it has looked for ffmpeg", || ask(served.address, "GET", "/health", &[]).status == 200);
@@ -65,7 +65,7 @@ fn requests_without_number_cost_no_memory_where_answers_are_not_read() {
 }
 
 #[test]
-fn large_heads_leave_no_memory_with_idle_connections() {
+fn idle_connections_keep_no_memory_of_large_request_heads() {
     let archive = tempfile::tempdir().expect("a temporary directory");
     let served = Served::over(archive.path(), &["--log-level", "warn"]);
     let head = format!("GET /files HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(16_000));
@@ -86,7 +86,7 @@ fn large_heads_leave_no_memory_with_idle_connections() {
 }
 
 #[test]
-fn what_has_no_end_is_refused_and_closed() {
+fn endless_request_heads_are_refused_and_closed() {
     let site = Site::at(NOW);
     let rows: [(&str, &[u8], u16); 4] = [
         ("GET /files HTTP/1.1\r\nHost: a\r\nX: ", b"yyyyyyyyyyyyyyyy", 431),
@@ -98,10 +98,10 @@ fn what_has_no_end_is_refused_and_closed() {
         let mut stream = connect(site.address);
         stream.write_all(begun.as_bytes()).expect("begin");
         let sent = send_many(&stream, &more.repeat(1000), 50_000_000);
-        assert!(sent < 50_000_000, "{begun:?} was taken to its end");
+        assert!(sent < 50_000_000, "{begun:?} was read to its end");
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes);
-        // A client that never stops to send may lose the answer to the reset that ends it.
+        // A client that keeps sending may get the reset before the response.
         if let Some(answer) = take_apart(&bytes, &[]).first() {
             assert_eq!(answer.status, status, "{begun:?}");
         }
@@ -110,7 +110,7 @@ fn what_has_no_end_is_refused_and_closed() {
 }
 
 #[test]
-fn clients_that_come_and_go_leave_nothing_behind() {
+fn short_connections_leak_no_descriptors_or_threads() {
     let archive = tempfile::tempdir().expect("a temporary directory");
     let served = Served::over(archive.path(), &["--log-level", "warn"]);
     let descriptors = || std::fs::read_dir(served.running.proc_file("fd")).expect("descriptors").count();
@@ -127,7 +127,7 @@ fn clients_that_come_and_go_leave_nothing_behind() {
             }
             answers
         });
-        count = come_and_go(served.address, is_over);
+        count = connect_repeatedly(served.address, is_over);
         others.join().expect("answers to another client")
     });
     assert!(count > 500, "only {count} connections in {:?}", begun.elapsed());
@@ -142,11 +142,11 @@ fn clients_that_come_and_go_leave_nothing_behind() {
     assert_eq!(ask(served.address, "GET", "/files", &[]).status, 200);
 }
 
-/// Connects and goes away, as fast as that can be done, until it is over; how often.
-fn come_and_go(address: SocketAddr, is_over: impl Fn() -> bool) -> usize {
+/// Connects and disconnects as fast as possible, until `is_over`; returns how often.
+fn connect_repeatedly(address: SocketAddr, is_over: impl Fn() -> bool) -> usize {
     let mut count = 0;
     while !is_over() {
-        // In turns: gone at once, with a reset, in the middle of a head, behind a request.
+        // In turns: disconnect immediately, with a reset, within a request head, after a request.
         let mut stream = connect(address);
         match count % 4 {
             0 => drop(stream),
@@ -159,7 +159,7 @@ fn come_and_go(address: SocketAddr, is_over: impl Fn() -> bool) -> usize {
     count
 }
 
-/// Numbers that look random, and are the same in every run.
+/// Pseudorandom numbers that are the same in every run.
 struct Seeded(u64);
 
 impl Seeded {
@@ -168,7 +168,7 @@ impl Seeded {
         usize::try_from((self.0 >> 33) % bound as u64).expect("a small number")
     }
 
-    /// A request of which one or two bytes are others, or missing.
+    /// A request with up to two bytes changed, inserted or removed.
     fn request(&mut self) -> Vec<u8> {
         const TARGETS: [&str; 9] = [
             "/",
@@ -209,8 +209,8 @@ impl Seeded {
     }
 }
 
-/// Sends bytes, says that no more come, and reads until the end, which must come.
-fn provoke(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+/// Sends bytes, shuts down the sending side, and reads until the server closes.
+fn send_and_read(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(address);
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
@@ -218,7 +218,7 @@ fn provoke(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_is_asked_is_answered_or_the_connection_closed() {
+fn any_bytes_get_a_response_or_a_closed_connection() {
     let site = Site::at(NOW);
     site.write("s/a.txt", b"ready");
     site.write("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts", &[b'x'; 188]);
@@ -226,7 +226,7 @@ fn whatever_is_asked_is_answered_or_the_connection_closed() {
     let rounds = if is_long_run() { 100_000 } else { 4000 };
     for _ in 0..rounds {
         let request = seeded.request();
-        let bytes = provoke(site.address, &request);
+        let bytes = send_and_read(site.address, &request);
         let shown = String::from_utf8_lossy(&request);
         if !bytes.is_empty() {
             answered += 1;

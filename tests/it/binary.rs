@@ -1,4 +1,4 @@
-//! The program as somebody starts it: options, exit codes, what it says, signals.
+//! The program on its command line: options, exit codes, output and signals.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,10 +13,10 @@ use crate::process::{Output, Program, RESTREAMER, Running, Served};
 
 const HOUR: &str = "gdq/source/2026-11-20T10";
 const SEGMENT: &str = "55:02.000-2.000-full-abc.ts";
-/// More than the buffers between a server and a client that does not read can take.
+/// More than the socket buffers between the server and a client that does not read.
 const LARGE_BYTES: usize = 16 * 1024 * 1024;
 
-/// An archive with one segment, and a file that is large.
+/// An archive with one segment and one large file.
 fn archive() -> TempDir {
     let base = tempfile::tempdir().expect("a temporary directory");
     write_whole(&base.path().join(HOUR).join(SEGMENT), b"0123456789");
@@ -33,7 +33,7 @@ fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
     Program::new(RESTREAMER).args(args).run()
 }
 
-/// Checks that nothing was said but one line on stderr, which is `line`.
+/// Checks that the output is only `line` on stderr.
 fn assert_one_line(output: &Output, code: i32, line: &str) {
     let Output { code: found, stdout, stderr } = output;
     assert_eq!((*found, stdout.as_str()), (Some(code), ""), "{stderr}");
@@ -64,7 +64,7 @@ fn bad_usage_is_one_line_and_exit_code_2() {
 }
 
 #[test]
-fn a_base_directory_that_is_not_there_is_one_line_and_exit_code_1() {
+fn a_missing_base_directory_is_one_line_and_exit_code_1() {
     let base = archive();
     let missing = base.path().join("missing\nas yet");
     let file = base.path().join("gdq/large.bin");
@@ -76,7 +76,7 @@ fn a_base_directory_that_is_not_there_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_one_line_and_exit_code_1() {
+fn a_port_in_use_is_one_line_and_exit_code_1() {
     let base = archive();
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
     let port = taken.local_addr().expect("an address").port();
@@ -98,13 +98,13 @@ fn help_and_version_go_to_stdout() {
 }
 
 #[test]
-fn the_first_line_says_where_it_listens_and_a_signal_ends_it() {
+fn the_first_line_is_the_address_and_a_signal_ends_it() {
     let base = archive();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let served = Served::over(base.path(), &[]);
         assert_eq!(served.first_line, format!("listening on http://{}\n", served.address));
         assert_eq!(ask(served.address, "GET", "/files", &[]).text(), "[\"gdq\"]");
-        // A connection without a request keeps nobody.
+        // A connection without a request does not delay the end.
         let _idle = connect(served.address);
         served.running.signal(signal);
         let Output { code, stdout, .. } = served.running.wait();
@@ -112,8 +112,8 @@ fn the_first_line_says_where_it_listens_and_a_signal_ends_it() {
     }
 }
 
-/// Asks for the large file and reads the first part of the answer: a small one, for the system gives the more room to
-/// what is not read yet the more was read.
+/// Requests the large file and reads the first part of the response. It is small, because the kernel enlarges the receive
+/// buffer the more a client reads.
 fn begin_large(served: &Served) -> (TcpStream, Vec<u8>) {
     let mut client = connect(served.address);
     client.write_all(b"GET /segments/gdq/large.bin HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
@@ -122,13 +122,13 @@ fn begin_large(served: &Served) -> (TcpStream, Vec<u8>) {
     (client, begun)
 }
 
-/// Waits until a server that was told to stop takes no more connections.
+/// Waits until a server that got a signal accepts no more connections.
 fn wait_until_stopping(served: &Served) {
     wait_until("the server stops listening", || TcpStream::connect(served.address).is_err());
 }
 
 #[test]
-fn what_is_being_sent_is_sent_before_it_ends() {
+fn a_response_in_progress_is_completed_before_it_ends() {
     let base = archive();
     let served = Served::over(base.path(), &[]);
     let (mut client, mut bytes) = begin_large(&served);
@@ -142,18 +142,18 @@ fn what_is_being_sent_is_sent_before_it_ends() {
 }
 
 #[test]
-fn cuts_that_are_made_or_wait_and_downloads_are_finished_before_it_ends() {
+fn running_and_queued_cuts_and_downloads_are_completed_before_it_ends() {
     let base = cuts::archive();
     write_whole(&base.path().join("gdq/large.bin"), &large());
     let served = Served::over(base.path(), &["--cut-workers", "1"]);
     assert_eq!(ask(served.address, "GET", "/health", &[]).status, 200);
     let (mut download, mut bytes) = begin_large(&served);
-    // One is made, two wait for it.
+    // One runs, two are queued.
     let cutter = |begun: &str| {
         let mut cutter = connect(served.address);
         let target = format!("/cut/s/v.ts?{}&type=full", cuts::RANGE);
         write!(cutter, "GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
-        wait_until("it has come to its lane", || {
+        wait_until("it has reached its pool", || {
             ask(served.address, "GET", "/metrics", &[]).text().contains(&format!("\npool_{begun}\n"))
         });
         cutter
@@ -178,7 +178,7 @@ fn cuts_that_are_made_or_wait_and_downloads_are_finished_before_it_ends() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_it_immediately() {
     let base = archive();
     let served = Served::over(base.path(), &[]);
     let (mut client, mut bytes) = begin_large(&served);
@@ -189,13 +189,13 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("stopped at once"), "{stderr}");
     bytes.extend(read_until_closed(&mut client));
-    assert!(!take_apart(&bytes, &["GET"])[0].whole, "the client was cut off");
+    assert!(!take_apart(&bytes, &["GET"])[0].whole, "the client was disconnected");
 }
 
-/// The names of a program's threads, sorted.
+/// The sorted names of a program's threads.
 fn threads(running: &Running) -> Vec<String> {
     let tasks = fs::read_dir(running.proc_file("task")).expect("its threads");
-    // One that ends meanwhile has no name any more.
+    // A thread may end before its name is read.
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
     let mut names: Vec<_> = names.map(|name| name.trim_end().to_owned()).collect();
     names.sort_unstable();
@@ -208,7 +208,7 @@ fn the_number_of_threads_does_not_depend_on_that_of_connections() {
     let served = Served::over(base.path(), &["--workers", "2", "--cut-workers", "1"]);
     let lanes = ["long-0", "long-1", "media-0", "media-1", "playlist-0", "playlist-1", "quick-0", "quick-1"];
     let expected = [&["accept", "ctrl-c", "cut-0", "lobby", "log"], &lanes[..], &["restreamer"]].concat();
-    // At first one more looks for ffmpeg.
+    // At the start another thread looks for ffmpeg.
     let check =
         |when: &str| wait_until(&format!("its threads {when}"), || threads(&served.running) == expected);
     check("are those it needs");
@@ -220,7 +220,7 @@ fn the_number_of_threads_does_not_depend_on_that_of_connections() {
         assert_eq!(read_one(client).status, 200);
     }
     check("are the same with 300 connections");
-    // Half of them now leave a large answer unread.
+    // Half of them leave a large response unread.
     for client in clients.iter_mut().step_by(2) {
         client.write_all(b"GET /segments/gdq/large.bin HTTP/1.1\r\nHost: test\r\n\r\n").expect("ask");
         client.read_exact(&mut [0; 100]).expect("its beginning");
@@ -230,14 +230,14 @@ fn the_number_of_threads_does_not_depend_on_that_of_connections() {
 }
 
 #[test]
-fn it_can_start_again_on_the_same_port_at_once() {
+fn it_can_restart_on_the_same_port_immediately() {
     let base = archive();
-    // An address of its own, where no other test can get the port meanwhile.
+    // On this address no other test can take the port in between.
     let host = ["--host", "127.0.0.7"];
     let first = Served::over(base.path(), &host);
     let address = first.address;
     assert_eq!(address.ip().to_string(), "127.0.0.7");
-    // The server closes first, so that the system remembers the connection for a while.
+    // The server closes first, so the connection is in TIME_WAIT.
     assert_eq!(ask(address, "GET", "/files", &[]).status, 200);
     let unfinished = connect(address);
     first.running.signal(Signal::TERM);

@@ -130,10 +130,10 @@ pub(crate) fn check_words(path: &Path) {
     let name = path.to_string_lossy();
     let mut counters = std::collections::BTreeMap::new();
     for (_, packet) in packets(&std::fs::read(path).expect("a cut")) {
-        let last = counters.insert(packet.pid(), packet.continuity());
+        let last = counters.insert(packet.pid(), packet.continuity_counter());
         let step = u8::from(packet.has_payload());
         if let Some(last) = last.filter(|_| packet.pid() != 0x1FFF) {
-            assert_eq!(packet.continuity(), (last + step) & 15, "{name}: pid {}", packet.pid());
+            assert_eq!(packet.continuity_counter(), (last + step) & 15, "{name}: pid {}", packet.pid());
         }
     }
     let output = run("ffmpeg", &["-v", "warning", "-i", &name, "-map", "0", "-f", "null", "-"]);

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use restreamer::cut::{Kind as How, Part, prepare};
 use restreamer::error::Error;
-use restreamer::mpegts::packet::{PACKET, packets};
-use restreamer::mpegts::pes::{Header, Ticks};
-use restreamer::mpegts::psi::{Elementary, write_pmt};
-use restreamer::mpegts::remux::{Pes, write_pes};
+use restreamer::mpegts::packet::{PACKET_BYTES, packets};
+use restreamer::mpegts::pes::{Header, Pes, Ticks, write_pes};
+use restreamer::mpegts::psi::{ElementaryStream, write_pmt};
 use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::Span;
 
@@ -155,7 +154,7 @@ fn with_id3(bytes: &[u8]) -> Vec<u8> {
     let scan = Scan::of(bytes, true).expect("a scan");
     let mut pmt = scan.pmt.clone();
     let descriptors = b"\x26\x0D\xFF\xFFID3 \xFFID3 \x00\x0F".to_vec();
-    pmt.streams.push(Elementary { pid: PID, stream_type: 0x15, descriptors });
+    pmt.streams.push(ElementaryStream { pid: PID, stream_type: 0x15, descriptors });
     let (mut out, mut counter, mut pictures) = (Vec::new(), 0x0F, 0);
     for (_, packet) in packets(bytes) {
         if packet.pid() == scan.pmt_pid {
@@ -179,7 +178,7 @@ fn with_id3(bytes: &[u8]) -> Vec<u8> {
         }
         out.extend(packet.bytes());
     }
-    assert_eq!(out.len() % PACKET, 0);
+    assert_eq!(out.len() % PACKET_BYTES, 0);
     out
 }
 

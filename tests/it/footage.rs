@@ -135,9 +135,10 @@ pub(crate) fn name(paths: &[PathBuf]) -> Vec<Part> {
         let bytes = std::fs::read(path).expect("a segment");
         assert!(probe(&bytes).is_some());
         let scan = Scan::of(&bytes, true).expect("a scan");
-        let track = scan.driver().expect("pictures or sound");
-        let lowest = track.lowest().expect("a time stamp");
-        (lowest, track.highest().expect("a time stamp").since(lowest))
+        let track = scan.reference_track().expect("pictures or sound");
+        let lowest = track.lowest_pts().expect("a time stamp");
+        let lengths = track.units.iter().map(|unit| unit.pts.since(lowest));
+        (lowest, lengths.max().expect("a time stamp"))
     };
     let stamps: Vec<_> = paths.iter().map(lowest).collect();
     let mut starts = Vec::new();

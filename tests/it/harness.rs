@@ -1,4 +1,4 @@
-//! A server of the library on a port of its own, over an archive in a temporary directory, and a client that shows
+//! A server in this process, on a free port and an archive in a temporary directory, and a plain HTTP client that parses
 //! every byte.
 
 use std::collections::BTreeMap;
@@ -20,13 +20,13 @@ use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
 use tempfile::TempDir;
 
-/// How long a test waits for what must come.
+/// The time limit for anything a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The workers of a test's server.
+/// The workers of a test server.
 pub(crate) const WORKERS: Workers = Workers { each: 2, cut: 1 };
 
-/// A server over an archive of its own.
+/// A server with its own archive.
 pub(crate) struct Site {
     pub(crate) archive: TempDir,
     pub(crate) address: SocketAddr,
@@ -36,7 +36,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A server over an empty archive, at the time `now`.
+    /// A server with an empty archive, at the time `now`.
     pub(crate) fn at(now: &str) -> Self {
         Self::with(now, Limits::default())
     }
@@ -56,12 +56,12 @@ impl Site {
         self.clock.store(time(now).micros(), Ordering::SeqCst);
     }
 
-    /// Writes a file of the archive, whose name appears when it is whole.
+    /// Writes a file of the archive; its name appears when it is complete.
     pub(crate) fn write(&self, path: &str, bytes: &[u8]) -> PathBuf {
         write_whole(&self.archive.path().join(path), bytes)
     }
 
-    /// Asks for a target and reads the whole answer.
+    /// Sends a GET request and reads the whole response.
     pub(crate) fn get(&self, target: &str) -> Answer {
         ask(self.address, "GET", target, &[])
     }
@@ -71,7 +71,7 @@ impl Site {
         self.server.as_ref().expect("the server runs")
     }
 
-    /// Stops the server; whether all that it had begun was finished.
+    /// Stops the server; returns whether all requests were completed.
     pub(crate) fn stop(&mut self, grace: Duration) -> bool {
         self.server.take().is_none_or(|server| server.stop(grace))
     }
@@ -96,23 +96,23 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
     }
 }
 
-/// ffmpeg and ffprobe, looked for once.
+/// ffmpeg and ffprobe, searched for once.
 pub(crate) fn tools() -> Tools {
     static FOUND: OnceLock<Tools> = OnceLock::new();
     FOUND.get_or_init(|| Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))).clone()
 }
 
-/// A server of anything on a free port.
+/// A server of any service on a free port.
 pub(crate) fn serve(service: Arc<dyn Service>, limits: Limits) -> Server {
     Server::start(([127, 0, 0, 1], 0).into(), WORKERS, limits, service).expect("a server")
 }
 
-/// A time, in any of the ways that a request can write it.
+/// A time, in any format that a request may use.
 pub(crate) fn time(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap_or_else(|| panic!("`{text}` is not a time"))
 }
 
-/// Writes a file under another name first, as a recorder does.
+/// Writes a file under a temporary name and renames it, as a recorder does.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> PathBuf {
     let directory = path.parent().expect("a directory");
     fs::create_dir_all(directory).expect("make the directory");
@@ -122,14 +122,14 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> PathBuf {
     path.to_owned()
 }
 
-/// An answer, taken apart.
+/// A parsed response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// By names in lower case; of a repeated one the last.
+    /// By lower-case name; the last of repeated headers.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
-    /// Whether the body came to its proper end.
+    /// Whether the body is complete by its `Content-Length` or last chunk.
     pub(crate) whole: bool,
 }
 
@@ -143,7 +143,7 @@ impl Answer {
     }
 }
 
-/// Sends one request on a connection of its own and reads the whole answer.
+/// Sends one request on a new connection and reads the whole response.
 pub(crate) fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -154,8 +154,8 @@ pub(crate) fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&
     answers.remove(0)
 }
 
-/// Sends bytes and reads until the server closes; then takes the answers apart. `methods` are those of the requests,
-/// for an answer to HEAD has no body.
+/// Sends bytes, reads until the server closes, and parses the responses. `methods` are those of the requests, because a
+/// response to HEAD has no body.
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8], methods: &[&str]) -> Vec<Answer> {
     let mut stream = connect(address);
     stream.write_all(bytes).expect("send the request");
@@ -168,7 +168,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// All that comes until the end, or a reset.
+/// Reads until the connection is closed or reset.
 pub(crate) fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -179,7 +179,7 @@ pub(crate) fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Reads one answer from a connection that stays open.
+/// Reads one response from a connection that stays open.
 pub(crate) fn read_one(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -194,7 +194,7 @@ pub(crate) fn read_one(stream: &mut TcpStream) -> Answer {
     }
 }
 
-/// Takes answers apart that stand one behind another.
+/// Parses consecutive responses.
 pub(crate) fn take_apart(mut bytes: &[u8], methods: &[&str]) -> Vec<Answer> {
     let mut answers = Vec::new();
     let mut methods = methods.iter();
@@ -220,7 +220,7 @@ pub(crate) fn take_apart(mut bytes: &[u8], methods: &[&str]) -> Vec<Answer> {
     answers
 }
 
-/// Takes an answer's body from the bytes behind its head; what is left of them.
+/// Parses a body after its response head; returns the bytes behind it.
 fn read_body<'a>(answer: &mut Answer, bytes: &'a [u8]) -> &'a [u8] {
     if answer.header("transfer-encoding") == "chunked" {
         let mut rest = bytes;
@@ -250,7 +250,7 @@ fn read_body<'a>(answer: &mut Answer, bytes: &'a [u8]) -> &'a [u8] {
     rest
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {

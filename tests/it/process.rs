@@ -1,5 +1,5 @@
-//! Programs that tests start: each in a process group of its own, with an environment that says nothing about this
-//! machine but where programs are, watched, and killed with all that it has started whichever way a test ends.
+//! Child processes of tests. Each has its own process group and an environment with nothing but `PATH`; the whole group is
+//! killed when the test ends, also by a panic.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_pro
 
 use crate::harness::PATIENCE;
 
-/// What is tested, as a program.
+/// The path of the program under test.
 pub(crate) const RESTREAMER: &str = env!("CARGO_BIN_EXE_restreamer");
 
 /// A program with its arguments, not yet started.
@@ -22,10 +22,10 @@ pub(crate) const RESTREAMER: &str = env!("CARGO_BIN_EXE_restreamer");
 pub(crate) struct Program {
     command: Command,
     patience: Duration,
-    deaf: bool,
+    stderr_is_unread: bool,
 }
 
-/// A program that runs, and what it writes.
+/// A running program whose output is collected.
 #[derive(Debug)]
 pub(crate) struct Running {
     name: String,
@@ -36,21 +36,21 @@ pub(crate) struct Running {
     reaped: bool,
 }
 
-/// How a program ended, and all that it wrote.
+/// The exit code and the output of a program that has ended.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// The exit code; `None` where a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// The server as a program of its own, and where it listens.
+/// The server as a child process, and the address it listens on.
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) running: Running,
     pub(crate) address: SocketAddr,
-    /// The first line it wrote.
+    /// The first line of its stdout.
     pub(crate) first_line: String,
 }
 
@@ -58,12 +58,12 @@ impl Program {
     /// A program by its name or path.
     #[allow(clippy::disallowed_methods, reason = "this is where tests start programs")]
     pub(crate) fn new(name: impl AsRef<OsStr>) -> Self {
-        // Should this process be killed, what it started goes too.
+        // Kills the child even if this process is killed.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(name).process_group(0);
-        command.env_clear().env("PATH", setting("PATH").expect("where programs are"));
+        command.env_clear().env("PATH", setting("PATH").expect("a PATH"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, patience: PATIENCE, deaf: false }
+        Self { command, patience: PATIENCE, stderr_is_unread: false }
     }
 
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -76,19 +76,19 @@ impl Program {
         self
     }
 
-    /// How long it may take to end, if not as long as all else.
+    /// The time limit for its end, instead of [`PATIENCE`].
     pub(crate) fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Leaves what it writes to stderr unread.
-    pub(crate) fn deaf(mut self) -> Self {
-        self.deaf = true;
+    /// Leaves its stderr unread.
+    pub(crate) fn leave_stderr_unread(mut self) -> Self {
+        self.stderr_is_unread = true;
         self
     }
 
-    /// Starts it, and keeps all that it writes.
+    /// Starts it and collects its output.
     pub(crate) fn start(self) -> Running {
         let mut running = self.start_unread();
         let stdout = running.child.stdout.take().expect("a pipe");
@@ -96,11 +96,11 @@ impl Program {
         running
     }
 
-    /// Starts it, and leaves its stdout to be read elsewhere.
+    /// Starts it without reading its stdout.
     fn start_unread(mut self) -> Running {
         let name = self.command.get_args().nth(3).unwrap_or_default().display().to_string();
         let mut child = self.command.spawn().expect("start a program");
-        let stderr = if self.deaf { None } else { child.stderr.take() };
+        let stderr = if self.stderr_is_unread { None } else { child.stderr.take() };
         let stderr = stderr.map(|stderr| collect(BufReader::new(stderr)));
         Running { name, child, stdout: None, stderr, patience: self.patience, reaped: false }
     }
@@ -116,30 +116,30 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    /// A file in which the system tells something about the process.
+    /// The path of a file of the process in `/proc`.
     pub(crate) fn proc_file(&self, name: &str) -> std::path::PathBuf {
         Path::new("/proc").join(self.child.id().to_string()).join(name)
     }
 
-    /// Sends a signal to the program, and not to what it has started.
+    /// Sends a signal to the program alone, not to its children.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("send a signal");
     }
 
-    /// Whether it has ended. It is not reaped by this, so that nothing else can have its number.
+    /// Whether it has ended. It is not reaped, so its process ID is not reused.
     pub(crate) fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        waitid(WaitId::Pid(self.pid()), options).expect("look at a program").is_some()
+        waitid(WaitId::Pid(self.pid()), options).expect("query a program").is_some()
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub(crate) fn wait(mut self) -> Output {
         let begun = Instant::now();
         while !self.has_ended() {
             if begun.elapsed() > self.patience {
                 self.kill();
                 let stderr = self.stderr.take().map(join).unwrap_or_default();
-                panic!("{} did not end in {:?}; it said: {stderr}", self.name, self.patience);
+                panic!("{} did not end in {:?}; its stderr: {stderr}", self.name, self.patience);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -151,7 +151,7 @@ impl Running {
         }
     }
 
-    /// Kills it, if it still runs, with all that it has started; how it ended.
+    /// Kills its process group and reaps it. Returns its exit status.
     fn kill(&mut self) -> Option<ExitStatus> {
         if !self.reaped {
             let _ = kill_process_group(self.pid(), Signal::KILL);
@@ -171,19 +171,19 @@ impl Drop for Running {
 }
 
 impl Served {
-    /// Starts the server over the archive `base` on a free port, with more options behind, and waits until it listens.
+    /// Starts the server for the archive `base` on a free port, with further options, and waits until it listens.
     pub(crate) fn over(base: &Path, options: &[&str]) -> Self {
         Self::by(Program::new(RESTREAMER), base, options)
     }
 
-    /// The same, started by a program that may stand before it.
+    /// The same for a given program, such as a wrapper of the server.
     pub(crate) fn by(program: Program, base: &Path, options: &[&str]) -> Self {
         let all =
             [&["--host", "127.0.0.1", "--port", "0", "--base-dir"].map(OsStr::new), &[base.as_os_str()][..]];
         Self::by_itself(program.args(all.concat()).args(options))
     }
 
-    /// The server as a program with all of its options, once it listens.
+    /// The same for a program that has all of its arguments.
     pub(crate) fn by_itself(program: Program) -> Self {
         let mut running = program.start_unread();
         let mut stdout = BufReader::new(running.child.stdout.take().expect("a pipe"));
@@ -193,30 +193,30 @@ impl Served {
         let address =
             first_line.trim_end().strip_prefix("listening on http://").and_then(|text| text.parse().ok());
         let Some(address) = address else {
-            panic!("it said `{first_line}` and ended: {:?}", running.wait());
+            panic!("its first line is `{first_line}`, and it ended: {:?}", running.wait());
         };
         Self { running, address, first_line }
     }
 }
 
-/// Where a program is, if it is installed.
+/// The path of a program, if it is installed.
 pub(crate) fn find(name: &str) -> Option<std::path::PathBuf> {
     let path = setting("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// A variable of the environment that the tests were started with.
+/// A variable of the tests' own environment.
 #[allow(clippy::disallowed_methods, reason = "this is where tests read the environment")]
 pub(crate) fn setting(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Whether to run what takes minutes.
+/// Whether to run tests that take minutes.
 pub(crate) fn is_long_run() -> bool {
     setting("RESTREAMER_TEST_LONG").is_some_and(|value| value == "1")
 }
 
-/// Says on the terminal, past what the test runner holds back, what a test has to say.
+/// Prints to the terminal; the test runner does not capture it.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
@@ -231,5 +231,5 @@ fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 }
 
 fn join(thread: JoinHandle<String>) -> String {
-    thread.join().expect("what it wrote")
+    thread.join().expect("its output")
 }

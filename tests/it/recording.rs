@@ -1,4 +1,4 @@
-//! A small archive of real footage, and the recorder that makes it.
+//! A small archive recorded by `scripts/record`, shared by tests, and the tests of that recorder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,26 +13,26 @@ use tempfile::TempDir;
 use crate::harness::{time, wait_until};
 use crate::process::{Output, Program, Running};
 
-/// The recorder.
+/// The recorder script.
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/record");
 
-/// The variants of the stream `test`, with the size of their pictures.
+/// The variants of the stream `test`, with their resolutions.
 pub(crate) const VARIANTS: [(&str, &str); 2] = [("source", "320x180"), ("small", "160x90")];
 
-/// When each of the two runs begins, with the pitch of its sound. An hour border is in the first; between them is a
-/// hole, and the clock of the second begins anew.
+/// The start of each of the two runs, with the frequency of its tone. The first run crosses an hour boundary. Between them is
+/// a gap, and the timestamps of the second start again from the same value.
 const RUNS: [(&str, u32); 2] = [("2026-11-20T10:59:54", 330), ("2026-11-20T11:00:07.500", 440)];
 
-/// How long a run is, in seconds.
+/// The duration of a run in seconds.
 const RUN_SECS: usize = 10;
 
-/// The whole recording as the query of a playlist.
+/// The time range of the whole recording as a query.
 pub(crate) const WHOLE: &str = "start=2026-11-20T10:59:54&end=2026-11-20T11:00:17.5";
 
-/// Frames of picture in each variant.
+/// Video frames in each variant.
 pub(crate) const FRAMES: usize = RUNS.len() * RUN_SECS * 25;
 
-/// Where the segments of each variant are, and what their names begin with.
+/// The segments of each variant: hour directories and the beginnings of file names.
 pub(crate) const SEGMENTS: [&str; 10] = [
     "2026-11-20T10/59:54.000-2.000-full-",
     "2026-11-20T10/59:56.000-2.000-full-",
@@ -46,7 +46,7 @@ pub(crate) const SEGMENTS: [&str; 10] = [
     "2026-11-20T11/00:15.500-2.000-full-",
 ];
 
-/// The footage. It is recorded for the first test that wants it, shared, and goes with the last.
+/// The recording. The first test that needs it records it; it is deleted when the last test drops it.
 pub(crate) fn footage() -> Arc<TempDir> {
     static SHARED: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().expect("footage that could be recorded");
@@ -57,7 +57,7 @@ pub(crate) fn footage() -> Arc<TempDir> {
     })
 }
 
-/// Copies what is of a recording in `paths`, which lead from its base directory to files, to another archive.
+/// Copies the files at `paths`, relative to the base directory `from`, into another archive.
 pub(crate) fn copy_segments(from: &Path, to: &Path, paths: &[PathBuf]) {
     for path in paths {
         let bytes = fs::read(from.join(path)).expect("read a segment");
@@ -65,7 +65,7 @@ pub(crate) fn copy_segments(from: &Path, to: &Path, paths: &[PathBuf]) {
     }
 }
 
-/// The paths of a variant's files, hidden ones too, from the archive's base directory on, sorted.
+/// The sorted paths of a variant's files, hidden ones too, relative to the base directory.
 pub(crate) fn files_of(base: &Path, variant: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![base.join("test").join(variant)];
@@ -83,7 +83,7 @@ pub(crate) fn files_of(base: &Path, variant: &str) -> Vec<PathBuf> {
     files
 }
 
-/// How many packets of each kind, `video` or `audio`, there are in what ffprobe is given to read.
+/// The number of packets of each codec type, `video` or `audio`, that ffprobe reads from `input`.
 pub(crate) fn count_packets(input: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in probe(input, &["-count_packets", "-show_entries", "stream=index,codec_type,nb_read_packets"])
@@ -96,7 +96,7 @@ pub(crate) fn count_packets(input: &str) -> BTreeMap<String, usize> {
     counts
 }
 
-/// What ffprobe has to say, as lines with commas; it must not complain.
+/// The output of ffprobe as lines of CSV; it must not write to stderr.
 fn probe(input: &str, options: &[&str]) -> Vec<String> {
     let fixed = ["-v", "error", "-of", "csv=p=0", "-i", input];
     let Output { code, stdout, stderr } = Program::new("ffprobe").args(fixed).args(options).run();
@@ -104,21 +104,21 @@ fn probe(input: &str, options: &[&str]) -> Vec<String> {
     stdout.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
 }
 
-/// The times of the pictures in a file, by its own clock of 90 kHz.
-fn picture_times(path: &Path) -> Vec<i64> {
+/// The PTS of the video frames in a file, in ticks of 90 kHz.
+fn video_pts(path: &Path) -> Vec<i64> {
     let lines = probe(&path.to_string_lossy(), &["-select_streams", "v:0", "-show_entries", "packet=pts"]);
-    // Lines of their own, left empty, stand for what is said about a packet beside its time.
-    let times = lines.iter().filter(|line| !line.is_empty()).map(|line| line.parse().expect("a time"));
+    // Side data of a packet is printed as an empty line.
+    let times = lines.iter().filter(|line| !line.is_empty()).map(|line| line.parse().expect("a PTS"));
     times.collect()
 }
 
-/// Records both runs of all variants at once.
+/// Records both runs of all variants concurrently.
 fn record_all() -> TempDir {
     let base = tempfile::tempdir().expect("a temporary directory");
     let mut recorders = Vec::new();
     for (variant, size) in VARIANTS {
         for (start, pitch) in RUNS {
-            // A last frame of sound that outlasted the picture would overlap the next run's where players join them.
+            // Audio must not end after the video: it would overlap the audio of the next run in a player.
             let input = format!(
                 "testsrc2=size={size}:rate=25:duration={RUN_SECS}[out0];\
                  sine=frequency={pitch}:sample_rate=48000:duration={}.95[out1]",
@@ -134,7 +134,7 @@ fn record_all() -> TempDir {
     base
 }
 
-/// Starts to record what ffmpeg draws and beeps.
+/// Starts to record a lavfi test source.
 fn start_recorder(input: &str, base: &Path, variant: &str, options: &[&str]) -> Running {
     let base = base.to_str().expect("a path that is text");
     let recorder = Program::new(RECORD).args([input, base, "test", variant, "--encode"]).args(options);
@@ -145,10 +145,10 @@ fn start_recorder(input: &str, base: &Path, variant: &str, options: &[&str]) -> 
 fn hash_of(path: &Path) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let printed = Program::new("sha256sum").args([path]).run().stdout;
-    // Names with odd characters make it put a backslash before the sum.
+    // sha256sum writes a backslash before the sum if the file name needs escapes.
     let sum = printed.trim_start_matches('\\').split(' ').next().unwrap_or_default();
     assert_eq!(sum.len(), 64, "sha256sum says `{printed}`");
-    // Three hexadecimal digits make two of base64.
+    // Three hexadecimal digits are two of base64.
     let padded = format!("{sum:0<66}");
     let threes = padded
         .as_bytes()
@@ -158,22 +158,21 @@ fn hash_of(path: &Path) -> String {
     digits.take(43).collect()
 }
 
-/// The hour and the name of a file of the archive.
+/// The hour and the file name in a path of the archive.
 fn hour_and_name(path: &Path) -> (Hour, &str) {
     let mut parts = path.iter().skip(2).map(|part| part.to_str().expect("text"));
     let hour = Hour::parse(parts.next().expect("an hour")).expect("an hour");
     (hour, parts.next().expect("a name"))
 }
 
-/// Checks that a recorded file's name tells the truth. Returns what it says: start, duration and type.
+/// Checks a recorded file's name against its content. Returns its start, duration and type.
 fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, SegmentType) {
     let (hour, name) = hour_and_name(path);
-    let parsed = SegmentName::parse(name).unwrap_or_else(|| panic!("`{name}` is no segment's name"));
+    let parsed = SegmentName::parse(name).unwrap_or_else(|| panic!("`{name}` is not a segment name"));
     assert_eq!(parsed.hash, hash_of(&base.join(path)), "{name}");
-    let pictures = picture_times(&base.join(path));
-    let (first, last) =
-        (pictures.iter().min().expect("a picture"), pictures.iter().max().expect("a picture"));
-    // At 25 pictures a second each lasts 3600 ticks of the 90 kHz clock.
+    let pts = video_pts(&base.join(path));
+    let (first, last) = (pts.iter().min().expect("a frame"), pts.iter().max().expect("a frame"));
+    // A frame takes 3600 ticks at 25 frames a second.
     assert_eq!(parsed.duration, Span::from_micros((last - first + 3600) * 100 / 9), "{name}");
     (hour.start() + parsed.offset, parsed.duration, parsed.segment_type)
 }
@@ -191,28 +190,28 @@ fn a_recorder_names_segments_by_time_duration_and_hash() {
             check_name(footage.path(), file);
         }
         let left: Vec<_> = fs::read_dir(footage.path().join("test").join(variant)).expect("hours").collect();
-        assert_eq!(left.len(), 2, "hours and nothing else: {left:?}");
+        assert_eq!(left.len(), 2, "only hour directories: {left:?}");
     }
 }
 
 #[test]
-fn segments_of_one_run_follow_on_from_each_other_on_one_clock() {
+fn segments_of_one_run_have_continuous_timestamps() {
     let footage = footage();
     let first_and_count = |path: &PathBuf| {
-        let times = picture_times(&footage.path().join(path));
-        (*times.iter().min().expect("a picture"), times.len())
+        let pts = video_pts(&footage.path().join(path));
+        (*pts.iter().min().expect("a frame"), pts.len())
     };
     for (variant, _) in VARIANTS {
         let firsts: Vec<_> = files_of(footage.path(), variant).iter().map(first_and_count).collect();
         let (begin, _) = firsts[0];
-        // The clock of the second run, the sixth segment on, begins where that of the first did.
+        // The timestamps of the second run, from the sixth segment on, start where those of the first did.
         let expected: Vec<_> = (0..10).map(|number| (begin + number % 5 * 180_000, 50)).collect();
         assert_eq!(firsts, expected, "{variant}");
     }
 }
 
 #[test]
-fn a_segment_has_a_temporary_name_while_it_is_written() {
+fn a_segment_has_a_temporary_name_until_it_is_complete() {
     let base = tempfile::tempdir().expect("a temporary directory");
     let begun = restreamer::clock::Clock::System.now();
     let input = "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]";
@@ -226,11 +225,11 @@ fn a_segment_has_a_temporary_name_while_it_is_written() {
         assert!(!recorder.has_ended(), "the recorder ended");
         variant.is_dir() && names("-1.000-temp-").len() == 1
     });
-    wait_until("a segment is whole", || !names("-full-").is_empty());
+    wait_until("a segment is complete", || !names("-full-").is_empty());
     wait_until("the next one is being written", || !names("-temp-").is_empty());
     let written = names("-temp-");
     let (_, name) = hour_and_name(&written[0]);
-    let parsed = SegmentName::parse(name).expect("a segment's name");
+    let parsed = SegmentName::parse(name).expect("a segment name");
     assert_eq!((parsed.segment_type, parsed.hash.len()), (SegmentType::Temp, 36), "{name}");
 
     recorder.signal(Signal::TERM);

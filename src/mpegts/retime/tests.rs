@@ -1,60 +1,59 @@
 use super::*;
-use crate::mpegts::psi::Elementary;
-use crate::mpegts::remux::Assembler;
+use crate::mpegts::packet::pcr_packet;
+use crate::mpegts::pes::{Assembler, write_pes};
+use crate::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
 use proptest::prelude::*;
 
 const VIDEO: u16 = 0x100;
-const SOUND: u16 = 0x101;
+const AUDIO: u16 = 0x101;
 
-/// Four pictures and a sound of two frames beside each, from `start`.
+/// A segment of four access units of video, each followed by two frames of audio, from PTS `start` on.
 fn segment(start: i64) -> Vec<u8> {
-    let stream = |(pid, stream_type)| Elementary { pid, stream_type, descriptors: Vec::new() };
-    let streams = [(VIDEO, 0x1B), (SOUND, 0x0F)].map(stream).to_vec();
+    let stream = |(pid, stream_type)| ElementaryStream { pid, stream_type, descriptors: Vec::new() };
+    let streams = [(VIDEO, 0x1B), (AUDIO, 0x0F)].map(stream).to_vec();
     let pmt = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams };
     let mut bytes = [write_pat(1, 0x1000), write_pmt(0x1000, &pmt)].concat();
-    let (mut video, mut sound) = (3, 9);
+    let (mut video, mut audio) = (3, 9);
     let frame = [0xFF, 0xF1, 0x4C, 0x80, 0x01, 0x7F, 0xFC, 1, 2, 3, 4];
     for index in 0..4 {
         let pts = Ticks::new(start + index * 3840);
         let pes = Pes { stream_id: 0xE0, pts, dts: pts.plus(-3000), payload: vec![7; 500] };
-        bytes.extend(clock_packet(
-            VIDEO,
-            video,
-            u64::try_from(pts.plus(-9000).get()).expect("positive") * 300,
-        ));
+        bytes.extend(pcr_packet(VIDEO, video, u64::try_from(pts.plus(-9000).get()).expect("positive") * 300));
         write_pes(&pes, VIDEO, &mut video, index == 0, &mut bytes);
         let pes = Pes { stream_id: 0xC0, pts, dts: pts, payload: [frame, frame].concat() };
-        write_pes(&pes, SOUND, &mut sound, true, &mut bytes);
+        write_pes(&pes, AUDIO, &mut audio, true, &mut bytes);
     }
     bytes
 }
 
-fn edits(scan: &Scan, clock: Clock, video: &[Action], keep: Range<i64>) -> Vec<Edit> {
+/// Edits that take the given actions on video and trim all audio.
+fn edits(scan: &Scan, clock: ClockMapping, video: &[Action], keep: Range<i64>) -> Vec<Edit> {
     let edit = |track: &crate::mpegts::scan::Track| Edit {
-        from: track.pid,
-        to: track.pid + 0x100,
+        input_pid: track.pid,
+        output_pid: track.pid + 0x100,
         clock,
         actions: if track.pid == VIDEO { video.to_vec() } else { vec![Action::Trim; track.units.len()] },
-        keep: keep.clone(),
+        keep_90k: keep.clone(),
         coding: track.codec.coding(),
     };
     scan.tracks.iter().map(edit).collect()
 }
 
-fn walk(joiner: &mut Joiner, bytes: &[u8], clock: Clock, video: &[Action], keep: Range<i64>) -> Vec<u8> {
-    let scan = Scan::of(bytes, true).expect("tables");
-    let mut walk = Walk::new(bytes, &scan, clock, i64::MAX, edits(&scan, clock, video, keep));
+fn rewrite(
+    writer: &mut TsWriter,
+    bytes: &[u8],
+    clock: ClockMapping,
+    video: &[Action],
+    keep: Range<i64>,
+) -> Vec<u8> {
+    let scan = Scan::of(bytes, true).expect("a PMT");
+    let mut rewriter = Rewriter::new(bytes, &scan, clock, i64::MAX, edits(&scan, clock, video, keep));
     let (mut out, mut buffer) = (Vec::new(), Vec::new());
     loop {
-        let step = walk.step(joiner, &mut buffer);
+        let step = rewriter.step(writer, &mut buffer);
         if step == Step::Insert {
-            let at = Ticks::new(1);
-            joiner.insert(
-                &Pes { stream_id: 0xE0, pts: at, dts: at, payload: vec![8; 10] },
-                0x200,
-                false,
-                &mut buffer,
-            );
+            let (pts, payload) = (Ticks::new(1), vec![8; 10]);
+            writer.insert(&Pes { stream_id: 0xE0, pts, dts: pts, payload }, 0x200, false, &mut buffer);
         }
         out.append(&mut buffer);
         if step == Step::Done {
@@ -63,37 +62,39 @@ fn walk(joiner: &mut Joiner, bytes: &[u8], clock: Clock, video: &[Action], keep:
     }
 }
 
-fn units(bytes: &[u8], pid: u16) -> Vec<(i64, usize)> {
+/// The PTS and the payload's length of each PES packet on `pid`.
+fn pes_packets(bytes: &[u8], pid: u16) -> Vec<(i64, usize)> {
     let (mut assembler, mut found) = (Assembler::default(), Vec::new());
     assembler.push(bytes, pid, |pes| found.push((pes.pts.get(), pes.payload.len())));
     found.extend(assembler.finish().map(|pes| (pes.pts.get(), pes.payload.len())));
     found
 }
 
-fn joiner(bytes: &[u8]) -> Joiner {
-    Joiner::new(0x1000, &Scan::of(bytes, true).expect("tables").pmt)
+fn writer(bytes: &[u8]) -> TsWriter {
+    let pmt = Scan::of(bytes, true).expect("a PMT").pmt;
+    TsWriter::new(0x1000, &Pmt { pcr_pid: VIDEO + 0x100, ..pmt })
 }
 
 #[test]
-fn parts_are_joined_on_one_clock_without_a_break() {
-    let parts = [segment((1 << 33) - 5000), segment(7_000_000)];
-    let mut joiner = joiner(&parts[0]);
-    joiner.pcr_pid = 0x200;
+fn segments_are_continuous_in_counters_timestamps_and_pcr() {
+    let segments = [segment((1 << 33) - 5000), segment(7_000_000)];
+    let mut writer = writer(&segments[0]);
     let mut out = Vec::new();
-    for (part, at) in parts.iter().zip([20_000, 20_000 + 4 * 3840]) {
-        let anchor = Scan::of(part, true).expect("tables").tracks[0].units[0].pts;
-        out.extend(walk(&mut joiner, part, Clock { anchor, at }, &[Action::Copy; 4], 0..i64::MAX));
+    for (segment, output_90k) in segments.iter().zip([20_000, 20_000 + 4 * 3840]) {
+        let input = Scan::of(segment, true).expect("a PMT").tracks[0].units[0].pts;
+        let clock = ClockMapping { input, output_90k };
+        out.extend(rewrite(&mut writer, segment, clock, &[Action::Copy; 4], 0..i64::MAX));
     }
-    let wanted = |len| (0..8).map(|index| (20_000 + index * 3840, len)).collect::<Vec<_>>();
-    assert_eq!(units(&out, 0x200), wanted(500));
-    assert_eq!(units(&out, 0x201), wanted(22));
-    assert_eq!(joiner.sound_end(0x201), Some(20_000 + 8 * 3840));
+    let expected = |len| (0..8).map(|index| (20_000 + index * 3840, len)).collect::<Vec<_>>();
+    assert_eq!(pes_packets(&out, 0x200), expected(500));
+    assert_eq!(pes_packets(&out, 0x201), expected(22));
+    assert_eq!(writer.audio_end_90k(0x201), Some(20_000 + 8 * 3840));
     let mut counters = std::collections::BTreeMap::new();
     let mut last_pcr = 0;
     for (_, packet) in packets(&out) {
-        let before = counters.insert(packet.pid(), packet.continuity());
-        let wanted = before.map(|before: u8| (before + u8::from(packet.has_payload())) & 15);
-        assert!(wanted.is_none_or(|wanted| wanted == packet.continuity()));
+        let last = counters.insert(packet.pid(), packet.continuity_counter());
+        let expected = last.map(|last: u8| (last + u8::from(packet.has_payload())) & 15);
+        assert!(expected.is_none_or(|expected| expected == packet.continuity_counter()));
         if let Some(pcr) = packet.pcr() {
             assert!(pcr > last_pcr);
             last_pcr = pcr;
@@ -103,44 +104,45 @@ fn parts_are_joined_on_one_clock_without_a_break() {
 }
 
 #[test]
-fn units_go_are_replaced_and_trimmed_as_the_edit_says() {
+fn pes_packets_are_dropped_replaced_and_trimmed_by_their_actions() {
     let bytes = segment(90_000);
-    let clock = Clock { anchor: Ticks::new(90_000), at: 0 };
+    let clock = ClockMapping { input: Ticks::new(90_000), output_90k: 0 };
     let actions = [Action::Drop, Action::Replace, Action::Copy, Action::Drop];
-    let out = walk(&mut joiner(&bytes), &bytes, clock, &actions, 1920..3840 * 2 + 1);
-    assert_eq!(units(&out, 0x200), [(1, 10), (2 * 3840, 500)]);
-    assert_eq!(units(&out, 0x201), [(1920, 11), (3840, 22), (2 * 3840, 11)]);
+    let out = rewrite(&mut writer(&bytes), &bytes, clock, &actions, 1920..3840 * 2 + 1);
+    assert_eq!(pes_packets(&out, 0x200), [(1, 10), (2 * 3840, 500)]);
+    assert_eq!(pes_packets(&out, 0x201), [(1920, 11), (3840, 22), (2 * 3840, 11)]);
 }
 
 #[test]
-fn a_packet_that_is_there_twice_is_taken_once() {
+fn a_duplicate_packet_is_dropped() {
     let bytes = segment(90_000);
-    let twice: Vec<u8> = bytes.chunks(PACKET).flat_map(|packet| [packet, packet].concat()).collect();
-    let clock = Clock { anchor: Ticks::new(90_000), at: 0 };
-    let out = |bytes: &[u8]| walk(&mut joiner(bytes), bytes, clock, &[Action::Copy; 4], 0..i64::MAX);
-    assert_eq!(units(&out(&twice), 0x200), units(&out(&bytes), 0x200));
+    let twice: Vec<u8> = bytes.chunks(PACKET_BYTES).flat_map(|packet| [packet, packet].concat()).collect();
+    let clock = ClockMapping { input: Ticks::new(90_000), output_90k: 0 };
+    let out = |bytes: &[u8]| rewrite(&mut writer(bytes), bytes, clock, &[Action::Copy; 4], 0..i64::MAX);
+    assert_eq!(pes_packets(&out(&twice), 0x200), pes_packets(&out(&bytes), 0x200));
 }
 
 proptest! {
     #[test]
-    fn any_damage_gives_some_output_without_a_panic(
+    fn damaged_segments_are_rewritten_without_a_panic(
         damage in proptest::collection::vec((0_usize..8000, any::<u8>()), 0..40),
-        anchor in any::<i64>(),
-        at in -(1_i64 << 40)..1 << 40,
-        cut in 0_usize..8000,
+        input in any::<i64>(),
+        output_90k in -(1_i64 << 40)..1 << 40,
+        len in 0_usize..8000,
     ) {
         let mut bytes = segment(90_000);
-        let joiner = &mut joiner(&bytes);
+        let writer = &mut writer(&bytes);
         for (at, byte) in damage {
-            if let Some(place) = bytes.get_mut(at) {
-                *place ^= byte;
+            if let Some(damaged) = bytes.get_mut(at) {
+                *damaged ^= byte;
             }
         }
-        bytes.truncate(cut.max(1000));
+        bytes.truncate(len.max(1000));
         if Scan::of(&bytes, false).is_some() {
+            let clock = ClockMapping { input: Ticks::new(input), output_90k };
             let actions = [Action::Copy, Action::Replace, Action::Trim, Action::Drop];
-            let out = walk(joiner, &bytes, Clock { anchor: Ticks::new(anchor), at }, &actions, 0..i64::MAX);
-            prop_assert_eq!(out.len() % PACKET, 0);
+            let out = rewrite(writer, &bytes, clock, &actions, 0..i64::MAX);
+            prop_assert_eq!(out.len() % PACKET_BYTES, 0);
         }
     }
 }
