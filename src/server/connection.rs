@@ -178,7 +178,7 @@ impl Connection {
 
     fn linger_on(&mut self, left: usize, scratch: &mut [u8]) -> Option<Next> {
         let next = self.receive(scratch);
-        let Some(left) = left.checked_sub(self.input.len()) else { return Some(Next::Close) };
+        let Some(left @ 1..) = left.checked_sub(self.input.len()) else { return Some(Next::Close) };
         self.input.clear();
         self.state = State::Lingering { left };
         next

@@ -26,8 +26,6 @@ use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use self::accept::Acceptor;
 use self::console::Console;
 use self::event_loop::EventLoop;
@@ -42,8 +40,6 @@ use crate::metrics::Metrics;
 
 /// How often a stopping server checks whether all connections are closed.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// The most descriptors that are asked for.
-const MAX_DESCRIPTORS: u64 = 65_536;
 
 /// A running server.
 pub struct Server {
@@ -148,22 +144,5 @@ fn join(thread: JoinHandle<()>) {
     let name = thread.thread().name().unwrap_or_default().to_owned();
     if thread.join().is_err() {
         log::error!("the thread `{name}` panicked");
-    }
-}
-
-/// Raises the limit of open descriptors as far as possible, to 65,536 at most. Returns the limit.
-pub fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
-    let current = limit.current.unwrap_or(MAX_DESCRIPTORS);
-    if current >= most {
-        return current;
-    }
-    match setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum }) {
-        Ok(()) => most,
-        Err(errno) => {
-            log::warn!("cannot raise the limit of open descriptors from {current} to {most}: {errno}");
-            current
-        }
     }
 }
