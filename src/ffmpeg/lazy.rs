@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Tools;
+use super::tools::Tools;
 
 /// How long what could not be found is not looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);

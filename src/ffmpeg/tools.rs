@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Child, Feed};
+use super::child::Child;
+use super::pipes::Feed;
 use crate::error::{Error, Result};
 
 /// How long a child may be silent, unless told otherwise.
