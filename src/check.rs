@@ -208,7 +208,7 @@ fn describe_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<
 fn describe_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
     for encoder in ENCODERS {
         let (name, makes) = (encoder.name, encoder.makes);
-        match tools.encoder(&[name]) {
+        match tools.check_encoder(name) {
             Ok(_) => report.say(format_args!("ffmpeg's encoder {name}, for {makes}"))?,
             Err(_) if encoder.optional => report.say(format_args!("no encoder {name}, for {makes}"))?,
             Err(_) => report.wrong(format_args!("ffmpeg has no encoder {name}, for {makes}"))?,

@@ -33,19 +33,15 @@ impl Format {
     }
 
     /// The encoder to use.
-    ///
-    /// # Errors
-    /// [`Error::ProgramMissing`] or [`Error::ProgramLacks`] if there is none.
-    pub(super) fn encoder(&self, tools: &Tools) -> Result<&'static str> {
-        tools.encoder(if self.codec == Codec::Hevc { &["libx265"] } else { &["libx264"] })
+    pub(super) fn encoder(&self) -> &'static str {
+        if self.codec == Codec::Hevc { "libx265" } else { "libx264" }
     }
 
     /// The options that make pictures which can stand beside the source's.
     ///
     /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the source's delay:
     /// ffmpeg complains of a delay that grows.
-    fn options(&self, tools: &Tools) -> Result<Vec<String>> {
-        let encoder = self.encoder(tools)?;
+    fn options(&self) -> Vec<String> {
         let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
         let (fixed, params): (&[&str], _) = if self.codec == Codec::Hevc {
             let reorder = match self.video.picture.reorder.or(self.video.reorder) {
@@ -78,10 +74,10 @@ impl Format {
             ];
             (fixed, format!("{rate}{tools}:force-cfr=1"))
         };
-        let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];
+        let mut options = vec!["-c:v".to_owned(), self.encoder().to_owned()];
         options.extend(fixed.iter().map(|option| (*option).to_owned()));
         options.push(params);
-        Ok(options)
+        options
     }
 
     /// How ffmpeg is to look at its input first: not long where the parameter sets tell all it needs.
@@ -126,7 +122,7 @@ impl Encoder {
         let input_clock = ClockMapping { input: anchor, output_90k: GROUP_AT };
         let input = group_alone(loaded, group, input_clock);
         let args =
-            arguments(format, tools, input_clock.to_output_90k(*first), input_clock.to_output_90k(*last))?;
+            arguments(format, tools, input_clock.to_output_90k(*first), input_clock.to_output_90k(*last));
         let feed = Box::new(move |stdin: &mut dyn std::io::Write| {
             stdin.write_all(&input).map_err(Error::io("write", "ffmpeg's input"))
         });
@@ -227,16 +223,16 @@ fn group_alone(loaded: &Loaded, group: &Encode, clock: ClockMapping) -> Vec<u8> 
     }
 }
 
-fn arguments(format: &Format, tools: &Tools, first: i64, last: i64) -> Result<Vec<String>> {
+fn arguments(format: &Format, tools: &Tools, first: i64, last: i64) -> Vec<String> {
     let threads = tools.threads().to_string();
     let trim = format!("trim=start_pts={first}:end_pts={}", last + 1);
-    let options = format.options(tools)?;
+    let options = format.options();
     let mut words = vec!["-hide_banner", "-v", "error", "-threads", &threads, "-copyts"];
     words.extend(format.look());
     words.extend(["-f", "mpegts", "-i", "pipe:0", "-map", "0:v:0", "-vf", &trim, "-threads", &threads]);
     words.extend(options.iter().map(String::as_str));
-    words.extend([tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000"]);
+    words.extend([tools.passthrough_option(), "passthrough", "-enc_time_base", "1:90000"]);
     words.extend(["-mpegts_copyts", "1", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1"]);
     words.extend(["-f", "mpegts", "pipe:1"]);
-    Ok(words.into_iter().map(str::to_owned).collect())
+    words.into_iter().map(str::to_owned).collect()
 }

@@ -23,9 +23,8 @@ const SOUND_MARGIN: i64 = TICKS_PER_SECOND;
 
 /// Finds every reason against a full cut that can be known beforehand.
 pub(super) fn check(_plan: &Plan, tools: &Tools) -> Result<()> {
-    tools.encoder(&["libx264"])?;
-    tools.encoder(&["aac"])?;
-    Ok(())
+    tools.check_encoder("libx264")?;
+    tools.check_encoder("aac")
 }
 
 /// Makes a full cut.
@@ -167,7 +166,7 @@ fn arguments(plan: &Plan, sounds: &[u16], tools: &Tools) -> Vec<String> {
             "-threads".to_owned(),
             threads,
         ]);
-        let words = [tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000"];
+        let words = [tools.passthrough_option(), "passthrough", "-enc_time_base", "1:90000"];
         args.extend(words.map(str::to_owned));
     }
     for (index, pid) in sounds.iter().enumerate() {

@@ -28,7 +28,7 @@ pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
             let loaded = source::load(&planned.part)?;
             let pieces = pieces(planned, &loaded, true)?;
             if !pieces.encode.is_empty() {
-                format.encoder(tools)?;
+                tools.check_encoder(format.encoder())?;
             }
         }
     }

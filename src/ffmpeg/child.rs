@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::pipes::{Feed, feed_stdin, read_stderr, read_stdout};
@@ -46,7 +47,8 @@ impl Child {
     /// `stall_limit` is how long it may be without output while its output is waited for.
     ///
     /// # Errors
-    /// [`Error::ProgramMissing`] if it cannot be started.
+    /// [`Error::ProgramMissing`] if it is not there or not executable; [`Error::NotStarted`] if the system refuses to
+    /// start it, for want of processes, threads, descriptors or memory.
     pub fn start<S: AsRef<OsStr>>(
         program: &'static str,
         path: &Path,
@@ -54,12 +56,16 @@ impl Child {
         feed: Option<Feed>,
         stall_limit: Duration,
     ) -> Result<Self> {
-        let missing = |error: io::Error| Error::ProgramMissing {
-            program,
-            why: format!("`{}`: {error}", path.display()),
-        };
+        let why = |error: &io::Error| format!("`{}`: {error}", path.display());
+        let refused = |error: io::Error| Error::NotStarted { program, why: why(&error) };
         let stdin = if feed.is_some() { Stdio::piped() } else { Stdio::null() };
-        let mut process = spawn(path, args, stdin).map_err(missing)?;
+        let mut process = spawn(path, args, stdin).map_err(|error| {
+            if is_missing(&error) {
+                Error::ProgramMissing { program, why: why(&error) }
+            } else {
+                refused(error)
+            }
+        })?;
         let (stdin, stdout, stderr) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (sender, chunks) = bounded(QUEUE);
         let stderr_tail = Arc::new(Mutex::new(Vec::new()));
@@ -78,14 +84,14 @@ impl Child {
         // A failure from here on drops `child`, which reaps the process and joins the threads that were started.
         if let Some(stdout) = stdout {
             let read = move || read_stdout(stdout, &sender);
-            child.reader = Some(named(program, "out", read).map_err(missing)?);
+            child.reader = Some(named(program, "out", read).map_err(refused)?);
         }
         if let Some(stderr) = stderr {
             let read = move || read_stderr(stderr, &stderr_tail);
-            child.listener = Some(named(program, "err", read).map_err(missing)?);
+            child.listener = Some(named(program, "err", read).map_err(refused)?);
         }
         if let Some((feed, stdin)) = feed.zip(stdin) {
-            child.feeder = Some(named(program, "in", move || feed_stdin(feed, stdin)).map_err(missing)?);
+            child.feeder = Some(named(program, "in", move || feed_stdin(feed, stdin)).map_err(refused)?);
         }
         Ok(child)
     }
@@ -207,6 +213,13 @@ fn spawn<S: AsRef<OsStr>>(
     command.process_group(0).spawn()
 }
 
+/// Whether a program cannot be started because it is not there or cannot be executed.
+fn is_missing(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
+        || error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
+}
+
 fn named<T: Send + 'static>(
     program: &str,
     pipe: &str,
@@ -220,5 +233,22 @@ fn describe(status: ExitStatus) -> String {
         (Some(code), _) => format!("it ended with status {code}"),
         (None, Some(signal)) => format!("it was ended by signal {signal}"),
         (None, None) => "it ended without a status".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_that_cannot_be_executed_counts_as_missing() {
+        let missing = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS, Errno::NOEXEC];
+        let refused = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY];
+        assert!(missing.into_iter().all(|errno| is_missing(&errno.into())));
+        assert!(!refused.into_iter().any(|errno| is_missing(&errno.into())));
+        for path in ["/nowhere/ffmpeg", "/dev/null", "/dev/null/ffmpeg"] {
+            let started = Child::start("ffmpeg", Path::new(path), [""; 0], None, Duration::ZERO);
+            assert!(matches!(started, Err(Error::ProgramMissing { .. })), "{path}: {started:?}");
+        }
     }
 }

@@ -57,11 +57,22 @@ fn why(result: Result<()>) -> String {
     result.expect_err("a cut that fails").to_string()
 }
 
-/// Asserts that nothing is left of the process group that a fake ffmpeg led.
+/// Asserts that nothing is left of the process group that a fake ffmpeg led. Orphans that have ended are for the init
+/// process to reap.
 fn assert_gone(path: &Path) {
     let pid = std::fs::read_to_string(format!("{}.pid", path.display())).expect("a pid");
-    let output = run("ps", &["-o", "pid=", "-g", pid.trim()]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "", "processes of group {pid} are left");
+    let own = std::process::id().to_string();
+    let output = run("ps", &["-e", "-o", "pgid=,ppid=,stat=,args="]);
+    let all = String::from_utf8_lossy(&output.stdout).into_owned();
+    let left: Vec<&str> = all
+        .lines()
+        .filter(|line| {
+            let mut words = line.split_whitespace();
+            let (group, parent, state) = (words.next(), words.next(), words.next().unwrap_or_default());
+            group == Some(pid.trim()) && (!state.starts_with('Z') || parent == Some(own.as_str()))
+        })
+        .collect();
+    assert!(all.lines().count() > 1 && left.is_empty(), "processes of group {pid} are left: {left:?}");
 }
 
 #[test]
@@ -141,6 +152,26 @@ fn an_ffmpeg_that_floods_stderr_still_makes_the_cut() {
         cut(how, parts.clone(), &tools, &mut out, &|| false).expect("a cut");
         assert!(out.len() > 50_000);
     }
+}
+
+#[test]
+fn a_process_that_ffmpeg_leaves_behind_is_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (tools, path) = fake(dir.path(), "ffmpeg-forks");
+    let tools = tools.with_stall_limit(Duration::from_secs(30));
+    let parts = parts("forks");
+    for how in BOTH {
+        let mut out = Vec::new();
+        cut(how, parts.clone(), &tools, &mut out, &|| false).expect("a cut");
+        assert!(out.len() > 50_000);
+        assert_gone(&path);
+    }
+}
+
+#[test]
+fn an_ffmpeg_that_takes_a_moment_to_start_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fake(dir.path(), "ffmpeg-slow").0.check_encoder("libx264").expect("an encoder");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What befalls a server that is short of something: descriptors, permission, its whole archive.
+//! A server that is short of something: descriptors, processes, permissions, disk space, its whole archive.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::geteuid;
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, prlimit};
 
 use crate::abuse::status_of;
 use crate::cuts;
@@ -227,32 +227,65 @@ fn an_archive_that_is_taken_away_and_put_back_is_served_again() {
     }
 }
 
+/// Asserts that a cut which needs ffmpeg is refused for now.
+fn assert_ffmpeg_is_not_started(served: &Served) {
+    for kind in ["full", "smart"] {
+        let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{}&type={kind}", cuts::RANGE), &[]);
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{kind}");
+        assert_eq!(answer.text(), "the system cannot start ffmpeg just now\n", "{kind}");
+    }
+}
+
+#[test]
+fn a_server_without_descriptors_for_ffmpeg_says_so_and_when_to_ask_again() {
+    let archive = cuts::archive();
+    let served = Served::over(archive.path(), &[]);
+    wait_until("it has found ffmpeg", || {
+        ask(served.address, "GET", "/health", &[]).text().contains("\"ffmpeg\":true")
+    });
+    let limit = |limit| {
+        prlimit(Some(served.running.pid()), Resource::Nofile, limit).expect("another limit");
+    };
+    let usual = getrlimit(Resource::Nofile);
+    wait_until("connections are closed", || descriptors(&served) < 50);
+    // There is room for the connection and a segment, and not for three pipes.
+    let most = u64::try_from(descriptors(&served)).expect("few") + 4;
+    limit(Rlimit { current: Some(most), ..usual.clone() });
+    assert_ffmpeg_is_not_started(&served);
+    limit(usual);
+    assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=full", cuts::RANGE)), Some(200));
+}
+
 #[test]
 fn a_server_that_may_start_no_thread_or_process_still_serves() {
     if !geteuid().is_root() {
         say("shortage: needs root to become another user; skipped");
         return;
     }
-    let (place, archive) = (tempfile::tempdir().expect("a place"), tempfile::tempdir().expect("an archive"));
+    let (place, archive) = (tempfile::tempdir().expect("a place"), cuts::archive());
     fs::set_permissions(archive.path(), Permissions::from_mode(0o755)).expect("a mode");
-    write_whole(&archive.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"ready");
     let program = copy_for_anybody(place.path());
     let served = Served::by(as_nobody(&program, &[]), archive.path(), &[]);
     wait_until("it has looked for ffmpeg", || try_once(&served, "/health") == Some(200));
     let threads = status_of(&served.running, "Threads");
     drop(served);
     let limited =
-        |most: u64| as_nobody(&program, &["prlimit".into(), format!("--nproc={most}"), "--".into()]);
+        |most: u64| as_nobody(&program, &["prlimit".into(), format!("--nproc={most}:"), "--".into()]);
 
     // With as many as it needs for itself it serves all but what takes another program.
     let served = Served::by(limited(threads), archive.path(), &[]);
     wait_until("it has looked for ffmpeg", || try_once(&served, "/health") == Some(200));
-    let range = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:02";
     for _ in 0..3 {
         assert!(ask(served.address, "GET", "/health", &[]).text().contains("\"ffmpeg\":false"));
-        assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{range}&type=rough")), Some(200));
+        assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=rough", cuts::RANGE)), Some(200));
         assert_eq!(try_once(&served, "/playlist/s/v.m3u8"), Some(200));
+        assert_ffmpeg_is_not_started(&served);
     }
+    // As soon as it may start processes it does: what it could not start is not taken for missing.
+    let pid = served.running.pid().as_raw_nonzero().to_string();
+    let more = as_nobody(Path::new("prlimit"), &[]).args(["--pid", &pid, "--nproc=1000:"]).run();
+    assert_eq!(more.code, Some(0), "{more:?}");
+    assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=full", cuts::RANGE)), Some(200));
     drop(served);
 
     // With fewer it says so and ends.
