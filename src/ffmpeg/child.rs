@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::pipes::{Feed, feed_stdin, read_stderr, read_stdout};
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ use crate::metrics::process::RunningChild;
 
 /// How often a wait checks whether it is cancelled.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a process that has closed its output is checked for its exit.
+const EXIT_POLL: Duration = Duration::from_millis(2);
 /// Chunks of output that may be queued.
 const QUEUE: usize = 64;
 
@@ -145,17 +147,13 @@ impl Child {
     fn finish(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         self.chunks = None;
         let since = Instant::now();
-        let status = loop {
-            match self.process.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) => self.check(since, is_cancelled)?,
-                Err(error) => return Err(self.failed(&format!("cannot be waited for: {error}"))),
-            }
-            thread::sleep(Duration::from_millis(2));
-        };
-        // What it left behind in its process group would keep the pipes open.
-        self.kill_group();
-        self.reaped = true;
+        let cannot_wait = |error: io::Error| self.failed(&format!("cannot be waited for: {error}"));
+        while !self.has_exited().map_err(cannot_wait)? {
+            self.check(since, is_cancelled)?;
+            thread::sleep(EXIT_POLL);
+        }
+        let status =
+            self.kill_and_reap().map_err(|error| self.failed(&format!("cannot be reaped: {error}")))?;
         self.counted.ended(status.success());
         let read = self.reader.take().map_or(Ok(Ok(())), JoinHandle::join);
         let fed = self.feeder.take().map_or(Ok(Ok(())), JoinHandle::join);
@@ -179,20 +177,25 @@ impl Child {
         Error::Child { program: self.program, why: format!("{what}{stderr}") }
     }
 
-    fn kill_group(&self) {
-        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
-            // It fails if all of the group has exited, which is as good.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
+    /// Whether the process has exited. It is not reaped, so its id, which is that of its group, is not reused yet.
+    fn has_exited(&self) -> io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(Pid::from_child(&self.process)), options)?.is_some())
+    }
+
+    /// Kills what is left of the process group, which would keep the pipes open, and then reaps the process.
+    fn kill_and_reap(&mut self) -> io::Result<ExitStatus> {
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        let status = self.process.wait()?;
+        self.reaped = true;
+        Ok(status)
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
         if !self.reaped {
-            self.kill_group();
-            let _ = self.process.kill();
-            let _ = self.process.wait();
+            let _ = self.kill_and_reap();
         }
         // Without its receiver the reader cannot be stuck in a full queue.
         self.chunks = None;
@@ -249,6 +252,37 @@ mod tests {
         for path in ["/nowhere/ffmpeg", "/dev/null", "/dev/null/ffmpeg"] {
             let started = Child::start("ffmpeg", Path::new(path), [""; 0], None, Duration::ZERO);
             assert!(matches!(started, Err(Error::ProgramMissing { .. })), "{path}: {started:?}");
+        }
+    }
+
+    /// The state of a process in `/proc`, such as `S` or `Z`; `None` if there is none of that id.
+    fn state(pid: &str) -> Option<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().next().map(str::to_owned)
+    }
+
+    #[test]
+    fn a_process_is_reaped_only_after_its_group_was_killed() {
+        // Its own child keeps stderr open and outlives it.
+        let script = "sleep 1000 > /dev/null & echo $!";
+        let limit = Duration::from_secs(20);
+        let mut child =
+            Child::start("sh", Path::new("/bin/sh"), ["-c", script], None, limit).expect("a child");
+        let orphan = child.next_chunk(&|| false).expect("output").expect("the orphan's pid");
+        let orphan = String::from_utf8(orphan).expect("text");
+        while !child.has_exited().expect("a child") {
+            thread::sleep(EXIT_POLL);
+        }
+        let pid = child.process.id().to_string();
+        assert_eq!(state(&pid).as_deref(), Some("Z"));
+        assert!(state(orphan.trim()).is_some_and(|state| state != "Z"), "the orphan has exited by itself");
+        assert!(child.next_chunk(&|| false).expect("success").is_none());
+        assert_eq!(state(&pid), None, "it is not reaped");
+        // A killed process takes a moment to exit, and init one to reap it.
+        let since = Instant::now();
+        while state(orphan.trim()).is_some_and(|state| state != "Z") {
+            assert!(since.elapsed() < limit, "the orphan still runs");
+            thread::sleep(EXIT_POLL);
         }
     }
 }

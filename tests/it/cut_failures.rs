@@ -11,6 +11,7 @@ use restreamer::ffmpeg::Tools;
 use restreamer::timestamp::{Span, Timestamp};
 
 use crate::footage::{self, Kind, base, run};
+use crate::harness::wait_until;
 
 const BOTH: [How; 2] = [How::Smart, How::Full];
 
@@ -57,22 +58,18 @@ fn why(result: Result<()>) -> String {
     result.expect_err("a cut that fails").to_string()
 }
 
-/// Asserts that nothing is left of the process group that a fake ffmpeg led. Orphans that have ended are for the init
-/// process to reap.
+/// Asserts that no process of the group that a fake ffmpeg led is left.
 fn assert_gone(path: &Path) {
-    let pid = std::fs::read_to_string(format!("{}.pid", path.display())).expect("a pid");
-    let own = std::process::id().to_string();
-    let output = run("ps", &["-e", "-o", "pgid=,ppid=,stat=,args="]);
-    let all = String::from_utf8_lossy(&output.stdout).into_owned();
-    let left: Vec<&str> = all
-        .lines()
-        .filter(|line| {
-            let mut words = line.split_whitespace();
-            let (group, parent, state) = (words.next(), words.next(), words.next().unwrap_or_default());
-            group == Some(pid.trim()) && (!state.starts_with('Z') || parent == Some(own.as_str()))
-        })
-        .collect();
-    assert!(all.lines().count() > 1 && left.is_empty(), "processes of group {pid} are left: {left:?}");
+    let group = std::fs::read_to_string(format!("{}.pid", path.display())).expect("a pid");
+    assert!(!Path::new("/proc").join(group.trim()).exists(), "ffmpeg was not reaped");
+    wait_until("its process group has exited", || {
+        let output = run("ps", &["-e", "-o", "pgid=,stat="]);
+        let all = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(all.lines().count() > 1, "ps lists nothing");
+        let mut rows = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // Orphans that have exited are left to init.
+        !rows.any(|row| row[0] == group.trim() && !row[1].starts_with('Z'))
+    });
 }
 
 #[test]

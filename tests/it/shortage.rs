@@ -250,7 +250,7 @@ fn a_server_without_descriptors_for_ffmpeg_says_so_and_when_to_ask_again() {
     wait_until("connections are closed", || descriptors(&served) < 50);
     // There is room for the connection and a segment, and not for three pipes.
     let most = u64::try_from(descriptors(&served)).expect("few") + 4;
-    limit(Rlimit { current: Some(most), ..usual.clone() });
+    limit(Rlimit { current: Some(most), ..usual });
     assert_ffmpeg_is_not_started(&served);
     limit(usual);
     assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=full", cuts::RANGE)), Some(200));
