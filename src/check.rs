@@ -196,12 +196,12 @@ fn describe_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<
             describe_encoders(tools, report)?;
         }
         Err(why) => {
-            report.wrong(format_args!("cannot run ffmpeg: {why}; all but full and smart cuts will work"))?;
+            report.wrong(format_args!("{why}; all but full and smart cuts will work"))?;
         }
     }
     match tools.ffprobe_version() {
         Ok(version) => report.say(format_args!("ffprobe {version}")),
-        Err(why) => report.wrong(format_args!("cannot run ffprobe: {why}")),
+        Err(why) => report.wrong(why),
     }
 }
 

@@ -107,7 +107,7 @@ fn tools(config: Config) -> LazyTools {
 fn look_for_ffmpeg(app: &App) {
     match app.tools.get().ffmpeg_version() {
         Ok(version) => log::info!("cuts are made by ffmpeg {version}"),
-        Err(why) => log::warn!("cannot run ffmpeg: {why}; all but full and smart cuts will work"),
+        Err(why) => log::warn!("{why}; all but full and smart cuts will work"),
     }
 }
 

@@ -155,16 +155,20 @@ impl Child {
         let status =
             self.kill_and_reap().map_err(|error| self.failed(&format!("cannot be reaped: {error}")))?;
         self.counted.ended(status.success());
-        let read = self.reader.take().map_or(Ok(Ok(())), JoinHandle::join);
-        let fed = self.feeder.take().map_or(Ok(Ok(())), JoinHandle::join);
-        let _ = self.listener.take().map(JoinHandle::join);
-        match (fed, read) {
+        match self.join() {
             (Ok(Err(error)), _) => Err(error),
             (Err(_), _) | (_, Err(_)) => Err(self.failed("a thread of its pipes panicked")),
             (_, Ok(Err(error))) => Err(self.failed(&format!("its output cannot be read: {error}"))),
             _ if status.success() => Ok(()),
             _ => Err(self.failed(&describe(status))),
         }
+    }
+
+    /// Joins the threads: the results of the feeder and the reader.
+    fn join(&mut self) -> (thread::Result<Result<()>>, thread::Result<io::Result<()>>) {
+        let _ = self.listener.take().map(JoinHandle::join);
+        let fed = self.feeder.take().map_or(Ok(Ok(())), JoinHandle::join);
+        (fed, self.reader.take().map_or(Ok(Ok(())), JoinHandle::join))
     }
 
     /// A failure of the program, with the end of its stderr.
@@ -199,9 +203,7 @@ impl Drop for Child {
         }
         // Without its receiver the reader cannot be stuck in a full queue.
         self.chunks = None;
-        let _ = self.reader.take().map(JoinHandle::join);
-        let _ = self.feeder.take().map(JoinHandle::join);
-        let _ = self.listener.take().map(JoinHandle::join);
+        let _ = self.join();
     }
 }
 

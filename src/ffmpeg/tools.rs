@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::child::Child;
@@ -19,8 +20,8 @@ const QUERY_LIMIT: Duration = Duration::from_secs(10);
 pub struct Tools {
     ffmpeg: PathBuf,
     ffprobe: PathBuf,
-    found: Result<Ffmpeg, Unusable>,
-    ffprobe_version: Result<String, Unusable>,
+    found: Result<Ffmpeg, Arc<Error>>,
+    ffprobe_version: Result<String, Arc<Error>>,
     threads: usize,
     stall_limit: Duration,
 }
@@ -32,23 +33,12 @@ struct Ffmpeg {
     encoders: BTreeSet<String>,
 }
 
-/// Why a program cannot be used, with the cause.
-#[derive(Debug, Clone)]
-enum Unusable {
-    /// It is not installed.
-    Missing(String),
-    /// The system could not start it when it was looked for.
-    NotStarted(String),
-    /// It failed when it was asked for its version or encoders.
-    Failed(String),
-}
-
 impl Tools {
     /// Looks for both programs; either may be a name to be found in `PATH`. A missing program is no error here.
     pub fn find(ffmpeg: &Path, ffprobe: &Path) -> Self {
         Self {
-            found: Ffmpeg::find(ffmpeg).map_err(Unusable::from),
-            ffprobe_version: version("ffprobe", ffprobe).map_err(Unusable::from),
+            found: Ffmpeg::find(ffmpeg).map_err(Arc::new),
+            ffprobe_version: version("ffprobe", ffprobe).map_err(Arc::new),
             ffmpeg: ffmpeg.to_path_buf(),
             ffprobe: ffprobe.to_path_buf(),
             threads: 1,
@@ -69,18 +59,18 @@ impl Tools {
     }
 
     /// ffmpeg's version, such as `5.1.9-0+deb12u1`, or why it cannot be used.
-    pub fn ffmpeg_version(&self) -> Result<&str, &str> {
-        self.found.as_ref().map(|found| found.version.as_str()).map_err(Unusable::why)
+    pub fn ffmpeg_version(&self) -> Result<&str, &Error> {
+        self.found.as_ref().map(|found| found.version.as_str()).map_err(AsRef::as_ref)
     }
 
     /// ffprobe's version, or why it cannot be used.
-    pub fn ffprobe_version(&self) -> Result<&str, &str> {
-        self.ffprobe_version.as_deref().map_err(Unusable::why)
+    pub fn ffprobe_version(&self) -> Result<&str, &Error> {
+        self.ffprobe_version.as_deref().map_err(AsRef::as_ref)
     }
 
     /// Whether ffmpeg may be there, but could not be started when it was looked for.
     pub(super) fn is_undecided(&self) -> bool {
-        matches!(self.found, Err(Unusable::NotStarted(_)))
+        matches!(self.ffmpeg_version(), Err(Error::NotStarted { .. }))
     }
 
     /// Threads that a child may use.
@@ -94,11 +84,16 @@ impl Tools {
     /// [`Error::ProgramMissing`] if there is no ffmpeg, [`Error::ProgramLacks`] if it has no such encoder,
     /// [`Error::NotStarted`] or [`Error::Child`] if it could not be asked.
     pub fn check_encoder(&self, name: &'static str) -> Result<()> {
-        let found = self.found.as_ref().map_err(|unusable| unusable.error("ffmpeg"))?;
-        if found.encoders.contains(name) {
-            return Ok(());
+        let program = "ffmpeg";
+        match self.found.as_ref().map_err(AsRef::as_ref) {
+            Ok(found) if found.encoders.contains(name) => Ok(()),
+            Ok(_) => Err(Error::ProgramLacks { program, what: format!("the encoder {name}") }),
+            Err(Error::ProgramMissing { why, .. }) => {
+                Err(Error::ProgramMissing { program, why: why.clone() })
+            }
+            Err(Error::NotStarted { why, .. }) => Err(Error::NotStarted { program, why: why.clone() }),
+            Err(error) => Err(Error::Child { program, why: error.to_string() }),
         }
-        Err(Error::ProgramLacks { program: "ffmpeg", what: format!("the encoder {name}") })
     }
 
     /// The option that passes frames through with their time stamps: ffmpeg 5.1 renamed it.
@@ -141,34 +136,6 @@ impl Ffmpeg {
         let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
         let encoders = rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect();
         Ok(Self { version, encoders })
-    }
-}
-
-impl Unusable {
-    fn why(&self) -> &str {
-        match self {
-            Self::Missing(why) | Self::NotStarted(why) | Self::Failed(why) => why,
-        }
-    }
-
-    fn error(&self, program: &'static str) -> Error {
-        let why = self.why().to_owned();
-        match self {
-            Self::Missing(_) => Error::ProgramMissing { program, why },
-            Self::NotStarted(_) => Error::NotStarted { program, why },
-            Self::Failed(_) => Error::Child { program, why },
-        }
-    }
-}
-
-impl From<Error> for Unusable {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::ProgramMissing { why, .. } => Self::Missing(why),
-            Error::NotStarted { why, .. } => Self::NotStarted(why),
-            Error::Child { why, .. } => Self::Failed(why),
-            other => Self::Failed(other.to_string()),
-        }
     }
 }
 

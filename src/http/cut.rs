@@ -12,7 +12,7 @@ use crate::archive::OpenFile;
 use crate::archive::segment::{Kind, Segment};
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
-use crate::cut::{self, Part, rough};
+use crate::cut::{self, CutSegment, ExactType, rough};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::timestamp::{Span, Timestamp};
@@ -37,8 +37,8 @@ const STRIDE: usize = 4096;
 pub(super) fn cut(app: &App, cut: &Cut, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     match cut.kind {
         CutKind::Rough => rough_cut(app, cut, is_cancelled),
-        CutKind::Full => exact_cut(app, cut, cut::Kind::Full, is_cancelled),
-        CutKind::Smart => exact_cut(app, cut, cut::Kind::Smart, is_cancelled),
+        CutKind::Full => exact_cut(app, cut, ExactType::Full, is_cancelled),
+        CutKind::Smart => exact_cut(app, cut, ExactType::Smart, is_cancelled),
     }
 }
 
@@ -102,21 +102,22 @@ fn rough_cut(app: &App, cut: &Cut, is_cancelled: &dyn Fn() -> bool) -> Result<Re
 }
 
 /// The frames of the range and no others.
-fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-    let mut parts = Vec::new();
+fn exact_cut(app: &App, cut: &Cut, exact_type: ExactType, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+    let mut segments = Vec::new();
     let material = gather(cut, selection(app, cut)?, is_cancelled, |segment, hole_before| {
-        parts.push(part(app, cut, segment, hole_before));
+        segments.push(cut_segment(app, cut, segment, hole_before));
         Ok(())
     })?;
-    let tail = match parts.last() {
-        Some(last) if last.whole => tail(app, cut, last.end)?,
+    let trailing = match segments.last() {
+        Some(last) if last.complete => trailing_segment(app, cut, last.end)?,
         _ => None,
     };
     let reply = describe(cut, (cut.start, cut.end), &material);
-    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get(), is_cancelled)?;
-    let kind = match kind {
-        cut::Kind::Full => "full",
-        cut::Kind::Smart => "smart",
+    let (range, tools) = ((cut.start, cut.end), app.tools.get());
+    let prepared = cut::prepare(exact_type, segments, trailing, range, &tools, is_cancelled)?;
+    let kind = match exact_type {
+        ExactType::Full => "full",
+        ExactType::Smart => "smart",
     };
     let counted = Counted { metrics: Arc::clone(&app.metrics), kind, begun: Instant::now(), result: "panic" };
     Ok(reply.with_body(Body::streamed(move |sink| {
@@ -125,37 +126,37 @@ fn exact_cut(app: &App, cut: &Cut, kind: cut::Kind, is_cancelled: &dyn Fn() -> b
         let made = prepared.run(&mut Prompt(&sink, &counted.metrics), &|| sink.borrow().is_cancelled());
         counted.result = match &made {
             Ok(()) => "ok",
-            Err(_) if sink.borrow().is_cancelled() => "unwanted",
+            Err(_) if sink.borrow().is_cancelled() => "cancelled",
             Err(_) => "failed",
         };
         made
     })))
 }
 
-/// A segment as a part of a cut.
-fn part(app: &App, cut: &Cut, segment: &Segment, hole_before: bool) -> Part {
-    Part {
+/// A segment of the archive as a segment of a cut.
+fn cut_segment(app: &App, cut: &Cut, segment: &Segment, gap_before: bool) -> CutSegment {
+    CutSegment {
         path: app.archive.segment_path(cut.of.name(), segment),
         start: segment.start,
         end: segment.end(),
-        hole_before,
-        whole: segment.kind == Kind::Full,
+        gap_before,
+        complete: segment.kind == Kind::Full,
     }
 }
 
-/// The segment that follows on the last one of a cut, whose end is `end`, if the cut ends so near to it that it can
-/// hold some of the cut's sound.
-fn tail(app: &App, cut: &Cut, end: Timestamp) -> Result<Option<Part>> {
+/// The segment that continues the last one of a cut, which ends at `end`, if the cut ends so near to it that it may hold
+/// some of the cut's sound.
+fn trailing_segment(app: &App, cut: &Cut, end: Timestamp) -> Result<Option<CutSegment>> {
     if end - cut.end > SOUND_DELAY {
         return Ok(None);
     }
     let name = cut.of.name();
-    let mut behind =
+    let mut after =
         Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
-    while let Some(Chosen { segment, .. }) = behind.next_segment()? {
+    while let Some(Chosen { segment, .. }) = after.next_segment()? {
         if segment.start >= end - TOLERANCE {
             let follows = segment.start <= end + TOLERANCE;
-            return Ok(follows.then(|| part(app, cut, &segment, false)));
+            return Ok(follows.then(|| cut_segment(app, cut, &segment, false)));
         }
     }
     Ok(None)

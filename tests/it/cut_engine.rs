@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::cut::{CutSegment, ExactType as How, prepare};
 use restreamer::error::Error;
 use restreamer::ffmpeg::Tools;
 use restreamer::mpegts::packet::packets;
@@ -20,12 +20,12 @@ fn long() -> bool {
 }
 
 /// The parts that a range needs, as the archive would select them.
-pub(crate) fn select(parts: &[Part], start: Timestamp, end: Timestamp) -> Vec<Part> {
+pub(crate) fn select(parts: &[CutSegment], start: Timestamp, end: Timestamp) -> Vec<CutSegment> {
     parts.iter().filter(|part| part.end > start && part.start < end).cloned().collect()
 }
 
 /// When frame `number` of footage without holes is shown, by the name of its segment.
-pub(crate) fn times(footage: &Footage, parts: &[Part]) -> Vec<(i64, Timestamp)> {
+pub(crate) fn times(footage: &Footage, parts: &[CutSegment]) -> Vec<(i64, Timestamp)> {
     let mut times = Vec::new();
     let (num, den) = footage.rate;
     for number in 0..footage.frames {
@@ -43,17 +43,17 @@ pub(crate) fn times(footage: &Footage, parts: &[Part]) -> Vec<(i64, Timestamp)> 
 /// Makes the cut of a range of footage with pictures, and checks everything that holds for all cuts.
 pub(crate) fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, end_ms: i64) -> Option<Shown> {
     let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
-    let times = times(footage, &footage.parts).into_iter();
+    let times = times(footage, &footage.segments).into_iter();
     let wanted: Vec<i64> =
         times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
-    let parts = select(&footage.parts, start, end);
+    let parts = select(&footage.segments, start, end);
     if wanted.is_empty() {
         let result = prepare(how, parts, None, (start, end), &tools(), &|| false);
         assert!(matches!(result, Err(Error::RangeIsEmpty)), "{result:?}");
         return None;
     }
     let tail =
-        footage.parts.iter().find(|part| parts.last().is_some_and(|last| last.end == part.start)).cloned();
+        footage.segments.iter().find(|part| parts.last().is_some_and(|last| last.end == part.start)).cloned();
     let path = cut_with(how, parts, tail, start, end);
     let shown = look(&path, sounds, true);
     assert_eq!(shown.numbers, wanted, "{how:?} {start_ms} {end_ms}");
@@ -89,12 +89,18 @@ fn check_sound_end(path: &Path, sounds: usize, shown: &Shown, rate: (i64, i64)) 
     }
 }
 
-pub(crate) fn cut(how: How, parts: Vec<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
+pub(crate) fn cut(how: How, parts: Vec<CutSegment>, start: Timestamp, end: Timestamp) -> PathBuf {
     cut_with(how, parts, None, start, end)
 }
 
 /// A cut of parts, with the segment behind them.
-fn cut_with(how: How, parts: Vec<Part>, tail: Option<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
+fn cut_with(
+    how: How,
+    parts: Vec<CutSegment>,
+    tail: Option<CutSegment>,
+    start: Timestamp,
+    end: Timestamp,
+) -> PathBuf {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let path = footage::root().join(format!("cut-{next}.ts"));

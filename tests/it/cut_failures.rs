@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::cut::{CutSegment, ExactType as How, prepare};
 use restreamer::error::{Error, Result};
 use restreamer::ffmpeg::Tools;
 use restreamer::timestamp::{Span, Timestamp};
@@ -15,7 +15,7 @@ use crate::harness::wait_until;
 
 const BOTH: [How; 2] = [How::Smart, How::Full];
 
-fn parts(name: &'static str) -> Vec<Part> {
+fn parts(name: &'static str) -> Vec<CutSegment> {
     let kind = Kind {
         name,
         rate: (25, 1),
@@ -26,7 +26,7 @@ fn parts(name: &'static str) -> Vec<Part> {
         sounds: 1,
         pictures: true,
     };
-    footage::make(&kind).parts
+    footage::make(&kind).segments
 }
 
 fn range() -> (Timestamp, Timestamp) {
@@ -45,7 +45,7 @@ fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
 
 fn cut(
     how: How,
-    parts: Vec<Part>,
+    parts: Vec<CutSegment>,
     tools: &Tools,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
@@ -132,7 +132,7 @@ fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
     let parts = parts("quits");
     for how in BOTH {
         let why = why(cut(how, parts.clone(), &quits, &mut Vec::new(), &|| false));
-        assert!(why.contains("than it was given") || why.contains("than was asked"), "{why}");
+        assert!(why.contains("than it was given") || why.contains("less than"), "{why}");
         let why = self::why(cut(how, parts.clone(), &dies, &mut Vec::new(), &|| false));
         assert!(why.contains("signal 9"), "{why}");
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::cut::{CutSegment, ExactType as How, prepare};
 use restreamer::error::Error;
 use restreamer::mpegts::packet::{PACKET_BYTES, packets};
 use restreamer::mpegts::pes::{Header, Pes, Ticks, write_pes};
@@ -28,12 +28,12 @@ const KIND: Kind<'_> = Kind {
 
 /// Takes a segment out.
 fn make_hole(footage: &mut Footage, index: usize) {
-    footage.parts.remove(index);
-    footage.parts[index].hole_before = true;
+    footage.segments.remove(index);
+    footage.segments[index].gap_before = true;
 }
 
 /// The same segment on a clock `seconds` later.
-fn restart(part: &Part, seconds: &str) -> PathBuf {
+fn restart(part: &CutSegment, seconds: &str) -> PathBuf {
     let path = part.path.with_extension("restarted.ts");
     let (from, to) = (part.path.to_string_lossy(), path.to_string_lossy());
     let copy = [
@@ -69,7 +69,7 @@ fn a_hole_loses_nothing_that_is_there() {
 #[test]
 fn a_clock_that_starts_anew_goes_on_in_the_cut() {
     let mut footage = footage::make(&Kind { name: "anew", ..KIND });
-    for part in footage.parts.iter_mut().skip(3) {
+    for part in footage.segments.iter_mut().skip(3) {
         // The new clock is behind the old one, so that stamps would go back.
         part.path = restart(part, "-6.5");
     }
@@ -87,14 +87,14 @@ fn a_clock_that_starts_anew_goes_on_in_the_cut() {
 #[test]
 fn a_segment_that_was_cut_short_gives_the_frames_it_has() {
     let mut footage = footage::make(&Kind { name: "short", ..KIND });
-    let bytes = std::fs::read(&footage.parts[2].path).expect("a segment");
+    let bytes = std::fs::read(&footage.segments[2].path).expect("a segment");
     for share in [30, 55] {
-        std::fs::write(&footage.parts[2].path, &bytes[..bytes.len() * share / 100]).expect("a segment");
-        footage.parts[2].whole = false;
-        footage.parts[3].hole_before = true;
+        std::fs::write(&footage.segments[2].path, &bytes[..bytes.len() * share / 100]).expect("a segment");
+        footage.segments[2].complete = false;
+        footage.segments[3].gap_before = true;
         for how in BOTH {
             let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
-            let path = cut(how, footage.parts[1..5].to_vec(), start, end);
+            let path = cut(how, footage.segments[1..5].to_vec(), start, end);
             let shown = look(&path, 1, true);
             check_beeps(&shown, footage.rate);
             check_words(&path);
@@ -113,13 +113,13 @@ fn frames_that_two_segments_have_are_shown_once() {
     let codecs = "-c:v libx264 -preset ultrafast -sc_threshold 0 -g 240 -c:a aac";
     let mut footage = footage::make(&Kind { name: "twice", rate: (120, 1), seconds: 6, codecs, ..KIND });
     // The second segment begins with a frame that the first has too, if names are to be believed.
-    for part in &mut footage.parts[1..] {
+    for part in &mut footage.segments[1..] {
         (part.start, part.end) = (part.start - Span::from_millis(9), part.end - Span::from_millis(9));
         part.path = restart(part, "1000");
     }
     for how in BOTH {
         let (start, end) = (base() + Span::from_millis(1500), base() + Span::from_millis(2500));
-        let path = cut(how, footage.parts[..2].to_vec(), start, end);
+        let path = cut(how, footage.segments[..2].to_vec(), start, end);
         let shown = look(&path, 1, true);
         check_stream(&path, &shown.times, footage.rate);
         assert_eq!(shown.numbers, (180..240).chain(241..302).collect::<Vec<_>>(), "{how:?}");
@@ -132,7 +132,7 @@ fn sound_alone_is_cut_by_its_frames() {
     for how in BOTH {
         for (start, end) in [(2500, 9690), (3000, 4100)] {
             let (start, end) = (base() + Span::from_millis(start), base() + Span::from_millis(end));
-            let parts = footage.parts.iter().filter(|part| part.end > start && part.start < end);
+            let parts = footage.segments.iter().filter(|part| part.end > start && part.start < end);
             let path = cut(how, parts.cloned().collect(), start, end);
             let shown = look(&path, 1, false);
             let times = footage::packet_times(&path.to_string_lossy(), "a:0");
@@ -186,7 +186,7 @@ fn with_id3(bytes: &[u8]) -> Vec<u8> {
 fn timed_metadata_stays_beside_its_pictures() {
     let codecs = "-c:v libx264 -preset veryfast -sc_threshold 0 -g 48 -bf 0 -c:a aac";
     let footage = footage::make(&Kind { name: "id3", codecs, rate: (24, 1), ..KIND });
-    for part in &footage.parts {
+    for part in &footage.segments {
         let bytes = std::fs::read(&part.path).expect("a segment");
         std::fs::write(&part.path, with_id3(&bytes)).expect("a segment");
     }
@@ -194,7 +194,7 @@ fn timed_metadata_stays_beside_its_pictures() {
         check(how, &footage, 1, 2500, 9690);
     }
     let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
-    let path = cut(How::Smart, footage.parts[1..5].to_vec(), start, end);
+    let path = cut(How::Smart, footage.segments[1..5].to_vec(), start, end);
     let scan = Scan::of(&std::fs::read(&path).expect("a cut"), true).expect("a scan");
     let tags: Vec<Ticks> = scan.tracks[2].units.iter().map(|unit| unit.pts).collect();
     let pictures: Vec<Ticks> = scan.tracks[0].units.iter().map(|unit| unit.pts).collect();
@@ -215,7 +215,7 @@ fn what_smart_cannot_splice_is_refused_with_a_reason() {
         let footage = footage::make(&Kind { name, codecs, ..KIND });
         let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
         let result =
-            prepare(How::Smart, footage.parts[1..5].to_vec(), None, (start, end), &tools(), &|| false);
+            prepare(How::Smart, footage.segments[1..5].to_vec(), None, (start, end), &tools(), &|| false);
         let Err(Error::Unsupported { why }) = result else { panic!("{name}: {result:?}") };
         assert!(why.contains(reason) && why.contains("type=full") && why.contains("type=rough"), "{why}");
         if name != "open" {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use restreamer::cut::Part;
+use restreamer::cut::CutSegment;
 use tempfile::TempDir;
 
 use crate::footage::{self, Kind, run};
@@ -23,7 +23,7 @@ const LARGE_SEGMENT: usize = 4 * 1024 * 1024;
 
 /// An archive of ten seconds of footage across an hour's border.
 pub(crate) fn archive() -> TempDir {
-    static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
+    static PARTS: OnceLock<Vec<CutSegment>> = OnceLock::new();
     let parts = PARTS.get_or_init(|| {
         let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
         let kind = Kind {
@@ -36,7 +36,7 @@ pub(crate) fn archive() -> TempDir {
             sounds: 1,
             pictures: true,
         };
-        footage::make(&kind).parts
+        footage::make(&kind).segments
     });
     let base = tempfile::tempdir().expect("a directory");
     for part in parts {
@@ -46,7 +46,7 @@ pub(crate) fn archive() -> TempDir {
 }
 
 /// Puts a segment where an archive has it.
-fn file(base: &Path, part: &Part) -> PathBuf {
+fn file(base: &Path, part: &CutSegment) -> PathBuf {
     let hour = part.start.hour();
     let start = part.start.to_string();
     let (offset, duration) = (&start["2026-11-20T10:".len()..start.len() - 1], part.end - part.start);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use restreamer::cut::Part;
+use restreamer::cut::CutSegment;
 use restreamer::mpegts::probe::probe;
 use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::{Span, Timestamp};
@@ -37,7 +37,7 @@ pub(crate) struct Kind<'a> {
 pub(crate) struct Footage {
     pub(crate) rate: (i64, i64),
     /// The segments in order, without holes.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) segments: Vec<CutSegment>,
     pub(crate) frames: i64,
     /// The luma of each frame.
     pub(crate) luma: Vec<Vec<u8>>,
@@ -126,11 +126,11 @@ pub(crate) fn make(kind: &Kind<'_>) -> Footage {
     let luma = if kind.pictures { luma(&format!("concat:{}", joined.join("|"))) } else { Vec::new() };
     let frames = (seconds * kind.rate.0 + kind.rate.1 - 1) / kind.rate.1;
     assert!(!kind.pictures || i64::try_from(luma.len()).is_ok_and(|len| len == frames), "{}", luma.len());
-    Footage { rate: kind.rate, parts: name(&paths), frames, luma }
+    Footage { rate: kind.rate, segments: name(&paths), frames, luma }
 }
 
 /// Parts for segments that follow each other on one clock, each named by its lowest time stamp to the millisecond.
-pub(crate) fn name(paths: &[PathBuf]) -> Vec<Part> {
+pub(crate) fn name(paths: &[PathBuf]) -> Vec<CutSegment> {
     let lowest = |path: &PathBuf| {
         let bytes = std::fs::read(path).expect("a segment");
         assert!(probe(&bytes).is_some());
@@ -153,12 +153,12 @@ pub(crate) fn name(paths: &[PathBuf]) -> Vec<Part> {
             .copied()
             .unwrap_or_else(|| starts[index] + Span::from_millis(stamps[index].1 / 90 + 40))
     };
-    let part = |(index, path): (usize, &PathBuf)| Part {
+    let part = |(index, path): (usize, &PathBuf)| CutSegment {
         path: path.clone(),
         start: starts[index],
         end: end(index),
-        hole_before: false,
-        whole: true,
+        gap_before: false,
+        complete: true,
     };
     paths.iter().enumerate().map(part).collect()
 }
