@@ -107,3 +107,6 @@ pub(super) fn send(bytes: &[u8], out: &mut dyn Write, is_cancelled: &dyn Fn() ->
     }
     out.write_all(bytes).map_err(Error::io("write", "the cut"))
 }
+
+#[cfg(test)]
+mod tests;
