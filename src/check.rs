@@ -209,7 +209,7 @@ fn describe_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Resu
     for encoder in ENCODERS {
         let (name, makes) = (encoder.name, encoder.makes);
         match tools.check_encoder(name) {
-            Ok(_) => report.say(format_args!("ffmpeg's encoder {name}, for {makes}"))?,
+            Ok(()) => report.say(format_args!("ffmpeg's encoder {name}, for {makes}"))?,
             Err(_) if encoder.optional => report.say(format_args!("no encoder {name}, for {makes}"))?,
             Err(_) => report.wrong(format_args!("ffmpeg has no encoder {name}, for {makes}"))?,
         }

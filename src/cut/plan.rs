@@ -258,8 +258,8 @@ mod tests {
             [time(0), time(3003), time(6006), time(9009), time(-1)],
             [0, 33_367, 66_733, 100_100, -11]
         );
-        let shows = |ticks: i64| shown.contains(Ticks::new(ticks - 10));
-        assert_eq!([shows(0), shows(3003), shows(6006), shows(9009)], [false, true, true, false]);
+        let is_shown = |ticks: i64| shown.contains(Ticks::new(ticks - 10));
+        assert_eq!([is_shown(0), is_shown(3003), is_shown(6006), is_shown(9009)], [false, true, true, false]);
     }
 
     #[test]

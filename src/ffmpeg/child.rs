@@ -58,16 +58,16 @@ impl Child {
         feed: Option<Feed>,
         stall_limit: Duration,
     ) -> Result<Self> {
-        let why = |error: &io::Error| format!("`{}`: {error}", path.display());
-        let refused = |error: io::Error| Error::NotStarted { program, why: why(&error) };
-        let stdin = if feed.is_some() { Stdio::piped() } else { Stdio::null() };
-        let mut process = spawn(path, args, stdin).map_err(|error| {
+        let not_started = |error: io::Error| {
+            let why = format!("`{}`: {error}", path.display());
             if is_missing(&error) {
-                Error::ProgramMissing { program, why: why(&error) }
+                Error::ProgramMissing { program, why }
             } else {
-                refused(error)
+                Error::NotStarted { program, why }
             }
-        })?;
+        };
+        let stdin = if feed.is_some() { Stdio::piped() } else { Stdio::null() };
+        let mut process = spawn(path, args, stdin).map_err(not_started)?;
         let (stdin, stdout, stderr) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (sender, chunks) = bounded(QUEUE);
         let stderr_tail = Arc::new(Mutex::new(Vec::new()));
@@ -86,14 +86,14 @@ impl Child {
         // A failure from here on drops `child`, which reaps the process and joins the threads that were started.
         if let Some(stdout) = stdout {
             let read = move || read_stdout(stdout, &sender);
-            child.reader = Some(named(program, "out", read).map_err(refused)?);
+            child.reader = Some(named(program, "out", read).map_err(not_started)?);
         }
         if let Some(stderr) = stderr {
             let read = move || read_stderr(stderr, &stderr_tail);
-            child.listener = Some(named(program, "err", read).map_err(refused)?);
+            child.listener = Some(named(program, "err", read).map_err(not_started)?);
         }
         if let Some((feed, stdin)) = feed.zip(stdin) {
-            child.feeder = Some(named(program, "in", move || feed_stdin(feed, stdin)).map_err(refused)?);
+            child.feeder = Some(named(program, "in", move || feed_stdin(feed, stdin)).map_err(not_started)?);
         }
         Ok(child)
     }
@@ -118,18 +118,6 @@ impl Child {
                 Err(RecvTimeoutError::Timeout) => self.check(since, is_cancelled)?,
             }
         }
-    }
-
-    /// The rest of the output.
-    ///
-    /// # Errors
-    /// As [`Child::next_chunk`].
-    pub fn read_to_end(mut self, is_cancelled: &dyn Fn() -> bool) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        while let Some(chunk) = self.next_chunk(is_cancelled)? {
-            all.extend(chunk);
-        }
-        Ok(all)
     }
 
     /// Fails if a wait that began at `since` is cancelled or takes too long.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes that are read from stdout at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -17,10 +17,9 @@ const STDERR_BYTES: usize = 4096;
 pub type Feed = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
 
 /// Runs `feed`. A program that closes its stdin early has all it needs, so that is no failure.
-pub(super) fn feed_stdin(feed: Feed, stdin: impl Write) -> Result<()> {
-    let mut pipe = Stdin { pipe: stdin, closed: false };
-    match feed(&mut pipe) {
-        Err(_) if pipe.closed => Ok(()),
+pub(super) fn feed_stdin(feed: Feed, mut stdin: impl Write) -> Result<()> {
+    match feed(&mut stdin) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
 }
@@ -48,21 +47,5 @@ pub(super) fn read_stderr(mut stderr: impl Read, tail: &Mutex<Vec<u8>>) {
         tail.extend_from_slice(&bytes[..len]);
         let excess = tail.len().saturating_sub(STDERR_BYTES);
         tail.drain(..excess);
-    }
-}
-
-/// A child's stdin, which remembers that the child closed it.
-struct Stdin<W> {
-    pipe: W,
-    closed: bool,
-}
-
-impl<W: Write> Write for Stdin<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pipe.write(bytes).inspect_err(|error| self.closed |= error.kind() == io::ErrorKind::BrokenPipe)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.pipe.flush()
     }
 }

@@ -150,9 +150,16 @@ fn version(program: &'static str, path: &Path) -> Result<String> {
 /// The whole output of a program that answers soon.
 fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item = OsString>) -> Result<Vec<u8>> {
     let since = Instant::now();
-    let child = Child::start(program, path, args, None, QUERY_LIMIT)?;
-    child.read_to_end(&|| since.elapsed() >= QUERY_LIMIT).map_err(|error| match error {
-        Error::Cancelled => Error::Child { program, why: format!("no answer in {QUERY_LIMIT:?}") },
-        other => other,
-    })
+    let mut child = Child::start(program, path, args, None, QUERY_LIMIT)?;
+    let mut answer = Vec::new();
+    loop {
+        match child.next_chunk(&|| since.elapsed() >= QUERY_LIMIT) {
+            Ok(Some(chunk)) => answer.extend(chunk),
+            Ok(None) => return Ok(answer),
+            Err(Error::Cancelled) => {
+                return Err(Error::Child { program, why: format!("no answer in {QUERY_LIMIT:?}") });
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }

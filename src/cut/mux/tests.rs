@@ -121,7 +121,7 @@ fn any_container_is_given_each_frame_of_a_smart_cut_once_and_in_order() {
     for (from, to, copied) in [(0, 16, 0..16), (1, 14, 4..12), (4, 12, 4..12), (6, 9, 0..0)] {
         let plan = plan(from, to);
         let recorder = Recorder::default();
-        let recorded = Rc::clone(&recorder.0);
+        let frames = Rc::clone(&recorder.0);
         let mut muxer = Muxer::new(&plan, Box::new(recorder));
         let mut written = 0;
         let mut out = |bytes: &[u8]| {
@@ -141,9 +141,8 @@ fn any_container_is_given_each_frame_of_a_smart_cut_once_and_in_order() {
             muxer.segment(index, &loaded, splice.actions, &mut next_frame, &mut out).expect("a segment");
             assert_eq!(encoded.next(), None, "a frame was not asked for");
         }
-        let of = |pid| -> Vec<Frame> {
-            recorded.borrow().iter().filter(|frame| frame.0 == pid).copied().collect()
-        };
+        let of =
+            |pid| -> Vec<Frame> { frames.borrow().iter().filter(|frame| frame.0 == pid).copied().collect() };
         let (pictures, sound) = (of(VIDEO), of(AUDIO));
         assert!(pictures.is_sorted_by(|one, next| one.2 < next.2), "DTS do not rise: {pictures:?}");
         assert!(pictures.iter().all(|frame| frame.2 <= frame.1), "a DTS is above its PTS: {pictures:?}");
