@@ -160,20 +160,20 @@ fn check_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()>
             check_encoders(tools, report)?;
         }
         Err(why) => {
-            report.problem(format_args!("cannot run ffmpeg: {why}; full and smart cuts will fail"))?;
+            report.problem(format_args!("{why}; full and smart cuts will fail"))?;
         }
     }
     match tools.ffprobe_version() {
         Ok(version) => report.finding(format_args!("ffprobe {version}")),
-        Err(why) => report.problem(format_args!("cannot run ffprobe: {why}")),
+        Err(why) => report.problem(why),
     }
 }
 
 fn check_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
     for encoder in ENCODERS {
         let (name, purpose) = (encoder.name, encoder.makes);
-        match tools.encoder(&[name]) {
-            Ok(_) => report.finding(format_args!("encoder {name}, for {purpose}"))?,
+        match tools.check_encoder(name) {
+            Ok(()) => report.finding(format_args!("encoder {name}, for {purpose}"))?,
             Err(_) if encoder.optional => report.finding(format_args!("no encoder {name}, for {purpose}"))?,
             Err(_) => report.problem(format_args!("ffmpeg has no encoder {name}, for {purpose}"))?,
         }

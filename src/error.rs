@@ -1,16 +1,17 @@
-//! What can go wrong, as the engine says it. Nothing here knows HTTP.
+//! The one error type of the library. It knows nothing of HTTP.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// The result of anything that can fail with [`Error`].
+/// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A failure, with its subject.
 ///
-/// Shown, it is one line without a path of the server's disk for whatever a client caused; [`Error::Io`] and
-/// [`Error::Child`] name paths and commands and are for the log only.
+/// Its `Display` is one line. What a client caused can be shown to the client; [`Error::Io`], [`Error::Changed`],
+/// [`Error::Child`], [`Error::NotStarted`] and [`Error::ProgramMissing`] may name paths of the server and are for the log
+/// only.
 #[derive(Debug)]
 pub enum Error {
     /// A path names no route.
@@ -22,46 +23,46 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A part of a path begins with a period, as hidden files and `..` do.
+    /// A part of a path begins with a period, like hidden files and `..`.
     HiddenPart {
         /// Which part it is.
         part: &'static str,
     },
-    /// A parameter has a value that it cannot have.
+    /// A parameter has an invalid value.
     BadParameter {
         /// The parameter's name.
         name: &'static str,
-        /// The value as it came.
+        /// The value as received.
         value: String,
-        /// What would be right.
+        /// What is valid.
         expected: &'static str,
     },
-    /// A parameter that a request needs is not there.
+    /// A required parameter is missing.
     MissingParameter {
         /// The parameter's name.
         name: &'static str,
-        /// What it should be.
+        /// What is valid.
         expected: &'static str,
     },
     /// A cut whose end is not after its start.
     EndNotAfterStart,
     /// What a request names is not in the archive.
     NotFound {
-        /// The thing that was looked for, in words and names of the request.
+        /// The whole message, which names the thing as the request did.
         what: String,
     },
-    /// A cut's range has holes, and holes were not allowed.
+    /// The range of a cut has gaps, which the request does not allow.
     RangeHasHoles,
-    /// A cut's range has nothing in it.
+    /// The range of a cut has no content.
     RangeIsEmpty,
-    /// A request that is understood, and that cannot be served.
+    /// A valid request that cannot be served.
     Unsupported {
         /// Why, and what would work.
         why: String,
     },
-    /// Nobody waits for the answer any longer, so it was not made.
+    /// The client has gone or the server is stopping, so the work was given up.
     Cancelled,
-    /// Something changed or went away while it was being sent.
+    /// Something changed or was deleted while it was being read.
     Changed {
         /// What it is.
         what: String,
@@ -70,7 +71,14 @@ pub enum Error {
     ProgramMissing {
         /// The program.
         program: &'static str,
-        /// What was tried, and what came of it.
+        /// What was tried, and the system's answer.
+        why: String,
+    },
+    /// The system refuses to start a program at the moment: too many processes, threads or open files, or no memory.
+    NotStarted {
+        /// The program.
+        program: &'static str,
+        /// What was tried, and the system's answer.
         why: String,
     },
     /// A program that is installed cannot do what a request needs.
@@ -80,20 +88,20 @@ pub enum Error {
         /// What it lacks.
         what: String,
     },
-    /// The file system said no.
+    /// A file operation failed.
     Io {
         /// What was being done: `read the directory`.
         action: &'static str,
-        /// What it was done to.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system answered.
+        /// The system's answer.
         source: io::Error,
     },
     /// A child process failed.
     Child {
         /// The program.
         program: &'static str,
-        /// How it ended, with the last of what it said.
+        /// How it ended, with the end of its stderr.
         why: String,
     },
 }
@@ -121,9 +129,12 @@ impl fmt::Display for Error {
             Self::RangeHasHoles => write!(f, "Requested time range contains holes or is incomplete."),
             Self::RangeIsEmpty => write!(f, "We have no content available within the requested time range."),
             Self::Unsupported { why } => write!(f, "{why}"),
-            Self::Cancelled => write!(f, "nobody waits for this any longer"),
+            Self::Cancelled => write!(f, "the request was cancelled"),
             Self::Changed { what } => write!(f, "{what} changed while it was being read"),
             Self::ProgramMissing { program, why } => write!(f, "cannot run {program}: {why}"),
+            Self::NotStarted { program, why } => {
+                write!(f, "the system cannot start {program} just now: {why}")
+            }
             Self::ProgramLacks { program, what } => write!(f, "this server's {program} lacks {what}"),
             Self::Io { action, path, source } => write!(f, "cannot {action} `{}`: {source}", path.display()),
             Self::Child { program, why } => write!(f, "{program} failed: {why}"),

@@ -114,7 +114,7 @@ fn tools(config: Config) -> LazyTools {
 fn log_ffmpeg(app: &App) {
     match app.tools.get().ffmpeg_version() {
         Ok(version) => log::info!("cuts use ffmpeg {version}"),
-        Err(why) => log::warn!("cannot run ffmpeg: {why}; full and smart cuts will fail"),
+        Err(why) => log::warn!("{why}; full and smart cuts will fail"),
     }
 }
 

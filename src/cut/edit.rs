@@ -1,217 +1,178 @@
-//! What becomes of the streams of a part: which stream of the output each goes to, and which units stay.
+//! What is done with the tracks of a segment: which stream of the output each continues, and which units stay.
+
+use std::ops::Range;
 
 use crate::error::Result;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::TICKS_PER_SECOND;
 use crate::mpegts::probe::{Program, Stream};
 use crate::mpegts::retime::{Action, ClockMapping, Edit};
-use crate::mpegts::scan::{Scan, Track};
-use crate::mpegts::writer::TsWriter;
+use crate::mpegts::scan::{Scan, Track, Unit};
 
-use super::plan::{Plan, Planned};
-use super::source::unsupported;
+use super::plan::{Plan, PlannedSegment};
+use super::segments::unsupported;
 
-/// A length for frames of sound that tell none, in ticks.
-const SOUND_FRAME: i64 = TICKS_PER_SECOND / 40;
+/// The duration of an audio frame whose header does not tell it.
+const AUDIO_FRAME_90K: i64 = TICKS_PER_SECOND / 40;
 
-/// No unit of sound is longer, in ticks: near silence hundreds of frames go into one.
-const LONG_UNIT: i64 = 20 * TICKS_PER_SECOND;
+/// No audio unit is longer: near silence hundreds of frames fit into one.
+const MAX_AUDIO_UNIT_90K: i64 = 20 * TICKS_PER_SECOND;
 
-/// The streams of a cut on their way into the output, part by part.
+/// Decides the edits of the segments of a plan, one after another.
 #[derive(Debug)]
-pub(super) struct Editor {
-    program: Program,
-    /// By how much the sound of each stream is set off against the pictures, so that it goes on without a gap.
-    shifts: Vec<i64>,
+pub(super) struct Editor<'a> {
+    plan: &'a Plan,
+    /// By how much the audio of each stream is delayed against the pictures, so that it has no gap at a discontinuity.
+    audio_delays_90k: Vec<i64>,
 }
 
-/// What a part's video comes to.
-#[derive(Debug)]
-pub(super) struct Pictures {
-    /// What becomes of each unit.
-    pub(super) actions: Vec<Action>,
-    /// Where the part's last picture ends that is shown.
-    pub(super) end: i64,
-}
-
-/// What comes after a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Follows {
-    /// A part on the same clock.
-    Joined,
-    /// A part behind a hole or on another clock.
-    Break,
-    /// Nothing.
-    End,
-}
-
-/// Where sound may start that is kept, in ticks of the output.
-#[derive(Debug, Clone, Copy)]
-struct Bounds {
-    from: i64,
-    to: i64,
-}
-
-impl Editor {
-    /// Begins with the first part.
-    pub(super) fn new(plan: &Plan) -> Self {
-        Self { program: plan.program.clone(), shifts: vec![0; plan.program.streams.len()] }
+impl<'a> Editor<'a> {
+    /// Begins with the first segment.
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        Self { plan, audio_delays_90k: vec![0; plan.program.streams.len()] }
     }
 
-    /// The edits of the next part.
+    /// The edits of the segment `planned`, which is followed by `next`.
+    ///
+    /// If the reference track is video, `actions` are done with its units. `end_90k` is where it ends in the output, and
+    /// `audio_end_90k` tells where the sound on an output PID has ended so far.
     ///
     /// # Errors
-    /// [`crate::error::Error::Unsupported`] if its pictures or sound are of another kind than the first part's.
+    /// [`crate::error::Error::Unsupported`] if a stream has another codec than that of the first segment.
     pub(super) fn edits(
         &mut self,
-        plan: &Plan,
-        planned: &Planned,
+        planned: &PlannedSegment,
+        next: Option<&PlannedSegment>,
         scan: &Scan,
-        pictures: Pictures,
-        follows: Follows,
-        joiner: &TsWriter,
+        (mut video_actions, end_90k): (Vec<Action>, i64),
+        audio_end_90k: &dyn Fn(u16) -> Option<i64>,
     ) -> Result<Vec<Edit>> {
-        let edge = follows != Follows::Joined;
-        let driver = scan.reference_track().map(|track| track.pid);
-        let mut pictures = Some(pictures);
+        let reference = scan.reference_track().map(|track| track.pid);
+        let continues = next.is_some_and(|next| next.continuous);
         let mut edits = Vec::new();
-        let end = pictures.as_ref().map_or(0, |pictures| pictures.end);
-        let streams = self.program.streams.clone();
-        for (index, stream) in streams.iter().enumerate() {
-            let Some(track) = counterpart(&self.program, index, scan) else { continue };
+        for (index, stream) in self.plan.program.streams.iter().enumerate() {
+            let Some(track) = counterpart(&self.plan.program, index, scan) else { continue };
             if track.codec != stream.codec {
-                return Err(unsupported(&planned.part, "is of another codec than the ones before"));
+                return Err(unsupported(&planned.segment, "is of another codec than the ones before"));
             }
-            let is_driver = driver == Some(track.pid);
-            let edit = if is_driver && track.codec.is_video() {
-                let actions = pictures.take().map(|pictures| pictures.actions).unwrap_or_default();
-                edit(track, stream, planned.clock, actions, 0..0)
-            } else if is_driver {
-                let from = if planned.joined { plan.start } else { planned.clock.output_90k.max(plan.start) };
-                let bounds = Bounds { from, to: if edge { end } else { plan.end } };
-                edit(
-                    track,
-                    stream,
-                    planned.clock,
-                    sound_actions(track, planned.clock, bounds, edge || !planned.joined),
-                    bounds.from..bounds.to,
-                )
+            let is_reference = reference == Some(track.pid);
+            let (mut clock, mut keep_90k) = (planned.clock, 0..0);
+            let actions = if is_reference && track.codec.is_video() {
+                std::mem::take(&mut video_actions)
             } else if track.codec.is_audio() {
-                let from = self.sound_start(index, plan, planned, track, joiner);
-                // The end of the cut may be in the middle of a frame, which stays. At a break it goes, so that there is
-                // room for what comes.
-                let to = if follows == Follows::Break { end - frame_of(stream) + 1 } else { plan.end };
-                let clock = planned.clock.shifted(self.shifts[index]);
-                let actions = sound_actions(track, clock, Bounds { from, to }, edge || !planned.joined);
-                edit(track, stream, clock, actions, from..to)
+                if is_reference {
+                    keep_90k = self.reference_audio_range(planned, continues, end_90k);
+                } else {
+                    let start = self.audio_start(index, planned, track, audio_end_90k(stream.pid));
+                    // A frame at the end of the cut may go beyond it; at a discontinuity it must leave room for the next.
+                    let breaks = next.is_some() && !continues;
+                    let end = if breaks { end_90k - audio_frame_90k(stream) + 1 } else { self.plan.end_90k };
+                    keep_90k = start..end;
+                    clock = clock.shifted(self.audio_delays_90k[index]);
+                }
+                audio_actions(track, clock, &keep_90k, !continues || !planned.continuous)
             } else {
-                let shown = |unit: &crate::mpegts::scan::Unit| {
-                    let at = planned.clock.to_output_90k(unit.pts);
-                    plan.start <= at && at < plan.end
-                };
-                let actions =
-                    track.units.iter().map(|unit| if shown(unit) { Action::Copy } else { Action::Drop });
-                edit(track, stream, planned.clock, actions.collect(), 0..0)
+                self.data_actions(planned, track)
             };
-            edits.push(edit);
+            let (input_pid, output_pid, coding) = (track.pid, stream.pid, track.codec.coding());
+            edits.push(Edit { input_pid, output_pid, clock, actions, keep_90k, coding });
         }
         Ok(edits)
     }
 
-    /// Where the sound of a part may start, and by how much it is set off so that it goes on from the part before.
-    fn sound_start(
+    /// Where audio frames start that stay, if there is no video.
+    fn reference_audio_range(&self, planned: &PlannedSegment, continues: bool, end_90k: i64) -> Range<i64> {
+        let start = self.plan.start_90k;
+        let start = if planned.continuous { start } else { planned.clock.output_90k.max(start) };
+        start..if continues { self.plan.end_90k } else { end_90k }
+    }
+
+    /// Where the audio of a segment may start, at the earliest. At a discontinuity it also decides by how much the audio is
+    /// delayed, so that it begins where that of the segment before has ended, at `ended_90k`.
+    fn audio_start(
         &mut self,
         index: usize,
-        plan: &Plan,
-        planned: &Planned,
+        planned: &PlannedSegment,
         track: &Track,
-        joiner: &TsWriter,
+        ended_90k: Option<i64>,
     ) -> i64 {
-        let Some(stream) = self.program.streams.get(index) else { return plan.start };
-        let frame = frame_of(stream);
-        let first = plan.start - frame + 1;
-        if planned.joined {
+        let frame = self.plan.program.streams.get(index).map_or(AUDIO_FRAME_90K, audio_frame_90k);
+        let first = self.plan.start_90k - frame + 1;
+        if planned.continuous {
             return first;
         }
-        self.shifts[index] = 0;
-        let Some(end) = joiner.audio_end_90k(stream.pid) else { return first };
-        // The first frame that is kept starts within half a frame of where the sound before ended.
-        let from = end - frame / 2;
-        let frames = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
-        let before = frames.filter(|at| *at <= end + frame / 2).max();
-        if let Some(at) = before {
-            let whole = (from - at + frame - 1).div_euclid(frame).max(0);
-            let natural = at + whole * frame;
-            if (natural - end).abs() <= frame / 2 + 1 {
-                self.shifts[index] = end - natural;
+        self.audio_delays_90k[index] = 0;
+        let Some(end) = ended_90k else { return first };
+        // The first frame that stays starts within half a frame of that end.
+        let starts = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
+        if let Some(unit_start) = starts.filter(|start| *start <= end + frame / 2).max() {
+            let frames = (end - frame / 2 - unit_start + frame - 1).div_euclid(frame).max(0);
+            let frame_start = unit_start + frames * frame;
+            if (frame_start - end).abs() <= frame / 2 + 1 {
+                self.audio_delays_90k[index] = end - frame_start;
             }
         }
-        // From here on the shift counts, and rounding must not cost a frame.
+        // The delay is rounded, which must not cost a frame.
         end - frame / 4
     }
-}
 
-fn edit(
-    track: &Track,
-    stream: &Stream,
-    clock: ClockMapping,
-    actions: Vec<Action>,
-    keep: std::ops::Range<i64>,
-) -> Edit {
-    Edit {
-        input_pid: track.pid,
-        output_pid: stream.pid,
-        clock,
-        actions,
-        keep_90k: keep,
-        coding: track.codec.coding(),
+    /// What is done with the units of a track that is neither the pictures nor audio: those within the cut stay.
+    fn data_actions(&self, planned: &PlannedSegment, track: &Track) -> Vec<Action> {
+        let range = self.plan.start_90k..self.plan.end_90k;
+        let stays = |unit: &Unit| range.contains(&planned.clock.to_output_90k(unit.pts));
+        track.units.iter().map(|unit| if stays(unit) { Action::Copy } else { Action::Drop }).collect()
     }
 }
 
-/// The length of a frame of a sound, in ticks.
-fn frame_of(stream: &Stream) -> i64 {
-    stream.audio.map_or(SOUND_FRAME, |sound| {
-        i64::from(sound.samples) * TICKS_PER_SECOND / i64::from(sound.sample_rate.max(1))
+/// The duration of a frame of an audio stream.
+fn audio_frame_90k(stream: &Stream) -> i64 {
+    stream.audio.map_or(AUDIO_FRAME_90K, |audio| {
+        i64::from(audio.samples) * TICKS_PER_SECOND / i64::from(audio.sample_rate.max(1))
     })
 }
 
-/// The stream of a part that goes where stream `index` of the first part went: the one with its PID if that is of the
-/// same kind in both, else the one that has as many of its kind before it.
+/// The track of a segment that continues stream `index` of the first segment: the one with its PID if both are of one
+/// codec, else the one that has as many of its kind before it.
 pub(super) fn counterpart<'a>(program: &Program, index: usize, scan: &'a Scan) -> Option<&'a Track> {
     let stream = program.streams.get(index)?;
-    let kind = |codec: Codec| (codec.is_video(), codec.is_audio());
-    let same = |track: &&Track| kind(track.codec) == kind(stream.codec);
-    let ordinal =
-        program.streams[..index].iter().filter(|other| kind(other.codec) == kind(stream.codec)).count();
+    let is_same_kind = |codec: Codec| {
+        (codec.is_video(), codec.is_audio()) == (stream.codec.is_video(), stream.codec.is_audio())
+    };
+    let ordinal = program.streams[..index].iter().filter(|other| is_same_kind(other.codec)).count();
     scan.tracks
         .iter()
         .find(|track| track.pid == stream.pid && track.codec == stream.codec)
-        .or_else(|| scan.tracks.iter().filter(same).nth(ordinal))
+        .or_else(|| scan.tracks.iter().filter(|track| is_same_kind(track.codec)).nth(ordinal))
 }
 
-/// What becomes of each unit of a sound. At an edge frames are cut apart, so that nothing of a frame is left alone.
-fn sound_actions(track: &Track, clock: ClockMapping, bounds: Bounds, edges: bool) -> Vec<Action> {
+/// What is done with the units of an audio track, of which the frames that start in `keep` stay. `at_edge` says that a
+/// discontinuity or an end of the cut is next to the segment: then the outer units are cut between frames, so that no
+/// part of a frame stays.
+fn audio_actions(track: &Track, clock: ClockMapping, keep: &Range<i64>, at_edge: bool) -> Vec<Action> {
     let starts: Vec<i64> = track.units.iter().map(|unit| clock.to_output_90k(unit.pts)).collect();
-    let mut actions = vec![Action::Copy; starts.len()];
-    for (index, start) in starts.iter().enumerate() {
+    let can_trim = track.codec.coding().is_some();
+    let action = |(index, start): (usize, &i64)| {
         let next = starts.get(index + 1).copied();
-        actions[index] = if *start >= bounds.to || next.is_some_and(|next| next <= bounds.from) {
+        let begins_before = *start < keep.start;
+        let ends_after =
+            next.map_or(at_edge || keep.end - start < MAX_AUDIO_UNIT_90K, |next| next > keep.end);
+        if *start >= keep.end || next.is_some_and(|next| next <= keep.start) {
             Action::Drop
-        } else if *start < bounds.from
-            || next.map_or(edges || bounds.to - start < LONG_UNIT, |next| next > bounds.to)
-        {
+        } else if !(begins_before || ends_after) {
+            Action::Copy
+        } else if can_trim {
             Action::Trim
+        } else if begins_before {
+            Action::Drop
         } else {
             Action::Copy
-        };
-        if actions[index] == Action::Trim && track.codec.coding().is_none() {
-            actions[index] = if *start < bounds.from { Action::Drop } else { Action::Copy };
         }
-    }
-    if edges && track.codec.coding().is_some() {
-        let kept = |action: &Action| *action != Action::Drop;
-        for found in [actions.iter().position(kept), actions.iter().rposition(kept)].into_iter().flatten() {
-            actions[found] = Action::Trim;
+    };
+    let mut actions: Vec<Action> = starts.iter().enumerate().map(action).collect();
+    if at_edge && can_trim {
+        let stays = |action: &Action| *action != Action::Drop;
+        for outer in [actions.iter().position(stays), actions.iter().rposition(stays)].into_iter().flatten() {
+            actions[outer] = Action::Trim;
         }
     }
     actions

@@ -1,6 +1,7 @@
-//! A part of a group of pictures, encoded anew by ffmpeg with the codec and format of the group.
+//! Pictures that ffmpeg encodes anew, in the codec and format of the group of pictures they belong to.
 
 use std::collections::VecDeque;
+use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::{Child, Tools};
@@ -8,19 +9,24 @@ use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Video;
 use crate::mpegts::psi::Pmt;
-use crate::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step};
-use crate::mpegts::writer::TsWriter;
+use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::{h264, hevc};
 
-use super::groups::Encode;
-use super::source::Loaded;
+use super::groups::PartialGroup;
+use super::mux::{EditedSegment, EncodedFrame, Mux};
+use super::segments::LoadedSegment;
+use super::transport_stream::TransportStream;
 
-/// Where the first picture of a group lies on the encoder's clock: far enough from zero for what is shown before it.
-const GROUP_AT: i64 = 100 * TICKS_PER_SECOND;
+/// The PTS of the first picture of a group on the encoder's clock: high enough for the pictures shown before it.
+const GROUP_PTS_90K: i64 = 100 * TICKS_PER_SECOND;
 /// The PID that ffmpeg gives to the first stream it writes.
 const FFMPEG_PID: u16 = 0x100;
+/// The options of libx264. Above quantizer 22 a rate factor alone ruins pictures such as confetti.
+const X264_OPTIONS: &str = "-preset ultrafast -tune zerolatency -crf 18 -qmax 22 -bf 0 -x264-params";
+/// The options of libx265.
+const X265_OPTIONS: &str = "-preset ultrafast -crf 16 -x265-params";
 
-/// What is encoded, and how.
+/// What pictures are encoded as.
 #[derive(Debug, Clone)]
 pub(super) struct Format {
     codec: Codec,
@@ -32,60 +38,40 @@ impl Format {
         Self { codec, video: video.clone() }
     }
 
-    /// The encoder to use.
-    ///
-    /// # Errors
-    /// [`Error::ProgramMissing`] or [`Error::ProgramLacks`] if there is none.
-    pub(super) fn encoder(&self, tools: &Tools) -> Result<&'static str> {
-        tools.encoder(if self.codec == Codec::Hevc { &["libx265"] } else { &["libx264"] })
+    /// The name of ffmpeg's encoder.
+    pub(super) fn encoder(&self) -> &'static str {
+        if self.codec == Codec::Hevc { "libx265" } else { "libx264" }
     }
 
-    /// The options that make pictures which can stand beside the source's.
+    /// The options that make pictures which fit between those of the source.
     ///
-    /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the source's delay:
-    /// ffmpeg complains of a delay that grows.
-    fn options(&self, tools: &Tools) -> Result<Vec<String>> {
-        let encoder = self.encoder(tools)?;
+    /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the delay of the source:
+    /// ffmpeg complains if it grows.
+    fn options(&self) -> Vec<String> {
         let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
-        let (fixed, params): (&[&str], _) = if self.codec == Codec::Hevc {
+        let (options, params) = if self.codec == Codec::Hevc {
             let reorder = match self.video.picture.reorder.or(self.video.reorder) {
                 None | Some(0) => "bframes=0",
                 Some(1) => "bframes=1:b-pyramid=0",
                 Some(2..) => "bframes=3:b-pyramid=1",
             };
-            let params = format!("{rate}{reorder}:b-adapt=0:open-gop=0:repeat-headers=1:log-level=error");
-            (&["-preset", "ultrafast", "-crf", "16", "-x265-params"], params)
+            let fixed = "b-adapt=0:open-gop=0:repeat-headers=1:log-level=error";
+            (X265_OPTIONS, format!("{rate}{reorder}:{fixed}"))
         } else {
-            // The profile follows from the tools that are used.
-            let tools = match self.video.picture.profile {
+            // x264 announces the profile of the coding tools it uses.
+            let coding_tools = match self.video.picture.profile {
                 66 => "8x8dct=0",
                 77 => "cabac=1",
                 _ => "8x8dct=1",
             };
-            // The greatest quantizer holds the quality of pictures that a rate factor alone lets go, such as confetti.
-            let fixed = &[
-                "-preset",
-                "ultrafast",
-                "-tune",
-                "zerolatency",
-                "-crf",
-                "18",
-                "-qmax",
-                "22",
-                "-bf",
-                "0",
-                "-x264-params",
-            ];
-            (fixed, format!("{rate}{tools}:force-cfr=1"))
+            (X264_OPTIONS, format!("{rate}{coding_tools}:force-cfr=1"))
         };
-        let mut options = vec!["-c:v".to_owned(), encoder.to_owned()];
-        options.extend(fixed.iter().map(|option| (*option).to_owned()));
-        options.push(params);
-        Ok(options)
+        let words = ["-c:v", self.encoder()].into_iter().chain(options.split(' '));
+        words.map(str::to_owned).chain([params]).collect()
     }
 
-    /// How ffmpeg is to look at its input first: not long where the parameter sets tell all it needs.
-    fn look(&self) -> &'static [&'static str] {
+    /// The options for ffmpeg's own probe of its input, which can be short if the parameter sets tell all it needs.
+    fn probe_options(&self) -> &'static [&'static str] {
         if self.video.picture.reorder.is_some() {
             &["-analyzeduration", "100000", "-fpsprobesize", "0"]
         } else {
@@ -94,59 +80,57 @@ impl Format {
     }
 }
 
-/// Pictures that come out of an encoder.
+/// An encoder at work, and the pictures that come out of it.
 #[derive(Debug)]
 pub(super) struct Encoder {
     child: Option<Child>,
     assembler: Assembler,
     ready: VecDeque<Pes>,
-    /// Where each picture is decoded in the output, in order.
-    decoded: VecDeque<Ticks>,
-    /// Where the pictures are shown that have not come yet, sorted.
-    expected: Vec<Ticks>,
+    /// The DTS of the pictures to come in the output, in order.
+    dts_90k: VecDeque<i64>,
+    /// The PTS of the pictures to come in the output, sorted.
+    pts_90k: Vec<i64>,
     /// What to add to the encoder's ticks to get those of the output.
-    later: i64,
-    /// libx265 gives wrong stamps to so few pictures that none leaves it before the end, though at the right distances.
+    offset_90k: i64,
+    /// libx265 gives wrong time stamps, though at the right distances, to so few pictures that all leave it at the end.
     few_of_hevc: bool,
     codec: Codec,
 }
 
 impl Encoder {
-    /// Starts to encode what is shown of a group. `clock` is that of the part in the output.
+    /// Starts to encode what is shown of a group. `clock` maps that of the segment to that of the output.
     pub(super) fn start(
         format: &Format,
         tools: &Tools,
-        loaded: &Loaded,
-        group: &Encode,
+        loaded: &LoadedSegment,
+        group: &PartialGroup,
         clock: ClockMapping,
     ) -> Result<Self> {
-        let track = loaded.scan.reference_track().ok_or_else(no_pictures)?;
-        let (first, last) = group.shown.first().zip(group.shown.last()).ok_or_else(no_pictures)?;
-        let anchor = track.units[group.units.start].pts;
-        let input_clock = ClockMapping { input: anchor, output_90k: GROUP_AT };
-        let input = group_alone(loaded, group, input_clock);
-        let args =
-            arguments(format, tools, input_clock.to_output_90k(*first), input_clock.to_output_90k(*last))?;
-        let feed = Box::new(move |stdin: &mut dyn std::io::Write| {
+        let nothing = || failed("there is nothing to encode");
+        let track = loaded.reference_track().ok_or_else(nothing)?;
+        let (first, last) = group.shown.first().zip(group.shown.last()).ok_or_else(nothing)?;
+        let group_pts = track.units[group.units.start].pts;
+        let input_clock = ClockMapping { input: group_pts, output_90k: GROUP_PTS_90K };
+        let input = group_alone(loaded, group, input_clock)?;
+        let shown = input_clock.to_output_90k(*first)..=input_clock.to_output_90k(*last);
+        let args = arguments(format, tools, *shown.start(), *shown.end());
+        let feed = Box::new(move |stdin: &mut dyn Write| {
             stdin.write_all(&input).map_err(Error::io("write", "ffmpeg's input"))
         });
+        let pts_90k: Vec<i64> = group.shown.iter().map(|pts| clock.to_output_90k(*pts)).collect();
         Ok(Self {
             child: Some(tools.ffmpeg(&args, Some(feed))?),
             assembler: Assembler::default(),
             ready: VecDeque::new(),
-            decoded: group
-                .shown
-                .iter()
-                .map(|pts| Ticks::new(clock.to_output_90k(*pts) - group.delay_90k))
-                .collect(),
-            expected: group.shown.iter().map(|pts| Ticks::new(clock.to_output_90k(*pts))).collect(),
-            later: clock.to_output_90k(anchor) - GROUP_AT,
-            few_of_hevc: format.codec == Codec::Hevc && group.shown.len() <= 2,
+            dts_90k: pts_90k.iter().map(|pts| pts - group.delay_90k).collect(),
+            few_of_hevc: format.codec == Codec::Hevc && pts_90k.len() <= 2,
+            pts_90k,
+            offset_90k: clock.to_output_90k(group_pts) - GROUP_PTS_90K,
             codec: format.codec,
         })
     }
 
-    /// Waits until there is a picture, or the encoder has failed.
+    /// Waits for a picture or the end of the encoder.
     pub(super) fn wait(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         while self.ready.is_empty() {
             let Some(child) = &mut self.child else { return Ok(()) };
@@ -160,83 +144,82 @@ impl Encoder {
         Ok(())
     }
 
-    /// The next picture, with its stamps in the output, and whether decoding can begin with it. With the last picture
-    /// the encoder has ended, and succeeded.
-    pub(super) fn next(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<(Pes, bool)> {
+    /// Whether all pictures were returned.
+    pub(super) fn is_finished(&self) -> bool {
+        self.pts_90k.is_empty()
+    }
+
+    /// The next picture, with its time stamps in the output. With the last one the encoder has ended successfully.
+    pub(super) fn next_frame(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<EncodedFrame> {
         self.wait(is_cancelled)?;
-        let dts =
-            self.decoded.pop_front().ok_or_else(|| amiss("more pictures are wanted than were planned"))?;
-        let mut pes =
-            self.ready.pop_front().ok_or_else(|| amiss("it made fewer pictures than it was given"))?;
+        let dts_90k = self
+            .dts_90k
+            .pop_front()
+            .ok_or_else(|| failed("more pictures are asked for than were planned"))?;
+        let pes = self.ready.pop_front().ok_or_else(|| failed("it made fewer pictures than it was given"))?;
         if self.few_of_hevc {
-            self.later = self.expected.first().map_or(self.later, |pts| pts.since(pes.pts));
+            self.offset_90k =
+                self.pts_90k.first().map_or(self.offset_90k, |pts| Ticks::new(*pts).since(pes.pts));
         }
-        let stamp = pes.pts.plus(self.later);
-        let found = self.expected.iter().position(|pts| pts.since(stamp).abs() <= 1);
-        let pts =
-            self.expected.remove(found.ok_or_else(|| amiss("it made a picture of none that it was given"))?);
-        if dts.since(pts) > 0 {
-            return Err(amiss("it reordered pictures more than the source does"));
+        let stamp = pes.pts.plus(self.offset_90k);
+        let found = self.pts_90k.iter().position(|pts| Ticks::new(*pts).since(stamp).abs() <= 1);
+        let found =
+            found.ok_or_else(|| failed("it made a picture with a time stamp of none that it was given"))?;
+        let pts_90k = self.pts_90k.remove(found);
+        if dts_90k > pts_90k {
+            return Err(failed("it reordered pictures more than the source does"));
         }
-        (pes.pts, pes.dts, pes.stream_id) = (pts, dts, 0xE0);
-        if self.expected.is_empty() {
+        if self.is_finished() {
             self.wait(is_cancelled)?;
             if !self.ready.is_empty() {
-                return Err(amiss("it made more pictures than it was given"));
+                return Err(failed("it made more pictures than it was given"));
             }
         }
-        let access = if self.codec == Codec::Hevc {
-            hevc::access_unit_start(&pes.payload)
-        } else {
-            h264::access_unit_start(&pes.payload)
-        };
-        Ok((pes, access.idr))
+        let start = if self.codec == Codec::Hevc { hevc::access_unit_start } else { h264::access_unit_start };
+        Ok(EncodedFrame { pts_90k, dts_90k, sync: start(&pes.payload).idr, data: pes.payload })
     }
 }
 
-fn amiss(why: &str) -> Error {
+fn failed(why: &str) -> Error {
     Error::Child { program: "ffmpeg", why: why.to_owned() }
 }
 
-fn no_pictures() -> Error {
-    amiss("there is nothing to encode")
-}
-
-/// A stream with nothing in it but one group's pictures.
-fn group_alone(loaded: &Loaded, group: &Encode, clock: ClockMapping) -> Vec<u8> {
-    let Some(track) = loaded.scan.reference_track() else { return Vec::new() };
+/// A transport stream of nothing but the pictures of one group.
+fn group_alone(loaded: &LoadedSegment, group: &PartialGroup, clock: ClockMapping) -> Result<Vec<u8>> {
+    let Some(track) = loaded.reference_track() else { return Ok(Vec::new()) };
     let streams = loaded.scan.pmt.streams.iter().filter(|stream| stream.pid == track.pid).cloned().collect();
     let pmt = Pmt { pcr_pid: track.pid, streams, ..loaded.scan.pmt.clone() };
-    let mut actions = vec![Action::Drop; track.units.len()];
-    for (unit, action) in track.units.iter().zip(&mut actions).take(group.units.end).skip(group.units.start) {
-        if unit.complete {
-            *action = Action::Copy;
-        }
-    }
-    let edit =
-        Edit { input_pid: track.pid, output_pid: track.pid, clock, actions, keep_90k: 0..0, coding: None };
-    let mut joiner = TsWriter::new(loaded.scan.pmt_pid, &pmt);
-    let mut walk = Rewriter::new(&loaded.bytes, &loaded.scan, clock, i64::MAX, vec![edit]);
-    let (mut input, mut buffer) = (Vec::new(), Vec::new());
-    loop {
-        let step = walk.step(&mut joiner, &mut buffer);
-        input.append(&mut buffer);
-        if step == Step::Done {
-            return input;
-        }
-    }
+    let stays = |index: usize| group.units.contains(&index) && track.units[index].complete;
+    let actions = (0..track.units.len()).map(|index| if stays(index) { Action::Copy } else { Action::Drop });
+    let edit = Edit {
+        input_pid: track.pid,
+        output_pid: track.pid,
+        clock,
+        actions: actions.collect(),
+        keep_90k: 0..0,
+        coding: None,
+    };
+    let mut input = Vec::new();
+    let mut append = |bytes: &[u8]| {
+        input.extend_from_slice(bytes);
+        Ok(())
+    };
+    let segment = EditedSegment { loaded, clock, continuous: false, edits: vec![edit] };
+    let mut mux = TransportStream::with_program(loaded.scan.pmt_pid, &pmt, GROUP_PTS_90K, i64::MAX);
+    mux.write(segment, &mut || Err(failed("no picture is replaced in its input")), &mut append)?;
+    Ok(input)
 }
 
-fn arguments(format: &Format, tools: &Tools, first: i64, last: i64) -> Result<Vec<String>> {
+fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> Vec<String> {
     let threads = tools.threads().to_string();
-    let trim = format!("trim=start_pts={first}:end_pts={}", last + 1);
-    let options = format.options(tools)?;
+    let trim = format!("trim=start_pts={first_90k}:end_pts={}", last_90k + 1);
+    let options = format.options();
     let mut words = vec!["-hide_banner", "-v", "error", "-threads", &threads, "-copyts"];
-    words.extend(format.look());
+    words.extend(format.probe_options());
     words.extend(["-f", "mpegts", "-i", "pipe:0", "-map", "0:v:0", "-vf", &trim, "-threads", &threads]);
     words.extend(options.iter().map(String::as_str));
-    words.extend([tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000"]);
+    words.extend([tools.passthrough_option(), "passthrough", "-enc_time_base", "1:90000"]);
     words.extend(["-mpegts_copyts", "1", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1"]);
     words.extend(["-f", "mpegts", "pipe:1"]);
-    Ok(words.into_iter().map(str::to_owned).collect())
+    words.into_iter().map(str::to_owned).collect()
 }

@@ -1,7 +1,7 @@
 //! The full cut: every frame through ffmpeg, to H.264 and AAC.
 //!
-//! ffmpeg gets the parts as one stream on one clock, so that holes, wraps and restarts are nothing to it, and shows of
-//! it what lies between two time stamps.
+//! ffmpeg gets the segments as one stream on one clock, so it sees no gap, wrap or restart of the clock, and keeps what is
+//! between two time stamps.
 
 use std::io::Write;
 
@@ -9,60 +9,61 @@ use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
 use crate::mpegts::packet::{PACKET_BYTES, packets};
 use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::probe::Stream;
 use crate::mpegts::retime::Action;
 
-use super::plan::{Plan, Planned};
-use super::source::{self, Loaded};
-use super::weave::Weaver;
-use super::{edit, groups, send};
+use super::mux::{Muxer, send};
+use super::plan::{Plan, PlannedSegment};
+use super::segments::{LoadedSegment, undecodable};
+use super::transport_stream::TransportStream;
+use super::{edit, groups};
 
-/// How far the stream for ffmpeg is moved, so that what comes before the first frame is not before zero.
-const LATER: i64 = 100 * TICKS_PER_SECOND;
+/// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
+const SHIFT_90K: i64 = 100 * TICKS_PER_SECOND;
 /// How much sound ffmpeg gets beyond the ends, to cut it at the sample.
-const SOUND_MARGIN: i64 = TICKS_PER_SECOND;
+const AUDIO_MARGIN_90K: i64 = TICKS_PER_SECOND;
 
-/// Finds every reason against a full cut that can be known beforehand.
-pub(super) fn check(_plan: &Plan, tools: &Tools) -> Result<()> {
-    tools.encoder(&["libx264"])?;
-    tools.encoder(&["aac"])?;
-    Ok(())
+/// Checks that ffmpeg has the encoders.
+pub(super) fn check(tools: &Tools) -> Result<()> {
+    tools.check_encoder("libx264")?;
+    tools.check_encoder("aac")
 }
 
 /// Makes a full cut.
 pub(super) fn run(
-    plan: Plan,
+    mut plan: Plan,
     tools: &Tools,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    let mut moved = plan;
-    for part in moved.parts.iter_mut().chain(&mut moved.tail) {
-        part.clock = part.clock.shifted(LATER);
-        part.last = part.last.map(|last| last + LATER);
+    for planned in plan.segments.iter_mut().chain(&mut plan.trailing) {
+        planned.clock = planned.clock.shifted(SHIFT_90K);
+        planned.last_90k = planned.last_90k.map(|last| last + SHIFT_90K);
     }
-    (moved.start, moved.end) = (moved.start + LATER, moved.end + LATER);
-    let sounds = sounds(&moved)?;
-    let args = arguments(&moved, &sounds, tools);
-    let mut progress = Progress::new(&moved);
-    let feed = Box::new(move |stdin: &mut dyn Write| feed(moved, stdin));
+    (plan.start_90k, plan.end_90k) = (plan.start_90k + SHIFT_90K, plan.end_90k + SHIFT_90K);
+    let args = arguments(&plan, &audio_pids(&plan)?, tools);
+    let mut length = OutputLength::of(&plan);
+    let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
     let mut child = tools.ffmpeg(&args, Some(feed))?;
-    while let Some(mut chunk) = child.next_chunk(is_cancelled)? {
-        progress.push(&chunk);
-        send(&mut chunk, out, is_cancelled)?;
+    while let Some(chunk) = child.next_chunk(is_cancelled)? {
+        length.push(&chunk);
+        send(&chunk, out, is_cancelled)?;
     }
-    progress.finish()
+    length.check()
 }
 
-/// How far ffmpeg's output has come. That it ends without an error does not say that it has done all of its work.
-struct Progress {
+/// The length of ffmpeg's output, which may be too short though ffmpeg succeeded.
+struct OutputLength {
+    /// Bytes that are not a whole packet yet.
     rest: Vec<u8>,
-    highest: i64,
-    wanted: i64,
+    highest_pts_90k: i64,
+    expected_90k: i64,
 }
 
-impl Progress {
-    fn new(plan: &Plan) -> Self {
-        Self { rest: Vec::new(), highest: 0, wanted: plan.end - plan.start - TICKS_PER_SECOND }
+impl OutputLength {
+    fn of(plan: &Plan) -> Self {
+        let expected_90k = plan.end_90k - plan.start_90k - TICKS_PER_SECOND;
+        Self { rest: Vec::new(), highest_pts_90k: 0, expected_90k }
     }
 
     fn push(&mut self, chunk: &[u8]) {
@@ -72,116 +73,105 @@ impl Progress {
             if packet.starts_unit()
                 && let Some(pts) = Header::parse(packet.payload()).and_then(|header| header.pts)
             {
-                // A cut may be longer than the clock goes.
-                self.highest += pts.since(Ticks::new(self.highest)).max(0);
+                // A cut may be longer than the 33 bits of the clock.
+                self.highest_pts_90k += pts.since(Ticks::new(self.highest_pts_90k)).max(0);
             }
         }
         self.rest.drain(..whole);
     }
 
-    fn finish(&self) -> Result<()> {
-        if self.highest >= self.wanted {
+    fn check(&self) -> Result<()> {
+        if self.highest_pts_90k >= self.expected_90k {
             return Ok(());
         }
-        let seconds = |ticks: i64| ticks / TICKS_PER_SECOND;
-        let (made, wanted) = (seconds(self.highest), seconds(self.wanted) + 1);
-        let why = format!("it ended without an error after {made} s, earlier than was asked ({wanted} s)");
+        let made = self.highest_pts_90k / TICKS_PER_SECOND;
+        let expected = self.expected_90k / TICKS_PER_SECOND + 1;
+        let why =
+            format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
         Err(Error::Child { program: "ffmpeg", why })
     }
 }
 
-/// Feeds all parts to ffmpeg.
+/// Feeds all segments to ffmpeg.
 fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
-    (plan.start, plan.end) = (plan.start - SOUND_MARGIN, plan.end + SOUND_MARGIN);
-    if let Some(tail) = &mut plan.tail {
-        tail.last = Some(plan.end - tail.frame_90k);
+    (plan.start_90k, plan.end_90k) = (plan.start_90k - AUDIO_MARGIN_90K, plan.end_90k + AUDIO_MARGIN_90K);
+    if let Some(trailing) = &mut plan.trailing {
+        trailing.last_90k = Some(plan.end_90k - trailing.frame_90k);
     }
-    let parts = plan.parts.clone();
-    let mut weaver = Weaver::new(plan);
-    let mut write = |buffer: &mut Vec<u8>| {
-        stdin.write_all(buffer).map_err(Error::io("write", "ffmpeg's input"))?;
-        buffer.clear();
-        Ok(())
-    };
-    for (index, planned) in parts.iter().enumerate() {
-        let loaded = source::load(&planned.part)?;
-        let actions = actions(planned, &loaded);
-        let mut nothing =
-            || Err(Error::Child { program: "ffmpeg", why: "nothing is to be put in".to_owned() });
-        weaver.part(index, &loaded, actions, &mut nothing, &mut write)?;
+    let mut muxer = Muxer::new(&plan, Box::new(TransportStream::new(&plan)));
+    let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
+    for (index, planned) in plan.written().enumerate() {
+        let loaded = LoadedSegment::load(&planned.segment)?;
+        let mut no_frame =
+            || Err(Error::Child { program: "ffmpeg", why: "no picture is replaced in its input".to_owned() });
+        muxer.segment(index, &loaded, actions(planned, &loaded), &mut no_frame, &mut write)?;
     }
-    weaver.tail(&mut write)
+    Ok(())
 }
 
-fn actions(planned: &Planned, loaded: &Loaded) -> Vec<Action> {
-    let video = loaded.scan.reference_track().filter(|track| track.codec.is_video());
-    video.map_or_else(Vec::new, |track| {
-        groups::needed(track, &planned.window, source::decodable(track, planned.joined))
+fn actions(planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
+    loaded.video_track().map_or_else(Vec::new, |track| {
+        groups::decode(track, &planned.shown, undecodable(track, planned.continuous))
     })
 }
 
-/// The PIDs of the sounds that are heard at one of the ends; ffmpeg fails if there is nothing of a stream it maps.
-fn sounds(plan: &Plan) -> Result<Vec<u16>> {
-    let mut heard = Vec::new();
-    for planned in plan.parts.first().into_iter().chain(plan.parts.last()) {
-        let scan = source::load(&planned.part)?.scan;
+/// The PIDs of the audio streams that are heard at one of the ends; ffmpeg fails if a stream it maps has no frames.
+fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
+    let mut pids = Vec::new();
+    for planned in plan.segments.first().into_iter().chain(plan.segments.last()) {
+        let scan = LoadedSegment::load(&planned.segment)?.scan;
         for (index, stream) in plan.program.streams.iter().enumerate() {
             let track = edit::counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
-            let in_range = track.is_some_and(|track| {
-                let places = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
+            let is_heard = track.is_some_and(|track| {
+                let starts = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
                 // The first unit may begin before the cut and go on into it.
-                let next = places.clone().skip(1).chain([i64::MAX]);
-                places.zip(next).any(|(from, to)| from < plan.end && to > plan.start)
+                let ends = starts.clone().skip(1).chain([i64::MAX]);
+                starts.zip(ends).any(|(start, end)| start < plan.end_90k && end > plan.start_90k)
             });
-            if in_range && stream.audio.is_some() && !heard.contains(&stream.pid) {
-                heard.push(stream.pid);
+            if is_heard && stream.audio.is_some() && !pids.contains(&stream.pid) {
+                pids.push(stream.pid);
             }
         }
     }
-    Ok(heard)
+    Ok(pids)
 }
 
-fn arguments(plan: &Plan, sounds: &[u16], tools: &Tools) -> Vec<String> {
+fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> Vec<String> {
     let threads = tools.threads().to_string();
-    let words =
-        ["-hide_banner", "-v", "error", "-threads", &threads, "-copyts", "-f", "mpegts", "-i", "pipe:0"];
-    let mut args: Vec<String> = words.map(str::to_owned).to_vec();
-    let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
-    if let Some(stream) = video {
-        args.extend(["-map".to_owned(), format!("0:i:{}", stream.pid)]);
-        // Frames that two segments have come twice, and the second time they go back.
-        let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
-        let (start, end) = (plan.start, plan.end);
-        let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
-        let mut rate = String::new();
-        if let Some(video) = &stream.video {
-            filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
-            rate = video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
-        }
-        args.extend(["-filter:v".to_owned(), filter]);
-        let words = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"];
-        args.extend(words.map(str::to_owned));
-        args.extend([
-            "-x264-params".to_owned(),
-            format!("{rate}force-cfr=1"),
-            "-threads".to_owned(),
-            threads,
-        ]);
-        let words = [tools.frames_as_they_come(), "passthrough", "-enc_time_base", "1:90000"];
-        args.extend(words.map(str::to_owned));
+    let mut args = words("-hide_banner -v error -copyts -f mpegts");
+    args.extend(["-threads".to_owned(), threads.clone(), "-i".to_owned(), "pipe:0".to_owned()]);
+    if let Some(stream) = plan.program.streams.iter().find(|stream| stream.codec.is_video()) {
+        args.extend(video_arguments(plan, stream));
+        args.extend(["-threads".to_owned(), threads, tools.passthrough_option().to_owned()]);
+        args.extend(words("passthrough -enc_time_base 1:90000"));
     }
-    for (index, pid) in sounds.iter().enumerate() {
-        let seconds =
-            |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
-        let (start, end) = (seconds(plan.start), seconds(plan.end));
-        args.extend(["-map".to_owned(), format!("0:i:{pid}")]);
-        args.extend([
-            format!("-filter:a:{index}"),
-            format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB"),
-        ]);
+    let seconds =
+        |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
+    let (start, end) = (seconds(plan.start_90k), seconds(plan.end_90k));
+    for (index, pid) in audio_pids.iter().enumerate() {
+        args.extend(["-map".to_owned(), format!("0:i:{pid}"), format!("-filter:a:{index}")]);
+        args.push(format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB"));
     }
-    let words =
-        ["-c:a", "aac", "-b:a", "192k", "-muxdelay", "0", "-muxpreload", "0", "-f", "mpegts", "pipe:1"];
-    args.extend(words.map(str::to_owned));
+    args.extend(words("-c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1"));
     args
+}
+
+fn video_arguments(plan: &Plan, stream: &Stream) -> Vec<String> {
+    let (start, end) = (plan.start_90k, plan.end_90k);
+    // Frames that two segments have come twice, and the second time they go back.
+    let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
+    let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
+    let mut rate = String::new();
+    if let Some(video) = &stream.video {
+        filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
+        rate = video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
+    }
+    let mut args = vec!["-map".to_owned(), format!("0:i:{}", stream.pid), "-filter:v".to_owned(), filter];
+    args.extend(words("-c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params"));
+    args.push(format!("{rate}force-cfr=1"));
+    args
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
 }

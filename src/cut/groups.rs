@@ -1,7 +1,7 @@
-//! Groups of pictures: which a cut copies, which it leaves out, and which must be encoded anew.
+//! Groups of pictures: which a cut copies, which it drops, and which must be encoded anew.
 //!
-//! Pure. A group begins with a picture that needs none before it and brings its parameter sets (an IDR access unit), so
-//! that what comes before it may be of any encoder.
+//! Pure. A group begins with an IDR access unit that brings its parameter sets, so any encoder may have made what comes
+//! before it.
 
 use std::ops::Range;
 
@@ -10,89 +10,88 @@ use crate::mpegts::pes::Ticks;
 use crate::mpegts::retime::Action;
 use crate::mpegts::scan::{Track, Unit};
 
-use super::plan::Window;
+use super::plan::ShownRange;
 
-/// What becomes of a part's pictures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pieces {
-    /// What becomes of each unit.
+/// What a smart cut does with the pictures of a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Splice {
+    /// What is done with each unit.
     pub actions: Vec<Action>,
-    /// The groups of which a part is shown, in order.
-    pub encode: Vec<Encode>,
+    /// The groups that are shown in part, in order.
+    pub partial: Vec<PartialGroup>,
 }
 
-/// A group of which a part is shown.
+/// A group that is shown in part, and so encoded anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encode {
+pub struct PartialGroup {
     /// The group's units.
     pub units: Range<usize>,
-    /// The time stamps of the pictures that are shown, sorted.
+    /// The PTS of the pictures that are shown, sorted.
     pub shown: Vec<Ticks>,
-    /// By how much the group's first picture is decoded before it is shown, in ticks.
+    /// By how much the DTS of the group's first picture is below its PTS.
     pub delay_90k: i64,
 }
 
-/// Decides what becomes of a part's pictures.
+/// Decides what a smart cut does with the pictures of a segment.
 ///
-/// `joined` says that the part goes on from the one before, and `copied` that the last picture of that was copied.
+/// `continuous` says that the segment continues the one before, and `copied` that the last picture of that was copied.
 ///
 /// # Errors
-/// Why it cannot be spliced.
-pub fn pieces(track: &Track, window: &Window, joined: bool, copied: bool) -> Result<Pieces, &'static str> {
+/// Why the segment cannot be spliced.
+pub fn splice(
+    track: &Track,
+    range: &ShownRange,
+    continuous: bool,
+    copied: bool,
+) -> Result<Splice, &'static str> {
     let units = &track.units;
-    let starts = |unit: &Unit| unit.access_unit.idr && unit.access_unit.parameter_sets;
-    let first = units.iter().position(starts).unwrap_or(units.len());
-    let mut pieces = Pieces { actions: vec![Action::Drop; units.len()], encode: Vec::new() };
-    let shows = |unit: &Unit| unit.complete && window.shows(unit.pts);
+    let is_shown = |unit: &Unit| unit.complete && range.contains(unit.pts);
+    let first = units.iter().position(starts_group).unwrap_or(units.len());
+    let mut splice = Splice { actions: vec![Action::Drop; units.len()], partial: Vec::new() };
 
-    let head = units[..first].iter().filter(|unit| shows(unit)).count();
-    if head > 0 && joined {
-        if !copied || head < first {
+    let shown = units[..first].iter().filter(|unit| is_shown(unit)).count();
+    if shown > 0 && continuous {
+        if !copied || shown < first {
             return Err("does not begin with a closed group of pictures");
         }
-        pieces.actions[..first].fill(Action::Copy);
-    } else if head > 0 && units[..first].iter().any(|unit| unit.access_unit.parameter_sets) {
+        splice.actions[..first].fill(Action::Copy);
+    } else if shown > 0 && units[..first].iter().any(|unit| unit.access_unit.parameter_sets) {
         return Err("has open groups of pictures, or none with parameter sets");
     }
 
-    let mut begin = first;
-    while begin < units.len() {
-        let end = units[begin + 1..].iter().position(starts).map_or(units.len(), |at| begin + 1 + at);
-        let whole = units[begin..end].iter().filter(|unit| unit.complete).count();
-        let mut stamps: Vec<Ticks> =
-            units[begin..end].iter().filter(|unit| shows(unit)).map(|unit| unit.pts).collect();
-        let partly = !stamps.is_empty() && stamps.len() < whole;
-        for (unit, action) in units[begin..end].iter().zip(&mut pieces.actions[begin..end]) {
-            if shows(unit) {
-                *action = if partly { Action::Replace } else { Action::Copy };
+    for group in groups(units, first) {
+        let pictures = &units[group.clone()];
+        let complete = pictures.iter().filter(|unit| unit.complete).count();
+        let mut shown: Vec<Ticks> =
+            pictures.iter().filter(|unit| is_shown(unit)).map(|unit| unit.pts).collect();
+        let is_partial = !shown.is_empty() && shown.len() < complete;
+        for (unit, action) in pictures.iter().zip(&mut splice.actions[group.clone()]) {
+            if is_shown(unit) {
+                *action = if is_partial { Action::Replace } else { Action::Copy };
             }
         }
-        if partly {
-            stamps.sort_unstable_by_key(|pts| pts.since(units[begin].pts));
-            let delay_90k = units[begin].pts.since(units[begin].dts);
-            pieces.encode.push(Encode { units: begin..end, shown: stamps, delay_90k });
+        if is_partial {
+            shown.sort_unstable_by_key(|pts| pts.since(pictures[0].pts));
+            let delay_90k = pictures[0].pts.since(pictures[0].dts);
+            splice.partial.push(PartialGroup { units: group, shown, delay_90k });
         }
-        begin = end;
     }
-    Ok(pieces)
+    Ok(splice)
 }
 
-/// What becomes of a part's pictures when all of it is decoded: groups that are not shown go, and what cannot be decoded.
-pub fn needed(track: &Track, window: &Window, decodable: usize) -> Vec<Action> {
+/// What a full cut does with the pictures of a segment: it decodes the groups that are shown, and drops all others and
+/// the first `undecodable` units.
+pub fn decode(track: &Track, range: &ShownRange, undecodable: usize) -> Vec<Action> {
     let units = &track.units;
     let mut actions = vec![Action::Copy; units.len()];
-    actions[..decodable].fill(Action::Drop);
+    actions[..undecodable].fill(Action::Drop);
     if !matches!(track.codec, Codec::H264 | Codec::Hevc) {
         return actions;
     }
-    let starts = |unit: &Unit| unit.access_unit.idr && unit.access_unit.parameter_sets;
-    let mut begin = decodable;
-    while begin < units.len() {
-        let end = units[begin + 1..].iter().position(starts).map_or(units.len(), |at| begin + 1 + at);
-        if !units[begin..end].iter().any(|unit| window.shows(unit.pts)) {
-            actions[begin..end].fill(Action::Drop);
+    for group in groups(units, undecodable) {
+        if !units[group.clone()].iter().any(|unit| range.contains(unit.pts)) {
+            actions[group].fill(Action::Drop);
         }
-        begin = end;
     }
     if let Some((last, action)) = units.last().zip(actions.last_mut())
         && !last.complete
@@ -100,6 +99,20 @@ pub fn needed(track: &Track, window: &Window, decodable: usize) -> Vec<Action> {
         *action = Action::Drop;
     }
     actions
+}
+
+fn starts_group(unit: &Unit) -> bool {
+    unit.access_unit.idr && unit.access_unit.parameter_sets
+}
+
+/// The groups of pictures from unit `first` on.
+fn groups(units: &[Unit], first: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut begin = first;
+    std::iter::from_fn(move || {
+        let rest = units.get(begin + 1..)?;
+        let end = rest.iter().position(starts_group).map_or(units.len(), |next| begin + 1 + next);
+        Some(std::mem::replace(&mut begin, end)..end)
+    })
 }
 
 #[cfg(test)]
@@ -126,11 +139,11 @@ mod tests {
     }
 
     /// Shows frames `from` to before `to`.
-    fn window(from: i64, to: i64) -> Window {
+    fn range(from: i64, to: i64) -> ShownRange {
         let at = |frame: i64| Timestamp::from_micros(frame * 40_000);
-        Window {
-            segment: at(0),
-            lowest: Ticks::new(0),
+        ShownRange {
+            segment_start: at(0),
+            lowest_pts: Ticks::new(0),
             start: at(from),
             end: at(to) - Span::from_micros(1),
             after: None,
@@ -157,37 +170,37 @@ mod tests {
             (5, 7, "------rr----", vec![(5, 7)]),
             (12, 13, "------------", vec![]),
         ];
-        for (from, to, wanted, encoded) in rows {
-            let pieces = pieces(&track(3), &window(from, to), false, false).expect("pieces");
-            assert_eq!(letters(&pieces.actions), wanted);
+        for (from, to, expected, encoded) in rows {
+            let found = splice(&track(3), &range(from, to), false, false).expect("a splice");
+            assert_eq!(letters(&found.actions), expected);
             let shown = |(from, to): (i64, i64)| -> Vec<_> {
                 (from..to).map(|frame| Ticks::new(frame * FRAME)).collect()
             };
-            let found: Vec<_> = pieces.encode.into_iter().map(|group| group.shown).collect();
-            assert_eq!(found, encoded.into_iter().map(shown).collect::<Vec<_>>(), "{from} {to}");
+            let groups: Vec<_> = found.partial.into_iter().map(|group| group.shown).collect();
+            assert_eq!(groups, encoded.into_iter().map(shown).collect::<Vec<_>>(), "{from} {to}");
         }
     }
 
     #[test]
-    fn a_group_that_goes_on_from_the_part_before_is_copied_or_refused() {
+    fn a_group_that_began_in_the_segment_before_is_copied_or_refused() {
         let mut track = track(3);
         track.units[0].access_unit = AccessUnitStart { picture: true, ..AccessUnitStart::default() };
-        let all = pieces(&track, &window(0, 12), true, true).expect("pieces");
+        let all = splice(&track, &range(0, 12), true, true).expect("a splice");
         assert_eq!(letters(&all.actions), "cccccccccccc");
-        assert!(pieces(&track, &window(0, 12), true, false).is_err());
-        assert!(pieces(&track, &window(2, 12), true, true).is_err());
-        let alone = pieces(&track, &window(0, 12), false, true).expect("pieces");
+        assert!(splice(&track, &range(0, 12), true, false).is_err());
+        assert!(splice(&track, &range(2, 12), true, true).is_err());
+        let alone = splice(&track, &range(0, 12), false, true).expect("a splice");
         assert_eq!(letters(&alone.actions), "----cccccccc");
         track.units[0].access_unit.parameter_sets = true;
-        assert!(pieces(&track, &window(0, 12), false, true).is_err());
+        assert!(splice(&track, &range(0, 12), false, true).is_err());
     }
 
     #[test]
-    fn a_picture_that_is_cut_short_goes_and_its_group_stays() {
+    fn a_truncated_picture_is_dropped_and_its_group_kept() {
         let mut track = track(2);
         track.units[7].complete = false;
-        let found = pieces(&track, &window(0, 8), false, false).expect("pieces");
+        let found = splice(&track, &range(0, 8), false, false).expect("a splice");
         assert_eq!(letters(&found.actions), "ccccccc-");
-        assert_eq!(letters(&needed(&track, &window(4, 8), 0)), "----ccc-");
+        assert_eq!(letters(&decode(&track, &range(4, 8), 0)), "----ccc-");
     }
 }

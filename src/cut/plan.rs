@@ -1,197 +1,227 @@
-//! The plan of a cut, as data: which parts have a share in it, and where each lies on the clock of the output.
+//! The plan of a cut, as data: which segments contribute to it, and where each lies on the clock of the output.
 //!
-//! Pure: what is known of the parts comes in as [`Facts`].
+//! Pure: what is known of the segments comes in as [`Facts`]. Times in the output are in ticks of 90 kHz.
+
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::mpegts::frame_rate::FrameRate;
 use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Program;
 use crate::mpegts::retime::ClockMapping;
 use crate::timestamp::{Span, Timestamp};
 
-use super::Part;
+/// By how much names and time stamps may disagree on the distance of two segments with one clock.
+const CLOCK_TOLERANCE_90K: i64 = TICKS_PER_SECOND / 4;
 
-/// By how much names and time stamps may disagree about the distance of two segments on one clock.
-const CLOCK_TOLERANCE: i64 = TICKS_PER_SECOND / 4;
+/// How an exact cut is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExactType {
+    /// Everything is encoded anew.
+    Full,
+    /// Only the groups of pictures at the ends are encoded anew.
+    Smart,
+}
 
-/// A cut, planned.
+/// A segment of a cut's range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutSegment {
+    /// The file.
+    pub path: PathBuf,
+    /// When it starts, by its name.
+    pub start: Timestamp,
+    /// When it ends, by its name.
+    pub end: Timestamp,
+    /// Whether something is missing between the segment before and this one.
+    pub gap_before: bool,
+    /// Whether it is known to be complete (`full`), so that its last frame is not truncated.
+    pub complete: bool,
+}
+
+/// The plan of a cut.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The parts that have a share in it; never empty.
-    pub parts: Vec<Planned>,
-    /// The segment behind the last part, of which nothing is shown: it can hold the sound of the last pictures.
-    pub tail: Option<Planned>,
-    /// What the first part holds: the streams of the output.
+    /// The segments that contribute to it; never empty.
+    pub segments: Vec<PlannedSegment>,
+    /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
+    pub trailing: Option<PlannedSegment>,
+    /// The streams of the output: those of the first segment.
     pub program: Program,
-    /// Where the first frame starts that is shown, in ticks of the output.
-    pub start: i64,
-    /// Where the last frame ends that is shown.
-    pub end: i64,
-    /// By how much the clock references of the first part lead, in ticks.
-    pub lead_90k: i64,
+    /// The output PTS of the first frame that is shown.
+    pub start_90k: i64,
+    /// Where the last frame that is shown ends in the output.
+    pub end_90k: i64,
 }
 
-/// A part of a cut, planned.
+/// A segment of a plan.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct PlannedSegment {
     /// The segment.
-    pub part: Part,
-    /// Its clock on that of the output.
+    pub segment: CutSegment,
+    /// Its clock, mapped to that of the output.
     pub clock: ClockMapping,
-    /// Whether its clock goes on from the part before, so that both are on one.
-    pub joined: bool,
+    /// Whether its clock continues that of the segment before.
+    pub continuous: bool,
     /// The frames of it that are shown.
-    pub window: Window,
-    /// The usual length of a frame, in ticks.
+    pub shown: ShownRange,
+    /// The usual duration of a frame.
     pub frame_90k: i64,
-    /// The last of its frames that is shown, in ticks of the output, where that had to be found out.
-    pub last: Option<i64>,
+    /// The output PTS of its last frame that is shown, if its frames had to be read for the plan.
+    pub last_90k: Option<i64>,
 }
 
-/// Which of a segment's frames a cut shows, by their time.
+/// Which frames of a segment a cut shows, by their time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub struct ShownRange {
     /// When the segment starts.
-    pub segment: Timestamp,
-    /// The lowest time stamp in it.
-    pub lowest: Ticks,
-    /// The first instant of the cut.
+    pub segment_start: Timestamp,
+    /// The lowest PTS in the segment.
+    pub lowest_pts: Ticks,
+    /// When the cut starts.
     pub start: Timestamp,
-    /// The first instant behind the cut.
+    /// When the cut ends; a frame at this time is not shown.
     pub end: Timestamp,
-    /// The last frame of the part before, if frames up to it are there twice.
+    /// The time of the last frame of the segment before, if this segment repeats frames up to it.
     pub after: Option<Timestamp>,
 }
 
 impl Plan {
-    /// Part `index`, of which the tail is the last.
-    pub fn part(&self, index: usize) -> Option<&Planned> {
-        if index == self.parts.len() { self.tail.as_ref() } else { self.parts.get(index) }
+    /// All segments to be written; the trailing one follows the last one.
+    pub fn written(&self) -> impl Iterator<Item = &PlannedSegment> {
+        self.segments.iter().chain(&self.trailing)
     }
 }
 
-impl Window {
+impl PlannedSegment {
+    /// Where the frame after the segment's last one starts in the output.
+    fn end_90k(&self) -> i64 {
+        let named = || self.clock.output_90k + to_90k(self.segment.end - self.segment.start);
+        self.last_90k.map_or_else(named, |last| last + self.frame_90k)
+    }
+}
+
+impl ShownRange {
     /// When a frame is shown.
     pub fn time(&self, pts: Ticks) -> Timestamp {
         // A tick is 100/9 microseconds; halves cannot occur.
-        self.segment + Span::from_micros((pts.since(self.lowest) * 200 + 9).div_euclid(18))
+        self.segment_start + Span::from_micros((pts.since(self.lowest_pts) * 200 + 9).div_euclid(18))
     }
 
     /// Whether the cut shows a frame.
-    pub fn shows(&self, pts: Ticks) -> bool {
+    pub fn contains(&self, pts: Ticks) -> bool {
         let time = self.time(pts);
         self.start <= time && time < self.end && self.after.is_none_or(|after| time > after)
     }
 }
 
-/// What is known of a part.
+/// What is known of a segment.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The part.
-    pub part: Part,
-    /// The lowest time stamp of its frames.
-    pub lowest: Ticks,
-    /// The usual length of a frame, in ticks.
+    /// The segment.
+    pub segment: CutSegment,
+    /// The lowest PTS of its frames.
+    pub lowest_pts: Ticks,
+    /// The usual duration of a frame.
     pub frame_90k: i64,
-    /// The time stamps of all frames that can be shown, sorted, where they had to be found out.
+    /// The frame rate that its parameter sets announce.
+    pub announced_rate: Option<FrameRate>,
+    /// The PTS of all frames that can be shown, sorted, if they had to be read.
     pub frames: Option<Vec<Ticks>>,
 }
 
 impl Facts {
-    /// Whether the part's clock goes on from that of `before`.
-    pub fn joins(&self, before: &Self) -> bool {
-        let named = ticks(self.part.start - before.part.start);
-        let stamped = self.lowest.since(before.lowest);
-        !self.part.hole_before && (named - stamped).abs() <= CLOCK_TOLERANCE
+    /// Whether the segment's clock continues that of the one `before`, which has `lowest_pts`: names and time stamps agree
+    /// on their distance.
+    pub fn continues(&self, before: &CutSegment, lowest_pts: Ticks) -> bool {
+        let by_name = to_90k(self.segment.start - before.start);
+        let by_stamp = self.lowest_pts.since(lowest_pts);
+        !self.segment.gap_before && (by_name - by_stamp).abs() <= CLOCK_TOLERANCE_90K
     }
 }
 
 /// A span in ticks of 90 kHz, rounded down.
-fn ticks(span: Span) -> i64 {
+fn to_90k(span: Span) -> i64 {
     span.micros().saturating_mul(9).div_euclid(100)
 }
 
-/// Plans the cut from `start` to before `end`.
+/// Plans the cut from `start` to before `end`: its segments, and where it ends in the output.
 ///
-/// The frames of the first and the last part must be known, and of any beside a break of the clock. `at` is where the
-/// first frame goes.
+/// The frames of the first and the last segment must be known, and of any next to a discontinuity of the clock.
+/// `start_90k` is the output PTS of the first frame.
 ///
 /// # Errors
-/// [`Error::RangeIsEmpty`] if no part shows a frame.
-pub fn plan(facts: Vec<Facts>, start: Timestamp, end: Timestamp, at: i64) -> Result<(Vec<Planned>, i64)> {
-    let mut planned: Vec<Planned> = Vec::new();
+/// [`Error::RangeIsEmpty`] if no segment has a frame in the range.
+pub fn plan(
+    facts: Vec<Facts>,
+    (start, end): (Timestamp, Timestamp),
+    start_90k: i64,
+) -> Result<(Vec<PlannedSegment>, i64)> {
+    let mut planned: Vec<PlannedSegment> = Vec::new();
     let mut before: Option<Facts> = None;
-    for mut fact in facts {
-        let joined = before.as_ref().is_some_and(|before| fact.joins(before));
-        let mut window = Window { segment: fact.part.start, lowest: fact.lowest, start, end, after: None };
-        if let (Some(before), Some(last)) = (before.as_ref(), planned.last()) {
-            window.after = repeated(last, before, &fact, joined);
+    for fact in facts {
+        let continuous =
+            before.as_ref().is_some_and(|before| fact.continues(&before.segment, before.lowest_pts));
+        let (segment_start, lowest_pts) = (fact.segment.start, fact.lowest_pts);
+        let mut shown = ShownRange { segment_start, lowest_pts, start, end, after: None };
+        if let (Some(before), Some(last)) = (&before, planned.last()) {
+            shown.after = repeated_until(last, before, &fact, continuous);
         }
-        let frames = fact.frames.take();
-        let mut shown = frames.iter().flatten().copied().filter(|pts| window.shows(*pts));
-        let ends = shown.next().map(|first| (first, shown.next_back().unwrap_or(first)));
-        if frames.is_some() && ends.is_none() {
+        let mut frames = fact.frames.iter().flatten().copied().filter(|pts| shown.contains(*pts));
+        let ends = frames.next().map(|first| (first, frames.next_back().unwrap_or(first)));
+        if fact.frames.is_some() && ends.is_none() {
             continue;
         }
-        let clock = match planned.last() {
-            Some(last) if joined => {
-                ClockMapping { input: fact.lowest, output_90k: last.clock.to_output_90k(fact.lowest) }
-            }
-            Some(last) => {
-                ClockMapping { input: ends.map_or(fact.lowest, |ends| ends.0), output_90k: follows(last) }
-            }
-            None => ClockMapping { input: ends.map_or(fact.lowest, |ends| ends.0), output_90k: at },
+        let first = ends.map_or(lowest_pts, |ends| ends.0);
+        let (input, output_90k) = match planned.last() {
+            Some(last) if continuous => (lowest_pts, last.clock.to_output_90k(lowest_pts)),
+            Some(last) => (first, last.end_90k()),
+            None => (first, start_90k),
         };
-        let last = ends.map(|ends| clock.to_output_90k(ends.1));
-        planned.push(Planned {
-            part: fact.part.clone(),
+        let clock = ClockMapping { input, output_90k };
+        planned.push(PlannedSegment {
+            segment: fact.segment.clone(),
             clock,
-            joined,
-            window,
+            continuous,
+            shown,
             frame_90k: fact.frame_90k,
-            last,
+            last_90k: ends.map(|ends| clock.to_output_90k(ends.1)),
         });
-        fact.frames = frames;
         before = Some(fact);
     }
-    let end = planned.last().map(follows).ok_or(Error::RangeIsEmpty)?;
-    Ok((planned, end))
+    let end_90k = planned.last().map(PlannedSegment::end_90k).ok_or(Error::RangeIsEmpty)?;
+    Ok((planned, end_90k))
 }
 
-/// The plan of the segment behind the last part, if its clock goes on from there. The cut ends at `end` in the output.
-pub fn tail(last: &Planned, tail: Part, lowest: Ticks, end: i64) -> Option<Planned> {
-    let known = |part: &Part, lowest| Facts { part: part.clone(), lowest, frame_90k: 0, frames: None };
-    if !known(&tail, lowest).joins(&known(&last.part, last.window.lowest)) {
-        return None;
-    }
-    Some(Planned {
-        clock: ClockMapping { input: lowest, output_90k: last.clock.to_output_90k(lowest) },
-        joined: true,
-        window: Window { segment: tail.start, lowest, after: None, ..last.window },
+/// Plans the segment after the last one, if its clock continues there. The cut ends at `end_90k` in the output.
+pub fn plan_trailing(last: &PlannedSegment, facts: Facts, end_90k: i64) -> Option<PlannedSegment> {
+    let (lowest_pts, segment_start) = (facts.lowest_pts, facts.segment.start);
+    facts.continues(&last.segment, last.shown.lowest_pts).then(|| PlannedSegment {
+        clock: ClockMapping { input: lowest_pts, output_90k: last.clock.to_output_90k(lowest_pts) },
+        continuous: true,
+        // None of its frames is shown, and its sound ends where the cut does.
+        shown: ShownRange { segment_start, lowest_pts, end: last.shown.start, ..last.shown },
+        last_90k: Some(end_90k - last.frame_90k),
         frame_90k: last.frame_90k,
-        // Nothing of it is shown, and its sound ends where that of the cut does.
-        last: Some(end - last.frame_90k),
-        part: tail,
+        segment: facts.segment,
     })
 }
 
-/// Where the frame behind a part's last one starts.
-fn follows(part: &Planned) -> i64 {
-    part.last.map_or_else(
-        || part.clock.output_90k + ticks(part.part.end - part.part.start),
-        |last| last + part.frame_90k,
-    )
-}
-
-/// The time of the last frame of the part before, on this part's scale, if this part has frames up to it.
-fn repeated(last: &Planned, before: &Facts, fact: &Facts, joined: bool) -> Option<Timestamp> {
-    let highest = *before.frames.as_ref()?.iter().rfind(|pts| last.window.shows(**pts))?;
-    if joined {
-        let over = highest.since(fact.lowest);
-        let scale = Window { after: None, segment: fact.part.start, lowest: fact.lowest, ..last.window };
-        (over >= 0).then(|| scale.time(highest))
+/// The time of the last frame of the segment before, on this segment's time line, if this segment repeats frames up to
+/// it.
+fn repeated_until(
+    last: &PlannedSegment,
+    before: &Facts,
+    fact: &Facts,
+    continuous: bool,
+) -> Option<Timestamp> {
+    let highest = *before.frames.as_ref()?.iter().rfind(|pts| last.shown.contains(**pts))?;
+    if continuous {
+        let (segment_start, lowest_pts) = (fact.segment.start, fact.lowest_pts);
+        let time_line = ShownRange { after: None, segment_start, lowest_pts, ..last.shown };
+        (highest.since(lowest_pts) >= 0).then(|| time_line.time(highest))
     } else {
-        let time = last.window.time(highest);
-        (time >= fact.part.start).then_some(time)
+        let time = last.shown.time(highest);
+        (time >= fact.segment.start).then_some(time)
     }
 }
 
@@ -201,13 +231,13 @@ mod tests {
 
     const FRAME: i64 = 3600;
 
-    /// A part of two seconds at 25 frames a second, `start` seconds into the footage, its clock at `ticks`.
-    fn fact(start: i64, ticks: i64, hole_before: bool, known: bool) -> Facts {
+    /// A segment of two seconds at 25 frames a second, `start` seconds into the footage, its clock at `ticks`.
+    fn fact(start: i64, ticks: i64, gap_before: bool, known: bool) -> Facts {
         let start = Timestamp::from_micros(start * 1_000_000);
         let end = start + Span::from_secs(2);
-        let part = Part { path: "x.ts".into(), start, end, hole_before, whole: true };
+        let segment = CutSegment { path: "x.ts".into(), start, end, gap_before, complete: true };
         let frames = known.then(|| (0..50).map(|frame| Ticks::new(ticks + frame * FRAME)).collect());
-        Facts { part, lowest: Ticks::new(ticks), frame_90k: FRAME, frames }
+        Facts { segment, lowest_pts: Ticks::new(ticks), frame_90k: FRAME, announced_rate: None, frames }
     }
 
     fn millis(millis: i64) -> Timestamp {
@@ -216,66 +246,69 @@ mod tests {
 
     #[test]
     fn times_are_rounded_to_the_microsecond() {
-        let window = Window {
-            segment: millis(0),
-            lowest: Ticks::new((1 << 33) - 10),
+        let shown = ShownRange {
+            segment_start: millis(0),
+            lowest_pts: Ticks::new((1 << 33) - 10),
             start: Timestamp::from_micros(33_367),
             end: millis(100),
             after: None,
         };
-        let time = |ticks: i64| window.time(Ticks::new(ticks - 10)).micros();
+        let time = |ticks: i64| shown.time(Ticks::new(ticks - 10)).micros();
         assert_eq!(
             [time(0), time(3003), time(6006), time(9009), time(-1)],
             [0, 33_367, 66_733, 100_100, -11]
         );
-        let shows = |ticks: i64| window.shows(Ticks::new(ticks - 10));
-        assert_eq!([shows(0), shows(3003), shows(6006), shows(9009)], [false, true, true, false]);
+        let is_shown = |ticks: i64| shown.contains(Ticks::new(ticks - 10));
+        assert_eq!([is_shown(0), is_shown(3003), is_shown(6006), is_shown(9009)], [false, true, true, false]);
     }
 
     #[test]
-    fn parts_on_one_clock_keep_their_distance_also_over_its_wrap() {
+    fn segments_on_one_clock_keep_their_distance_also_over_its_wrap() {
         let wrap = 1 << 33;
         let facts = vec![
             fact(0, wrap - 200_000, false, true),
             fact(2, wrap - 20_000, false, false),
             fact(4, 160_000, false, true),
         ];
-        let (parts, end) = plan(facts, millis(1000), millis(5000), 54_000).expect("a plan");
-        assert_eq!(parts.iter().map(|part| part.joined).collect::<Vec<_>>(), [false, true, true]);
-        let at = |index: usize, ticks: i64| parts[index].clock.to_output_90k(Ticks::new(ticks));
+        let (segments, end) = plan(facts, (millis(1000), millis(5000)), 54_000).expect("a plan");
+        assert_eq!(
+            segments.iter().map(|planned| planned.continuous).collect::<Vec<_>>(),
+            [false, true, true]
+        );
+        let at = |index: usize, ticks: i64| segments[index].clock.to_output_90k(Ticks::new(ticks));
         assert_eq!((at(0, wrap - 110_000), at(1, -20_000), at(2, 160_000)), (54_000, 144_000, 324_000));
         assert_eq!(end, 54_000 + 100 * FRAME);
     }
 
     #[test]
-    fn a_hole_and_a_clock_that_starts_anew_add_nothing() {
+    fn a_gap_and_a_clock_that_restarts_add_no_time() {
         for second in [fact(4, 500, true, true), fact(2, 0, false, true), fact(9, 900_000, true, true)] {
             let facts = vec![fact(0, 180_000, false, true), second.clone()];
-            let (parts, end) = plan(facts, millis(0), millis(20_000), 0).expect("a plan");
-            assert!(!parts[1].joined);
-            assert_eq!(parts[1].clock, ClockMapping { input: second.lowest, output_90k: 50 * FRAME });
+            let (segments, end) = plan(facts, (millis(0), millis(20_000)), 0).expect("a plan");
+            assert!(!segments[1].continuous);
+            assert_eq!(segments[1].clock, ClockMapping { input: second.lowest_pts, output_90k: 50 * FRAME });
             assert_eq!(end, 100 * FRAME);
         }
     }
 
     #[test]
-    fn a_part_without_a_frame_in_the_range_has_no_share() {
+    fn a_segment_without_a_frame_in_the_range_is_left_out() {
         let facts = vec![fact(0, 0, false, true), fact(2, 180_000, false, true)];
-        let (parts, _) = plan(facts.clone(), millis(1990), millis(2500), 0).expect("a plan");
-        assert_eq!(parts.len(), 1);
-        assert_eq!(parts[0].clock, ClockMapping { input: Ticks::new(180_000), output_90k: 0 });
-        assert!(matches!(plan(facts, millis(1961), millis(1999), 0), Err(Error::RangeIsEmpty)));
+        let (segments, _) = plan(facts.clone(), (millis(1990), millis(2500)), 0).expect("a plan");
+        assert_eq!(segments.len(), 1);
+        assert_eq!(segments[0].clock, ClockMapping { input: Ticks::new(180_000), output_90k: 0 });
+        assert!(matches!(plan(facts, (millis(1961), millis(1999)), 0), Err(Error::RangeIsEmpty)));
     }
 
     #[test]
-    fn frames_that_were_shown_are_not_shown_again() {
+    fn frames_that_two_segments_have_are_shown_once() {
         let mut second = fact(2, 7_000_000, false, true);
-        second.part.start = millis(1955);
+        second.segment.start = millis(1955);
         let facts = vec![fact(0, 0, false, true), second];
-        let (parts, end) = plan(facts, millis(0), millis(9000), 0).expect("a plan");
-        assert_eq!(parts[1].window.after, Some(millis(1960)));
+        let (segments, end) = plan(facts, (millis(0), millis(9000)), 0).expect("a plan");
+        assert_eq!(segments[1].shown.after, Some(millis(1960)));
         assert_eq!(
-            parts[1].clock,
+            segments[1].clock,
             ClockMapping { input: Ticks::new(7_000_000 + FRAME), output_90k: 50 * FRAME }
         );
         assert_eq!(end, 99 * FRAME);

@@ -1,4 +1,4 @@
-//! The segments that cover a range, byte for byte one after another. No ffmpeg.
+//! The rough cut: the segments that cover a range, byte for byte one after another, without ffmpeg.
 
 use std::io;
 use std::path::Path;
@@ -8,21 +8,21 @@ use crate::archive::selection::Selection;
 use crate::archive::{Archive, OpenFile, open_found};
 use crate::error::{Error, Result};
 
-/// How many bytes the file at `path` has.
+/// The size of a segment's file in bytes.
 ///
 /// # Errors
-/// [`Error::Changed`] if it has gone since it was chosen, or is no file.
+/// [`Error::Changed`] if it was deleted since it was selected, or is not a file.
 pub fn measure(path: &Path) -> Result<u64> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_file() => Ok(meta.len()),
         Ok(_) => Err(changed(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(changed(path)),
-        Err(error) => Err(Error::io("look at", path)(error)),
+        Err(error) => Err(Error::io("get the size of", path)(error)),
     }
 }
 
-/// The files of a rough cut, found and opened one by one as they are needed, so that a cut of many costs no more
-/// memory and descriptors than one of few.
+/// The files of a rough cut. They are selected and opened one by one, so the memory and descriptors that a cut takes do not
+/// depend on its length.
 #[derive(Debug)]
 pub struct Files {
     archive: Arc<Archive>,
@@ -37,7 +37,7 @@ impl Files {
 }
 
 /// # Errors
-/// An item is an error where its file has gone.
+/// [`Error::Changed`] in place of a file that was deleted.
 impl Iterator for Files {
     type Item = Result<OpenFile>;
 
@@ -47,7 +47,7 @@ impl Iterator for Files {
             Err(error) => return Some(Err(error)),
             Ok(Some(chosen)) => self.archive.segment_path(chosen.variant, &chosen.segment),
         };
-        // They have all been measured.
+        // The file was there when its size was taken.
         Some(match open_found(&path) {
             Err(Error::NotFound { .. }) => Err(changed(&path)),
             other => other,
@@ -55,7 +55,7 @@ impl Iterator for Files {
     }
 }
 
-/// The error for a file that has gone.
+/// The error for a file that was deleted.
 fn changed(path: &Path) -> Error {
     Error::Changed { what: format!("`{}`", path.display()) }
 }

@@ -1,4 +1,4 @@
-//! The smart cut: the groups of pictures at the ends are encoded anew, all else is copied.
+//! The smart cut: the groups of pictures at the ends are encoded anew, everything else is copied.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -9,33 +9,33 @@ use crate::mpegts::codec::Codec;
 use crate::mpegts::retime::Action;
 
 use super::encode::{Encoder, Format};
-use super::groups::{self, Pieces};
-use super::plan::{Plan, Planned};
-use super::source::{self, Loaded};
-use super::weave::Weaver;
-use super::{send, source::unsupported};
+use super::groups::{self, Splice};
+use super::mux::{EncodedFrame, Mux, Muxer, send};
+use super::plan::{Plan, PlannedSegment};
+use super::segments::{LoadedSegment, unsupported};
 
-/// Finds every reason against a smart cut that can be known beforehand.
+/// Checks that a smart cut can be made, as far as that can be known before it is.
 pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
-    let Some(first) = plan.parts.first() else { return Err(Error::RangeIsEmpty) };
+    let Some(first) = plan.segments.first() else { return Err(Error::RangeIsEmpty) };
     if !plan.program.streams.iter().any(|stream| stream.codec.is_video()) {
         return Ok(());
     }
     let format = format(plan).map_err(|why| refused(first, why))?;
-    let last = plan.parts.len() - 1;
-    for (index, planned) in plan.parts.iter().enumerate() {
-        if index == 0 || index == last || index == 1 || !planned.joined || planned.window.after.is_some() {
-            let loaded = source::load(&planned.part)?;
-            let pieces = pieces(planned, &loaded, true)?;
-            if !pieces.encode.is_empty() {
-                format.encoder(tools)?;
-            }
+    let last = plan.segments.len() - 1;
+    for (index, planned) in plan.segments.iter().enumerate() {
+        let is_inside = index > 1 && index < last && planned.continuous && planned.shown.after.is_none();
+        if is_inside {
+            continue;
+        }
+        let loaded = LoadedSegment::load(&planned.segment)?;
+        if !splice(planned, &loaded, true)?.partial.is_empty() {
+            tools.check_encoder(format.encoder())?;
         }
     }
     Ok(())
 }
 
-/// What the ends are to be encoded as; why that cannot be done otherwise.
+/// The format of the pictures, or why they cannot be spliced.
 fn format(plan: &Plan) -> Result<Format, &'static str> {
     let mut videos = plan.program.streams.iter().filter(|stream| stream.codec.is_video());
     let stream = videos.next().ok_or("has no pictures")?;
@@ -55,78 +55,91 @@ fn format(plan: &Plan) -> Result<Format, &'static str> {
     Ok(Format::new(stream.codec, video))
 }
 
-fn refused(planned: &Planned, why: &str) -> Error {
-    unsupported(&planned.part, &format!("cannot be spliced, as it {why}: try type=full"))
+fn refused(planned: &PlannedSegment, why: &str) -> Error {
+    unsupported(&planned.segment, &format!("cannot be spliced, as it {why}: try type=full"))
 }
 
-fn pieces(planned: &Planned, loaded: &Loaded, copied: bool) -> Result<Pieces> {
-    let Some(track) = loaded.scan.reference_track().filter(|track| track.codec.is_video()) else {
-        return Ok(Pieces { actions: Vec::new(), encode: Vec::new() });
-    };
-    groups::pieces(track, &planned.window, planned.joined, copied).map_err(|why| refused(planned, why))
+/// What is done with the pictures of a segment. `copied` says that the last picture of the segment before was copied.
+fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Result<Splice> {
+    let Some(track) = loaded.video_track() else { return Ok(Splice::default()) };
+    groups::splice(track, &planned.shown, planned.continuous, copied).map_err(|why| refused(planned, why))
 }
 
 /// Makes a smart cut.
 pub(super) fn run(
     plan: &Plan,
     tools: &Tools,
+    mux: Box<dyn Mux>,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
+    let mut out = |bytes: &[u8]| send(bytes, out, is_cancelled);
+    let mut muxer = Muxer::new(plan, mux);
     let format = format(plan).ok();
-    let start = |planned: &Planned, loaded: &Loaded, pieces: &Pieces| -> Result<VecDeque<Encoder>> {
-        let Some(format) = &format else { return Ok(VecDeque::new()) };
-        let encoder = |group| Encoder::start(format, tools, loaded, group, planned.clock);
-        pieces.encode.iter().map(encoder).collect()
-    };
-    let mut weaver = Weaver::new(plan.clone());
-    let mut far: Option<VecDeque<Encoder>> = None;
+    let mut last_encoders = None;
     let mut copied = true;
-    for (index, planned) in plan.parts.iter().enumerate() {
-        let loaded = source::load(&planned.part)?;
-        let pieces = pieces(planned, &loaded, copied)?;
-        copied = pieces.actions.last().is_none_or(|action| *action == Action::Copy);
-        let is_last = index + 1 == plan.parts.len();
-        let mut encoders = match far.take_if(|_| is_last) {
+    for (index, planned) in plan.written().enumerate() {
+        let is_last = index + 1 == plan.segments.len();
+        let loaded = LoadedSegment::load(&planned.segment)?;
+        let splice = splice(planned, &loaded, copied)?;
+        copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
+        let mut encoders = match last_encoders.take_if(|_| is_last) {
             Some(encoders) => encoders,
-            None => start(planned, &loaded, &pieces)?,
+            None => Encoders::start(format.as_ref(), tools, planned, &loaded, &splice)?,
         };
-        if index == 0
-            && let Some(encoder) = encoders.front_mut()
-        {
-            // Until there is a first picture nothing is sent, so that a failure can still be told.
-            encoder.wait(is_cancelled)?;
+        if index == 0 {
+            // Nothing is sent before there is a picture, so that a failure can still be answered with an error.
+            encoders.wait(is_cancelled)?;
         }
         if index == 0 && !is_last {
-            // The far end is encoded while the middle is sent, but not before the near end has something to show.
-            far = plan.parts.last().map(|last| start_far(last, start)).transpose()?;
+            // The last segment is encoded while those in between are sent.
+            let start = |last| Encoders::start_last(format.as_ref(), tools, last);
+            last_encoders = plan.segments.last().map(start).transpose()?;
         }
-        let mut lengths = pieces.encode.iter().map(|group| group.shown.len()).collect::<VecDeque<_>>();
-        let mut insert = || {
-            if let Some(left) = lengths.front_mut() {
-                *left -= 1;
-            }
-            let encoder = encoders.front_mut().ok_or_else(|| refused(planned, "is not what it was"))?;
-            let picture = encoder.next(is_cancelled);
-            if lengths.front() == Some(&0) {
-                lengths.pop_front();
-                encoders.pop_front();
-            }
-            picture
-        };
-        weaver.part(index, &loaded, pieces.actions, &mut insert, &mut |buffer| {
-            send(buffer, out, is_cancelled)
-        })?;
+        let mut next_frame = || encoders.next_frame(planned, is_cancelled);
+        muxer.segment(index, &loaded, splice.actions, &mut next_frame, &mut out)?;
     }
-    weaver.tail(&mut |buffer| send(buffer, out, is_cancelled))
+    Ok(())
 }
 
-/// Starts the encoders of the last part.
-fn start_far(
-    last: &Planned,
-    start: impl Fn(&Planned, &Loaded, &Pieces) -> Result<VecDeque<Encoder>>,
-) -> Result<VecDeque<Encoder>> {
-    let loaded = source::load(&last.part)?;
-    let pieces = pieces(last, &loaded, true)?;
-    start(last, &loaded, &pieces)
+/// The encoders of a segment's partial groups, in order.
+struct Encoders(VecDeque<Encoder>);
+
+impl Encoders {
+    fn start(
+        format: Option<&Format>,
+        tools: &Tools,
+        planned: &PlannedSegment,
+        loaded: &LoadedSegment,
+        splice: &Splice,
+    ) -> Result<Self> {
+        let Some(format) = format else { return Ok(Self(VecDeque::new())) };
+        let encoder = |group| Encoder::start(format, tools, loaded, group, planned.clock);
+        splice.partial.iter().map(encoder).collect::<Result<_>>().map(Self)
+    }
+
+    fn start_last(format: Option<&Format>, tools: &Tools, last: &PlannedSegment) -> Result<Self> {
+        let loaded = LoadedSegment::load(&last.segment)?;
+        let splice = splice(last, &loaded, true)?;
+        Self::start(format, tools, last, &loaded, &splice)
+    }
+
+    /// Waits for the first picture, if there is one.
+    fn wait(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+        self.0.front_mut().map_or(Ok(()), |encoder| encoder.wait(is_cancelled))
+    }
+
+    fn next_frame(
+        &mut self,
+        planned: &PlannedSegment,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<EncodedFrame> {
+        let changed = || refused(planned, "has changed since the cut was prepared");
+        let encoder = self.0.front_mut().ok_or_else(changed)?;
+        let frame = encoder.next_frame(is_cancelled);
+        if encoder.is_finished() {
+            self.0.pop_front();
+        }
+        frame
+    }
 }

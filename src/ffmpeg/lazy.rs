@@ -4,24 +4,24 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Tools;
+use super::tools::Tools;
 
-/// How long what could not be found is not looked for again.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How long a missing ffmpeg is remembered as missing.
+const MISSING_TTL: Duration = Duration::from_secs(10);
 
-/// The programs that cut. Looking for them starts them, which takes a while, so whoever needs them first waits.
+/// The programs that cut. Looking for them runs them, which takes a moment, so the first caller waits for that.
 ///
-/// That there is no ffmpeg may be so for a moment only, while the system can start no process: it is looked for again
-/// when somebody needs it.
+/// An ffmpeg that was found is never looked for again, a missing one only after ten seconds. Nothing is remembered if
+/// the system could not start it.
 pub struct LazyTools {
     find: Box<dyn Fn() -> Tools + Send + Sync>,
     known: OnceLock<Mutex<Known>>,
 }
 
-/// What was found when they were looked for last.
+/// The result of the last search.
 struct Known {
     tools: Arc<Tools>,
-    looked: Instant,
+    searched: Instant,
 }
 
 impl LazyTools {
@@ -32,20 +32,27 @@ impl LazyTools {
 
     /// What there is now.
     pub fn get(&self) -> Arc<Tools> {
-        self.look(LOOK_AGAIN)
+        self.get_no_older_than(MISSING_TTL)
     }
 
-    fn look(&self, again: Duration) -> Arc<Tools> {
-        let look = || Arc::new((self.find)());
-        let known = self.known.get_or_init(|| Mutex::new(Known { tools: look(), looked: Instant::now() }));
-        let mut before = lock(known);
-        if before.tools.ffmpeg_version().is_ok() || before.looked.elapsed() < again {
-            return Arc::clone(&before.tools);
+    fn get_no_older_than(&self, missing_ttl: Duration) -> Arc<Tools> {
+        let find = || Arc::new((self.find)());
+        let mut is_new = false;
+        let known = self.known.get_or_init(|| {
+            is_new = true;
+            Mutex::new(Known { tools: find(), searched: Instant::now() })
+        });
+        let mut last = lock(known);
+        let tools = Arc::clone(&last.tools);
+        let is_valid =
+            tools.ffmpeg_version().is_ok() || !tools.is_undecided() && last.searched.elapsed() < missing_ttl;
+        if is_new || is_valid {
+            return tools;
         }
-        // One looks, without the lock; the others make do with what is known.
-        before.looked = Instant::now();
-        drop(before);
-        let tools = look();
+        // The lock is not held for the search: meanwhile other callers get the last result.
+        last.searched = Instant::now();
+        drop(last);
+        let tools = find();
         lock(known).tools = Arc::clone(&tools);
         tools
     }
@@ -68,19 +75,19 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn what_is_missing_is_looked_for_again_but_not_all_the_time() {
-        let looks = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&looks);
+    fn a_missing_ffmpeg_is_looked_for_again_only_after_a_while() {
+        let searches = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&searches);
         let tools = LazyTools::new(Box::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
             Tools::find(Path::new("/nowhere/ffmpeg"), Path::new("/nowhere/ffprobe"))
         }));
-        assert_eq!(looks.load(Ordering::SeqCst), 0, "nobody has needed them yet");
+        assert_eq!(searches.load(Ordering::SeqCst), 0, "nothing has needed them yet");
         for _ in 0..3 {
-            assert!(tools.look(Duration::from_secs(3600)).ffmpeg_version().is_err());
+            assert!(tools.get_no_older_than(Duration::from_secs(3600)).ffmpeg_version().is_err());
         }
-        assert_eq!(looks.load(Ordering::SeqCst), 1);
-        tools.look(Duration::ZERO);
-        assert_eq!(looks.load(Ordering::SeqCst), 2);
+        assert_eq!(searches.load(Ordering::SeqCst), 1);
+        tools.get_no_older_than(Duration::ZERO);
+        assert_eq!(searches.load(Ordering::SeqCst), 2);
     }
 }

@@ -1,41 +1,49 @@
 //! Which ffmpeg and ffprobe there are, and what they can do.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Child, Feed};
+use super::child::Child;
+use super::pipes::Feed;
 use crate::error::{Error, Result};
 
-/// How long a child may be silent, unless told otherwise.
+/// How long a child may be without output, unless told otherwise.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
-/// How long a question about a version or a file may take.
-const QUESTION_LIMIT: Duration = Duration::from_secs(10);
+/// How long a query for a version, the encoders or a file's streams may take.
+const QUERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// The programs that cuts are made with.
 #[derive(Debug, Clone)]
 pub struct Tools {
-    ffmpeg: Found,
-    ffprobe: Found,
-    encoders: BTreeSet<String>,
+    ffmpeg: PathBuf,
+    ffprobe: PathBuf,
+    found: Result<Ffmpeg, Arc<Error>>,
+    ffprobe_version: Result<String, Arc<Error>>,
     threads: usize,
     stall_limit: Duration,
 }
 
+/// An ffmpeg that runs.
 #[derive(Debug, Clone)]
-struct Found {
-    path: PathBuf,
-    /// The version, or why there is none.
-    version: Result<String, String>,
+struct Ffmpeg {
+    version: String,
+    encoders: BTreeSet<String>,
 }
 
 impl Tools {
-    /// Looks for both programs; either may be a name to be found in `PATH`. That one is missing is no failure here.
+    /// Looks for both programs; either may be a name to be found in `PATH`. A missing program is no error here.
     pub fn find(ffmpeg: &Path, ffprobe: &Path) -> Self {
-        let ffmpeg = Found::ask("ffmpeg", ffmpeg);
-        let encoders = if ffmpeg.version.is_ok() { encoders(&ffmpeg.path) } else { BTreeSet::new() };
-        let ffprobe = Found::ask("ffprobe", ffprobe);
-        Self { ffmpeg, ffprobe, encoders, threads: 1, stall_limit: STALL_LIMIT }
+        Self {
+            found: Ffmpeg::find(ffmpeg).map_err(Arc::new),
+            ffprobe_version: version("ffprobe", ffprobe).map_err(Arc::new),
+            ffmpeg: ffmpeg.to_path_buf(),
+            ffprobe: ffprobe.to_path_buf(),
+            threads: 1,
+            stall_limit: STALL_LIMIT,
+        }
     }
 
     /// The same with this many threads for each child.
@@ -44,20 +52,25 @@ impl Tools {
         Self { threads: threads.max(1), ..self }
     }
 
-    /// The same with another limit to how long a child may be silent.
+    /// The same with another limit to how long a child may be without output.
     #[must_use]
     pub fn with_stall_limit(self, stall_limit: Duration) -> Self {
         Self { stall_limit, ..self }
     }
 
-    /// ffmpeg's version, such as `5.1.9-0+deb12u1`; why there is none otherwise.
-    pub fn ffmpeg_version(&self) -> Result<&str, &str> {
-        self.ffmpeg.version.as_deref().map_err(String::as_str)
+    /// ffmpeg's version, such as `5.1.9-0+deb12u1`, or why it cannot be used.
+    pub fn ffmpeg_version(&self) -> Result<&str, &Error> {
+        self.found.as_ref().map(|found| found.version.as_str()).map_err(AsRef::as_ref)
     }
 
-    /// ffprobe's version; why there is none otherwise.
-    pub fn ffprobe_version(&self) -> Result<&str, &str> {
-        self.ffprobe.version.as_deref().map_err(String::as_str)
+    /// ffprobe's version, or why it cannot be used.
+    pub fn ffprobe_version(&self) -> Result<&str, &Error> {
+        self.ffprobe_version.as_deref().map_err(AsRef::as_ref)
+    }
+
+    /// Whether ffmpeg may be there, but could not be started when it was looked for.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.ffmpeg_version(), Err(Error::NotStarted { .. }))
     }
 
     /// Threads that a child may use.
@@ -65,22 +78,26 @@ impl Tools {
         self.threads
     }
 
-    /// The first of these encoders that ffmpeg has.
+    /// Checks that ffmpeg has an encoder.
     ///
     /// # Errors
-    /// [`Error::ProgramMissing`] if there is no ffmpeg, [`Error::ProgramLacks`] if it has none of them.
-    pub fn encoder(&self, names: &[&'static str]) -> Result<&'static str> {
-        if let Err(why) = self.ffmpeg_version() {
-            return Err(Error::ProgramMissing { program: "ffmpeg", why: why.to_owned() });
+    /// [`Error::ProgramMissing`] if there is no ffmpeg, [`Error::ProgramLacks`] if it has no such encoder,
+    /// [`Error::NotStarted`] or [`Error::Child`] if it could not be asked.
+    pub fn check_encoder(&self, name: &'static str) -> Result<()> {
+        let program = "ffmpeg";
+        match self.found.as_ref().map_err(AsRef::as_ref) {
+            Ok(found) if found.encoders.contains(name) => Ok(()),
+            Ok(_) => Err(Error::ProgramLacks { program, what: format!("the encoder {name}") }),
+            Err(Error::ProgramMissing { why, .. }) => {
+                Err(Error::ProgramMissing { program, why: why.clone() })
+            }
+            Err(Error::NotStarted { why, .. }) => Err(Error::NotStarted { program, why: why.clone() }),
+            Err(error) => Err(Error::Child { program, why: error.to_string() }),
         }
-        names.iter().find(|name| self.encoders.contains(**name)).copied().ok_or_else(|| Error::ProgramLacks {
-            program: "ffmpeg",
-            what: format!("the encoder {}", names.join(" or ")),
-        })
     }
 
-    /// The option that takes frames as they come, which has had two names.
-    pub fn frames_as_they_come(&self) -> &'static str {
+    /// The option that passes frames through with their time stamps: ffmpeg 5.1 renamed it.
+    pub fn passthrough_option(&self) -> &'static str {
         let major =
             self.ffmpeg_version().unwrap_or("").trim_start_matches('n').split('.').next().unwrap_or("");
         if major.parse().is_ok_and(|major: u32| major < 5) { "-vsync" } else { "-fps_mode" }
@@ -89,22 +106,21 @@ impl Tools {
     /// Starts ffmpeg.
     ///
     /// # Errors
-    /// [`Error::ProgramMissing`] if it cannot be started.
+    /// As [`Child::start`].
     pub fn ffmpeg(&self, args: &[String], feed: Option<Feed>) -> Result<Child> {
-        Child::start("ffmpeg", &self.ffmpeg.path, args, feed, self.stall_limit)
+        Child::start("ffmpeg", &self.ffmpeg, args, feed, self.stall_limit)
     }
 
-    /// What ffprobe says of the streams and the format of a file, as its JSON.
+    /// The streams and the format of a file, as ffprobe's JSON.
     ///
     /// # Errors
-    /// [`Error::ProgramMissing`] without ffprobe; [`Error::Child`] if it fails, takes more than ten seconds, or says
-    /// something that is not JSON.
+    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than ten seconds, or answers with something
+    /// that is not JSON.
     pub fn probe(&self, path: &Path) -> Result<serde_json::Value> {
-        let mut file = std::ffi::OsString::from("file:");
+        let mut file = OsString::from("file:");
         file.push(path);
         let options = ["-v", "error", "-of", "json", "-show_streams", "-show_format", "-i"].map(Into::into);
-        let args = options.into_iter().chain([file]);
-        let answer = ask("ffprobe", &self.ffprobe.path, args)?;
+        let answer = query("ffprobe", &self.ffprobe, options.into_iter().chain([file]))?;
         serde_json::from_slice(&answer).map_err(|error| Error::Child {
             program: "ffprobe",
             why: format!("its answer is not JSON: {error}"),
@@ -112,37 +128,38 @@ impl Tools {
     }
 }
 
-impl Found {
-    fn ask(program: &'static str, path: &Path) -> Self {
-        let version = ask(program, path, ["-version".into()])
-            .map_err(|error| match error {
-                Error::ProgramMissing { why, .. } => why,
-                other => other.to_string(),
-            })
-            .and_then(|answer| {
-                let text = String::from_utf8_lossy(&answer);
-                let word = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
-                word.map(str::to_owned).ok_or_else(|| format!("`{}` tells no version", path.display()))
-            });
-        Self { path: path.to_path_buf(), version }
+impl Ffmpeg {
+    fn find(path: &Path) -> Result<Self> {
+        let version = version("ffmpeg", path)?;
+        let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"].map(Into::into))?;
+        let text = String::from_utf8_lossy(&answer);
+        let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
+        let encoders = rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect();
+        Ok(Self { version, encoders })
     }
 }
 
-/// The names of the encoders that an ffmpeg lists.
-fn encoders(path: &Path) -> BTreeSet<String> {
-    let answer =
-        ask("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"].map(Into::into)).unwrap_or_default();
+fn version(program: &'static str, path: &Path) -> Result<String> {
+    let answer = query(program, path, ["-version".into()])?;
     let text = String::from_utf8_lossy(&answer);
-    let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
-    rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
+    let word = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    word.map(str::to_owned)
+        .ok_or_else(|| Error::Child { program, why: format!("`{}` reports no version", path.display()) })
 }
 
-fn ask(
-    program: &'static str,
-    path: &Path,
-    args: impl IntoIterator<Item = std::ffi::OsString>,
-) -> Result<Vec<u8>> {
+/// The whole output of a program that answers soon.
+fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item = OsString>) -> Result<Vec<u8>> {
     let since = Instant::now();
-    let child = Child::start(program, path, args, None, QUESTION_LIMIT)?;
-    child.read_to_end(&|| since.elapsed() >= QUESTION_LIMIT)
+    let mut child = Child::start(program, path, args, None, QUERY_LIMIT)?;
+    let mut answer = Vec::new();
+    loop {
+        match child.next_chunk(&|| since.elapsed() >= QUERY_LIMIT) {
+            Ok(Some(chunk)) => answer.extend(chunk),
+            Ok(None) => return Ok(answer),
+            Err(Error::Cancelled) => {
+                return Err(Error::Child { program, why: format!("no answer in {QUERY_LIMIT:?}") });
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }

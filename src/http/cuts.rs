@@ -15,7 +15,7 @@ use crate::archive::OpenFile;
 use crate::archive::layout::{Segment, SegmentType};
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
-use crate::cut::{self, Part, rough};
+use crate::cut::{self, CutSegment, ExactType, rough};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::timestamp::{Span, Timestamp};
@@ -91,8 +91,8 @@ impl Handler for CutRequest {
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
         match self.cut_type {
             CutType::Rough => rough_cut(app, self, is_cancelled),
-            CutType::Full => exact_cut(app, self, cut::Kind::Full, is_cancelled),
-            CutType::Smart => exact_cut(app, self, cut::Kind::Smart, is_cancelled),
+            CutType::Full => exact_cut(app, self, ExactType::Full, is_cancelled),
+            CutType::Smart => exact_cut(app, self, ExactType::Smart, is_cancelled),
         }
     }
 }
@@ -159,21 +159,27 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
 }
 
 /// Cuts exactly the frames of the range.
-fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-    let mut parts = Vec::new();
-    let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |segment, hole_before| {
-        parts.push(part(app, cut, segment, hole_before));
+fn exact_cut(
+    app: &App,
+    cut: &CutRequest,
+    exact_type: ExactType,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Reply> {
+    let mut segments = Vec::new();
+    let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |segment, gap_before| {
+        segments.push(cut_segment(app, cut, segment, gap_before));
         Ok(())
     })?;
-    let tail = match parts.last() {
-        Some(last) if last.whole => trailing_segment(app, cut, last.end)?,
+    let trailing = match segments.last() {
+        Some(last) if last.complete => trailing_segment(app, cut, last.end)?,
         _ => None,
     };
     let reply = describe(cut, (cut.start, cut.end), &coverage);
-    let prepared = cut::prepare(kind, parts, tail, (cut.start, cut.end), &app.tools.get(), is_cancelled)?;
-    let label = match kind {
-        cut::Kind::Full => "full",
-        cut::Kind::Smart => "smart",
+    let (range, tools) = ((cut.start, cut.end), app.tools.get());
+    let prepared = cut::prepare(exact_type, segments, trailing, range, &tools, is_cancelled)?;
+    let label = match exact_type {
+        ExactType::Full => "full",
+        ExactType::Smart => "smart",
     };
     let timer = CutTimer::start(&app.metrics, label, "panic");
     Ok(reply.with_body(Body::streamed(move |sink| {
@@ -192,19 +198,19 @@ fn exact_cut(app: &App, cut: &CutRequest, kind: cut::Kind, is_cancelled: &dyn Fn
 }
 
 /// A segment as the cut engine takes it.
-fn part(app: &App, cut: &CutRequest, segment: &Segment, hole_before: bool) -> Part {
-    Part {
+fn cut_segment(app: &App, cut: &CutRequest, segment: &Segment, gap_before: bool) -> CutSegment {
+    CutSegment {
         path: app.archive.segment_path(cut.variant.name(), segment),
         start: segment.start(),
         end: segment.end(),
-        hole_before,
-        whole: segment.name.segment_type == SegmentType::Full,
+        gap_before,
+        complete: segment.name.segment_type == SegmentType::Full,
     }
 }
 
 /// The segment after the last one of a cut, which ends at `end`. `None` if it does not follow without a gap, or if the
 /// cut ends too early for it to hold sound of the cut.
-fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<Part>> {
+fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<CutSegment>> {
     if end - cut.end > MAX_AUDIO_DELAY {
         return Ok(None);
     }
@@ -214,7 +220,7 @@ fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Optio
     while let Some(Chosen { segment, .. }) = following.next_segment()? {
         if segment.start() >= end - TOLERANCE {
             let follows = segment.start() <= end + TOLERANCE;
-            return Ok(follows.then(|| part(app, cut, &segment, false)));
+            return Ok(follows.then(|| cut_segment(app, cut, &segment, false)));
         }
     }
     Ok(None)

@@ -173,6 +173,10 @@ impl Reply {
             Error::ProgramMissing { .. } => {
                 (503, Some("this needs ffmpeg, which is not installed on this server"))
             }
+            Error::NotStarted { program, .. } => {
+                log::warn!("{error}");
+                return Self::unavailable(&format!("the system cannot start {program} just now"));
+            }
             Error::ProgramLacks { .. } => (503, None),
             Error::Cancelled => {
                 return Self::refusal(

@@ -1,4 +1,4 @@
-//! What `scripts/deploy/cluster` has for several boxes. `scripts/cluster` runs all of it under load, which takes longer.
+//! The configuration in `scripts/deploy/cluster` for several servers. `scripts/cluster` runs all of it under load.
 
 use std::fs;
 use std::io::Write;
@@ -20,7 +20,7 @@ fn haproxy_and_nginx_understand_their_configurations() {
     if let Some(haproxy) = peer("haproxy") {
         let checked =
             Program::new(haproxy).args([Path::new("-c"), Path::new("-f"), &deploy("haproxy.cfg")]).run();
-        // It has no word for what it might do better either.
+        // There is no warning either.
         assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{checked:?}");
     }
     let Some(nginx) = peer("nginx") else { return };
@@ -33,7 +33,7 @@ fn haproxy_and_nginx_understand_their_configurations() {
     Nginx::start(&nginx, directory, &config, port);
 }
 
-/// A balancer before three servers, and the port it listens at. `directory` has its configuration.
+/// `HAProxy` before three servers, and its port. `directory` is for its configuration.
 fn haproxy(servers: &[Served; 3], directory: &Path) -> Option<(Running, u16)> {
     let (haproxy, port) = (peer("haproxy")?, free_port());
     let mut config = fs::read_to_string(deploy("haproxy.cfg")).expect("the configuration");
@@ -52,10 +52,10 @@ fn haproxy(servers: &[Served; 3], directory: &Path) -> Option<(Running, u16)> {
 }
 
 #[test]
-fn cuts_wait_before_the_boxes_and_nobody_is_cut_for_who_has_left() {
+fn cuts_are_queued_by_haproxy_and_those_of_closed_connections_are_dropped() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
-    // This ffmpeg would never end by itself.
+    // This ffmpeg never ends by itself.
     let ffmpeg = fake(dir.path(), "ffmpeg-stalls");
     let servers = [(); 3].map(|()| Served::over(base.path(), &["--ffmpeg", &ffmpeg, "--cut-workers", "2"]));
     let Some((_haproxy, port)) = haproxy(&servers, dir.path()) else { return };
@@ -83,7 +83,7 @@ fn cuts_wait_before_the_boxes_and_nobody_is_cut_for_who_has_left() {
 }
 
 #[test]
-fn a_copy_by_rsync_has_what_can_be_played_and_the_same_tags() {
+fn a_copy_by_rsync_has_the_playable_files_and_the_same_etags() {
     if peer("rsync").is_none() {
         return;
     }
@@ -99,7 +99,7 @@ fn a_copy_by_rsync_has_what_can_be_played_and_the_same_tags() {
     ] {
         write_whole(&hour.join(name), name.as_bytes());
     }
-    // The time of the directory is that of its last change here, and not what it is there.
+    // The directory's time is that of its last change in the copy.
     let time_of = |path: &Path| fs::metadata(path).and_then(|of| of.modified()).expect("a time");
     let old = time_of(&hour) - Duration::from_secs(1000);
     fs::File::open(&hour).and_then(|directory| directory.set_modified(old)).expect("a time");

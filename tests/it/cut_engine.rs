@@ -1,14 +1,16 @@
-//! Full and smart cuts of every kind of footage: which frames they show, when, and what ffmpeg has to say of them.
+//! Full and smart cuts of all kinds of footage: which frames they show and when, and that ffmpeg reads them without a warning.
 
 use std::path::{Path, PathBuf};
 
-use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::cut::{CutSegment, ExactType, prepare};
 use restreamer::error::Error;
 use restreamer::ffmpeg::Tools;
 use restreamer::mpegts::packet::packets;
 use restreamer::timestamp::{Span, Timestamp};
 
-use crate::footage::{self, Footage, Kind, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64};
+use crate::footage::{
+    self, Footage, FootageKind, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64,
+};
 
 pub(crate) fn tools() -> Tools {
     Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))
@@ -19,44 +21,56 @@ fn long() -> bool {
     std::env::var_os("RESTREAMER_TEST_LONG").is_some()
 }
 
-/// The parts that a range needs, as the archive would select them.
-pub(crate) fn select(parts: &[Part], start: Timestamp, end: Timestamp) -> Vec<Part> {
-    parts.iter().filter(|part| part.end > start && part.start < end).cloned().collect()
+/// The segments of a range, as the archive selects them.
+pub(crate) fn select(segments: &[CutSegment], start: Timestamp, end: Timestamp) -> Vec<CutSegment> {
+    segments.iter().filter(|segment| segment.end > start && segment.start < end).cloned().collect()
 }
 
-/// When frame `number` of footage without holes is shown, by the name of its segment.
-pub(crate) fn times(footage: &Footage, parts: &[Part]) -> Vec<(i64, Timestamp)> {
+/// The number and the time of each frame of footage without gaps, by the names of its segments.
+pub(crate) fn times(footage: &Footage, segments: &[CutSegment]) -> Vec<(i64, Timestamp)> {
     let mut times = Vec::new();
     let (num, den) = footage.rate;
     for number in 0..footage.frames {
         // Frames and segments begin together, and names are rounded to the millisecond.
         let nominal = number * den * 1_000_000 / num;
-        let part = parts.iter().rev().find(|part| (part.start - base()).micros() <= nominal + 1000);
-        let Some(part) = part.filter(|part| nominal < (part.end - base()).micros() - 1000) else { continue };
-        let first = ((part.start - base()).micros() * num + den * 500_000) / (den * 1_000_000);
+        let segment =
+            segments.iter().rev().find(|segment| (segment.start - base()).micros() <= nominal + 1000);
+        let Some(segment) = segment.filter(|segment| nominal < (segment.end - base()).micros() - 1000) else {
+            continue;
+        };
+        let first = ((segment.start - base()).micros() * num + den * 500_000) / (den * 1_000_000);
         let ticks = (number - first) * den * 90_000 / num;
-        times.push((number, part.start + Span::from_micros((ticks * 200 + 9) / 18)));
+        times.push((number, segment.start + Span::from_micros((ticks * 200 + 9) / 18)));
     }
     times
 }
 
-/// Makes the cut of a range of footage with pictures, and checks everything that holds for all cuts.
-pub(crate) fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, end_ms: i64) -> Option<Shown> {
+/// Makes the cut of a range of footage with pictures, and checks what holds for all cuts.
+pub(crate) fn check(
+    exact_type: ExactType,
+    footage: &Footage,
+    sounds: usize,
+    start_ms: i64,
+    end_ms: i64,
+) -> Option<Shown> {
     let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
-    let times = times(footage, &footage.parts).into_iter();
-    let wanted: Vec<i64> =
+    let times = times(footage, &footage.segments).into_iter();
+    let expected: Vec<i64> =
         times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
-    let parts = select(&footage.parts, start, end);
-    if wanted.is_empty() {
-        let result = prepare(how, parts, None, (start, end), &tools(), &|| false);
+    let segments = select(&footage.segments, start, end);
+    if expected.is_empty() {
+        let result = prepare(exact_type, segments, None, (start, end), &tools(), &|| false);
         assert!(matches!(result, Err(Error::RangeIsEmpty)), "{result:?}");
         return None;
     }
-    let tail =
-        footage.parts.iter().find(|part| parts.last().is_some_and(|last| last.end == part.start)).cloned();
-    let path = cut_with(how, parts, tail, start, end);
+    let trailing = footage
+        .segments
+        .iter()
+        .find(|segment| segments.last().is_some_and(|last| last.end == segment.start))
+        .cloned();
+    let path = cut_with(exact_type, segments, trailing, start, end);
     let shown = look(&path, sounds, true);
-    assert_eq!(shown.numbers, wanted, "{how:?} {start_ms} {end_ms}");
+    assert_eq!(shown.numbers, expected, "{exact_type:?} {start_ms} {end_ms}");
     check_sound_end(&path, sounds, &shown, footage.rate);
     check_beeps(&shown, footage.rate);
     check_stream(&path, &shown.times, footage.rate);
@@ -64,7 +78,7 @@ pub(crate) fn check(how: How, footage: &Footage, sounds: usize, start_ms: i64, e
     Some(shown)
 }
 
-/// Checks that groups of pictures wholly inside a smart cut are the source's to the bit, and the others near it.
+/// Checks that groups of pictures wholly inside a smart cut are bit-exact, and that the others come near the source.
 fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
     let (first, last) = (shown.numbers[0], shown.numbers[shown.numbers.len() - 1]);
     for (number, luma) in shown.numbers.iter().zip(&shown.luma) {
@@ -78,7 +92,7 @@ fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
     }
 }
 
-/// Checks that sound goes on to the end of the last picture, but for one of its frames at the most.
+/// Checks that the sound ends at most one of its frames before the last picture does.
 fn check_sound_end(path: &Path, sounds: usize, shown: &Shown, rate: (i64, i64)) {
     let last = shown.times.last().expect("a picture") + to_f64(rate.1) / to_f64(rate.0);
     for sound in 0..sounds {
@@ -89,29 +103,40 @@ fn check_sound_end(path: &Path, sounds: usize, shown: &Shown, rate: (i64, i64)) 
     }
 }
 
-pub(crate) fn cut(how: How, parts: Vec<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
-    cut_with(how, parts, None, start, end)
+pub(crate) fn cut(
+    exact_type: ExactType,
+    segments: Vec<CutSegment>,
+    start: Timestamp,
+    end: Timestamp,
+) -> PathBuf {
+    cut_with(exact_type, segments, None, start, end)
 }
 
-/// A cut of parts, with the segment behind them.
-fn cut_with(how: How, parts: Vec<Part>, tail: Option<Part>, start: Timestamp, end: Timestamp) -> PathBuf {
+/// A cut of segments, with the segment after them.
+fn cut_with(
+    exact_type: ExactType,
+    segments: Vec<CutSegment>,
+    trailing: Option<CutSegment>,
+    start: Timestamp,
+    end: Timestamp,
+) -> PathBuf {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let path = footage::root().join(format!("cut-{next}.ts"));
     let mut file = std::fs::File::create(&path).expect("a file");
-    let cut = prepare(how, parts, tail, (start, end), &tools().with_threads(2), &|| false)
+    let cut = prepare(exact_type, segments, trailing, (start, end), &tools().with_threads(2), &|| false)
         .expect("a cut that can be made");
-    cut.run(&mut file, &|| false).unwrap_or_else(|error| panic!("{how:?} {start} {end}: {error}"));
+    cut.run(&mut file, &|| false).unwrap_or_else(|error| panic!("{exact_type:?} {start} {end}: {error}"));
     path
 }
 
-/// Checks the steps of the clock, counters, and what ffmpeg has to say.
+/// Checks time stamps and continuity counters, and that ffmpeg gives no warning.
 pub(crate) fn check_stream(path: &Path, times: &[f64], rate: (i64, i64)) {
     check_steps(path, times, to_f64(rate.1) / to_f64(rate.0) * 1.5);
-    check_words(path);
+    check_warnings(path);
 }
 
-/// Checks that shown frames begin in time and go on without a step longer than `most` seconds.
+/// Checks that the first frame is shown within a second, and each other at most `most` seconds after the one before.
 fn check_steps(path: &Path, times: &[f64], most: f64) {
     let name = path.to_string_lossy();
     assert!(
@@ -125,8 +150,8 @@ fn check_steps(path: &Path, times: &[f64], most: f64) {
     }
 }
 
-/// Checks that continuity counters are unbroken, and that ffmpeg has nothing to say.
-pub(crate) fn check_words(path: &Path) {
+/// Checks that continuity counters have no gap, and that ffmpeg gives no warning.
+pub(crate) fn check_warnings(path: &Path) {
     let name = path.to_string_lossy();
     let mut counters = std::collections::BTreeMap::new();
     for (_, packet) in packets(&std::fs::read(path).expect("a cut")) {
@@ -145,7 +170,7 @@ pub(crate) fn check_words(path: &Path) {
     std::fs::remove_file(&mp4).expect("an MP4");
 }
 
-/// Ranges in milliseconds over `seconds` of footage, fewer unless the long form is asked for.
+/// Ranges in milliseconds over `seconds` of footage, few unless the long tests are run.
 fn ranges(seconds: i64) -> Vec<(i64, i64)> {
     let last = seconds * 1000;
     let mut ranges = vec![(2500, last - 2310), (1000, 6000), (300, 1501)];
@@ -174,17 +199,17 @@ fn ranges(seconds: i64) -> Vec<(i64, i64)> {
 }
 
 /// Cuts footage of a kind in both ways; `group` is the length of its groups of pictures in frames.
-fn all(kind: &Kind, group: i64) {
+fn all(kind: &FootageKind, group: i64) {
     let footage = footage::make(kind);
     for (start, end) in ranges(kind.seconds) {
-        if let Some(smart) = check(How::Smart, &footage, kind.sounds, start, end) {
+        if let Some(smart) = check(ExactType::Smart, &footage, kind.sounds, start, end) {
             check_pictures(&footage, &smart, group);
         }
-        check(How::Full, &footage, kind.sounds, start, end);
+        check(ExactType::Full, &footage, kind.sounds, start, end);
     }
 }
 
-const PLAIN: Kind = Kind {
+const PLAIN: FootageKind = FootageKind {
     name: "plain",
     rate: (25, 1),
     seconds: 12,
@@ -204,42 +229,45 @@ fn cuts_of_footage_without_b_pictures_are_exact() {
 }
 
 #[test]
-fn cuts_of_footage_with_a_pyramid_of_b_pictures_at_29_97_are_exact() {
+fn cuts_of_footage_with_a_b_pyramid_at_29_97_are_exact() {
     let codecs = &format!("{PYRAMID} 60");
-    all(&Kind { name: "pyramid", rate: (30_000, 1001), codecs, ..PLAIN }, 60);
+    all(&FootageKind { name: "pyramid", rate: (30_000, 1001), codecs, ..PLAIN }, 60);
 }
 
 #[test]
 fn cuts_at_50_frames_a_second_with_several_groups_in_a_segment_are_exact() {
     let codecs = &format!("{PYRAMID} 25");
-    all(&Kind { name: "fifty", rate: (50, 1), seconds: 8, codecs, ..PLAIN }, 25);
+    all(&FootageKind { name: "fifty", rate: (50, 1), seconds: 8, codecs, ..PLAIN }, 25);
 }
 
 #[test]
 fn cuts_at_60_frames_a_second_in_segments_of_10_seconds_are_exact() {
     let codecs = &format!("{PYRAMID} 120 -force_key_frames expr:gte(t,n_forced*2)");
-    all(&Kind { name: "sixty", rate: (60, 1), seconds: 20, segment_seconds: 10, codecs, ..PLAIN }, 120);
+    all(
+        &FootageKind { name: "sixty", rate: (60, 1), seconds: 20, segment_seconds: 10, codecs, ..PLAIN },
+        120,
+    );
 }
 
 #[test]
 fn cuts_of_hevc_are_exact() {
     let codecs = "-c:v libx265 -preset ultrafast -g 50 -x265-params log-level=error:bframes=3:open-gop=0:scenecut=0 -c:a aac";
-    all(&Kind { name: "hevc", codecs, seconds: 8, ..PLAIN }, 50);
+    all(&FootageKind { name: "hevc", codecs, seconds: 8, ..PLAIN }, 50);
 }
 
 #[test]
 fn cuts_without_sound_are_exact() {
-    all(&Kind { name: "silent", sounds: 0, ..PLAIN }, 50);
+    all(&FootageKind { name: "silent", sounds: 0, ..PLAIN }, 50);
 }
 
 #[test]
 fn cuts_with_two_sounds_on_other_pids_are_exact() {
     let options = "mpegts_start_pid=801:mpegts_pmt_start_pid=496";
-    all(&Kind { name: "sounds", sounds: 2, options, ..PLAIN }, 50);
+    all(&FootageKind { name: "sounds", sounds: 2, options, ..PLAIN }, 50);
 }
 
 #[test]
 fn cuts_over_the_wrap_of_the_clock_are_exact() {
     let codecs = &format!("{PYRAMID} 50 -output_ts_offset 95438.3");
-    all(&Kind { name: "wrap", codecs, ..PLAIN }, 50);
+    all(&FootageKind { name: "wrap", codecs, ..PLAIN }, 50);
 }

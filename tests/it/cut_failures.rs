@@ -1,21 +1,22 @@
-//! Cuts that cannot be finished: they end with an error that says why, soon, and leave nothing running.
+//! Cuts that fail: they end soon, with an error that says why, and leave no process behind.
 
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::cut::{CutSegment, ExactType, prepare};
 use restreamer::error::{Error, Result};
 use restreamer::ffmpeg::Tools;
 use restreamer::timestamp::{Span, Timestamp};
 
-use crate::footage::{self, Kind, base, run};
+use crate::footage::{self, FootageKind, base, run};
+use crate::harness::wait_until;
 
-const BOTH: [How; 2] = [How::Smart, How::Full];
+const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
-fn parts(name: &'static str) -> Vec<Part> {
-    let kind = Kind {
+fn segments(name: &'static str) -> Vec<CutSegment> {
+    let kind = FootageKind {
         name,
         rate: (25, 1),
         seconds: 8,
@@ -25,14 +26,14 @@ fn parts(name: &'static str) -> Vec<Part> {
         sounds: 1,
         pictures: true,
     };
-    footage::make(&kind).parts
+    footage::make(&kind).segments
 }
 
 fn range() -> (Timestamp, Timestamp) {
     (base() + Span::from_millis(500), base() + Span::from_millis(7500))
 }
 
-/// One of the programs in `tests/data`, under a name in `dir` of its own.
+/// One of the programs in `tests/data`, linked into `dir`.
 fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
     let path = dir.join(name);
     let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -43,36 +44,43 @@ fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
 }
 
 fn cut(
-    how: How,
-    parts: Vec<Part>,
+    exact_type: ExactType,
+    segments: Vec<CutSegment>,
     tools: &Tools,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
     let (start, end) = range();
-    prepare(how, parts, None, (start, end), tools, is_cancelled)?.run(out, is_cancelled)
+    prepare(exact_type, segments, None, (start, end), tools, is_cancelled)?.run(out, is_cancelled)
 }
 
 fn why(result: Result<()>) -> String {
     result.expect_err("a cut that fails").to_string()
 }
 
-/// Asserts that nothing is left of the process group that a fake ffmpeg led.
+/// Asserts that no process of the group that a fake ffmpeg led is left.
 fn assert_gone(path: &Path) {
-    let pid = std::fs::read_to_string(format!("{}.pid", path.display())).expect("a pid");
-    let output = run("ps", &["-o", "pid=", "-g", pid.trim()]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "", "processes of group {pid} are left");
+    let group = std::fs::read_to_string(format!("{}.pid", path.display())).expect("a pid");
+    assert!(!Path::new("/proc").join(group.trim()).exists(), "ffmpeg was not reaped");
+    wait_until("its process group has exited", || {
+        let output = run("ps", &["-e", "-o", "pgid=,stat="]);
+        let all = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(all.lines().count() > 1, "ps lists nothing");
+        let mut rows = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // Orphans that have exited are left to init.
+        !rows.any(|row| row[0] == group.trim() && !row[1].starts_with('Z'))
+    });
 }
 
 #[test]
 fn an_ffmpeg_that_stalls_is_ended_and_nothing_is_left_of_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
-    let parts = parts("stalls");
-    for how in BOTH {
+    let segments = segments("stalls");
+    for exact_type in BOTH {
         let mut out = Vec::new();
         let since = Instant::now();
-        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| false));
+        let why = why(cut(exact_type, segments.clone(), &tools, &mut out, &|| false));
         assert!(why.contains("no output for 0.5 s") && why.contains("thinking"), "{why}");
         assert!(out.is_empty() && since.elapsed() < Duration::from_secs(3));
         assert_gone(&path);
@@ -84,8 +92,8 @@ fn a_client_that_leaves_takes_its_ffmpeg_with_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
     let tools = tools.with_stall_limit(Duration::from_secs(30));
-    let parts = parts("leaves");
-    for how in BOTH {
+    let segments = segments("leaves");
+    for exact_type in BOTH {
         let since = Instant::now();
         let left = std::cell::Cell::new(None);
         let is_cancelled = || {
@@ -95,8 +103,8 @@ fn a_client_that_leaves_takes_its_ffmpeg_with_it() {
             }
             !stays
         };
-        let why = why(cut(how, parts.clone(), &tools, &mut Vec::new(), &is_cancelled));
-        assert!(why.contains("nobody waits"), "{why}");
+        let result = cut(exact_type, segments.clone(), &tools, &mut Vec::new(), &is_cancelled);
+        assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
         let left = left.get().expect("the client has left");
         assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
         assert_gone(&path);
@@ -107,10 +115,10 @@ fn a_client_that_leaves_takes_its_ffmpeg_with_it() {
 fn an_ffmpeg_that_fails_is_quoted() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, _) = fake(dir.path(), "ffmpeg-fails");
-    let parts = parts("fails");
-    for how in BOTH {
+    let segments = segments("fails");
+    for exact_type in BOTH {
         let mut out = Vec::new();
-        let why = why(cut(how, parts.clone(), &tools, &mut out, &|| false));
+        let why = why(cut(exact_type, segments.clone(), &tools, &mut out, &|| false));
         assert!(why.contains("status 69") && why.contains("no such codec today"), "{why}");
         assert!(out.is_empty());
     }
@@ -121,11 +129,11 @@ fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
     let dir = tempfile::tempdir().expect("a directory");
     let patient = |name| fake(dir.path(), name).0.with_stall_limit(Duration::from_secs(30));
     let (quits, dies) = (patient("ffmpeg-quits"), patient("ffmpeg-dies"));
-    let parts = parts("quits");
-    for how in BOTH {
-        let why = why(cut(how, parts.clone(), &quits, &mut Vec::new(), &|| false));
-        assert!(why.contains("than it was given") || why.contains("than was asked"), "{why}");
-        let why = self::why(cut(how, parts.clone(), &dies, &mut Vec::new(), &|| false));
+    let segments = segments("quits");
+    for exact_type in BOTH {
+        let why = why(cut(exact_type, segments.clone(), &quits, &mut Vec::new(), &|| false));
+        assert!(why.contains("than it was given") || why.contains("less than"), "{why}");
+        let why = self::why(cut(exact_type, segments.clone(), &dies, &mut Vec::new(), &|| false));
         assert!(why.contains("signal 9"), "{why}");
     }
 }
@@ -135,42 +143,63 @@ fn an_ffmpeg_that_floods_stderr_still_makes_the_cut() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, _) = fake(dir.path(), "ffmpeg-floods");
     let tools = tools.with_stall_limit(Duration::from_secs(30));
-    let parts = parts("floods");
-    for how in BOTH {
+    let segments = segments("floods");
+    for exact_type in BOTH {
         let mut out = Vec::new();
-        cut(how, parts.clone(), &tools, &mut out, &|| false).expect("a cut");
+        cut(exact_type, segments.clone(), &tools, &mut out, &|| false).expect("a cut");
         assert!(out.len() > 50_000);
     }
 }
 
 #[test]
-fn a_segment_that_vanishes_on_the_way_fails_the_cut() {
-    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
-    for (how, name) in BOTH.into_iter().zip(["vanishes", "vanishes-too"]) {
-        let parts = parts(name);
-        let (start, end) = range();
-        let cut = prepare(how, parts.clone(), None, (start, end), &tools, &|| false).expect("a cut");
-        std::fs::remove_file(&parts[2].path).expect("a segment");
-        let result = cut.run(&mut Vec::new(), &|| false);
-        assert!(matches!(&result, Err(Error::Io { path, .. }) if *path == parts[2].path), "{result:?}");
+fn a_process_that_ffmpeg_leaves_behind_is_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (tools, path) = fake(dir.path(), "ffmpeg-forks");
+    let tools = tools.with_stall_limit(Duration::from_secs(30));
+    let segments = segments("forks");
+    for exact_type in BOTH {
+        let mut out = Vec::new();
+        cut(exact_type, segments.clone(), &tools, &mut out, &|| false).expect("a cut");
+        assert!(out.len() > 50_000);
+        assert_gone(&path);
     }
 }
 
 #[test]
-fn a_cut_that_nobody_wants_is_not_even_prepared() {
+fn an_ffmpeg_that_takes_a_moment_to_start_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fake(dir.path(), "ffmpeg-slow").0.check_encoder("libx264").expect("an encoder");
+}
+
+#[test]
+fn a_segment_that_is_deleted_during_a_cut_fails_it() {
     let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
-    let parts = parts("unwanted");
-    for how in BOTH {
+    for (exact_type, name) in BOTH.into_iter().zip(["vanishes", "vanishes-too"]) {
+        let segments = segments(name);
+        let (start, end) = range();
+        let cut =
+            prepare(exact_type, segments.clone(), None, (start, end), &tools, &|| false).expect("a cut");
+        std::fs::remove_file(&segments[2].path).expect("a segment");
+        let result = cut.run(&mut Vec::new(), &|| false);
+        assert!(matches!(&result, Err(Error::Io { path, .. }) if *path == segments[2].path), "{result:?}");
+    }
+}
+
+#[test]
+fn a_cancelled_cut_is_not_prepared() {
+    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    let segments = segments("cancelled");
+    for exact_type in BOTH {
         let asked = Cell::new(0);
         let is_cancelled = || asked.replace(asked.get() + 1) >= 2;
-        let result = prepare(how, parts.clone(), None, range(), &tools, &is_cancelled);
+        let result = prepare(exact_type, segments.clone(), None, range(), &tools, &is_cancelled);
         assert!(matches!(&result, Err(Error::Cancelled)), "{result:?}");
-        assert_eq!(asked.get(), 3, "it went on");
+        assert_eq!(asked.get(), 3, "it was not given up");
     }
 }
 
 #[test]
-fn a_reader_that_fails_ends_the_cut() {
+fn an_output_that_fails_ends_the_cut() {
     struct Fails;
     impl Write for Fails {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -181,9 +210,9 @@ fn a_reader_that_fails_ends_the_cut() {
         }
     }
     let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
-    let parts = parts("reader");
-    for how in BOTH {
-        let result = cut(how, parts.clone(), &tools, &mut Fails, &|| false);
+    let segments = segments("reader");
+    for exact_type in BOTH {
+        let result = cut(exact_type, segments.clone(), &tools, &mut Fails, &|| false);
         assert!(matches!(&result, Err(Error::Io { action: "write", .. })), "{result:?}");
     }
 }
@@ -192,25 +221,25 @@ fn a_reader_that_fails_ends_the_cut() {
 fn without_ffmpeg_only_cuts_that_need_none_can_be_made() {
     let tools = Tools::find(Path::new("/nowhere/ffmpeg"), Path::new("/nowhere/ffprobe"));
     assert!(tools.ffmpeg_version().is_err());
-    let parts = parts("without");
-    for how in BOTH {
+    let segments = segments("without");
+    for exact_type in BOTH {
         let (start, end) = range();
-        let result = prepare(how, parts.clone(), None, (start, end), &tools, &|| false);
+        let result = prepare(exact_type, segments.clone(), None, (start, end), &tools, &|| false);
         assert!(matches!(&result, Err(Error::ProgramMissing { .. })), "{result:?}");
     }
     let mut out = Vec::new();
-    let (start, end) = (parts[1].start, parts[2].end);
-    let cut = prepare(How::Smart, parts[1..3].to_vec(), None, (start, end), &tools, &|| false)
+    let (start, end) = (segments[1].start, segments[2].end);
+    let cut = prepare(ExactType::Smart, segments[1..3].to_vec(), None, (start, end), &tools, &|| false)
         .expect("a cut without ends");
     cut.run(&mut out, &|| false).expect("a cut");
     assert!(out.len() > 50_000);
 }
 
 #[test]
-fn ffprobe_is_asked_for_what_the_probe_does_not_know() {
+fn ffprobe_describes_a_segment_as_json() {
     let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
-    let parts = parts("asked");
-    let answer = tools.probe(&parts[0].path).expect("an answer");
+    let segments = segments("asked");
+    let answer = tools.probe(&segments[0].path).expect("an answer");
     assert_eq!(answer["streams"][0]["codec_name"], "h264");
     assert!(matches!(tools.probe(Path::new("/nowhere")), Err(Error::Child { .. })));
 }

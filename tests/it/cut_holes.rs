@@ -1,8 +1,8 @@
-//! Cuts over what recordings do at their worst: holes, clocks that start anew, segments cut short, data beside sound.
+//! Cuts of footage with gaps, clocks that restart, truncated segments, and data beside sound.
 
 use std::path::PathBuf;
 
-use restreamer::cut::{Kind as How, Part, prepare};
+use restreamer::cut::{CutSegment, ExactType, prepare};
 use restreamer::error::Error;
 use restreamer::mpegts::packet::{PACKET_BYTES, packets};
 use restreamer::mpegts::pes::{Header, Pes, Ticks, write_pes};
@@ -10,12 +10,12 @@ use restreamer::mpegts::psi::{ElementaryStream, write_pmt};
 use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::Span;
 
-use crate::cut_engine::{check, check_stream, check_words, cut, tools};
-use crate::footage::{self, Footage, Kind, base, check_beeps, ffmpeg, look};
+use crate::cut_engine::{check, check_stream, check_warnings, cut, tools};
+use crate::footage::{self, Footage, FootageKind, base, check_beeps, ffmpeg, look};
 
-const BOTH: [How; 2] = [How::Smart, How::Full];
+const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
-const KIND: Kind<'_> = Kind {
+const KIND: FootageKind<'_> = FootageKind {
     name: "",
     rate: (25, 1),
     seconds: 12,
@@ -26,16 +26,16 @@ const KIND: Kind<'_> = Kind {
     pictures: true,
 };
 
-/// Takes a segment out.
-fn make_hole(footage: &mut Footage, index: usize) {
-    footage.parts.remove(index);
-    footage.parts[index].hole_before = true;
+/// Removes a segment.
+fn make_gap(footage: &mut Footage, index: usize) {
+    footage.segments.remove(index);
+    footage.segments[index].gap_before = true;
 }
 
 /// The same segment on a clock `seconds` later.
-fn restart(part: &Part, seconds: &str) -> PathBuf {
-    let path = part.path.with_extension("restarted.ts");
-    let (from, to) = (part.path.to_string_lossy(), path.to_string_lossy());
+fn restart(segment: &CutSegment, seconds: &str) -> PathBuf {
+    let path = segment.path.with_extension("restarted.ts");
+    let (from, to) = (segment.path.to_string_lossy(), path.to_string_lossy());
     let copy = [
         "-v",
         "error",
@@ -56,54 +56,58 @@ fn restart(part: &Part, seconds: &str) -> PathBuf {
 }
 
 #[test]
-fn a_hole_loses_nothing_that_is_there() {
-    let mut footage = footage::make(&Kind { name: "hole", ..KIND });
-    make_hole(&mut footage, 2);
-    for how in BOTH {
+fn all_frames_around_a_gap_are_shown() {
+    let mut footage = footage::make(&FootageKind { name: "hole", ..KIND });
+    make_gap(&mut footage, 2);
+    for exact_type in BOTH {
         for (start, end) in [(2500, 9690), (3990, 6010), (0, 6040), (3000, 20_000), (4500, 7000)] {
-            check(how, &footage, 1, start, end);
+            check(exact_type, &footage, 1, start, end);
         }
     }
 }
 
 #[test]
-fn a_clock_that_starts_anew_goes_on_in_the_cut() {
-    let mut footage = footage::make(&Kind { name: "anew", ..KIND });
-    for part in footage.parts.iter_mut().skip(3) {
-        // The new clock is behind the old one, so that stamps would go back.
-        part.path = restart(part, "-6.5");
+fn a_clock_that_restarts_is_continuous_in_the_cut() {
+    let mut footage = footage::make(&FootageKind { name: "anew", ..KIND });
+    for segment in footage.segments.iter_mut().skip(3) {
+        // The new clock is behind the old one: the time stamps go back.
+        segment.path = restart(segment, "-6.5");
     }
-    for how in BOTH {
-        check(how, &footage, 1, 2500, 9690);
+    for exact_type in BOTH {
+        check(exact_type, &footage, 1, 2500, 9690);
     }
-    make_hole(&mut footage, 2);
-    for how in BOTH {
+    make_gap(&mut footage, 2);
+    for exact_type in BOTH {
         for (start, end) in [(2500, 9690), (6100, 9690), (1000, 6100)] {
-            check(how, &footage, 1, start, end);
+            check(exact_type, &footage, 1, start, end);
         }
     }
 }
 
 #[test]
-fn a_segment_that_was_cut_short_gives_the_frames_it_has() {
-    let mut footage = footage::make(&Kind { name: "short", ..KIND });
-    let bytes = std::fs::read(&footage.parts[2].path).expect("a segment");
+fn a_truncated_segment_gives_the_frames_it_has() {
+    let mut footage = footage::make(&FootageKind { name: "short", ..KIND });
+    let bytes = std::fs::read(&footage.segments[2].path).expect("a segment");
     for share in [30, 55] {
-        std::fs::write(&footage.parts[2].path, &bytes[..bytes.len() * share / 100]).expect("a segment");
-        footage.parts[2].whole = false;
-        footage.parts[3].hole_before = true;
-        for how in BOTH {
+        std::fs::write(&footage.segments[2].path, &bytes[..bytes.len() * share / 100]).expect("a segment");
+        footage.segments[2].complete = false;
+        footage.segments[3].gap_before = true;
+        for exact_type in BOTH {
             let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
-            let path = cut(how, footage.parts[1..5].to_vec(), start, end);
+            let path = cut(exact_type, footage.segments[1..5].to_vec(), start, end);
             let shown = look(&path, 1, true);
             check_beeps(&shown, footage.rate);
-            check_words(&path);
+            check_warnings(&path);
             let outside = |number: &i64| !(100..150).contains(number);
             let around: Vec<i64> = shown.numbers.iter().copied().filter(outside).collect();
-            assert_eq!(around, (63..100).chain(150..243).collect::<Vec<_>>(), "{how:?} {share}");
+            assert_eq!(around, (63..100).chain(150..243).collect::<Vec<_>>(), "{exact_type:?} {share}");
             assert!(shown.numbers.is_sorted_by(|one, next| one < next));
             let least = 50 * share / 100 / 2;
-            assert!(shown.numbers.len() - around.len() >= least, "{how:?} {share}: {:?}", shown.numbers);
+            assert!(
+                shown.numbers.len() - around.len() >= least,
+                "{exact_type:?} {share}: {:?}",
+                shown.numbers
+            );
         }
     }
 }
@@ -111,34 +115,37 @@ fn a_segment_that_was_cut_short_gives_the_frames_it_has() {
 #[test]
 fn frames_that_two_segments_have_are_shown_once() {
     let codecs = "-c:v libx264 -preset ultrafast -sc_threshold 0 -g 240 -c:a aac";
-    let mut footage = footage::make(&Kind { name: "twice", rate: (120, 1), seconds: 6, codecs, ..KIND });
-    // The second segment begins with a frame that the first has too, if names are to be believed.
-    for part in &mut footage.parts[1..] {
-        (part.start, part.end) = (part.start - Span::from_millis(9), part.end - Span::from_millis(9));
-        part.path = restart(part, "1000");
+    let mut footage =
+        footage::make(&FootageKind { name: "twice", rate: (120, 1), seconds: 6, codecs, ..KIND });
+    // By the names, the second segment repeats the last frame of the first.
+    for segment in &mut footage.segments[1..] {
+        (segment.start, segment.end) =
+            (segment.start - Span::from_millis(9), segment.end - Span::from_millis(9));
+        segment.path = restart(segment, "1000");
     }
-    for how in BOTH {
+    for exact_type in BOTH {
         let (start, end) = (base() + Span::from_millis(1500), base() + Span::from_millis(2500));
-        let path = cut(how, footage.parts[..2].to_vec(), start, end);
+        let path = cut(exact_type, footage.segments[..2].to_vec(), start, end);
         let shown = look(&path, 1, true);
         check_stream(&path, &shown.times, footage.rate);
-        assert_eq!(shown.numbers, (180..240).chain(241..302).collect::<Vec<_>>(), "{how:?}");
+        assert_eq!(shown.numbers, (180..240).chain(241..302).collect::<Vec<_>>(), "{exact_type:?}");
     }
 }
 
 #[test]
-fn sound_alone_is_cut_by_its_frames() {
-    let footage = footage::make(&Kind { name: "sound", pictures: false, codecs: "-c:a aac", ..KIND });
-    for how in BOTH {
+fn sound_without_pictures_is_cut_by_its_frames() {
+    let footage = footage::make(&FootageKind { name: "sound", pictures: false, codecs: "-c:a aac", ..KIND });
+    for exact_type in BOTH {
         for (start, end) in [(2500, 9690), (3000, 4100)] {
             let (start, end) = (base() + Span::from_millis(start), base() + Span::from_millis(end));
-            let parts = footage.parts.iter().filter(|part| part.end > start && part.start < end);
-            let path = cut(how, parts.cloned().collect(), start, end);
+            let segments =
+                footage.segments.iter().filter(|segment| segment.end > start && segment.start < end);
+            let path = cut(exact_type, segments.cloned().collect(), start, end);
             let shown = look(&path, 1, false);
             let times = footage::packet_times(&path.to_string_lossy(), "a:0");
-            let wanted = footage::to_f64((end - start).micros() / 1000) / 1000.0;
+            let expected = footage::to_f64((end - start).micros() / 1000) / 1000.0;
             let made = footage::to_f64(i64::try_from(times.len()).expect("few")) * 1024.0 / 48_000.0;
-            assert!((made - wanted).abs() < 0.065, "{how:?}: {made} s of {wanted} s");
+            assert!((made - expected).abs() < 0.065, "{exact_type:?}: {made} s of {expected} s");
             check_stream(&path, &times, (48_000, 1024));
             let beeps = &shown.beeps[0];
             assert!(
@@ -185,16 +192,16 @@ fn with_id3(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn timed_metadata_stays_beside_its_pictures() {
     let codecs = "-c:v libx264 -preset veryfast -sc_threshold 0 -g 48 -bf 0 -c:a aac";
-    let footage = footage::make(&Kind { name: "id3", codecs, rate: (24, 1), ..KIND });
-    for part in &footage.parts {
-        let bytes = std::fs::read(&part.path).expect("a segment");
-        std::fs::write(&part.path, with_id3(&bytes)).expect("a segment");
+    let footage = footage::make(&FootageKind { name: "id3", codecs, rate: (24, 1), ..KIND });
+    for segment in &footage.segments {
+        let bytes = std::fs::read(&segment.path).expect("a segment");
+        std::fs::write(&segment.path, with_id3(&bytes)).expect("a segment");
     }
-    for how in BOTH {
-        check(how, &footage, 1, 2500, 9690);
+    for exact_type in BOTH {
+        check(exact_type, &footage, 1, 2500, 9690);
     }
     let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
-    let path = cut(How::Smart, footage.parts[1..5].to_vec(), start, end);
+    let path = cut(ExactType::Smart, footage.segments[1..5].to_vec(), start, end);
     let scan = Scan::of(&std::fs::read(&path).expect("a cut"), true).expect("a scan");
     let tags: Vec<Ticks> = scan.tracks[2].units.iter().map(|unit| unit.pts).collect();
     let pictures: Vec<Ticks> = scan.tracks[0].units.iter().map(|unit| unit.pts).collect();
@@ -212,14 +219,16 @@ fn what_smart_cannot_splice_is_refused_with_a_reason() {
         ("interlaced", interlaced, "interlaced"),
     ];
     for (name, codecs, reason) in rows {
-        let footage = footage::make(&Kind { name, codecs, ..KIND });
+        let footage = footage::make(&FootageKind { name, codecs, ..KIND });
         let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
         let result =
-            prepare(How::Smart, footage.parts[1..5].to_vec(), None, (start, end), &tools(), &|| false);
+            prepare(ExactType::Smart, footage.segments[1..5].to_vec(), None, (start, end), &tools(), &|| {
+                false
+            });
         let Err(Error::Unsupported { why }) = result else { panic!("{name}: {result:?}") };
         assert!(why.contains(reason) && why.contains("type=full") && why.contains("type=rough"), "{why}");
         if name != "open" {
-            check(How::Full, &footage, 1, 2500, 9690);
+            check(ExactType::Full, &footage, 1, 2500, 9690);
         }
     }
 }

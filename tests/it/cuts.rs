@@ -1,4 +1,4 @@
-//! Cuts over HTTP: what a client gets when all goes well, and what is left behind when it does not.
+//! Cuts over HTTP: the response to a good request, and what a failure leaves behind.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use restreamer::cut::Part;
+use restreamer::cut::CutSegment;
 use tempfile::TempDir;
 
-use crate::footage::{self, Kind, run};
+use crate::footage::{self, FootageKind, run};
 use crate::harness::{Answer, ask, connect, take_apart, wait_until, write_whole};
 use crate::nginx::{self, Nginx};
 use crate::process::{Program, RESTREAMER, Running, Served};
@@ -18,15 +18,15 @@ use crate::process::{Program, RESTREAMER, Running, Served};
 /// The range that most tests cut, which begins and ends within segments.
 pub(crate) const RANGE: &str = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:04.5";
 
-/// How many bytes two sockets may swallow before a client that does not read is felt.
+/// More bytes than the buffers of two sockets take from a server whose client does not read.
 const LARGE_SEGMENT: usize = 4 * 1024 * 1024;
 
-/// An archive of ten seconds of footage across an hour's border.
+/// An archive of ten seconds of footage in two hours.
 pub(crate) fn archive() -> TempDir {
-    static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
-    let parts = PARTS.get_or_init(|| {
+    static SEGMENTS: OnceLock<Vec<CutSegment>> = OnceLock::new();
+    let segments = SEGMENTS.get_or_init(|| {
         let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
-        let kind = Kind {
+        let kind = FootageKind {
             name: "http",
             rate: (25, 1),
             seconds: 10,
@@ -36,24 +36,24 @@ pub(crate) fn archive() -> TempDir {
             sounds: 1,
             pictures: true,
         };
-        footage::make(&kind).parts
+        footage::make(&kind).segments
     });
     let base = tempfile::tempdir().expect("a directory");
-    for part in parts {
-        file(base.path(), part);
+    for segment in segments {
+        file(base.path(), segment);
     }
     base
 }
 
-/// Puts a segment where an archive has it.
-fn file(base: &Path, part: &Part) -> PathBuf {
-    let hour = part.start.hour();
-    let start = part.start.to_string();
-    let (offset, duration) = (&start["2026-11-20T10:".len()..start.len() - 1], part.end - part.start);
+/// Copies a segment to its place in an archive.
+fn file(base: &Path, segment: &CutSegment) -> PathBuf {
+    let hour = segment.start.hour();
+    let start = segment.start.to_string();
+    let (offset, duration) = (&start["2026-11-20T10:".len()..start.len() - 1], segment.end - segment.start);
     let directory = base.join("s/v").join(hour.to_string());
     fs::create_dir_all(&directory).expect("an hour");
     let path = directory.join(format!("{offset}-{duration}-full-x.ts"));
-    fs::copy(&part.path, &path).expect("a segment");
+    fs::copy(&segment.path, &path).expect("a segment");
     path
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn holdings(running: &Running) -> (usize, usize, usize) {
     (count("task"), count("fd"), children.sum())
 }
 
-/// A server over an archive that has answered once, and what it holds when it does nothing.
+/// A server that has answered one request, and what it holds when idle.
 pub(crate) fn at_rest(base: &Path, options: &[&str]) -> (Served, (usize, usize, usize)) {
     let served = Served::over(base, options);
     assert_eq!(ask(served.address, "GET", "/health", &[]).status, 200);
@@ -85,7 +85,7 @@ pub(crate) fn at_rest(base: &Path, options: &[&str]) -> (Served, (usize, usize, 
     (served, held)
 }
 
-/// One of the programs in `tests/data` under a name of its own in `dir`.
+/// One of the programs in `tests/data`, linked into `dir`.
 pub(crate) fn fake(dir: &Path, name: &str) -> String {
     let path = dir.join(name);
     let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -94,7 +94,7 @@ pub(crate) fn fake(dir: &Path, name: &str) -> String {
 }
 
 #[test]
-fn a_cut_comes_with_its_headers_and_ffmpeg_finds_nothing_wrong_with_it() {
+fn a_cut_has_its_headers_and_ffmpeg_reads_it_without_a_warning() {
     let base = archive();
     let served = Served::over(base.path(), &[]);
     for kind in ["type=full", "type=smart", "experimental=true", "type=mpegts", "type=fast"] {
@@ -148,7 +148,7 @@ fn a_cut_that_ends_where_a_segment_does_has_all_of_its_sound() {
 }
 
 #[test]
-fn what_cannot_be_cut_is_said_before_the_first_byte() {
+fn an_impossible_cut_is_refused_before_the_first_byte() {
     let base = archive();
     let served = Served::over(base.path(), &[]);
     let beyond = "start=2026-11-20T10:59:57.5&end=2026-11-20T11:00:24.5";
@@ -180,7 +180,7 @@ fn what_cannot_be_cut_is_said_before_the_first_byte() {
     assert_eq!((answer.status, &*answer.text()), (503, "this server's ffmpeg lacks the encoder libx264\n"));
 }
 
-/// What curl makes of a URL: its exit code, and the status it saw.
+/// The exit code of curl for a URL, and the status it received.
 fn curl(url: &str, version: &str) -> (i32, u16) {
     let args = ["-s", version, "-o", "/dev/null", "-w", "%{http_code}", "-m", "20", url];
     let output = run("curl", &args);
@@ -188,13 +188,13 @@ fn curl(url: &str, version: &str) -> (i32, u16) {
     (output.status.code().expect("an exit code"), status)
 }
 
-/// Whether a client can tell that it has not got the cut: an error of the transfer, or of the server.
+/// Whether the client is told of a failure: by an aborted transfer or an error status.
 fn is_failure((code, status): (i32, u16)) -> bool {
     code != 0 || status >= 500
 }
 
 #[test]
-fn an_ffmpeg_that_fails_is_told_and_logged_and_leaves_nothing() {
+fn a_failure_of_ffmpeg_fails_the_response_and_is_logged() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
     for (name, reason) in
@@ -224,7 +224,7 @@ fn an_ffmpeg_that_fails_is_told_and_logged_and_leaves_nothing() {
 }
 
 #[test]
-fn an_ffmpeg_that_floods_stderr_hurts_nobody() {
+fn an_ffmpeg_that_floods_stderr_does_not_fail_the_response() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
     let (served, before) = at_rest(base.path(), &["--ffmpeg", &fake(dir.path(), "ffmpeg-floods")]);
@@ -239,7 +239,7 @@ fn an_ffmpeg_that_floods_stderr_hurts_nobody() {
 fn clients_that_leave_take_their_ffmpeg_with_them() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
-    // This ffmpeg would never end by itself.
+    // This ffmpeg never ends by itself.
     let options = ["--ffmpeg", &fake(dir.path(), "ffmpeg-stalls"), "--cut-workers", "4"];
     let (served, before) = at_rest(base.path(), &options);
     for round in 0..13 {
@@ -256,7 +256,7 @@ fn clients_that_leave_take_their_ffmpeg_with_them() {
         drop(clients);
         let left = Instant::now();
         wait_until("their ffmpegs are gone", || holdings(&served.running).2 == 0);
-        // A second is promised; the rest is for a machine that has much else to do.
+        // One second is specified; the rest is a margin for a busy machine.
         assert!(left.elapsed() < Duration::from_secs(3), "it took {:?}", left.elapsed());
     }
     wait_until("nothing is left behind", || holdings(&served.running) == before);
@@ -286,7 +286,7 @@ fn a_server_that_stops_at_once_reaps_its_children() {
 #[test]
 fn a_segment_that_is_deleted_on_the_way_breaks_a_rough_cut_so_that_the_client_can_tell() {
     let base = archive();
-    // Null packets make the segments so large that a client that does not read keeps the rest of them unread.
+    // Null packets make the segments larger than the buffers of the sockets.
     let mut paths: Vec<PathBuf> = Vec::new();
     for hour in ["10", "11"] {
         let directory = base.path().join(format!("s/v/2026-11-20T{hour}"));
@@ -316,10 +316,10 @@ fn a_segment_that_is_deleted_on_the_way_breaks_a_rough_cut_so_that_the_client_ca
 }
 
 #[test]
-fn what_is_recorded_behind_a_rough_cut_on_the_way_does_not_break_it() {
+fn segments_recorded_after_a_rough_cut_during_it_are_left_out() {
     let base = tempfile::tempdir().expect("a directory");
     let name = |second: u8| base.path().join(format!("s/v/2026-11-20T10/00:{second:02}.000-2.000-full-x.ts"));
-    // So large that a client that does not read keeps the rest of them unread.
+    // Larger than the buffers of the sockets.
     let bytes = vec![b'x'; 2 * LARGE_SEGMENT];
     for second in [0, 2] {
         write_whole(&name(second), &bytes);
@@ -337,14 +337,14 @@ fn what_is_recorded_behind_a_rough_cut_on_the_way_does_not_break_it() {
     assert!(answer.whole && answer.body.len() == 2 * bytes.len(), "{}", answer.body.len());
 }
 
-/// An nginx that hands everything on to a server.
+/// An nginx that proxies to a server.
 struct Front {
     port: u16,
     _nginx: Nginx,
 }
 
 impl Front {
-    /// An nginx before a server; `None` where there is none to be had.
+    /// An nginx that proxies to `served`; `None` if nginx is not installed.
     fn before(served: &Served) -> Option<Self> {
         let (nginx, port, upstream) = (nginx::peer("nginx")?, nginx::free_port(), served.address);
         let config = format!(
@@ -358,7 +358,7 @@ impl Front {
 }
 
 #[test]
-fn a_good_cut_comes_whole_through_nginx() {
+fn a_cut_is_complete_through_nginx() {
     let base = archive();
     let served = Served::over(base.path(), &[]);
     let Some(front) = Front::before(&served) else { return };

@@ -1,11 +1,11 @@
-//! Footage whose every frame bears its number, drawn as blocks, and whose sound beeps on each whole second; made by
-//! ffmpeg, once a run and kind. And the way back: numbers and beeps from what a cut shows.
+//! Footage made by ffmpeg, whose frames show their numbers as blocks and whose sound beeps on each whole second; and the
+//! numbers and beeps read back from a cut.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use restreamer::cut::Part;
+use restreamer::cut::CutSegment;
 use restreamer::mpegts::probe::probe;
 use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::{Span, Timestamp};
@@ -13,12 +13,12 @@ use restreamer::timestamp::{Span, Timestamp};
 const WIDTH: usize = 320;
 const HEIGHT: usize = 180;
 const BITS: usize = 12;
-/// How far a beep may lie from its frame: one frame of sound, in seconds.
+/// The distance that a beep may have from its frame: one frame of sound, in seconds.
 const SOUND_FRAME: f64 = 1024.0 / 44_100.0;
 
 /// A kind of footage.
 #[derive(Clone, Copy)]
-pub(crate) struct Kind<'a> {
+pub(crate) struct FootageKind<'a> {
     pub(crate) name: &'static str,
     pub(crate) rate: (i64, i64),
     pub(crate) seconds: i64,
@@ -36,14 +36,14 @@ pub(crate) struct Kind<'a> {
 /// Footage on disk.
 pub(crate) struct Footage {
     pub(crate) rate: (i64, i64),
-    /// The segments in order, without holes.
-    pub(crate) parts: Vec<Part>,
+    /// The segments in order, without gaps.
+    pub(crate) segments: Vec<CutSegment>,
     pub(crate) frames: i64,
     /// The luma of each frame.
     pub(crate) luma: Vec<Vec<u8>>,
 }
 
-/// The directory of all footage of this run. What earlier runs left is removed.
+/// The directory of all footage of this run. The directories of earlier runs are removed.
 pub(crate) fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
@@ -61,7 +61,7 @@ pub(crate) fn root() -> &'static Path {
     })
 }
 
-/// When all footage starts: 2026-11-20T10:59:57Z, so that an hour's border lies inside.
+/// When all footage starts: 2026-11-20T10:59:57Z, so that it spans two hours.
 pub(crate) fn base() -> Timestamp {
     Timestamp::parse("2026-11-20T10:59:57").expect("a time")
 }
@@ -77,8 +77,8 @@ pub(crate) fn ffmpeg(args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// The picture's filter: moving content with the frame's number in blocks below.
-fn picture(kind: &Kind<'_>) -> String {
+/// The filter that draws the pictures: a moving test image, and the frame's number as blocks below.
+fn picture(kind: &FootageKind<'_>) -> String {
     let (num, den) = kind.rate;
     let size = format!("{WIDTH}x{HEIGHT}");
     let mut filters = vec![
@@ -95,7 +95,7 @@ fn picture(kind: &Kind<'_>) -> String {
 }
 
 /// The footage of a kind.
-pub(crate) fn make(kind: &Kind<'_>) -> Footage {
+pub(crate) fn make(kind: &FootageKind<'_>) -> Footage {
     let dir = root().join(kind.name);
     std::fs::create_dir_all(&dir).expect("a directory");
     let (picture, seconds) = (picture(kind), kind.seconds);
@@ -126,11 +126,11 @@ pub(crate) fn make(kind: &Kind<'_>) -> Footage {
     let luma = if kind.pictures { luma(&format!("concat:{}", joined.join("|"))) } else { Vec::new() };
     let frames = (seconds * kind.rate.0 + kind.rate.1 - 1) / kind.rate.1;
     assert!(!kind.pictures || i64::try_from(luma.len()).is_ok_and(|len| len == frames), "{}", luma.len());
-    Footage { rate: kind.rate, parts: name(&paths), frames, luma }
+    Footage { rate: kind.rate, segments: name(&paths), frames, luma }
 }
 
-/// Parts for segments that follow each other on one clock, each named by its lowest time stamp to the millisecond.
-pub(crate) fn name(paths: &[PathBuf]) -> Vec<Part> {
+/// Segments that continue each other on one clock, each named by its lowest PTS to the millisecond.
+pub(crate) fn name(paths: &[PathBuf]) -> Vec<CutSegment> {
     let lowest = |path: &PathBuf| {
         let bytes = std::fs::read(path).expect("a segment");
         assert!(probe(&bytes).is_some());
@@ -153,14 +153,14 @@ pub(crate) fn name(paths: &[PathBuf]) -> Vec<Part> {
             .copied()
             .unwrap_or_else(|| starts[index] + Span::from_millis(stamps[index].1 / 90 + 40))
     };
-    let part = |(index, path): (usize, &PathBuf)| Part {
+    let segment = |(index, path): (usize, &PathBuf)| CutSegment {
         path: path.clone(),
         start: starts[index],
         end: end(index),
-        hole_before: false,
-        whole: true,
+        gap_before: false,
+        complete: true,
     };
-    paths.iter().enumerate().map(part).collect()
+    paths.iter().enumerate().map(segment).collect()
 }
 
 /// What a cut shows.
@@ -176,7 +176,7 @@ pub(crate) struct Shown {
     pub(crate) luma: Vec<Vec<u8>>,
 }
 
-/// How near a frame comes to its original, in decibels; infinite where they are the same.
+/// The peak signal-to-noise ratio of a frame in decibels; infinite if it is equal to its original.
 pub(crate) fn psnr(one: &[u8], other: &[u8]) -> f64 {
     let square = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b)).pow(2);
     let sum: u64 = one.iter().zip(other).map(square).sum();
@@ -280,11 +280,11 @@ fn beeps(raw: &[u8]) -> Vec<f64> {
     found
 }
 
-/// Checks that each beep lies beside its frame; returns how many there were.
+/// Checks that each beep is near its frame; returns the number of beeps.
 pub(crate) fn check_beeps(shown: &Shown, rate: (i64, i64)) -> usize {
     let seconds = |number: i64| to_f64(number * rate.1) / to_f64(rate.0);
     for beep in shown.beeps.iter().flatten() {
-        // At a join the beep may come a little before its frame.
+        // At a discontinuity the beep may begin a little before its frame.
         let before = shown.times.iter().rposition(|time| *time <= *beep).unwrap_or(0);
         let from = |index: usize| {
             let source = seconds(shown.numbers[index]) + beep - shown.times[index];

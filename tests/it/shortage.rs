@@ -1,4 +1,4 @@
-//! What befalls a server that is short of something: descriptors, permission, its whole archive.
+//! A server that is short of something: descriptors, processes, permissions, disk space, its whole archive.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::geteuid;
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, prlimit};
 
 use crate::abuse::status_of;
 use crate::cuts;
@@ -20,11 +20,11 @@ fn descriptors(served: &Served) -> usize {
     std::fs::read_dir(served.running.proc_file("fd")).expect("its descriptors").count()
 }
 
-/// Asks once, on a connection of its own; the status, or nothing where it was closed without an answer.
+/// Sends a request on a new connection; the status, or `None` if the connection was closed without a response.
 fn try_once(served: &Served, target: &str) -> Option<u16> {
     let mut stream = connect(served.address);
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    // One that is turned away at once may not even take the question.
+    // A connection that is closed at once may refuse the request.
     stream.write_all(request.as_bytes()).ok()?;
     take_apart(&read_until_closed(&mut stream), &[]).first().map(|answer| answer.status)
 }
@@ -41,13 +41,13 @@ fn a_server_short_of_descriptors_recovers_by_itself() {
         for _ in 0..3 {
             let crowd: Vec<TcpStream> = (0..600).map(|_| connect(served.address)).collect();
             thread::sleep(Duration::from_millis(100));
-            // Some of these are closed without an answer. None of them waits.
+            // Some of these are closed without a response. None of them waits.
             for _ in 0..10 {
                 try_once(&served, "/segments/s/a.txt");
             }
             drop(crowd);
             wait_until("all descriptors are back", || descriptors(&served) <= before);
-            // Whoever comes now finds a server as it was before.
+            // The server works as before.
             for _ in 0..20 {
                 assert_eq!(try_once(&served, "/segments/s/a.txt"), Some(200), "with {most} descriptors");
             }
@@ -96,7 +96,7 @@ fn an_hour_with_a_hundred_thousand_files_is_served_in_little_memory() {
     assert!(most < 64 * 1024, "it took {most} KiB");
 }
 
-/// The server as a program that anybody may run, whoever it is that runs these tests.
+/// A copy of the server that any user may execute.
 pub(crate) fn copy_for_anybody(directory: &Path) -> std::path::PathBuf {
     let program = directory.join("restreamer");
     fs::copy(RESTREAMER, &program).expect("copy the server");
@@ -106,7 +106,7 @@ pub(crate) fn copy_for_anybody(directory: &Path) -> std::path::PathBuf {
     program
 }
 
-/// The server as the program of a user who owns nothing and runs nothing else, by way of another program.
+/// The program run by a user without files and other processes, through `by_way_of`.
 pub(crate) fn as_nobody(program: &Path, by_way_of: &[String]) -> Program {
     let user = 20_000 + std::process::id() % 30_000;
     let who = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
@@ -163,7 +163,7 @@ fn what_the_server_may_not_read_is_an_error_and_the_rest_goes_on() {
 #[test]
 fn a_server_that_can_write_to_no_disk_does_all_its_work() {
     let archive = cuts::archive();
-    // No file may become longer than nothing, as on a disk that is full, and there is no place for temporary files.
+    // No file may grow, as on a full disk, and there is no directory for temporary files.
     let program = Program::new("prlimit").args(["--fsize=0", "--", RESTREAMER]).env("TMPDIR", "/nowhere");
     let served = Served::by(program, archive.path(), &[]);
     for target in ["/files/s/v/2026-11-20T10", "/playlist/s/v.m3u8", "/playlist/s.m3u8", "/metrics"] {
@@ -183,7 +183,7 @@ fn names_as_long_and_as_odd_as_a_disk_takes_them_are_served() {
     let odd = "00:02.000-2.000-full-a\nb\r\u{7f}\u{e9}\".ts";
     let variant = format!("{}\n", "v".repeat(254));
     let hour = site.archive.path().join("s").join(&variant).join("2026-11-20T10");
-    // Under no other name first: one of this length has no room for it.
+    // Written directly: a name of this length leaves no room for a temporary suffix.
     fs::create_dir_all(&hour).expect("an hour");
     fs::write(hour.join(&long), "long").expect("a segment");
     fs::write(hour.join(odd), "odd").expect("a segment");
@@ -216,7 +216,7 @@ fn an_archive_that_is_taken_away_and_put_back_is_served_again() {
             [status("/health"), status("/files"), status(segment), status(list)],
             [503, 200, 404, 404]
         );
-        // Something else stands in its place, as where a disk is not mounted.
+        // An empty directory is in its place, as if a disk were not mounted.
         fs::create_dir(&base).expect("an empty directory");
         assert_eq!(
             [status("/health"), status("/files"), status(segment), status(list)],
@@ -227,35 +227,68 @@ fn an_archive_that_is_taken_away_and_put_back_is_served_again() {
     }
 }
 
+/// Asserts that a cut which needs ffmpeg is refused with 503 and `Retry-After`.
+fn assert_ffmpeg_is_not_started(served: &Served) {
+    for kind in ["full", "smart"] {
+        let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{}&type={kind}", cuts::RANGE), &[]);
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{kind}");
+        assert_eq!(answer.text(), "the system cannot start ffmpeg just now\n", "{kind}");
+    }
+}
+
+#[test]
+fn a_server_without_descriptors_for_ffmpeg_answers_503_with_retry_after() {
+    let archive = cuts::archive();
+    let served = Served::over(archive.path(), &[]);
+    wait_until("it has found ffmpeg", || {
+        ask(served.address, "GET", "/health", &[]).text().contains("\"ffmpeg\":true")
+    });
+    let limit = |limit| {
+        prlimit(Some(served.running.pid()), Resource::Nofile, limit).expect("another limit");
+    };
+    let usual = getrlimit(Resource::Nofile);
+    wait_until("connections are closed", || descriptors(&served) < 50);
+    // Enough for the connection and a segment, but not for three pipes.
+    let most = u64::try_from(descriptors(&served)).expect("few") + 4;
+    limit(Rlimit { current: Some(most), ..usual });
+    assert_ffmpeg_is_not_started(&served);
+    limit(usual);
+    assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=full", cuts::RANGE)), Some(200));
+}
+
 #[test]
 fn a_server_that_may_start_no_thread_or_process_still_serves() {
     if !geteuid().is_root() {
         say("shortage: needs root to become another user; skipped");
         return;
     }
-    let (place, archive) = (tempfile::tempdir().expect("a place"), tempfile::tempdir().expect("an archive"));
+    let (place, archive) = (tempfile::tempdir().expect("a place"), cuts::archive());
     fs::set_permissions(archive.path(), Permissions::from_mode(0o755)).expect("a mode");
-    write_whole(&archive.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"ready");
     let program = copy_for_anybody(place.path());
     let served = Served::by(as_nobody(&program, &[]), archive.path(), &[]);
     wait_until("it has looked for ffmpeg", || try_once(&served, "/health") == Some(200));
     let threads = status_of(&served.running, "Threads");
     drop(served);
     let limited =
-        |most: u64| as_nobody(&program, &["prlimit".into(), format!("--nproc={most}"), "--".into()]);
+        |most: u64| as_nobody(&program, &["prlimit".into(), format!("--nproc={most}:"), "--".into()]);
 
-    // With as many as it needs for itself it serves all but what takes another program.
+    // With just enough for its own threads it serves everything that needs no other program.
     let served = Served::by(limited(threads), archive.path(), &[]);
     wait_until("it has looked for ffmpeg", || try_once(&served, "/health") == Some(200));
-    let range = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:02";
     for _ in 0..3 {
         assert!(ask(served.address, "GET", "/health", &[]).text().contains("\"ffmpeg\":false"));
-        assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{range}&type=rough")), Some(200));
+        assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=rough", cuts::RANGE)), Some(200));
         assert_eq!(try_once(&served, "/playlist/s/v.m3u8"), Some(200));
+        assert_ffmpeg_is_not_started(&served);
     }
+    // A refusal is not remembered: ffmpeg is started as soon as there is room for it.
+    let pid = served.running.pid().as_raw_nonzero().to_string();
+    let more = as_nobody(Path::new("prlimit"), &[]).args(["--pid", &pid, "--nproc=1000:"]).run();
+    assert_eq!(more.code, Some(0), "{more:?}");
+    assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=full", cuts::RANGE)), Some(200));
     drop(served);
 
-    // With fewer it says so and ends.
+    // With fewer it exits with one line on stderr.
     let options =
         ["--host", "127.0.0.1", "--port", "0", "--base-dir", archive.path().to_str().expect("a path")];
     let ended = limited(threads / 2).args(options).args(["--log-level", "warn"]).run();

@@ -1,0 +1,278 @@
+//! A child process: started, fed, watched and reaped.
+//!
+//! Each child leads a process group of its own and has three named threads, one for each of its pipes. However a
+//! [`Child`] goes out of scope, its process group is killed and the child reaped before the threads are joined, so none
+//! of them can wait for ever.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::pipes::{Feed, feed_stdin, read_stderr, read_stdout};
+use crate::error::{Error, Result};
+use crate::metrics::process::RunningChild;
+
+/// How often a wait checks whether it is cancelled.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a process that has closed its output is checked for its exit.
+const EXIT_POLL: Duration = Duration::from_millis(2);
+/// Chunks of output that may be queued.
+const QUEUE: usize = 64;
+
+/// A running program.
+#[derive(Debug)]
+pub struct Child {
+    program: &'static str,
+    process: process::Child,
+    chunks: Option<Receiver<Vec<u8>>>,
+    reader: Option<JoinHandle<io::Result<()>>>,
+    feeder: Option<JoinHandle<Result<()>>>,
+    listener: Option<JoinHandle<()>>,
+    stderr_tail: Arc<Mutex<Vec<u8>>>,
+    stall_limit: Duration,
+    reaped: bool,
+    counted: RunningChild,
+}
+
+impl Child {
+    /// Starts `path` with `args`, fed by `feed` or with an empty stdin.
+    ///
+    /// `stall_limit` is how long it may be without output while its output is waited for.
+    ///
+    /// # Errors
+    /// [`Error::ProgramMissing`] if it is not there or not executable; [`Error::NotStarted`] if the system refuses to
+    /// start it, for want of processes, threads, descriptors or memory.
+    pub fn start<S: AsRef<OsStr>>(
+        program: &'static str,
+        path: &Path,
+        args: impl IntoIterator<Item = S>,
+        feed: Option<Feed>,
+        stall_limit: Duration,
+    ) -> Result<Self> {
+        let not_started = |error: io::Error| {
+            let why = format!("`{}`: {error}", path.display());
+            if is_missing(&error) {
+                Error::ProgramMissing { program, why }
+            } else {
+                Error::NotStarted { program, why }
+            }
+        };
+        let stdin = if feed.is_some() { Stdio::piped() } else { Stdio::null() };
+        let mut process = spawn(path, args, stdin).map_err(not_started)?;
+        let (stdin, stdout, stderr) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
+        let (sender, chunks) = bounded(QUEUE);
+        let stderr_tail = Arc::new(Mutex::new(Vec::new()));
+        let mut child = Self {
+            program,
+            counted: RunningChild::started(process.id()),
+            process,
+            chunks: Some(chunks),
+            reader: None,
+            feeder: None,
+            listener: None,
+            stderr_tail: Arc::clone(&stderr_tail),
+            stall_limit,
+            reaped: false,
+        };
+        // A failure from here on drops `child`, which reaps the process and joins the threads that were started.
+        if let Some(stdout) = stdout {
+            let read = move || read_stdout(stdout, &sender);
+            child.reader = Some(named(program, "out", read).map_err(not_started)?);
+        }
+        if let Some(stderr) = stderr {
+            let read = move || read_stderr(stderr, &stderr_tail);
+            child.listener = Some(named(program, "err", read).map_err(not_started)?);
+        }
+        if let Some((feed, stdin)) = feed.zip(stdin) {
+            child.feeder = Some(named(program, "in", move || feed_stdin(feed, stdin)).map_err(not_started)?);
+        }
+        Ok(child)
+    }
+
+    /// The next bytes of the output; `None` once it has ended and the program has succeeded.
+    ///
+    /// `is_cancelled` is called several times a second while there is no output.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] once `is_cancelled` returns true; [`Error::Child`] if the program fails or has no output for
+    /// longer than the stall limit; the feeder's error, if it had one.
+    pub fn next_chunk(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Vec<u8>>> {
+        let since = Instant::now();
+        loop {
+            let Some(chunks) = &self.chunks else { return Ok(None) };
+            match chunks.recv_timeout(CHECK_INTERVAL) {
+                Ok(chunk) => return Ok(Some(chunk)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.finish(is_cancelled)?;
+                    return Ok(None);
+                }
+                Err(RecvTimeoutError::Timeout) => self.check(since, is_cancelled)?,
+            }
+        }
+    }
+
+    /// Fails if a wait that began at `since` is cancelled or takes too long.
+    fn check(&self, since: Instant, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+        if is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if since.elapsed() > self.stall_limit {
+            return Err(self.failed(&format!("no output for {:.1} s", self.stall_limit.as_secs_f64())));
+        }
+        Ok(())
+    }
+
+    /// Waits for the exit status and the threads once the output has ended.
+    fn finish(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+        self.chunks = None;
+        let since = Instant::now();
+        let cannot_wait = |error: io::Error| self.failed(&format!("cannot be waited for: {error}"));
+        while !self.has_exited().map_err(cannot_wait)? {
+            self.check(since, is_cancelled)?;
+            thread::sleep(EXIT_POLL);
+        }
+        let status =
+            self.kill_and_reap().map_err(|error| self.failed(&format!("cannot be reaped: {error}")))?;
+        self.counted.ended(status.success());
+        match self.join() {
+            (Ok(Err(error)), _) => Err(error),
+            (Err(_), _) | (_, Err(_)) => Err(self.failed("a thread of its pipes panicked")),
+            (_, Ok(Err(error))) => Err(self.failed(&format!("its output cannot be read: {error}"))),
+            _ if status.success() => Ok(()),
+            _ => Err(self.failed(&describe(status))),
+        }
+    }
+
+    /// Joins the threads: the results of the feeder and the reader.
+    fn join(&mut self) -> (thread::Result<Result<()>>, thread::Result<io::Result<()>>) {
+        let _ = self.listener.take().map(JoinHandle::join);
+        let fed = self.feeder.take().map_or(Ok(Ok(())), JoinHandle::join);
+        (fed, self.reader.take().map_or(Ok(Ok(())), JoinHandle::join))
+    }
+
+    /// A failure of the program, with the end of its stderr.
+    fn failed(&self, what: &str) -> Error {
+        let tail = self.stderr_tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&tail);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let stderr =
+            if lines.is_empty() { String::new() } else { format!("; stderr: {}", lines.join(" | ")) };
+        Error::Child { program: self.program, why: format!("{what}{stderr}") }
+    }
+
+    /// Whether the process has exited. It is not reaped, so its id, which is that of its group, is not reused yet.
+    fn has_exited(&self) -> io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(Pid::from_child(&self.process)), options)?.is_some())
+    }
+
+    /// Kills what is left of the process group, which would keep the pipes open, and then reaps the process.
+    fn kill_and_reap(&mut self) -> io::Result<ExitStatus> {
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        let status = self.process.wait()?;
+        self.reaped = true;
+        Ok(status)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = self.kill_and_reap();
+        }
+        // Without its receiver the reader cannot be stuck in a full queue.
+        self.chunks = None;
+        let _ = self.join();
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place where children are started")]
+fn spawn<S: AsRef<OsStr>>(
+    path: &Path,
+    args: impl IntoIterator<Item = S>,
+    stdin: Stdio,
+) -> io::Result<process::Child> {
+    let mut command = Command::new(path);
+    command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).spawn()
+}
+
+/// Whether a program cannot be started because it is not there or cannot be executed.
+fn is_missing(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
+        || error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
+}
+
+fn named<T: Send + 'static>(
+    program: &str,
+    pipe: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(format!("{program}-{pipe}")).spawn(body)
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with status {code}"),
+        (None, Some(signal)) => format!("it was ended by signal {signal}"),
+        (None, None) => "it ended without a status".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_that_cannot_be_executed_counts_as_missing() {
+        let missing = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS, Errno::NOEXEC];
+        let refused = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY];
+        assert!(missing.into_iter().all(|errno| is_missing(&errno.into())));
+        assert!(!refused.into_iter().any(|errno| is_missing(&errno.into())));
+        for path in ["/nowhere/ffmpeg", "/dev/null", "/dev/null/ffmpeg"] {
+            let started = Child::start("ffmpeg", Path::new(path), [""; 0], None, Duration::ZERO);
+            assert!(matches!(started, Err(Error::ProgramMissing { .. })), "{path}: {started:?}");
+        }
+    }
+
+    /// The state of a process in `/proc`, such as `S` or `Z`; `None` if there is none of that id.
+    fn state(pid: &str) -> Option<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().next().map(str::to_owned)
+    }
+
+    #[test]
+    fn a_process_is_reaped_only_after_its_group_was_killed() {
+        // Its own child keeps stderr open and outlives it.
+        let script = "sleep 1000 > /dev/null & echo $!";
+        let limit = Duration::from_secs(20);
+        let mut child =
+            Child::start("sh", Path::new("/bin/sh"), ["-c", script], None, limit).expect("a child");
+        let orphan = child.next_chunk(&|| false).expect("output").expect("the orphan's pid");
+        let orphan = String::from_utf8(orphan).expect("text");
+        while !child.has_exited().expect("a child") {
+            thread::sleep(EXIT_POLL);
+        }
+        let pid = child.process.id().to_string();
+        assert_eq!(state(&pid).as_deref(), Some("Z"));
+        assert!(state(orphan.trim()).is_some_and(|state| state != "Z"), "the orphan has exited by itself");
+        assert!(child.next_chunk(&|| false).expect("success").is_none());
+        assert_eq!(state(&pid), None, "it is not reaped");
+        // A killed process takes a moment to exit, and init one to reap it.
+        let since = Instant::now();
+        while state(orphan.trim()).is_some_and(|state| state != "Z") {
+            assert!(since.elapsed() < limit, "the orphan still runs");
+            thread::sleep(EXIT_POLL);
+        }
+    }
+}
