@@ -67,8 +67,8 @@ pub trait Sink: Write {
 /// A piece of a body.
 #[derive(Debug)]
 pub enum Piece {
-    /// Bytes in memory.
-    Bytes(Bytes),
+    /// Bytes in memory, which a cache or other responses may share.
+    Bytes(Arc<Vec<u8>>),
     /// Bytes of an open file.
     File {
         /// The file.
@@ -78,53 +78,6 @@ pub enum Piece {
         /// How many there are.
         len: u64,
     },
-}
-
-/// Bytes in memory, which several responses may share.
-#[derive(Debug)]
-pub enum Bytes {
-    /// Bytes of this response alone.
-    Own(Vec<u8>),
-    /// Bytes shared with a cache or other responses.
-    Shared(Arc<[u8]>),
-}
-
-impl Bytes {
-    /// The memory that is freed with them, in bytes.
-    pub fn held(&self) -> usize {
-        match self {
-            Self::Own(bytes) => bytes.capacity(),
-            Self::Shared(bytes) if Arc::strong_count(bytes) == 1 => bytes.len(),
-            Self::Shared(_) => 0,
-        }
-    }
-}
-
-impl AsRef<[u8]> for Bytes {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Own(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-}
-
-impl Default for Bytes {
-    fn default() -> Self {
-        Self::Own(Vec::new())
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Own(bytes)
-    }
-}
-
-impl From<Arc<[u8]>> for Bytes {
-    fn from(bytes: Arc<[u8]>) -> Self {
-        Self::Shared(bytes)
-    }
 }
 
 impl Reply {
@@ -235,9 +188,9 @@ impl Reply {
 
 impl Body {
     /// A body of bytes in memory.
-    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+    pub fn bytes(bytes: impl Into<Arc<Vec<u8>>>) -> Self {
         let bytes = bytes.into();
-        let len = bytes.as_ref().len() as u64;
+        let len = bytes.len() as u64;
         Self::Known { len, pieces: Box::new(std::iter::once(Ok(Piece::Bytes(bytes)))) }
     }
 
