@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::app::App;
-use super::conditional::{ByteRange, Validators};
+use super::conditional::{ByteRange, Validators, http_date};
 use super::handler::Handler;
 use super::path::PathNames;
 use super::query::Query;
@@ -64,12 +64,12 @@ fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators 
         },
         |hash| format!("\"{hash}\""),
     );
-    Validators { etag, last_modified: Some(modified) }
+    Validators { etag, last_modified: Some(http_date(modified)) }
 }
 
 /// A response with the headers that describe the whole file.
 fn describe(validators: &Validators, is_immutable: bool) -> Reply {
-    let modified = validators.last_modified.map(httpdate::fmt_http_date).unwrap_or_default();
+    let modified = validators.last_modified.map(|date| date.to_string()).unwrap_or_default();
     let cache_control = if is_immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     Reply::empty(200)
         .with("ETag", &validators.etag)
