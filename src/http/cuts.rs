@@ -45,54 +45,37 @@ pub(super) struct CutRequest {
     end: Timestamp,
     /// Whether the range may have gaps.
     allow_holes: bool,
-    cut_type: CutType,
-}
-
-/// How a range is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CutType {
-    /// Every frame is encoded.
-    Full,
-    /// Only the groups of pictures at the two ends are encoded; the rest is copied.
-    Smart,
-    /// The segments are concatenated as they are.
-    Rough,
+    /// Which of the cuts that are exact to the frame, if not a rough one.
+    exact_type: Option<ExactType>,
 }
 
 impl Handler for CutRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        const TYPES: [(&str, CutType); 5] = [
-            ("full", CutType::Full),
-            ("mpegts", CutType::Full),
-            ("smart", CutType::Smart),
-            ("fast", CutType::Smart),
-            ("rough", CutType::Rough),
-        ];
         let variant = names.variant()?;
         let (start, end) = (query.required_time("start")?, query.required_time("end")?);
         if end <= start {
             return Err(Error::EndNotAfterStart);
         }
-        let allow_holes = query.flag("allow_holes")?.unwrap_or(false);
-        let experimental = query.flag("experimental")?.unwrap_or(false);
-        let cut_type = query.word("type", &TYPES, "`full`, `smart` or `rough`")?;
-        let default = if experimental { CutType::Smart } else { CutType::Full };
-        Ok(Self { variant, start, end, allow_holes, cut_type: cut_type.unwrap_or(default) })
+        let allow_holes = query.flag("allow_holes")?;
+        let default = if query.flag("experimental")? { ExactType::Smart } else { ExactType::Full };
+        let cut_type = query.parsed("type", "`full`, `smart` or `rough`", |name| match name {
+            "full" | "mpegts" => Some(Some(ExactType::Full)),
+            "smart" | "fast" => Some(Some(ExactType::Smart)),
+            "rough" => Some(None),
+            _ => None,
+        })?;
+        Ok(Self { variant, start, end, allow_holes, exact_type: cut_type.unwrap_or(Some(default)) })
     }
 
     fn pool(&self) -> Option<Pool> {
-        match self.cut_type {
-            CutType::Full | CutType::Smart => Some(Pool::Cut),
-            CutType::Rough => Some(Pool::Media),
-        }
+        Some(if self.exact_type.is_some() { Pool::Cut } else { Pool::Media })
     }
 
     /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        match self.cut_type {
-            CutType::Rough => rough_cut(app, self, is_cancelled),
-            CutType::Full => exact_cut(app, self, ExactType::Full, is_cancelled),
-            CutType::Smart => exact_cut(app, self, ExactType::Smart, is_cancelled),
+        match self.exact_type {
+            Some(exact_type) => exact_cut(app, self, exact_type, is_cancelled),
+            None => rough_cut(app, self, is_cancelled),
         }
     }
 }
@@ -327,20 +310,20 @@ mod tests {
     fn cuts_read_their_parameters() {
         let times = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:01";
         let rows = [
-            ("", Ok((false, CutType::Full))),
-            ("&type=mpegts", Ok((false, CutType::Full))),
-            ("&type=smart&allow_holes=TRUE", Ok((true, CutType::Smart))),
-            ("&type=fast", Ok((false, CutType::Smart))),
-            ("&type=rough&experimental=true", Ok((false, CutType::Rough))),
-            ("&experimental=True", Ok((false, CutType::Smart))),
-            ("&experimental=false", Ok((false, CutType::Full))),
+            ("", Ok((false, Some(ExactType::Full)))),
+            ("&type=mpegts", Ok((false, Some(ExactType::Full)))),
+            ("&type=smart&allow_holes=TRUE", Ok((true, Some(ExactType::Smart)))),
+            ("&type=fast", Ok((false, Some(ExactType::Smart)))),
+            ("&type=rough&experimental=true", Ok((false, None))),
+            ("&experimental=True", Ok((false, Some(ExactType::Smart)))),
+            ("&experimental=false", Ok((false, Some(ExactType::Full)))),
             ("&experimental=1", Err("bad experimental `1`: expected `true` or `false`")),
             ("&allow_holes=", Err("bad allow_holes ``: expected `true` or `false`")),
             ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart` or `rough`")),
             ("&type=", Err("bad type ``: expected `full`, `smart` or `rough`")),
         ];
         for (more, expected) in rows {
-            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.allow_holes, cut.cut_type));
+            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.allow_holes, cut.exact_type));
             assert_eq!(decoded, expected.map_err(str::to_owned), "{more}");
         }
         let rows = [

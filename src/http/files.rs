@@ -74,7 +74,7 @@ impl Handler for HoursRequest {
 impl Handler for NamesRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let [stream, variant, hour] = names.exactly()?;
-        let tombstones = query.flag("tombstones")?.unwrap_or(false);
+        let tombstones = query.flag("tombstones")?;
         Ok(Self { variant: VariantPath { stream, variant }, hour, tombstones })
     }
 
