@@ -39,21 +39,19 @@ struct Coverage {
 #[derive(Debug)]
 pub(super) struct CutRequest {
     variant: VariantPath,
-    /// The first instant.
-    start: Timestamp,
-    /// The first instant behind the range; after `start`.
-    end: Timestamp,
+    /// The first instant of the range, and the first one behind it.
+    range: (Timestamp, Timestamp),
     /// Whether the range may have gaps.
     allow_holes: bool,
-    /// Which of the cuts that are exact to the frame, if not a rough one.
+    /// How the cut is made exact to the frame; `None` for a rough cut, which is the segments one after another.
     exact_type: Option<ExactType>,
 }
 
 impl Handler for CutRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let variant = names.variant()?;
-        let (start, end) = (query.required_time("start")?, query.required_time("end")?);
-        if end <= start {
+        let range = (query.required_time("start")?, query.required_time("end")?);
+        if range.1 <= range.0 {
             return Err(Error::EndNotAfterStart);
         }
         let allow_holes = query.flag("allow_holes")?;
@@ -64,7 +62,7 @@ impl Handler for CutRequest {
             "rough" => Some(None),
             _ => None,
         })?;
-        Ok(Self { variant, start, end, allow_holes, exact_type: cut_type.unwrap_or(Some(default)) })
+        Ok(Self { variant, range, allow_holes, exact_type: cut_type.unwrap_or(Some(default)) })
     }
 
     fn pool(&self) -> Option<Pool> {
@@ -89,7 +87,7 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound { what: what.escape_debug().to_string() });
     }
-    Ok(Selection::new(&app.archive, name, &hours, (cut.start, cut.end)))
+    Ok(Selection::new(&app.archive, name, &hours, cut.range))
 }
 
 /// Calls `each` with the segments of the range, and whether a gap lies before them.
@@ -133,11 +131,18 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
         Ok(())
     })?;
     // Segments that were added after the last one meanwhile are not sent.
-    let pieces = rough::Files::new(Arc::clone(&app.archive), selection).take(coverage.segments);
-    let pieces =
-        pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
-    let reply = describe(cut, coverage.span.unwrap_or((cut.start, cut.end)), &coverage);
-    let pieces = TimedPieces { pieces, metrics: Arc::clone(&app.metrics), timer: None };
+    let mut files = rough::Files::new(Arc::clone(&app.archive), selection).take(coverage.segments);
+    let (metrics, mut timer) = (Arc::clone(&app.metrics), None);
+    // The duration of a cut begins with its first file. The response may end before the last.
+    let pieces = std::iter::from_fn(move || {
+        let timer = timer.get_or_insert_with(|| CutTimer::start(&metrics, "rough", "aborted"));
+        let Some(file) = files.next() else {
+            timer.result = "ok";
+            return None;
+        };
+        Some(file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }))
+    });
+    let reply = describe(cut, coverage.span.unwrap_or(cut.range), &coverage);
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
 }
 
@@ -157,9 +162,9 @@ fn exact_cut(
         Some(last) if last.complete => trailing_segment(app, cut, last.end)?,
         _ => None,
     };
-    let reply = describe(cut, (cut.start, cut.end), &coverage);
-    let (range, tools) = ((cut.start, cut.end), app.tools.get());
-    let prepared = cut::prepare(exact_type, segments, trailing, range, &tools, is_cancelled)?;
+    let reply = describe(cut, cut.range, &coverage);
+    let tools = app.tools.get();
+    let prepared = cut::prepare(exact_type, segments, trailing, cut.range, &tools, is_cancelled)?;
     let label = match exact_type {
         ExactType::Full => "full",
         ExactType::Smart => "smart",
@@ -194,7 +199,7 @@ fn cut_segment(app: &App, cut: &CutRequest, segment: &Segment, gap_before: bool)
 /// The segment after the last one of a cut, which ends at `end`. `None` if it does not follow without a gap, or if the
 /// cut ends too early for it to hold sound of the cut.
 fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<CutSegment>> {
-    if end - cut.end > MAX_AUDIO_DELAY {
+    if end - cut.range.1 > MAX_AUDIO_DELAY {
         return Ok(None);
     }
     let name = cut.variant.name();
@@ -237,31 +242,6 @@ impl Drop for CutTimer {
     }
 }
 
-/// The files of a rough cut. Its time is taken from the first file to the end of the response, which may come before the
-/// last file.
-struct TimedPieces<P> {
-    pieces: P,
-    metrics: Arc<Metrics>,
-    timer: Option<CutTimer>,
-}
-
-impl<P: Iterator<Item = Result<Piece>>> Iterator for TimedPieces<P> {
-    type Item = Result<Piece>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let timer = self.timer.get_or_insert_with(|| CutTimer::start(&self.metrics, "rough", "aborted"));
-        let next = self.pieces.next();
-        if next.is_none() {
-            timer.result = "ok";
-        }
-        next
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.pieces.size_hint()
-    }
-}
-
 impl Write for FlushingSink<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut sink = self.sink.borrow_mut();
@@ -290,7 +270,7 @@ fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage
 
 /// `<stream>_<variant>_<start>.ts`, in characters that are valid on every file system.
 fn file_name(cut: &CutRequest) -> String {
-    let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.start);
+    let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.range.0);
     let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
     name.chars().map(|character| if safe(character) { character } else { '-' }).collect::<String>() + ".ts"
 }
