@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::app::App;
-use super::handler::{Handler, Pool};
+use super::handler::{App, Handler, Pool};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::{Body, Piece, Reply, Sink};

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::Reply;

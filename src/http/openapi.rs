@@ -1,7 +1,6 @@
 //! `/openapi.yaml`: this API, described for programs.
 
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;

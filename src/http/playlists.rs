@@ -5,8 +5,7 @@ mod media;
 use std::sync::Arc;
 
 use self::media::Source;
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::Reply;

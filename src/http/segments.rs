@@ -2,9 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::app::App;
 use super::conditional::{ByteRange, Validators, http_date};
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::{Body, Reply};
