@@ -56,7 +56,7 @@ impl Service for App {
                 .handler
                 .and_then(|handler| handler.handle(self, request, is_cancelled))
                 .unwrap_or_else(|error| Reply::of_error(&error)),
-            _ => Reply::method_not_allowed(),
+            _ => Reply::refusal(405, "only GET, HEAD and OPTIONS are answered here").with("Allow", ALLOW),
         };
         let variant = found.variant.and_then(|path| metrics::variant_counters(self, &path));
         let reply = Reply { variant, ..reply };

@@ -98,11 +98,6 @@ impl Reply {
             .with("Cache-Control", "no-store")
     }
 
-    /// 405 Method Not Allowed.
-    pub fn method_not_allowed() -> Self {
-        Self::refusal(405, "only GET, HEAD and OPTIONS are answered here").with("Allow", ALLOW)
-    }
-
     /// 503 Service Unavailable with `Retry-After`, for a server that is overloaded.
     pub fn unavailable(text: &str) -> Self {
         // The route may have compressed responses, which caches must not mistake for this one.
@@ -114,42 +109,38 @@ impl Reply {
     /// The text of a 4xx is the error's. A 5xx is logged with its cause, and its text reveals no path of the server's
     /// disk.
     pub fn of_error(error: &Error) -> Self {
+        let shown = error.to_string();
         let (status, text) = match error {
             Error::BadPart { .. }
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
-            | Error::EndNotAfterStart => (400, None),
-            Error::HiddenPart { .. } => (403, None),
-            Error::NoSuchRoute | Error::NotFound { .. } => (404, None),
-            Error::RangeHasHoles | Error::RangeIsEmpty => (406, None),
-            Error::Unsupported { .. } => (501, None),
-            Error::ProgramMissing { .. } => {
-                (503, Some("this needs ffmpeg, which is not installed on this server"))
-            }
+            | Error::EndNotAfterStart => (400, &*shown),
+            Error::HiddenPart { .. } => (403, &*shown),
+            Error::NoSuchRoute | Error::NotFound { .. } => (404, &*shown),
+            Error::RangeHasHoles | Error::RangeIsEmpty => (406, &*shown),
+            Error::Unsupported { .. } => (501, &*shown),
+            Error::ProgramMissing { .. } => (503, "this needs ffmpeg, which is not installed on this server"),
             Error::NotStarted { program, .. } => {
                 log::warn!("{error}");
                 return Self::unavailable(&format!("the system cannot start {program} just now"));
             }
-            Error::ProgramLacks { .. } => (503, None),
+            Error::ProgramLacks { .. } => (503, &*shown),
             Error::Cancelled => {
                 return Self::refusal(
                     503,
                     "cancelled: the client closed the connection, or the server is stopping",
                 );
             }
-            Error::Io { .. } => (500, Some("the archive cannot be read just now")),
-            Error::Changed { .. } => (500, Some("the archive changed while it was being read; try again")),
-            Error::Child { .. } => (500, Some("ffmpeg failed on this range; the server's log says why")),
+            Error::Io { .. } => (500, "the archive cannot be read just now"),
+            Error::Changed { .. } => (500, "the archive changed while it was being read; try again"),
+            Error::Child { .. } => (500, "ffmpeg failed on this range; the server's log says why"),
         };
         match status {
             500 => log::error!("{error}"),
             501.. => log::warn!("{error}"),
             _ => {}
         }
-        match text {
-            Some(text) => Self::refusal(status, text),
-            None => Self::refusal(status, &error.to_string()),
-        }
+        Self::refusal(status, text)
     }
 
     /// The response with another status.

@@ -21,7 +21,7 @@ pub(super) struct FileRequest {
 
 impl Handler for FileRequest {
     fn decode(names: PathNames, _: Query) -> Result<Self> {
-        Ok(Self { path: names.into_vec() })
+        Ok(Self { path: names.0 })
     }
 
     /// The name of a `full` segment holds the hash of its bytes. The hash is a strong entity tag, and the file never
