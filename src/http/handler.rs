@@ -28,7 +28,7 @@ pub struct App {
     pub segments_url: String,
     /// When the server started.
     pub started: Instant,
-    /// Who may ask.
+    /// Which requests are allowed.
     pub auth: Policy,
     /// The counters.
     pub metrics: Arc<Metrics>,
@@ -41,7 +41,7 @@ pub enum Pool {
     Quick,
     /// Playlists.
     Playlist,
-    /// Files, and cuts that are files one after another.
+    /// Files, and cuts that concatenate files.
     Media,
     /// Cuts by ffmpeg.
     Cut,
@@ -64,8 +64,9 @@ pub trait Handler: Debug + Send {
         None
     }
 
-    /// The response to a GET or HEAD; of that to a HEAD the body is not sent. May block on the disk. A handler that
-    /// takes long polls `is_cancelled`, and gives up with [`crate::error::Error::Cancelled`] once it returns true.
+    /// The response to a GET or HEAD; the transport omits the body of a response to HEAD. May block on the disk. A
+    /// handler that takes long must poll `is_cancelled`, and fail with [`crate::error::Error::Cancelled`] once that
+    /// returns true.
     ///
     /// # Errors
     /// [`Reply::of_error`] gives each a status.

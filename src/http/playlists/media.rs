@@ -72,7 +72,7 @@ impl Source {
     /// Decides the first lines. The summaries of its hours suffice for most long playlists. Otherwise the segments are
     /// walked over once without rendering them.
     pub(super) fn outline(&self) -> Result<Outline> {
-        let hours = if self.is_empty() { &[] } else { hours_in_range(&self.hours, self.range) };
+        let hours = hours_in_range(&self.hours, self.range);
         let hours = self.archive.summaries(self.variant.name(), hours)?;
         let longest = hours.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
         let is_past = self.range.1 < self.now - FINISHED_AFTER;
@@ -154,18 +154,10 @@ impl Source {
         send(&playlist.end())
     }
 
-    /// Whether the range is empty.
-    fn is_empty(&self) -> bool {
-        self.range.1 <= self.range.0
-    }
-
     /// Calls `each` with the segments of the playlist, and whether a gap lies before them. The first segment that may
     /// still be replaced is withheld, and so are all behind it.
     fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<WalkEnd> {
         let young = self.now - WITHHELD_FOR;
-        if self.is_empty() {
-            return Ok(WalkEnd { in_gap: true, is_withheld: false });
-        }
         let mut selection = Selection::new(&self.archive, self.variant.name(), &self.hours, self.range);
         while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
             let is_behind_young_gap = gap_before && segment.start() > young;
