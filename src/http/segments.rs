@@ -56,13 +56,12 @@ impl Handler for FileRequest {
 
 /// The entity tag and modification time of a file. `hash` is that of a `full` segment.
 fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators {
-    let etag = hash.map_or_else(
-        || {
-            let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-            format!("\"{len:x}-{:x}\"", since.as_nanos())
-        },
-        |hash| format!("\"{hash}\""),
-    );
+    let etag = match hash {
+        Some(hash) => format!("\"{hash}\""),
+        None => {
+            format!("\"{len:x}-{:x}\"", modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
+        }
+    };
     Validators { etag, last_modified: Some(http_date(modified)) }
 }
 
