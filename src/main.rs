@@ -32,12 +32,12 @@ const GRACE: Duration = Duration::from_secs(30);
 fn main() -> ExitCode {
     let command = match Command::from_process() {
         Ok(command) => command,
-        Err(error) => return fail(2, &error),
+        Err(error) => return fail(2, &format_args!("{error}; try --help")),
     };
     match command {
         Command::Help => print(&help()),
         Command::Version => print(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Check(config) => run_check(*config).unwrap_or_else(|error| fail(1, &error)),
+        Command::Check(config) => run_check(config).unwrap_or_else(|error| fail(1, &error)),
         Command::Serve(config) => serve(&config).unwrap_or_else(|error| fail(1, &error)),
     }
 }
