@@ -35,9 +35,9 @@ pub struct Subject<'a> {
 /// The report cannot be written.
 pub fn check(subject: &Subject, out: &mut impl Write) -> io::Result<bool> {
     let mut report = Report { out, problems: 0 };
-    check_options(subject, &mut report)?;
-    check_archive(subject, &mut report)?;
-    check_tools(subject.tools, &mut report)?;
+    check_options(subject, &mut report);
+    check_archive(subject, &mut report);
+    check_tools(subject.tools, &mut report);
     let problems = report.problems;
     match problems {
         0 => writeln!(out, "no problems found")?,
@@ -47,38 +47,40 @@ pub fn check(subject: &Subject, out: &mut impl Write) -> io::Result<bool> {
     Ok(problems == 0)
 }
 
-/// The report, and the number of problems in it.
+/// The report, and the number of problems in it. Errors of `out` are ignored, because its last line would fail too.
 struct Report<'a, W> {
     out: &'a mut W,
     problems: usize,
 }
 
 impl<W: Write> Report<'_, W> {
-    fn heading(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}:")
+    fn heading(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}:");
     }
 
-    fn finding(&mut self, text: impl Display) -> io::Result<()> {
-        writeln!(self.out, "  {text}")
+    fn finding(&mut self, text: impl Display) {
+        let _ = writeln!(self.out, "  {text}");
     }
 
-    fn problem(&mut self, text: impl Display) -> io::Result<()> {
+    fn problem(&mut self, text: impl Display) {
         self.problems += 1;
-        writeln!(self.out, "PROBLEM: {text}")
+        let _ = writeln!(self.out, "PROBLEM: {text}");
     }
 }
 
-fn check_options(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
-    report.heading("effective options")?;
+fn check_options(subject: &Subject, report: &mut Report<impl Write>) {
+    report.heading("effective options");
     for (name, value) in subject.config.settings() {
-        report.finding(format_args!("--{name:<16} {value}"))?;
+        report.finding(format_args!("--{name:<16} {value}"));
     }
-    subject.address.as_ref().map_or_else(|why| report.problem(why), |_| Ok(()))
+    if let Err(why) = &subject.address {
+        report.problem(why);
+    }
 }
 
-fn check_archive(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_archive(subject: &Subject, report: &mut Report<impl Write>) {
     let Subject { config, archive, .. } = subject;
-    report.heading("archive")?;
+    report.heading("archive");
     if let Err(error) = archive.check() {
         return report.problem(format_args!("cannot serve `{}`: {error}", config.base_dir.display()));
     }
@@ -87,38 +89,37 @@ fn check_archive(subject: &Subject, report: &mut Report<impl Write>) -> io::Resu
         Err(error) => return report.problem(error),
     };
     if streams.is_empty() {
-        report.finding("the archive is empty: there is no STREAM/VARIANT directory yet")?;
+        report.finding("the archive is empty: there is no STREAM/VARIANT directory yet");
     }
     for stream in streams {
-        check_stream(subject, &stream, report)?;
+        check_stream(subject, &stream, report);
     }
-    let unparsable = archive.unparsable_names_total();
-    if unparsable > 0 {
-        let files = if unparsable == 1 { "1 file is" } else { &format!("{unparsable} files are") };
-        report
-            .finding(format_args!("{files} skipped in the newest hours because of the name; see the log"))?;
+    match archive.unparsable_names_total() {
+        0 => {}
+        1 => report.finding("1 file is skipped in the newest hours because of the name; see the log"),
+        count => report.finding(format_args!(
+            "{count} files are skipped in the newest hours because of their names; see the log"
+        )),
     }
-    Ok(())
 }
 
-fn check_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>) {
     let label = format!("stream `{}`", stream.escape_debug());
     let variants = match subject.archive.variants(stream) {
         Ok(variants) => variants,
         Err(error) => return report.problem(format_args!("{label}: {error}")),
     };
     if variants.is_empty() {
-        report.finding(format_args!("{label}: no variants"))?;
+        report.finding(format_args!("{label}: no variants"));
     }
     for variant in variants {
         let label = format!("{label}, variant `{}`", variant.escape_debug());
         let name = VariantName { stream, variant: &variant };
         match describe_variant(subject.archive, name, subject.now) {
-            Ok(description) => report.finding(format_args!("{label}: {description}"))?,
-            Err(error) => report.problem(format_args!("{label}: {error}"))?,
+            Ok(description) => report.finding(format_args!("{label}: {description}")),
+            Err(error) => report.problem(format_args!("{label}: {error}")),
         }
     }
-    Ok(())
 }
 
 /// Returns the number of hours of a variant, and when its newest segment ends.
@@ -152,16 +153,14 @@ fn relative(age: Span) -> String {
     }
 }
 
-fn check_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
-    report.heading("programs for cuts")?;
+fn check_tools(tools: &Tools, report: &mut Report<impl Write>) {
+    report.heading("programs for cuts");
     match tools.ffmpeg_version() {
         Ok(version) => {
-            report.finding(format_args!("ffmpeg {version}"))?;
-            check_encoders(tools, report)?;
+            report.finding(format_args!("ffmpeg {version}"));
+            check_encoders(tools, report);
         }
-        Err(why) => {
-            report.problem(format_args!("{why}; full and smart cuts will fail"))?;
-        }
+        Err(why) => report.problem(format_args!("{why}; full and smart cuts will fail")),
     }
     match tools.ffprobe_version() {
         Ok(version) => report.finding(format_args!("ffprobe {version}")),
@@ -169,16 +168,15 @@ fn check_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()>
     }
 }
 
-fn check_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_encoders(tools: &Tools, report: &mut Report<impl Write>) {
     for encoder in ENCODERS {
         let (name, purpose) = (encoder.name, encoder.makes);
         match tools.check_encoder(name) {
-            Ok(()) => report.finding(format_args!("encoder {name}, for {purpose}"))?,
-            Err(_) if encoder.optional => report.finding(format_args!("no encoder {name}, for {purpose}"))?,
-            Err(_) => report.problem(format_args!("ffmpeg has no encoder {name}, for {purpose}"))?,
+            Ok(()) => report.finding(format_args!("encoder {name}, for {purpose}")),
+            Err(_) if encoder.optional => report.finding(format_args!("no encoder {name}, for {purpose}")),
+            Err(_) => report.problem(format_args!("ffmpeg has no encoder {name}, for {purpose}")),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
