@@ -11,7 +11,7 @@ mod registry;
 pub mod requests;
 pub mod variants;
 
-pub use self::pools::{BusyWorker, POOLS, PoolMetrics};
+pub use self::pools::{BusyWorker, PoolMetrics, Pools};
 pub use self::registry::{ArchiveState, Connections, Metrics, UNKNOWN_ENDPOINT};
 
 /// The `Content-Type` of [`Metrics::page`].

@@ -13,7 +13,7 @@ use prometheus::{
 };
 
 use super::in_flight::InFlightRequests;
-use super::pools::{PoolMetrics, register_pools};
+use super::pools::Pools;
 use super::process;
 use super::variants::Variants;
 
@@ -39,7 +39,8 @@ pub struct Metrics {
     pub in_flight: InFlightRequests,
     /// Requests by variant.
     pub variants: Variants,
-    pools: Vec<(&'static str, PoolMetrics)>,
+    /// The worker pools.
+    pub pools: Pools,
     /// The connections.
     pub connections: Connections,
     cut_seconds: HistogramVec,
@@ -99,36 +100,19 @@ impl Metrics {
         let cut_seconds = histograms!("cut_seconds", help, &labels, buckets, registry)?;
         let help = "Bytes produced by full and smart cuts.";
         let cut_output_bytes = counter!("cut_output_bytes_total", help, registry)?;
-        let (variants, pools) = (Variants::new(&registry)?, register_pools(&registry)?);
-        let (in_flight, connections) = (InFlightRequests::default(), Connections::new(&registry)?);
         Ok(Arc::new(Self {
-            registry,
             concurrency,
             latency,
             size,
             aborted,
-            in_flight,
-            variants,
-            pools,
-            connections,
+            in_flight: InFlightRequests::default(),
+            variants: Variants::new(&registry)?,
+            pools: Pools::new(&registry)?,
+            connections: Connections::new(&registry)?,
             cut_seconds,
             cut_output_bytes,
+            registry,
         }))
-    }
-
-    /// The metrics of a pool.
-    ///
-    /// # Panics
-    /// The name is not in [`POOLS`](super::POOLS).
-    pub fn pool(&self, name: &str) -> PoolMetrics {
-        let pool = self.pools.iter().find(|(known, _)| *known == name);
-        pool.expect("a pool has a name in POOLS").1.clone()
-    }
-
-    /// The pools, with the number of waiting requests and of busy workers of each.
-    pub fn pools(&self) -> Vec<(&'static str, i64, i64)> {
-        let pools = self.pools.iter();
-        pools.map(|(name, pool)| (*name, pool.queue_length.get(), pool.busy_workers.get())).collect()
     }
 
     /// Counts a cut, by its type and its result.

@@ -16,7 +16,8 @@ pub struct RequestMetrics {
     request: Arc<InFlightRequest>,
     /// The labels `endpoint` and `method`.
     labels: [&'static str; 2],
-    variant: Option<Arc<VariantCounters>>,
+    /// The variant that the request is for, if it is for one.
+    pub variant: Option<Arc<VariantCounters>>,
     /// 0 until it is known.
     status: u16,
     latency: Duration,
@@ -36,14 +37,9 @@ impl RequestMetrics {
         let known_method = METHODS.into_iter().find(|known| *known == method);
         let labels = [endpoint, known_method.unwrap_or("other")];
         metrics.concurrency.with_label_values(&labels).inc();
-        let request = metrics.in_flight.insert(InFlightRequest::new(client, method, target, begun));
+        let request = metrics.in_flight.insert(client, method, target, begun);
         let (metrics, latency) = (Arc::clone(metrics), Duration::ZERO);
         Self { metrics, request, labels, variant: None, status: 0, latency, ended: false }
-    }
-
-    /// Sets the variant that the request is for, if it is for one.
-    pub fn set_variant(&mut self, variant: Option<Arc<VariantCounters>>) {
-        self.variant = variant;
     }
 
     /// Notes that the response is ready to be sent. The last call counts, should another response take its place.

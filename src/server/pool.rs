@@ -13,7 +13,7 @@ use crate::http::{Pool, Service};
 use crate::metrics::PoolMetrics;
 
 /// All pools, with their names in metrics, thread names and the console.
-const POOLS: [(Pool, &str); 5] = [
+pub(super) const POOLS: [(Pool, &str); 5] = [
     (Pool::Quick, "quick"),
     (Pool::Playlist, "playlist"),
     (Pool::Streaming, "streaming"),
@@ -55,7 +55,7 @@ impl Pools {
                 Pool::Quick | Pool::Playlist | Pool::Media => (workers.each, shared.limits.queue),
             };
             let (sender, jobs) = bounded(waiting);
-            let metrics = shared.metrics.pool(name);
+            let metrics = shared.metrics.pools.get(name);
             for number in 0..count {
                 let worker = Worker {
                     pool,

@@ -106,7 +106,7 @@ impl Worker {
             self.shared.note_panic(&format!("the handler of `{}`", request.target.escape_debug()));
             Reply::refusal(500, "something went wrong in this server; its log says what")
         });
-        context.metrics.set_variant(reply.variant.take());
+        context.metrics.variant = reply.variant.take();
         // Unread input would turn a close into a reset, which can destroy the response.
         let after = match (keep_alive, self.shared.phase() == Phase::Running) {
             (true, true) => After::KeepAlive,
