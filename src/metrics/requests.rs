@@ -98,7 +98,8 @@ impl Drop for RequestMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::registry::ArchiveState;
+    use crate::archive::Archive;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn a_request_is_counted_once_by_endpoint_method_and_status() {
@@ -120,7 +121,7 @@ mod tests {
         aborted.end(Some("client_closed"));
         drop(begin("GET"));
         let _in_flight = begin("HEAD");
-        let page = metrics.page(&ArchiveState::default()).expect("a page");
+        let page = metrics.page(&Archive::new("/nowhere", 0), Timestamp::MIN).expect("a page");
         let page = String::from_utf8(page).expect("text");
         for line in [
             r#"http_request_latency_all_bucket{endpoint="home",method="GET",status="200",le="600"} 1"#,

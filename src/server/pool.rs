@@ -76,9 +76,10 @@ impl Pools {
     /// Queues a job, or returns it if the queue is full.
     pub(super) fn submit(&self, job: Box<Job>) -> Result<(), Box<Job>> {
         let Some(queue) = self.0.iter().find(|queue| queue.pool == job.task.pool()) else { return Err(job) };
-        queue.metrics.enqueued();
+        queue.metrics.queue_length.inc();
         queue.jobs.try_send(job).map_err(|error| {
-            queue.metrics.rejected();
+            queue.metrics.queue_length.dec();
+            queue.metrics.rejected.inc();
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = error;
             job
         })
