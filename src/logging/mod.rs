@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -18,7 +18,7 @@ use env_logger::Target;
 use env_logger::fmt::Formatter;
 use log::{LevelFilter, Record};
 
-use self::repeats::Repeats;
+use self::repeats::{REPEATS_INTERVAL, Repeats};
 use crate::clock::Clock;
 use crate::metrics::process::count_log_line;
 
@@ -29,14 +29,11 @@ const MAX_QUEUED_BYTES: usize = 1024 * 1024;
 const WRITE_BYTES: usize = 64 * 1024;
 /// How long flushing and closing wait for a reader that does not read.
 const MAX_WAIT: Duration = Duration::from_millis(500);
-/// How long the writer sleeps while there is nothing to write and no repeat to tell.
-const IDLE: Duration = Duration::from_secs(3600);
 
-/// The log of this process. It ends when this is dropped, after the lines that were logged before.
+/// The log of this process. The lines that were logged before this is dropped are written.
 #[derive(Debug)]
 pub struct Log {
     queue: Queue,
-    writer: Option<JoinHandle<()>>,
 }
 
 /// The sender's side of the queue of lines.
@@ -58,10 +55,8 @@ struct Counts {
 enum Message {
     /// A line with its line feed, and how many lines were lost just before it.
     Line { text: String, lost_before: u64 },
-    /// Write what was sent before, then confirm it.
+    /// Write what was sent before with all counts, then confirm it.
     Flush(Sender<()>),
-    /// Write what was sent before, then confirm it and end.
-    Close(Sender<()>),
 }
 
 /// The writer's side of the queue of lines.
@@ -96,22 +91,23 @@ impl Log {
         let counts = Arc::<Counts>::default();
         let queue = Queue { messages: sender, counts: Arc::clone(&counts) };
         let writer = Writer { messages, counts, repeats: Repeats::default(), text: String::new(), out };
-        let writer = Builder::new().name("log".to_owned()).spawn(|| writer.run())?;
-        Ok(Self { queue, writer: Some(writer) })
+        // The thread is not joined, because a reader that does not read blocks it: it ends with the process.
+        Builder::new().name("log".to_owned()).spawn(|| writer.run())?;
+        Ok(Self { queue })
     }
 
-    /// Waits until the lines that were logged before are written, for at most half a second.
-    pub fn flush(&self) {
-        self.queue.wait_for(Message::Flush);
+    /// Waits until the lines that were logged before are written, for at most half a second. Returns whether they are.
+    pub fn flush(&self) -> bool {
+        let (confirm, confirmed) = bounded(1);
+        let deadline = Instant::now() + MAX_WAIT;
+        self.queue.messages.send_deadline(Message::Flush(confirm), deadline).is_ok()
+            && confirmed.recv_deadline(deadline).is_ok()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // A writer that is blocked by a reader that does not read cannot be joined: it ends with the process.
-        if self.queue.wait_for(Message::Close) {
-            let _ = self.writer.take().map(JoinHandle::join);
-        }
+        self.flush();
     }
 }
 
@@ -129,14 +125,6 @@ impl Queue {
         }
         queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         lost.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Waits until the writer confirms a message, but not for long; whether it has.
-    fn wait_for(&self, message: impl FnOnce(Sender<()>) -> Message) -> bool {
-        let (confirm, confirmed) = bounded(1);
-        let deadline = Instant::now() + MAX_WAIT;
-        self.messages.send_deadline(message(confirm), deadline).is_ok()
-            && confirmed.recv_deadline(deadline).is_ok()
     }
 }
 
@@ -156,8 +144,7 @@ impl<W: Write> Writer<W> {
     /// Writes lines until the log is closed.
     fn run(mut self) {
         loop {
-            let due = self.repeats.next_due().unwrap_or_else(|| Instant::now() + IDLE);
-            let mut next = match self.messages.recv_deadline(due) {
+            let mut next = match self.messages.recv_timeout(REPEATS_INTERVAL) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -167,16 +154,11 @@ impl<W: Write> Writer<W> {
                 match message {
                     Message::Line { text, lost_before } => self.add(&text, lost_before),
                     Message::Flush(confirm) => {
-                        self.write();
-                        let _ = confirm.send(());
-                    }
-                    Message::Close(confirm) => {
                         self.add_repeats(true);
                         let lost = self.counts.lost.swap(0, Ordering::Relaxed);
                         self.add_lost(lost);
                         self.write();
                         let _ = confirm.send(());
-                        return;
                     }
                 }
                 next = if self.text.len() < WRITE_BYTES { self.messages.try_recv().ok() } else { None };

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often the same line is written at most.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How many different lines are told apart within that time. The rest is counted together.
+/// Within this time the same line is written once.
+pub(super) const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
+/// How many different lines are distinguished within that time. The others are counted together.
 const MAX_LINES: usize = 512;
-/// What the rest is counted as.
 const OTHERS: &str = "WARN logging: other warnings and errors";
 /// How many characters of a line are compared and repeated.
 const MAX_LINE_CHARS: usize = 300;
@@ -41,16 +40,11 @@ impl Repeats {
         fits
     }
 
-    /// When the next count is to be reported, if there is one.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.lines.values().filter(|line| line.suppressed > 0).map(|line| line.written + PAUSE).min()
-    }
-
     /// The lines that were suppressed, and how often: those whose second is over, or all of them. They are forgotten.
     pub(super) fn take_due(&mut self, now: Instant, all: bool) -> Vec<(String, u64)> {
         let mut suppressed = Vec::new();
         self.lines.retain(|text, line| {
-            let is_over = all || now.saturating_duration_since(line.written) >= PAUSE;
+            let is_over = all || now.saturating_duration_since(line.written) >= REPEATS_INTERVAL;
             if is_over && line.suppressed > 0 {
                 suppressed.push((text.clone(), line.suppressed));
             }
@@ -78,12 +72,10 @@ mod tests {
         let admitted = (0..100).filter(|number| repeats.admit(&format!("{number} WARN it fails\n"), start));
         assert_eq!(admitted.count(), 1);
         assert!(repeats.admit("1 ERROR it fails\n", start), "another level is another line");
-        assert_eq!(repeats.next_due(), Some(start + PAUSE));
-        assert_eq!(repeats.take_due(start + PAUSE / 2, false), []);
-        assert_eq!(repeats.take_due(start + PAUSE, false), [("WARN it fails".to_owned(), 99)]);
-        assert_eq!(repeats.next_due(), None);
-        assert!(repeats.admit("2 WARN it fails\n", start + PAUSE));
-        assert_eq!(repeats.take_due(start + 3 * PAUSE, false), []);
+        assert_eq!(repeats.take_due(start + REPEATS_INTERVAL / 2, false), []);
+        assert_eq!(repeats.take_due(start + REPEATS_INTERVAL, false), [("WARN it fails".to_owned(), 99)]);
+        assert!(repeats.admit("2 WARN it fails\n", start + REPEATS_INTERVAL));
+        assert_eq!(repeats.take_due(start + 3 * REPEATS_INTERVAL, false), []);
     }
 
     #[test]
@@ -114,6 +106,6 @@ mod tests {
         assert!(repeats.lines.len() <= MAX_LINES + 1);
         assert!(repeats.lines.keys().all(|line| line.chars().count() <= MAX_LINE_CHARS));
         let others = 10_000 - MAX_LINES as u64;
-        assert_eq!(repeats.take_due(start + PAUSE, false), [(OTHERS.to_owned(), others)]);
+        assert_eq!(repeats.take_due(start + REPEATS_INTERVAL, false), [(OTHERS.to_owned(), others)]);
     }
 }

@@ -74,7 +74,7 @@ fn a_reader_that_does_not_read_delays_nobody_and_is_told_what_it_missed() {
             let mut text = String::new();
             reader.read_to_string(&mut text).map(|_| text)
         });
-        while !log.queue.wait_for(Message::Flush) {}
+        while !log.flush() {}
         log.queue.push("afterwards\n".to_owned());
         drop(log);
         text.join().expect("no panic").expect("text")
