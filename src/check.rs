@@ -8,36 +8,29 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use crate::archive::{Archive, VariantName};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::cut::ENCODERS;
 use crate::error::Result;
 use crate::ffmpeg::Tools;
-use crate::timestamp::{Span, Timestamp};
+use crate::timestamp::Span;
 
-/// What is checked.
-#[derive(Debug)]
-pub struct Subject<'a> {
-    /// The effective options.
-    pub config: &'a Config,
-    /// The address to listen on, or why the options do not give one.
-    pub address: Result<SocketAddr, String>,
-    /// The archive.
-    pub archive: &'a Archive,
-    /// The programs used for cuts.
-    pub tools: &'a Tools,
-    /// The current time; the age of the newest segments is relative to it.
-    pub now: Timestamp,
-}
-
-/// Checks everything and writes a report to `out`. Returns whether there is no problem.
+/// Checks everything and writes a report to `out`. `address` is what to listen on, or why the options do not give that.
+/// Returns whether there is no problem.
 ///
 /// # Errors
 /// The report cannot be written.
-pub fn check(subject: &Subject, out: &mut impl Write) -> io::Result<bool> {
+pub fn check(config: &Config, address: Result<SocketAddr, String>, out: &mut impl Write) -> io::Result<bool> {
     let mut report = Report { out, problems: 0 };
-    check_options(subject, &mut report);
-    check_archive(subject, &mut report);
-    check_tools(subject.tools, &mut report);
+    report.heading("effective options");
+    for (name, value) in config.settings() {
+        report.finding(format_args!("--{name:<16} {value}"));
+    }
+    if let Err(why) = address {
+        report.problem(why);
+    }
+    check_archive(config, &mut report);
+    check_tools(&Tools::find(&config.ffmpeg, &config.ffprobe), &mut report);
     let problems = report.problems;
     match problems {
         0 => writeln!(out, "no problems found")?,
@@ -48,12 +41,12 @@ pub fn check(subject: &Subject, out: &mut impl Write) -> io::Result<bool> {
 }
 
 /// The report, and the number of problems in it. Errors of `out` are ignored, because its last line would fail too.
-struct Report<'a, W> {
-    out: &'a mut W,
+struct Report<'a> {
+    out: &'a mut dyn Write,
     problems: usize,
 }
 
-impl<W: Write> Report<'_, W> {
+impl Report<'_> {
     fn heading(&mut self, text: &str) {
         let _ = writeln!(self.out, "{text}:");
     }
@@ -68,19 +61,9 @@ impl<W: Write> Report<'_, W> {
     }
 }
 
-fn check_options(subject: &Subject, report: &mut Report<impl Write>) {
-    report.heading("effective options");
-    for (name, value) in subject.config.settings() {
-        report.finding(format_args!("--{name:<16} {value}"));
-    }
-    if let Err(why) = &subject.address {
-        report.problem(why);
-    }
-}
-
-fn check_archive(subject: &Subject, report: &mut Report<impl Write>) {
-    let Subject { config, archive, .. } = subject;
+fn check_archive(config: &Config, report: &mut Report) {
     report.heading("archive");
+    let archive = Archive::new(&config.base_dir, config.cache_bytes);
     if let Err(error) = archive.check() {
         return report.problem(format_args!("cannot serve `{}`: {error}", config.base_dir.display()));
     }
@@ -92,7 +75,7 @@ fn check_archive(subject: &Subject, report: &mut Report<impl Write>) {
         report.finding("the archive is empty: there is no STREAM/VARIANT directory yet");
     }
     for stream in streams {
-        check_stream(subject, &stream, report);
+        check_stream(&archive, &stream, report);
     }
     match archive.unparsable_names_total() {
         0 => {}
@@ -103,9 +86,9 @@ fn check_archive(subject: &Subject, report: &mut Report<impl Write>) {
     }
 }
 
-fn check_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>) {
+fn check_stream(archive: &Archive, stream: &str, report: &mut Report) {
     let label = format!("stream `{}`", stream.escape_debug());
-    let variants = match subject.archive.variants(stream) {
+    let variants = match archive.variants(stream) {
         Ok(variants) => variants,
         Err(error) => return report.problem(format_args!("{label}: {error}")),
     };
@@ -115,7 +98,7 @@ fn check_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>
     for variant in variants {
         let label = format!("{label}, variant `{}`", variant.escape_debug());
         let name = VariantName { stream, variant: &variant };
-        match describe_variant(subject.archive, name, subject.now) {
+        match describe_variant(archive, name) {
             Ok(description) => report.finding(format_args!("{label}: {description}")),
             Err(error) => report.problem(format_args!("{label}: {error}")),
         }
@@ -123,7 +106,7 @@ fn check_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>
 }
 
 /// Returns the number of hours of a variant, and when its newest segment ends.
-fn describe_variant(archive: &Archive, name: VariantName, now: Timestamp) -> Result<String> {
+fn describe_variant(archive: &Archive, name: VariantName) -> Result<String> {
     let hours = archive.hours(name)?;
     let (Some(first), count) = (hours.first(), hours.len()) else { return Ok("no hours".to_owned()) };
     let hours_from = format!("{count} hour{} from {first}", if count == 1 { "" } else { "s" });
@@ -131,14 +114,15 @@ fn describe_variant(archive: &Archive, name: VariantName, now: Timestamp) -> Res
         let index = archive.hour(name, *hour)?;
         if let Some(newest) = index.segments().next_back() {
             let end = newest.end();
-            return Ok(format!("{hours_from}, newest segment ends at {end}, {}", relative(now - end)));
+            let age = format_age(Clock::System.now() - end);
+            return Ok(format!("{hours_from}, newest segment ends at {end}, {age}"));
         }
     }
     Ok(format!("{hours_from}, no segments"))
 }
 
-/// Formats an age relative to now. A negative age is in the future.
-fn relative(age: Span) -> String {
+/// Formats an age. A negative one is in the future.
+fn format_age(age: Span) -> String {
     let seconds = age.micros() / 1_000_000;
     let amount = match seconds.abs() {
         whole @ 0..120 => format!("{whole} s"),
@@ -153,7 +137,7 @@ fn relative(age: Span) -> String {
     }
 }
 
-fn check_tools(tools: &Tools, report: &mut Report<impl Write>) {
+fn check_tools(tools: &Tools, report: &mut Report) {
     report.heading("programs for cuts");
     match tools.ffmpeg_version() {
         Ok(version) => {
@@ -168,7 +152,7 @@ fn check_tools(tools: &Tools, report: &mut Report<impl Write>) {
     }
 }
 
-fn check_encoders(tools: &Tools, report: &mut Report<impl Write>) {
+fn check_encoders(tools: &Tools, report: &mut Report) {
     for encoder in ENCODERS {
         let (name, purpose) = (encoder.name, encoder.makes);
         match tools.check_encoder(name) {
@@ -195,7 +179,7 @@ mod tests {
             (-5, "5 s in the future: compare the clocks of this machine and the recorder"),
         ];
         for (seconds, shown) in rows {
-            assert_eq!(relative(Span::from_secs(seconds)), shown);
+            assert_eq!(format_age(Span::from_secs(seconds)), shown);
         }
     }
 }

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use restreamer::archive::Archive;
-use restreamer::check::{Subject, check};
+use restreamer::check::check;
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::{LazyTools, Tools};
@@ -107,15 +107,7 @@ fn log_ffmpeg(app: &App) {
 fn run_check(mut config: Config) -> Result<ExitCode, String> {
     let _log = start_log(&config)?;
     config.max_connections = Some(limits(&config, raise_descriptor_limit()).max_connections);
-    let archive = Archive::new(&config.base_dir, config.cache_bytes);
-    let subject = Subject {
-        config: &config,
-        address: resolve(&config),
-        archive: &archive,
-        tools: &Tools::find(&config.ffmpeg, &config.ffprobe),
-        now: Clock::System.now(),
-    };
-    let is_fine = check(&subject, &mut io::stdout().lock()).unwrap_or(false);
+    let is_fine = check(&config, resolve(&config), &mut io::stdout().lock()).unwrap_or(false);
     Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,7 +1,7 @@
 //! The log: lines on stderr with time, level and module.
 //!
-//! Whoever logs puts a line into a bounded queue and never waits; one thread writes the lines. While nobody reads stderr,
-//! lines beyond the bound are dropped, and the next line that has room reports how many. The same warning or error is
+//! Logging puts a line into a bounded queue and never waits; one thread writes the lines. While stderr is not read, lines
+//! that do not fit are dropped, and the next line that fits is preceded by their number. The same warning or error is
 //! written once a second at most and counted in between.
 
 mod repeats;
@@ -22,12 +22,12 @@ use self::repeats::{REPEATS_INTERVAL, Repeats};
 use crate::clock::Clock;
 use crate::metrics::process::count_log_line;
 
-/// How many lines may wait to be written, and how many bytes of them.
+/// Bounds of the queue.
 const MAX_QUEUED_LINES: usize = 8192;
 const MAX_QUEUED_BYTES: usize = 1024 * 1024;
-/// How many bytes are written at once, unless a single line is longer.
+/// About how many bytes are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
-/// How long flushing and closing wait for a reader that does not read.
+/// How long flushing waits for a reader that does not read.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// The log of this process. The lines that were logged before this is dropped are written.
@@ -43,14 +43,13 @@ struct Queue {
     counts: Arc<Counts>,
 }
 
-/// What both sides of the queue count: bytes in the queue, and lost lines that were not reported yet.
 #[derive(Debug, Default)]
 struct Counts {
     queued_bytes: AtomicUsize,
+    /// Lost lines that were not reported yet.
     lost: AtomicU64,
 }
 
-/// What is sent to the writer.
 #[derive(Debug)]
 enum Message {
     /// A line with its line feed, and how many lines were lost just before it.
@@ -184,7 +183,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Reports how often lines were repeated: those whose second is over, or all of them.
+    /// Reports suppressed lines: those whose interval is over, or all of them.
     fn add_repeats(&mut self, all: bool) {
         for (line, count) in self.repeats.take_due(Instant::now(), all) {
             let _ = writeln!(self.text, "{} {line} (and {count} times more since)", Clock::System.now());
@@ -201,7 +200,6 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Formats a line.
 fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
     let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
     count_log_line(record.level(), module);

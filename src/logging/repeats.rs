@@ -1,4 +1,4 @@
-//! The same warning or error again and again: it is written once a second at most, and counted in between.
+//! Suppresses repeated warnings and errors: the same line is written once a second at most, and counted in between.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ struct Repeat {
 }
 
 impl Repeats {
-    /// Whether a line is to be written now; otherwise it is counted. Every line below a warning is.
+    /// Whether a line is to be written now; otherwise it is counted. Lines of other levels are always written.
     pub(super) fn admit(&mut self, line: &str, now: Instant) -> bool {
         let Some(line) = without_time(line) else { return true };
         if let Some(known) = self.lines.get_mut(line) {
@@ -40,7 +40,7 @@ impl Repeats {
         fits
     }
 
-    /// The lines that were suppressed, and how often: those whose second is over, or all of them. They are forgotten.
+    /// Takes the suppressed lines with their counts: those whose interval is over, or all of them.
     pub(super) fn take_due(&mut self, now: Instant, all: bool) -> Vec<(String, u64)> {
         let mut suppressed = Vec::new();
         self.lines.retain(|text, line| {
@@ -54,7 +54,7 @@ impl Repeats {
     }
 }
 
-/// What follows the time in a line that is a warning or an error, as far as it is compared.
+/// The part of a warning or an error that is compared: what follows the time, up to [`MAX_LINE_CHARS`].
 fn without_time(line: &str) -> Option<&str> {
     let (_, rest) = line.trim_end().split_once(' ')?;
     let is_warning = rest.starts_with("WARN ") || rest.starts_with("ERROR ");
@@ -88,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_all_counts_are_told() {
+    fn at_the_end_all_counts_are_reported() {
         let (mut repeats, start) = (Repeats::default(), Instant::now());
         for line in ["one", "two", "one", "two", "two", "three"] {
             repeats.admit(&format!("0 WARN {line}\n"), start);
         }
-        let told = repeats.take_due(start, true);
-        assert_eq!(told, [("WARN one".to_owned(), 1), ("WARN two".to_owned(), 2)]);
+        let reported = repeats.take_due(start, true);
+        assert_eq!(reported, [("WARN one".to_owned(), 1), ("WARN two".to_owned(), 2)]);
     }
 
     #[test]
