@@ -16,7 +16,7 @@ fn deploy(name: &str) -> PathBuf {
 }
 
 #[test]
-fn haproxy_and_nginx_understand_their_configurations() {
+fn haproxy_and_nginx_accept_their_configurations() {
     if let Some(haproxy) = peer("haproxy") {
         let checked =
             Program::new(haproxy).args([Path::new("-c"), Path::new("-f"), &deploy("haproxy.cfg")]).run();

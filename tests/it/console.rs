@@ -71,7 +71,7 @@ fn console_of(server: &mut Server) -> SocketAddr {
 }
 
 #[test]
-fn it_answers_at_once_while_every_pool_is_full() {
+fn the_console_responds_at_once_while_every_pool_is_full() {
     let stub = Arc::new(Stub::default());
     let limits = Limits { queue: 2, ..Limits::default() };
     let mut server = serve(Arc::clone(&stub) as Arc<dyn Service>, limits);
@@ -118,7 +118,7 @@ fn it_answers_at_once_while_every_pool_is_full() {
 }
 
 #[test]
-fn it_has_room_for_four_sessions_and_survives_bad_clients() {
+fn the_console_accepts_four_sessions_and_survives_bad_clients() {
     let mut server = serve(Arc::new(Stub::default()), Limits::default());
     let console = console_of(&mut server);
     let mut sessions: Vec<Session> = (0..4).map(|_| Session::at(console)).collect();
@@ -141,7 +141,7 @@ fn it_has_room_for_four_sessions_and_survives_bad_clients() {
 }
 
 #[test]
-fn the_level_of_the_log_changes_and_a_cut_shows_its_ffmpeg() {
+fn the_console_changes_the_log_level_and_shows_the_ffmpeg_of_a_cut() {
     let port =
         TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a port").port();
     let archive = cuts::archive();

@@ -73,7 +73,7 @@ fn assert_gone(path: &Path) {
 }
 
 #[test]
-fn an_ffmpeg_that_stalls_is_ended_and_nothing_is_left_of_it() {
+fn a_stalled_ffmpeg_is_killed_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
     let segments = segments("stalls");
@@ -88,7 +88,7 @@ fn an_ffmpeg_that_stalls_is_ended_and_nothing_is_left_of_it() {
 }
 
 #[test]
-fn a_client_that_leaves_takes_its_ffmpeg_with_it() {
+fn ffmpeg_is_killed_when_its_cut_is_cancelled() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
     let tools = tools.with_stall_limit(Duration::from_secs(30));
@@ -152,7 +152,7 @@ fn an_ffmpeg_that_floods_stderr_still_makes_the_cut() {
 }
 
 #[test]
-fn a_process_that_ffmpeg_leaves_behind_is_ended() {
+fn a_process_that_ffmpeg_leaves_behind_is_killed() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-forks");
     let tools = tools.with_stall_limit(Duration::from_secs(30));

@@ -236,7 +236,7 @@ fn an_ffmpeg_that_floods_stderr_does_not_fail_the_response() {
 }
 
 #[test]
-fn clients_that_leave_take_their_ffmpeg_with_them() {
+fn ffmpeg_is_killed_when_its_client_disconnects() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
     // This ffmpeg never ends by itself.
@@ -284,7 +284,7 @@ fn a_server_that_stops_at_once_reaps_its_children() {
 }
 
 #[test]
-fn a_segment_that_is_deleted_on_the_way_breaks_a_rough_cut_so_that_the_client_can_tell() {
+fn a_segment_that_is_deleted_during_a_rough_cut_aborts_it() {
     let base = archive();
     // Null packets make the segments larger than the buffers of the sockets.
     let mut paths: Vec<PathBuf> = Vec::new();

@@ -104,7 +104,7 @@ fn check_failures(served: &Served, targets: &[&str], rows: &[(&str, PathBuf, &[&
 }
 
 #[test]
-fn a_directory_that_cannot_be_read_is_an_error_until_it_can() {
+fn an_unreadable_directory_gives_a_500_until_it_is_readable() {
     let place = tempfile::tempdir().expect("a directory");
     let base = place.path().join("base");
     for path in
@@ -169,7 +169,7 @@ fn a_directory_that_cannot_be_read_is_an_error_until_it_can() {
 }
 
 #[test]
-fn an_hour_is_not_remembered_as_it_looked_while_the_disk_failed() {
+fn hours_are_not_cached_while_the_disk_fails() {
     let base = tempfile::tempdir().expect("a directory");
     let hour = base.path().join("s/v/2026-11-20T10");
     write_whole(&hour.join("00:00.000-2.000-full-small.ts"), b"x");
@@ -203,7 +203,7 @@ fn fetch(served: &Served, target: &str) -> (i32, u16, u64) {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_an_error_or_ends_so_that_the_client_can_tell() {
+fn an_unreadable_file_gives_a_500_or_an_aborted_response() {
     const LARGE: u64 = 16 * 1024 * 1024;
     let base = tempfile::tempdir().expect("a directory");
     let path =
@@ -247,7 +247,7 @@ fn a_file_that_cannot_be_read_is_an_error_or_ends_so_that_the_client_can_tell() 
 }
 
 #[test]
-fn a_segment_that_cannot_be_read_fails_a_cut_so_that_the_client_can_tell() {
+fn an_unreadable_segment_gives_a_500_or_an_aborted_cut() {
     let base = archive();
     let (served, before) = at_rest(base.path(), &["--workers", "1", "--cut-workers", "1"]);
     let hour = base.path().join("s/v/2026-11-20T11");

@@ -55,7 +55,7 @@ fn kept(address: SocketAddr, target: &str) -> TcpStream {
 }
 
 #[test]
-fn a_kept_connection_reaches_other_pools_while_its_last_one_is_busy() {
+fn a_keep_alive_connection_can_use_other_pools_while_its_last_pool_is_busy() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let mut connections: Vec<TcpStream> = (0..20).map(|_| kept(server.address(), "/media/now")).collect();
@@ -98,7 +98,7 @@ fn a_connection_may_change_pools_with_every_request() {
 }
 
 #[test]
-fn a_request_that_arrives_in_pieces_on_a_kept_connection_is_answered() {
+fn a_request_in_pieces_on_a_keep_alive_connection_is_answered() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let mut stream = kept(server.address(), "/quick/1");
     for piece in [&b"GET /quick/2 HT"[..], b"TP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", b"c"] {
@@ -175,7 +175,7 @@ fn clients_that_pipeline_without_end_do_not_starve_the_others() {
 }
 
 #[test]
-fn a_kept_connection_without_requests_is_closed_after_the_idle_timeout() {
+fn an_idle_keep_alive_connection_is_closed_after_the_idle_timeout() {
     let limits = Limits { idle_timeout: Duration::from_millis(400), ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let begun = Instant::now();
@@ -187,7 +187,7 @@ fn a_kept_connection_without_requests_is_closed_after_the_idle_timeout() {
 }
 
 #[test]
-fn the_connection_idle_for_longest_is_closed_for_a_new_one() {
+fn connections_are_evicted_in_the_order_in_which_they_became_idle() {
     let limits = Limits { max_connections: 4, ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let quiet = |target: &str| {
@@ -210,7 +210,7 @@ fn the_connection_idle_for_longest_is_closed_for_a_new_one() {
 }
 
 #[test]
-fn kept_connections_do_not_delay_a_stop() {
+fn idle_keep_alive_connections_do_not_delay_a_stop() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let mut connections = [kept(server.address(), "/quick/1"), kept(server.address(), "/media/2")];
     let begun = Instant::now();
@@ -222,7 +222,7 @@ fn kept_connections_do_not_delay_a_stop() {
 }
 
 #[test]
-fn a_file_is_sent_to_a_slow_client_and_aborted_for_one_that_takes_nothing() {
+fn a_file_is_sent_to_a_slow_client_and_aborted_for_a_stalled_one() {
     let limits = Limits { write_timeout: Duration::from_millis(1500), ..Limits::default() };
     let site = Site::with("2026-11-22T00:00:00", limits);
     // No part of it equals another.
@@ -259,7 +259,7 @@ fn a_file_is_sent_to_a_slow_client_and_aborted_for_one_that_takes_nothing() {
 }
 
 #[test]
-fn a_kept_connection_is_counted_as_idle_until_it_is_closed() {
+fn a_keep_alive_connection_is_counted_as_idle_until_it_is_closed() {
     let site = Site::at("2026-11-22T00:00:00");
     let states = || {
         let page = site.get("/metrics").text();

@@ -109,7 +109,7 @@ fn check_whole_playlist(served: &Served) {
 }
 
 #[test]
-fn a_month_is_listed_and_played_within_bounds_of_memory() {
+fn a_month_is_listed_and_played_in_bounded_memory() {
     let base = month();
     let served = Served::over(base.path(), &["--log-level", "warn"]);
     let begun = Instant::now();
@@ -135,7 +135,7 @@ fn a_month_is_listed_and_played_within_bounds_of_memory() {
 }
 
 #[test]
-fn a_walk_through_many_hours_leaves_room_in_memory_for_others() {
+fn a_selection_over_many_hours_does_not_evict_other_hours() {
     let base = tempfile::tempdir().expect("a temporary directory");
     let variant = base.path().join("month/source");
     fs::create_dir_all(&variant).expect("make a directory");

@@ -19,7 +19,7 @@ fn logged(drive: impl FnOnce(&Served)) -> String {
 }
 
 #[test]
-fn each_response_is_logged_as_one_line_of_keys_and_values_whatever_its_target() {
+fn each_response_is_logged_as_one_line_of_keys_and_values() {
     let log = logged(|served| {
         ask(served.address, "GET", "/files/s", &[]);
         ask(served.address, "GET", "/files/%0aa%22b\"c\\d?x=\"%00", &[]);
@@ -45,7 +45,7 @@ fn each_response_is_logged_as_one_line_of_keys_and_values_whatever_its_target() 
 }
 
 #[test]
-fn the_same_error_is_logged_once_a_second_and_counted_in_between() {
+fn a_repeated_error_is_logged_once_a_second_with_a_count() {
     let archive = tempfile::tempdir().expect("a directory");
     let base = archive.path().join("base");
     std::fs::create_dir(&base).expect("a directory");

@@ -99,7 +99,7 @@ fn a_playlist_is_live_until_its_range_is_covered_or_long_past() {
 }
 
 #[test]
-fn a_segment_behind_a_young_gap_is_withheld() {
+fn a_segment_after_a_recent_gap_is_withheld() {
     let site = Site::at("2026-11-20T10:00:14.999");
     record(&site, &[0, 2, 6, 8]);
     let query = "?start=2026-11-20T10&end=2026-11-20T10:00:10";
@@ -122,7 +122,7 @@ fn a_segment_behind_a_young_gap_is_withheld() {
 }
 
 #[test]
-fn a_young_gap_at_the_start_withholds_segments_as_well() {
+fn a_recent_gap_at_the_start_also_withholds_segments() {
     let site = Site::at("2026-11-20T10:00:10");
     record(&site, &[2, 4]);
     let query = "?start=2026-11-20T10&end=2026-11-20T10:00:06";
@@ -132,7 +132,7 @@ fn a_young_gap_at_the_start_withholds_segments_as_well() {
 }
 
 #[test]
-fn a_young_segment_that_is_not_full_is_withheld() {
+fn a_recent_segment_that_is_not_full_is_withheld() {
     for kind in ["suspect", "partial"] {
         let site = Site::at("2026-11-20T10:00:18.999");
         record(&site, &[0]);
@@ -186,7 +186,7 @@ fn a_404_names_what_is_missing() {
 }
 
 #[test]
-fn names_are_encoded_wherever_they_stand() {
+fn names_are_encoded_in_playlists() {
     let site = Site::at("2026-11-22T00:00:00");
     site.write("a b/c\"d\n%/2026-11-20T10/00:00.000-2.000-full-x.ts", b"xx");
     let list = site.get("/playlist/a%20b/c%22d%0A%25.m3u8").text();
@@ -205,7 +205,7 @@ fn names_are_encoded_wherever_they_stand() {
 }
 
 #[test]
-fn variants_outside_the_range_and_the_chat_are_omitted() {
+fn variants_outside_the_range_and_chat_are_omitted() {
     let site = Site::at("2026-11-22T00:00:00");
     for (variant, hour, size) in
         [("early", "09", 100), ("late", "11", 300), ("chat", "11", 1), ("both", "09", 200)]

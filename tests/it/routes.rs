@@ -83,7 +83,7 @@ fn an_hour_lists_segments_and_json_files_without_tombstone() {
 }
 
 #[test]
-fn a_file_is_sent_whole_in_part_or_not_at_all() {
+fn files_support_ranges_conditional_requests_and_caching() {
     let site = site();
     let target = format!("/segments/{HOUR}/55%3A02.000-2.000-full-abc.ts");
     let answer = site.get(&target);
@@ -151,7 +151,7 @@ fn the_entity_tag_of_other_files_is_their_size_and_time() {
 }
 
 #[test]
-fn what_is_not_a_file_is_not_found() {
+fn only_regular_files_are_sent() {
     let site = site();
     symlink(site.archive.path().join("loop"), site.archive.path().join("loop")).expect("a link to itself");
     rustix::fs::mkfifoat(

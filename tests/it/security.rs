@@ -167,7 +167,7 @@ fn token_needed(request: &Request) -> Result<(), Reply> {
 }
 
 #[test]
-fn a_request_that_the_policy_refuses_reaches_no_handler() {
+fn an_unauthorized_request_reaches_no_handler() {
     let base = tempfile::tempdir().expect("a directory");
     write_whole(&base.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"x");
     let app = Arc::new(App { auth: token_needed, ..app(base.path(), Clock::System) });
@@ -339,7 +339,7 @@ fn front(served: &Served) -> Option<(Nginx, u16)> {
 }
 
 #[test]
-fn the_nginx_of_the_security_page_keeps_strangers_out() {
+fn the_nginx_of_the_security_page_requires_a_password() {
     let base = archive();
     write_whole(&base.path().join("s/page.html"), b"<p>");
     let served = Served::over(base.path(), &[]);
@@ -364,7 +364,7 @@ fn the_nginx_of_the_security_page_keeps_strangers_out() {
 }
 
 #[test]
-fn every_test_that_the_security_page_names_is_there() {
+fn every_test_that_the_security_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/security.md")).expect("the page");
     let files = fs::read_dir(root.join("tests/it")).expect("the tests").flatten();

@@ -223,7 +223,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_range_is_represented_as_the_rules_say(
+    fn a_selection_follows_the_documented_rules(
         samples in archives(),
         junk in prop::bool::weighted(0.2),
         ranges in prop::collection::vec(
@@ -249,7 +249,7 @@ proptest! {
 }
 
 #[test]
-fn an_hour_that_changes_is_read_again_even_within_one_tick() {
+fn a_changed_hour_is_read_again_even_if_its_mtime_is_equal() {
     let base = tempfile::tempdir().expect("a directory");
     let archive = Arc::new(Archive::new(base.path(), 1 << 20));
     let (start, end) = (time("2026-11-20T10").micros(), time("2026-11-20T11").micros());
@@ -273,7 +273,7 @@ fn an_hour_that_changes_is_read_again_even_within_one_tick() {
 }
 
 #[test]
-fn an_hour_that_does_not_change_is_read_once() {
+fn an_unchanged_hour_is_read_once() {
     let base = tempfile::tempdir().expect("a directory");
     let hour = base.path().join("s/v/2026-11-20T10");
     fs::create_dir_all(&hour).expect("an hour");
@@ -301,7 +301,7 @@ fn an_hour_that_does_not_change_is_read_once() {
 }
 
 #[test]
-fn a_change_costs_two_readings_however_many_want_to_see_it() {
+fn each_change_is_read_at_most_twice_by_concurrent_readers() {
     let base = tempfile::tempdir().expect("a directory");
     let hour = base.path().join("s/v/2026-11-20T10");
     fs::create_dir_all(&hour).expect("an hour");
@@ -334,7 +334,7 @@ fn a_change_costs_two_readings_however_many_want_to_see_it() {
 }
 
 #[test]
-fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
+fn a_changed_list_is_built_again_even_if_the_mtime_is_equal() {
     let base = tempfile::tempdir().expect("a directory");
     let hour = base.path().join("s/v/2026-11-20T10");
     let archive = Archive::new(base.path(), 1 << 20);
@@ -360,7 +360,7 @@ fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
 }
 
 #[test]
-fn hours_that_come_and_go_are_seen_at_once_and_those_behind_links_too() {
+fn added_and_removed_hours_are_seen_at_once_even_behind_links() {
     let base = tempfile::tempdir().expect("a directory");
     let variant = base.path().join("s/v");
     let archive = Archive::new(base.path(), 1 << 20);

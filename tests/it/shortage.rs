@@ -56,7 +56,7 @@ fn a_server_short_of_descriptors_recovers_by_itself() {
 }
 
 #[test]
-fn a_file_that_grows_is_sent_as_long_as_it_was() {
+fn a_file_that_grows_is_sent_in_its_original_length() {
     const LARGE: usize = 16 * 1024 * 1024;
     let site = Site::at("2026-11-22T00:00:00");
     let path = site.write("s/large.bin", &vec![b'x'; LARGE]);
@@ -114,7 +114,7 @@ pub(crate) fn as_nobody(program: &Path, by_way_of: &[String]) -> Program {
 }
 
 #[test]
-fn what_the_server_may_not_read_is_an_error_and_the_rest_goes_on() {
+fn files_without_read_permission_give_a_500_and_the_rest_is_served() {
     if !geteuid().is_root() {
         say("shortage: needs root to become another user; skipped");
         return;
@@ -161,7 +161,7 @@ fn what_the_server_may_not_read_is_an_error_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_server_that_can_write_to_no_disk_does_all_its_work() {
+fn a_server_without_a_writable_disk_serves_every_route() {
     let archive = cuts::archive();
     // No file may grow, as on a full disk, and there is no directory for temporary files.
     let program = Program::new("prlimit").args(["--fsize=0", "--", RESTREAMER]).env("TMPDIR", "/nowhere");
@@ -176,7 +176,7 @@ fn a_server_that_can_write_to_no_disk_does_all_its_work() {
 }
 
 #[test]
-fn names_as_long_and_as_odd_as_a_disk_takes_them_are_served() {
+fn the_longest_file_names_and_control_characters_are_served() {
     let site = Site::at("2026-11-22T00:00:00");
     let begin = "00:00.000-2.000-full-";
     let long = format!("{begin}{}.ts", "h".repeat(255 - begin.len() - ".ts".len()));
@@ -200,7 +200,7 @@ fn names_as_long_and_as_odd_as_a_disk_takes_them_are_served() {
 }
 
 #[test]
-fn an_archive_that_is_taken_away_and_put_back_is_served_again() {
+fn an_archive_that_disappears_and_returns_is_served_again() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let (base, away) = (place.path().join("base"), place.path().join("away"));
     write_whole(&base.join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"ready");
@@ -257,7 +257,7 @@ fn a_server_without_descriptors_for_ffmpeg_answers_503_with_retry_after() {
 }
 
 #[test]
-fn a_server_that_may_start_no_thread_or_process_still_serves() {
+fn a_server_at_its_process_limit_keeps_serving() {
     if !geteuid().is_root() {
         say("shortage: needs root to become another user; skipped");
         return;

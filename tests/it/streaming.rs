@@ -177,7 +177,7 @@ fn a_handler_that_panics_gives_a_500_and_its_worker_survives() {
 }
 
 #[test]
-fn a_client_that_takes_a_streamed_body_too_slowly_is_aborted() {
+fn a_client_that_reads_a_streamed_body_too_slowly_is_aborted() {
     let stalled = Limits { write_timeout: Duration::from_millis(300), ..Limits::default() };
     let slow = Limits { rate_window: Duration::from_millis(300), min_rate: 1 << 40, ..Limits::default() };
     for limits in [stalled, slow] {
@@ -192,7 +192,7 @@ fn a_client_that_takes_a_streamed_body_too_slowly_is_aborted() {
 }
 
 #[test]
-fn a_body_is_cancelled_when_its_client_goes_away() {
+fn a_body_is_cancelled_when_its_client_disconnects() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let mut stream = connect(server.address());
@@ -217,7 +217,7 @@ fn the_end_of_the_grace_period_aborts_streamed_bodies() {
 }
 
 #[test]
-fn a_full_pool_answers_503_at_once_and_the_others_go_on() {
+fn a_full_pool_responds_503_at_once_and_other_pools_keep_serving() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let address = server.address();
@@ -263,7 +263,7 @@ fn fill_cut_pool(server: &Server, stub: &Stub) -> Vec<TcpStream> {
 }
 
 #[test]
-fn a_client_that_floods_a_full_pool_delays_nobody() {
+fn a_client_that_floods_a_full_pool_delays_no_other_client() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let waiting = fill_cut_pool(&server, &stub);
@@ -308,7 +308,7 @@ fn a_client_that_floods_a_full_pool_delays_nobody() {
 }
 
 #[test]
-fn the_end_of_the_grace_period_begins_no_queued_request() {
+fn queued_requests_are_not_started_after_the_grace_period() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let waiting = fill_cut_pool(&server, &stub);
@@ -324,7 +324,7 @@ fn the_end_of_the_grace_period_begins_no_queued_request() {
 }
 
 #[test]
-fn the_memory_that_slow_clients_hold_is_bounded() {
+fn memory_for_slow_clients_is_bounded() {
     let limits = Limits { held_bytes: 40 * 1024 * 1024, ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -347,7 +347,7 @@ fn the_memory_that_slow_clients_hold_is_bounded() {
 }
 
 #[test]
-fn clients_that_take_long_playlists_slowly_do_not_delay_short_ones() {
+fn slow_readers_of_long_playlists_do_not_delay_short_playlists() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let begin = |number: usize| {
         let mut stream = connect(server.address());

@@ -27,7 +27,7 @@ fn with_headers(count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_request_is_answered_and_the_connection_closed() {
+fn malformed_requests_are_refused_and_the_connection_is_closed() {
     let site = Site::at(NOW);
     let long = format!("GET /files HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(17 * 1024));
     let rows: [(&[u8], u16); 21] = [
@@ -70,7 +70,7 @@ fn what_is_no_request_is_answered_and_the_connection_closed() {
 }
 
 #[test]
-fn a_refusal_arrives_though_the_client_still_sends() {
+fn a_413_arrives_while_the_client_is_still_sending() {
     let site = Site::at(NOW);
     let mut stream = connect(site.address);
     stream
@@ -83,7 +83,7 @@ fn a_refusal_arrives_though_the_client_still_sends() {
 }
 
 #[test]
-fn a_head_that_does_not_end_is_given_up() {
+fn an_incomplete_request_times_out_with_408() {
     let limits = Limits { head_timeout: Duration::from_millis(300), ..Limits::default() };
     let site = Site::with(NOW, limits);
     for begun in [
@@ -109,7 +109,7 @@ fn a_head_that_does_not_end_is_given_up() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_a_response() {
     let site = Site::with(NOW, Limits { idle_timeout: Duration::from_millis(200), ..Limits::default() });
     assert_eq!(read_until_closed(&mut connect(site.address)), b"");
     let mut stream = connect(site.address);
@@ -148,7 +148,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn bodies_of_requests_are_read_and_dropped() {
+fn request_bodies_are_read_and_discarded() {
     let site = Site::at(NOW);
     let body = "x".repeat(65_536);
     let first = format!("POST /files HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -158,7 +158,7 @@ fn bodies_of_requests_are_read_and_dropped() {
 }
 
 #[test]
-fn a_client_that_waits_for_leave_gets_it() {
+fn expect_100_continue_is_answered_with_100() {
     let site = Site::at(NOW);
     let mut stream = connect(site.address);
     let head = "POST /files HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
@@ -171,7 +171,7 @@ fn a_client_that_waits_for_leave_gets_it() {
 }
 
 #[test]
-fn old_clients_keep_a_connection_only_if_they_ask() {
+fn http_1_0_connections_persist_only_with_keep_alive() {
     let site = Site::at(NOW);
     let answers = exchange(site.address, b"GET /files HTTP/1.0\r\n\r\n", &[]);
     assert_eq!((answers[0].status, answers[0].header("connection")), (200, "close"));
@@ -183,14 +183,14 @@ fn old_clients_keep_a_connection_only_if_they_ask() {
 }
 
 #[test]
-fn a_target_may_come_with_scheme_and_host() {
+fn a_target_in_absolute_form_is_accepted() {
     let site = Site::at(NOW);
     let request = "GET http://somewhere.example:81/files HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     assert_eq!(exchange(site.address, request.as_bytes(), &[])[0].text(), "[]");
 }
 
 #[test]
-fn a_hundred_clients_at_once_are_all_served() {
+fn a_hundred_concurrent_clients_are_served() {
     let site = Site::at(NOW);
     site.write("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts", &vec![b'x'; 300_000]);
     let barrier = std::sync::Barrier::new(100);
@@ -220,7 +220,7 @@ fn ask_and_wait(site: &Site, target: &str) -> TcpStream {
 }
 
 #[test]
-fn clients_that_never_read_hold_no_worker() {
+fn clients_that_never_read_occupy_no_worker() {
     let site = Site::at(NOW);
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let waiting: Vec<TcpStream> = (0..300).map(|_| ask_and_wait(&site, "/segments/s/large.bin")).collect();
@@ -239,7 +239,7 @@ fn clients_that_never_read_hold_no_worker() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_cut_off() {
+fn a_client_that_reads_nothing_is_aborted() {
     let site = Site::with(NOW, Limits { write_timeout: Duration::from_millis(300), ..Limits::default() });
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
@@ -263,7 +263,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_aborted() {
 }
 
 #[test]
-fn a_file_that_is_deleted_while_it_is_sent_is_sent_to_its_end() {
+fn a_file_that_is_deleted_while_it_is_sent_is_sent_completely() {
     let site = Site::at(NOW);
     let path = site.write("s/large.bin", &vec![b'x'; LARGE]);
     let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
@@ -276,7 +276,7 @@ fn a_file_that_is_deleted_while_it_is_sent_is_sent_to_its_end() {
 }
 
 #[test]
-fn the_connection_idle_longest_gives_way_to_a_new_one() {
+fn the_longest_idle_connection_is_evicted_for_a_new_one() {
     let site = Site::with(NOW, Limits { max_connections: 3, ..Limits::default() });
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let idle = || site.metrics.connections.states()[0];
@@ -303,7 +303,7 @@ fn the_connection_idle_longest_gives_way_to_a_new_one() {
 }
 
 #[test]
-fn a_server_that_stops_finishes_what_it_has_begun() {
+fn a_stopping_server_finishes_responses_in_progress() {
     let mut site = Site::at(NOW);
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let mut slow = ask_and_wait(&site, "/segments/s/large.bin");
@@ -327,7 +327,7 @@ fn a_server_that_stops_finishes_what_it_has_begun() {
 }
 
 #[test]
-fn a_server_that_cannot_wait_cuts_off_so_that_the_client_can_tell() {
+fn responses_in_progress_are_aborted_when_the_grace_period_ends() {
     let mut site = Site::at(NOW);
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let mut slow = ask_and_wait(&site, "/segments/s/large.bin");
@@ -338,7 +338,7 @@ fn a_server_that_cannot_wait_cuts_off_so_that_the_client_can_tell() {
 }
 
 #[test]
-fn a_client_that_closes_its_side_still_gets_its_answer() {
+fn a_half_closed_connection_still_gets_its_response() {
     let site = Site::at(NOW);
     let mut stream = connect(site.address);
     stream.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
