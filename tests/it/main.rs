@@ -2,8 +2,8 @@
 
 mod abuse;
 mod binary;
-mod boxes;
 mod check;
+mod cluster;
 mod console;
 mod cut_engine;
 mod cut_failures;
