@@ -44,7 +44,7 @@ impl Checked {
         self.stdout.lines().any(|found| found.trim_start() == line)
     }
 
-    /// The reported problems. The check must have failed if there are any, and only then.
+    /// The reported problems. Asserts that the check failed if and only if there are any.
     fn problems(&self) -> Vec<&str> {
         let problems: Vec<_> =
             self.stdout.lines().filter_map(|line| line.strip_prefix("PROBLEM: ")).collect();

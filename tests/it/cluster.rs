@@ -1,4 +1,4 @@
-//! The configuration in `scripts/deploy/cluster` for several servers. `scripts/cluster` runs all of it under load.
+//! The configuration of several servers in `scripts/deploy/cluster`. `scripts/cluster` runs it under load.
 
 use std::fs;
 use std::io::Write;
@@ -20,7 +20,7 @@ fn haproxy_and_nginx_accept_their_configurations() {
     if let Some(haproxy) = peer("haproxy") {
         let checked =
             Program::new(haproxy).args([Path::new("-c"), Path::new("-f"), &deploy("haproxy.cfg")]).run();
-        // There is no warning either.
+        // Warnings would appear on stderr.
         assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{checked:?}");
     }
     let Some(nginx) = peer("nginx") else { return };
@@ -33,7 +33,7 @@ fn haproxy_and_nginx_accept_their_configurations() {
     Nginx::start(&nginx, directory, &config, port);
 }
 
-/// `HAProxy` before three servers, and its port. `directory` is for its configuration.
+/// Starts `HAProxy` in front of three servers, with its configuration in `directory`. Returns its port too.
 fn haproxy(servers: &[Served; 3], directory: &Path) -> Option<(Running, u16)> {
     let (haproxy, port) = (peer("haproxy")?, free_port());
     let mut config = fs::read_to_string(deploy("haproxy.cfg")).expect("the configuration");
@@ -45,7 +45,7 @@ fn haproxy(servers: &[Served; 3], directory: &Path) -> Option<(Running, u16)> {
         .expect("its configuration");
     let running = Program::new(haproxy).args([Path::new("-db"), Path::new("-f"), &path]).start();
     wait_until("HAProxy listens", || {
-        assert!(!running.has_ended(), "HAProxy has ended");
+        assert!(!running.has_ended(), "HAProxy has exited");
         TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
     Some((running, port))
@@ -55,11 +55,11 @@ fn haproxy(servers: &[Served; 3], directory: &Path) -> Option<(Running, u16)> {
 fn cuts_are_queued_by_haproxy_and_those_of_closed_connections_are_dropped() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
-    // This ffmpeg never ends by itself.
+    // This ffmpeg never exits by itself.
     let ffmpeg = fake(dir.path(), "ffmpeg-stalls");
     let servers = [(); 3].map(|()| Served::over(base.path(), &["--ffmpeg", &ffmpeg, "--cut-workers", "2"]));
     let Some((_haproxy, port)) = haproxy(&servers, dir.path()) else { return };
-    let lanes = |name: &str| {
+    let pools = |name: &str| {
         let line = format!("pool_{name}{{pool=\"cut\"}} ");
         let count = |served: &Served| {
             let page = ask(served.address, "GET", "/metrics", &[]).text();
@@ -68,18 +68,18 @@ fn cuts_are_queued_by_haproxy_and_those_of_closed_connections_are_dropped() {
         };
         servers.each_ref().map(count)
     };
-    let before = SocketAddr::from(([127, 0, 0, 1], port));
+    let frontend = SocketAddr::from(([127, 0, 0, 1], port));
     let request = format!("GET /cut/s/v.ts?{RANGE}&type=full HTTP/1.1\r\nHost: a\r\n\r\n");
-    let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(before)).collect();
+    let mut clients: Vec<TcpStream> = (0..10).map(|_| connect(frontend)).collect();
     for client in &mut clients {
-        client.write_all(request.as_bytes()).expect("ask");
+        client.write_all(request.as_bytes()).expect("send a request");
     }
-    wait_until("each box cuts two", || lanes("busy_workers") == [2, 2, 2]);
-    assert_eq!(lanes("queue_length"), [0, 0, 0], "the others wait elsewhere");
-    let rough = ask(before, "GET", &format!("/cut/s/v.ts?{RANGE}&type=rough"), &[]);
-    assert!(rough.status == 200 && rough.whole, "what needs no ffmpeg goes on");
+    wait_until("each server makes two cuts", || pools("busy_workers") == [2, 2, 2]);
+    assert_eq!(pools("queue_length"), [0, 0, 0], "the others wait in HAProxy");
+    let rough = ask(frontend, "GET", &format!("/cut/s/v.ts?{RANGE}&type=rough"), &[]);
+    assert!(rough.status == 200 && rough.whole, "rough cuts need no worker for exact cuts");
     drop(clients);
-    wait_until("all have ended", || lanes("busy_workers") == [0, 0, 0]);
+    wait_until("all have ended", || pools("busy_workers") == [0, 0, 0]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_copy_by_rsync_has_the_playable_files_and_the_same_etags() {
     ] {
         write_whole(&hour.join(name), name.as_bytes());
     }
-    // The directory's time is that of its last change in the copy.
+    // The copy of a directory does not take over the modification time of the original.
     let time_of = |path: &Path| fs::metadata(path).and_then(|of| of.modified()).expect("a time");
     let old = time_of(&hour) - Duration::from_secs(1000);
     fs::File::open(&hour).and_then(|directory| directory.set_modified(old)).expect("a time");
@@ -135,9 +135,9 @@ fn a_copy_by_rsync_has_the_playable_files_and_the_same_etags() {
     assert_eq!(tags[0], tags[1]);
     assert!(tags[0].iter().all(|tag| tag.len() > 5), "{tags:?}");
 
-    fs::remove_file(hour.join(kept[2])).expect("no tombstone any more");
+    fs::remove_file(hour.join(kept[2])).expect("remove the tombstone");
     copy(&["--once"]);
-    assert_eq!(names().len(), 3, "nothing is deleted unasked");
+    assert_eq!(names().len(), 3, "nothing is deleted without --delete");
     copy(&["--once", "--delete"]);
     assert_eq!(names(), kept[..2]);
 }

@@ -15,33 +15,33 @@ use crate::cuts;
 use crate::harness::{WORKERS, ask, connect, read_until_closed, serve, wait_until};
 use crate::process::{Program, Served};
 
-/// A session at a console.
+/// A session of the console.
 struct Session(BufReader<TcpStream>);
 
 impl Session {
     fn at(address: SocketAddr) -> Self {
         let mut session = Self(BufReader::new(connect(address)));
-        let greeting = session.answer();
+        let greeting = session.read_answer();
         assert!(greeting.starts_with("restreamer ") && greeting.contains("`help`"), "{greeting}");
         session
     }
 
-    fn ask(&mut self, line: &str) -> String {
-        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).expect("ask");
-        self.answer()
+    fn run(&mut self, line: &str) -> String {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).expect("send a request");
+        self.read_answer()
     }
 
-    /// All up to an empty line.
-    fn answer(&mut self) -> String {
+    /// Reads up to an empty line.
+    fn read_answer(&mut self) -> String {
         let mut text = String::new();
         while !text.ends_with("\n\n") && text != "\n" {
-            assert!(self.0.read_line(&mut text).expect("an answer") > 0, "it ended after `{text}`");
+            assert!(self.0.read_line(&mut text).expect("an answer") > 0, "the session ended after `{text}`");
         }
         text
     }
 }
 
-/// A service that keeps every worker it gets.
+/// A service that blocks its workers until it is released.
 #[derive(Default)]
 struct Stub {
     released: AtomicBool,
@@ -59,7 +59,7 @@ impl Service for Stub {
     }
 
     fn call(&self, _: &Request, _: Routed, _: &dyn Fn() -> bool) -> Reply {
-        wait_until("the test lets it go", || self.released.load(Ordering::SeqCst));
+        wait_until("the test releases it", || self.released.load(Ordering::SeqCst));
         Reply::empty(200)
     }
 }
@@ -82,10 +82,12 @@ fn the_console_responds_at_once_while_every_pool_is_full() {
     wait_until("all pools are full", || {
         for pool in pools {
             let mut client = connect(server.address());
-            client.write_all(format!("GET /{pool}?x HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("ask");
+            client
+                .write_all(format!("GET /{pool}?x HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+                .expect("send a request");
             waiting.push(client);
         }
-        let text = session.ask("connections");
+        let text = session.run("connections");
         pools.iter().all(|pool| {
             let workers = if *pool == "cut" { WORKERS.cut } else { WORKERS.each };
             text.contains(&format!("pool {pool:<9} {workers:4} workers busy,    2 requests queued"))
@@ -95,24 +97,24 @@ fn the_console_responds_at_once_while_every_pool_is_full() {
     assert_eq!(refused.status, 503);
     for command in ["requests", "threads", "cache", "connections", "help", "nonsense", "log", ""] {
         let begun = Instant::now();
-        session.ask(command);
+        session.run(command);
         assert!(begun.elapsed() < Duration::from_millis(100), "{command} took {:?}", begun.elapsed());
     }
-    let text = session.ask("requests");
+    let text = session.run("requests");
     assert!(text.starts_with("7 requests are in flight\n"), "{text}");
     assert!(text.contains("  GET /media?x  0 bytes\n") && text.contains(" s  127.0.0.1:"), "{text}");
-    let text = session.ask("connections");
+    let text = session.run("connections");
     let line = text.lines().find(|line| line.starts_with("127.0.0.1 ")).expect("the addresses");
     assert!(line.contains(", 15 working, "), "{text}");
-    let text = session.ask("threads");
+    let text = session.run("threads");
     assert!(
         ["quick-0", "cut-0", "event-loop", "accept", "console"].iter().all(|name| text.contains(name)),
         "{text}"
     );
-    assert!(session.ask("nonsense\u{7}").contains("no command `nonsense\\u{7}`"));
+    assert!(session.run("nonsense\u{7}").contains("no command `nonsense\\u{7}`"));
     stub.released.store(true, Ordering::SeqCst);
     drop(waiting);
-    wait_until("nothing is under way", || session.ask("requests").starts_with("0 requests"));
+    wait_until("no request is in progress", || session.run("requests").starts_with("0 requests"));
     assert!(server.stop(Duration::from_secs(10)));
     assert_eq!(read_until_closed(session.0.get_mut()), b"");
 }
@@ -124,19 +126,19 @@ fn the_console_accepts_four_sessions_and_survives_bad_clients() {
     let mut sessions: Vec<Session> = (0..4).map(|_| Session::at(console)).collect();
     let fifth = read_until_closed(&mut connect(console));
     assert_eq!(fifth, b"there are 4 sessions already\n");
-    // One ends its session, one sends a line without end, one never reads.
+    // One client quits, one sends an endless line, one never reads.
     sessions.pop();
     sessions[0].0.get_mut().write_all(&[b'x'; 5000]).expect("a long line");
     let _ = read_until_closed(sessions[0].0.get_mut());
-    let deaf = sessions.remove(1);
-    deaf.0.get_ref().set_write_timeout(Some(Duration::from_secs(1))).expect("a limit");
-    while deaf.0.get_ref().write_all(&b"threads\n".repeat(1000)).is_ok() {}
-    wait_until("there is room", || {
+    let unread = sessions.remove(1);
+    unread.0.get_ref().set_write_timeout(Some(Duration::from_secs(1))).expect("a limit");
+    while unread.0.get_ref().write_all(&b"threads\n".repeat(1000)).is_ok() {}
+    wait_until("a session is free", || {
         let mut stream = connect(console);
-        stream.write_all(b"quit\n").expect("ask");
+        stream.write_all(b"quit\n").expect("send a request");
         read_until_closed(&mut stream).starts_with(b"restreamer ")
     });
-    assert!(sessions[1].ask("help").contains("connections"));
+    assert!(sessions[1].run("help").contains("connections"));
     server.stop(Duration::ZERO);
 }
 
@@ -152,22 +154,22 @@ fn the_console_changes_the_log_level_and_shows_the_ffmpeg_of_a_cut() {
     let stalls = stalls.to_str().expect("a path in UTF-8");
     let served = Served::over(archive.path(), &["--backdoor-port", &port.to_string(), "--ffmpeg", stalls]);
     let mut session = Session::at(([127, 0, 0, 1], port).into());
-    assert_eq!(session.ask("log loud"), "levels are off, error, warn, info, debug and trace\n\n");
-    assert_eq!(session.ask("log warn"), "the log's level was INFO and is WARN now\n\n");
+    assert_eq!(session.run("log loud"), "levels are off, error, warn, info, debug and trace\n\n");
+    assert_eq!(session.run("log warn"), "the log's level was INFO and is WARN now\n\n");
     ask(served.address, "GET", "/nothing/quiet", &[]);
-    assert_eq!(session.ask("log debug"), "the log's level was WARN and is DEBUG now\n\n");
+    assert_eq!(session.run("log debug"), "the log's level was WARN and is DEBUG now\n\n");
     ask(served.address, "GET", "/nothing/loud", &[]);
-    assert!(session.ask("cache").ends_with(" misses\n\n"));
+    assert!(session.run("cache").ends_with(" misses\n\n"));
     let mut client = connect(served.address);
     let request = format!("GET /cut/s/v.ts?{} HTTP/1.1\r\nHost: x\r\n\r\n", cuts::RANGE);
-    client.write_all(request.as_bytes()).expect("ask");
+    client.write_all(request.as_bytes()).expect("send a request");
     wait_until("its ffmpeg is shown", || {
-        let text = session.ask("requests");
+        let text = session.run("requests");
         let pid = text.split_once("  ffmpeg ").and_then(|(_, rest)| rest.split('\n').next());
         pid.is_some_and(|pid| std::fs::metadata(format!("/proc/{pid}")).is_ok())
     });
     drop(client);
-    wait_until("the cut is ended", || session.ask("requests").starts_with("0 requests"));
+    wait_until("the cut has ended", || session.run("requests").starts_with("0 requests"));
     served.running.signal(rustix::process::Signal::TERM);
     let output = served.running.wait();
     assert_eq!(output.code, Some(0));

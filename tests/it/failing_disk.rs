@@ -1,6 +1,6 @@
-//! What befalls a server whose disk fails. `strace` lets system calls of the running server that are about a certain path
-//! fail with EIO, as a broken disk does, and then lets go of it: what the server cannot read is an error that says so, the
-//! rest goes on, and nothing is left of it afterwards.
+//! A server whose disk fails. `strace` makes system calls of the running server for a given path fail with EIO, like a
+//! broken disk, and then detaches. Requests for unreadable files fail, all others succeed, and afterwards the server has
+//! neither cached the failure nor leaked anything.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,18 +13,18 @@ use crate::footage::run;
 use crate::harness::{ask, wait_until, write_whole};
 use crate::process::{Program, Running, Served, find, say, setting};
 
-/// What the log says of such a failure.
+/// The cause in the log.
 const CAUSE: &str = "Input/output error (os error 5)";
 
-/// What a client is told of it.
+/// The response that a client gets.
 const TOLD: (u16, &str) = (500, "the archive cannot be read just now\n");
 
-/// A server's system calls fail while this lasts.
+/// Injected failures of a server's system calls, until `end`.
 struct Fault(Running);
 
 impl Fault {
-    /// Lets system calls about `path` fail as each of `how` says (`-e inject` of strace). `None`, with the reason said,
-    /// where that cannot be done here.
+    /// Makes system calls for `path` fail as `how` specifies (`-e inject` of strace). Returns `None` and prints the reason
+    /// if strace cannot be used on this machine.
     fn begin(served: &Served, path: &Path, how: &[&str]) -> Option<Self> {
         let wanted = setting("RESTREAMER_TEST_PEERS").is_some_and(|value| value == "1");
         let Some(strace) = find("strace") else {
@@ -49,7 +49,7 @@ impl Fault {
         Some(Self(tracer))
     }
 
-    /// Lets go of the server.
+    /// Detaches strace from the server.
     fn end(self, served: &Served) {
         self.0.signal(Signal::INT);
         self.0.wait();
@@ -57,7 +57,7 @@ impl Fault {
     }
 }
 
-/// Of each thread of a server whether somebody traces it.
+/// For each thread of a server, whether it is traced.
 fn traced(served: &Served) -> Vec<bool> {
     let tasks = fs::read_dir(served.running.proc_file("task")).expect("its threads").flatten();
     let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
@@ -70,7 +70,7 @@ fn answer(served: &Served, target: &str) -> (u16, String) {
     (answer.status, answer.text())
 }
 
-/// Stops a server; its log.
+/// Stops a server and returns its log.
 fn log_of(served: Served) -> String {
     served.running.signal(Signal::TERM);
     let output = served.running.wait();
@@ -78,8 +78,8 @@ fn log_of(served: Served) -> String {
     output.stderr
 }
 
-/// Lets each of `rows` fail in turn: system calls about a path, the targets that cannot be answered meanwhile. All others,
-/// and afterwards all, are answered as before. `false` where nothing can be made to fail here.
+/// Injects the failures in `rows` one by one. Each row has system calls, a path, and the targets that fail meanwhile. All
+/// other targets, and afterwards all targets, must give the same as before. Returns `false` if strace cannot be used.
 fn check_failures(served: &Served, targets: &[&str], rows: &[(&str, PathBuf, &[&str])]) -> bool {
     let before: Vec<_> = targets.iter().map(|target| answer(served, target)).collect();
     for (calls, path, failing) in rows {
@@ -112,7 +112,7 @@ fn an_unreadable_directory_gives_a_500_until_it_is_readable() {
     {
         write_whole(&base.join(path).join("00:00.000-2.000-full-x.ts"), b"ready");
     }
-    // An hour, and a stream, that lie on another disk.
+    // An hour and a stream on another disk.
     write_whole(&place.path().join("disk/00:00.000-2.000-full-y.ts"), b"more");
     symlink(place.path().join("disk"), base.join("s/v/2026-11-20T12")).expect("a link");
     symlink(place.path().join("base/t"), base.join("linked")).expect("a link");
@@ -134,7 +134,7 @@ fn an_unreadable_directory_gives_a_500_until_it_is_readable() {
         ("?open,openat", hour.clone(), &[names, list, cut]),
         ("%%stat", hour, &[names, list, cut]),
         ("getdents64", variant.clone(), &[hours, list, cut, variants]),
-        // What the link to the third hour leads to.
+        // The target of the link that is the third hour.
         ("?newfstatat,?statx,?fstatat64", variant, &[hours, list, cut, variants]),
         ("%%stat", base.join("s/empty"), &[empty, variants]),
         ("%%stat", base.join("s"), &[variants]),
@@ -142,7 +142,7 @@ fn an_unreadable_directory_gives_a_500_until_it_is_readable() {
     if !check_failures(&served, &targets, &rows) {
         return;
     }
-    // A link among streams that leads nowhere just now takes no other from the list.
+    // A stream that is a link to a failing disk is left out of the list; the others remain.
     let Some(fault) = Fault::begin(&served, &base, &["?newfstatat,?statx,?fstatat64:error=EIO"]) else {
         return;
     };
@@ -174,7 +174,7 @@ fn hours_are_not_cached_while_the_disk_fails() {
     let hour = base.path().join("s/v/2026-11-20T10");
     write_whole(&hour.join("00:00.000-2.000-full-small.ts"), b"x");
     let large = write_whole(&hour.join("00:00.000-2.000-full-large.ts"), b"xx");
-    // Old enough to be remembered.
+    // Old enough to be cached.
     let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
     fs::File::open(&hour).and_then(|hour| hour.set_modified(past)).expect("a time");
     let served = Served::over(base.path(), &[]);
@@ -188,7 +188,7 @@ fn hours_are_not_cached_while_the_disk_fails() {
     assert!(answer(&served, list).1.contains("full-large.ts"), "the larger one is the better");
 }
 
-/// Fetches with curl: its exit code, the status, and how many bytes of body came.
+/// Fetches with curl. Returns its exit code, the status, and the number of body bytes.
 fn fetch(served: &Served, target: &str) -> (i32, u16, u64) {
     let url = format!("http://{}{target}", served.address);
     let format = "%{http_code} %{size_download}";
@@ -211,13 +211,13 @@ fn an_unreadable_file_gives_a_500_or_an_aborted_response() {
     write_whole(&base.path().join("s/a.txt"), b"ready");
     let (served, before) = at_rest(base.path(), &["--workers", "1"]);
     let target = "/segments/s/large.bin";
-    // What fails, whether it is an answer of its own, whether some of the file comes.
+    // The injected failures, whether the response is a 500, and whether part of the file arrives.
     let rows: [(&[&str], bool, bool); 6] = [
         (&["?open,openat:error=EIO"], true, false),
         (&["%%stat:error=EIO"], true, false),
         (&["sendfile:error=EIO"], false, false),
         (&["sendfile:error=EIO:when=3+"], false, true),
-        // A file system that knows no sendfile.
+        // A file system without sendfile.
         (&["sendfile:error=EINVAL", "pread64:error=EIO"], false, false),
         (&["sendfile:error=EINVAL", "pread64:error=EIO:when=3+"], false, true),
     ];
@@ -236,7 +236,7 @@ fn an_unreadable_file_gives_a_500_or_an_aborted_response() {
         fault.end(&served);
         assert_eq!(fetch(&served, target), (0, 200, LARGE), "after {how:?}");
     }
-    // One failure is one failure.
+    // After a single failure the next request succeeds.
     let Some(fault) = Fault::begin(&served, &path, &["?open,openat:error=EIO:when=1"]) else { return };
     assert_eq!(fetch(&served, target).1, 500);
     assert_eq!(fetch(&served, target), (0, 200, LARGE));
@@ -255,7 +255,7 @@ fn an_unreadable_segment_gives_a_500_or_an_aborted_cut() {
     let path = paths.min().expect("the segment in the middle");
     let target = |kind: &str| format!("/cut/s/v.ts?{RANGE}&type={kind}");
     let whole = |kind: &str| matches!(fetch(&served, &target(kind)), (0, 200, 1..));
-    // An exact cut looks at each segment before it begins, and reads most of them on its way.
+    // An exact cut inspects each segment before its first byte, and reads most of them again while it is sent.
     for (kind, when, answered) in [
         ("rough", "", false),
         ("smart", "", true),

@@ -1,5 +1,4 @@
-//! A server in this process, on a free port and an archive in a temporary directory, and a plain HTTP client that parses
-//! every byte.
+//! A server in the test process, with a free port and a temporary archive, and a plain HTTP client that parses every byte.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,7 +40,7 @@ impl Site {
         Self::with(now, Limits::default())
     }
 
-    /// The same with other limits.
+    /// The same with the given limits.
     pub(crate) fn with(now: &str, limits: Limits) -> Self {
         let archive = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(AtomicI64::new(time(now).micros()));
@@ -83,7 +82,7 @@ impl Drop for Site {
     }
 }
 
-/// The handlers over an archive.
+/// The handlers for an archive.
 pub(crate) fn app(archive: &Path, clock: Clock) -> App {
     App {
         archive: Arc::new(Archive::new(archive, 64 * 1024 * 1024)),
@@ -150,7 +149,7 @@ pub(crate) fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&
         request.extend([name, ": ", value, "\r\n"]);
     }
     let mut answers = exchange(address, format!("{request}\r\n").as_bytes(), &[method]);
-    assert_eq!(answers.len(), 1, "answers to {method} {target}: {answers:?}");
+    assert_eq!(answers.len(), 1, "responses to {method} {target}: {answers:?}");
     answers.remove(0)
 }
 
@@ -188,7 +187,7 @@ pub(crate) fn read_one(stream: &mut TcpStream) -> Answer {
         if let Some(answer) = answers.into_iter().next().filter(|answer| answer.whole) {
             return answer;
         }
-        let count = stream.read(&mut buffer).expect("read an answer");
+        let count = stream.read(&mut buffer).expect("read a response");
         assert!(count > 0, "the connection ended after {bytes:?}");
         bytes.extend_from_slice(&buffer[..count]);
     }
@@ -216,11 +215,11 @@ pub(crate) fn take_apart(mut bytes: &[u8], methods: &[&str]) -> Vec<Answer> {
         }
         answers.push(answer);
     }
-    assert!(bytes.is_empty(), "behind the answers: {:?}", String::from_utf8_lossy(bytes));
+    assert!(bytes.is_empty(), "after the responses: {:?}", String::from_utf8_lossy(bytes));
     answers
 }
 
-/// Parses a body after its response head; returns the bytes behind it.
+/// Parses the body that follows a response head; returns the bytes after it.
 fn read_body<'a>(answer: &mut Answer, bytes: &'a [u8]) -> &'a [u8] {
     if answer.header("transfer-encoding") == "chunked" {
         let mut rest = bytes;
@@ -232,7 +231,7 @@ fn read_body<'a>(answer: &mut Answer, bytes: &'a [u8]) -> &'a [u8] {
             if rest.len() < size + 2 {
                 return &[];
             }
-            assert_eq!(&rest[size..size + 2], b"\r\n", "behind a chunk");
+            assert_eq!(&rest[size..size + 2], b"\r\n", "after a chunk");
             answer.body.extend_from_slice(&rest[..size]);
             rest = &rest[size + 2..];
             if size == 0 {
@@ -254,7 +253,7 @@ fn read_body<'a>(answer: &mut Answer, bytes: &'a [u8]) -> &'a [u8] {
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(begun.elapsed() < PATIENCE, "timed out waiting for this: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

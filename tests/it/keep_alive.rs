@@ -1,4 +1,4 @@
-//! Persistent connections: they return to the event loop after each response, and no pool keeps them.
+//! Keep-alive connections: they return to the event loop after each response and belong to no pool.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use restreamer::server::Limits;
 
 use crate::harness::{PATIENCE, Site, WORKERS, connect, read_one, read_until_closed, serve, wait_until};
 
-/// Much less than a timeout, and much more than it takes to wake a thread.
+/// Much shorter than any timeout, and much longer than waking a thread takes.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A service with two pools. `/media/wait` blocks until it is released, and sets `waits` meanwhile.
@@ -38,19 +38,19 @@ impl Service for Stub {
 }
 
 fn send(stream: &mut TcpStream, target: &str) {
-    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("send a request");
 }
 
-/// Sends a request on a persistent connection and reads the response.
-fn ask(stream: &mut TcpStream, target: &str) -> String {
+/// Sends a request on a keep-alive connection and reads the body of the response.
+fn get(stream: &mut TcpStream, target: &str) -> String {
     send(stream, target);
     read_one(stream).text()
 }
 
-/// A persistent connection after its first request.
-fn kept(address: SocketAddr, target: &str) -> TcpStream {
+/// Opens a keep-alive connection and sends a first request.
+fn keep_alive(address: SocketAddr, target: &str) -> TcpStream {
     let mut stream = connect(address);
-    assert_eq!(ask(&mut stream, target), target);
+    assert_eq!(get(&mut stream, target), target);
     stream
 }
 
@@ -58,7 +58,8 @@ fn kept(address: SocketAddr, target: &str) -> TcpStream {
 fn a_keep_alive_connection_can_use_other_pools_while_its_last_pool_is_busy() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
-    let mut connections: Vec<TcpStream> = (0..20).map(|_| kept(server.address(), "/media/now")).collect();
+    let mut connections: Vec<TcpStream> =
+        (0..20).map(|_| keep_alive(server.address(), "/media/now")).collect();
     let mut busy: Vec<TcpStream> = (0..WORKERS.each).map(|_| connect(server.address())).collect();
     for stream in &mut busy {
         send(stream, "/media/wait");
@@ -67,9 +68,9 @@ fn a_keep_alive_connection_can_use_other_pools_while_its_last_pool_is_busy() {
     let begun = Instant::now();
     for (number, stream) in connections.iter_mut().enumerate() {
         let target = format!("/quick/{number}");
-        assert_eq!(ask(stream, &target), target);
+        assert_eq!(get(stream, &target), target);
     }
-    assert!(begun.elapsed() < SOON, "they waited for {:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "they took {:?}", begun.elapsed());
     stub.released.store(true, Ordering::SeqCst);
     for stream in &mut busy {
         assert_eq!(read_one(stream).text(), "/media/wait");
@@ -88,7 +89,7 @@ fn a_connection_may_change_pools_with_every_request() {
                 for number in 0..500 {
                     let pool = if (client + number) % 3 == 0 { "media" } else { "quick" };
                     let target = format!("/{pool}/{client}/{number}");
-                    assert_eq!(ask(&mut stream, &target), target);
+                    assert_eq!(get(&mut stream, &target), target);
                 }
             });
         }
@@ -100,13 +101,13 @@ fn a_connection_may_change_pools_with_every_request() {
 #[test]
 fn a_request_in_pieces_on_a_keep_alive_connection_is_answered() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
-    let mut stream = kept(server.address(), "/quick/1");
+    let mut stream = keep_alive(server.address(), "/quick/1");
     for piece in [&b"GET /quick/2 HT"[..], b"TP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", b"c"] {
         stream.write_all(piece).expect("send a piece");
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(read_one(&mut stream).text(), "/quick/2");
-    assert_eq!(ask(&mut stream, "/media/3"), "/media/3");
+    assert_eq!(get(&mut stream, "/media/3"), "/media/3");
     stream.write_all(b"rubbish\r\n\r\n").expect("send rubbish");
     assert_eq!(read_one(&mut stream).status, 400);
     assert!(read_until_closed(&mut stream).is_empty());
@@ -116,8 +117,8 @@ fn a_request_in_pieces_on_a_keep_alive_connection_is_answered() {
 #[test]
 fn more_pipelined_requests_than_fit_into_one_read_are_all_answered() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
-    let mut stream = kept(server.address(), "/quick/0");
-    // Together they are longer than one read of the event loop.
+    let mut stream = keep_alive(server.address(), "/quick/0");
+    // Together they exceed one read of the event loop.
     let count = 3000;
     let mut writing = stream.try_clone().expect("the same connection");
     let write = move || {
@@ -130,13 +131,13 @@ fn more_pipelined_requests_than_fit_into_one_read_are_all_answered() {
     let last = format!("/quick/{count}");
     while !bytes.ends_with(last.as_bytes()) {
         let read = stream.read(&mut buffer).expect("read on");
-        assert!(read > 0, "it ended after {} bytes", bytes.len());
+        assert!(read > 0, "the connection ended after {} bytes", bytes.len());
         bytes.extend_from_slice(&buffer[..read]);
     }
-    writer.join().expect("all were sent");
+    writer.join().expect("all requests were sent");
     let answers = crate::harness::take_apart(&bytes, &[]);
     let expected = (1..=count).map(|number| format!("/quick/{number}"));
-    assert!(answers.iter().map(crate::harness::Answer::text).eq(expected), "they are out of order");
+    assert!(answers.iter().map(crate::harness::Answer::text).eq(expected), "the responses are out of order");
     assert!(server.stop(PATIENCE));
 }
 
@@ -155,7 +156,7 @@ fn clients_that_pipeline_without_end_do_not_starve_the_others() {
                     scope.spawn(|| while writer.write_all(&requests).is_ok() {});
                     let mut buffer = vec![0; 1 << 20];
                     while !is_over.load(Ordering::SeqCst) {
-                        assert!(reader.read(&mut buffer).expect("responses") > 0, "they end");
+                        assert!(reader.read(&mut buffer).expect("responses") > 0, "the connection ended");
                     }
                     let _ = stream.shutdown(std::net::Shutdown::Both);
                 });
@@ -164,7 +165,7 @@ fn clients_that_pipeline_without_end_do_not_starve_the_others() {
         let others = scope.spawn(|| {
             for number in 0..20 {
                 let target = format!("/quick/{number}");
-                assert_eq!(kept(address, &target).peer_addr().expect("a peer"), address);
+                assert_eq!(keep_alive(address, &target).peer_addr().expect("a peer"), address);
             }
         });
         let result = others.join();
@@ -179,7 +180,7 @@ fn an_idle_keep_alive_connection_is_closed_after_the_idle_timeout() {
     let limits = Limits { idle_timeout: Duration::from_millis(400), ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let begun = Instant::now();
-    let mut stream = kept(server.address(), "/quick/1");
+    let mut stream = keep_alive(server.address(), "/quick/1");
     assert!(read_until_closed(&mut stream).is_empty());
     assert!((limits.idle_timeout..SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     wait_until("it is closed", || server.connections() == 0);
@@ -191,20 +192,20 @@ fn connections_are_evicted_in_the_order_in_which_they_became_idle() {
     let limits = Limits { max_connections: 4, ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let quiet = |target: &str| {
-        let stream = kept(server.address(), target);
+        let stream = keep_alive(server.address(), target);
         std::thread::sleep(Duration::from_millis(20));
         stream
     };
-    // Connections before and after their first request are idle alike.
+    // A connection counts as idle both before its first request and between requests.
     let mut oldest = quiet("/media/1");
     let mut next = connect(server.address());
     std::thread::sleep(Duration::from_millis(50));
     let mut others = [quiet("/quick/2"), quiet("/media/3")];
-    let mut new = [kept(server.address(), "/quick/4"), kept(server.address(), "/quick/5")];
+    let mut new = [keep_alive(server.address(), "/quick/4"), keep_alive(server.address(), "/quick/5")];
     assert!(read_until_closed(&mut oldest).is_empty());
     assert!(read_until_closed(&mut next).is_empty());
     for stream in others.iter_mut().chain(&mut new) {
-        assert_eq!(ask(stream, "/quick/again"), "/quick/again");
+        assert_eq!(get(stream, "/quick/again"), "/quick/again");
     }
     assert!(server.stop(PATIENCE));
 }
@@ -212,7 +213,8 @@ fn connections_are_evicted_in_the_order_in_which_they_became_idle() {
 #[test]
 fn idle_keep_alive_connections_do_not_delay_a_stop() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
-    let mut connections = [kept(server.address(), "/quick/1"), kept(server.address(), "/media/2")];
+    let mut connections =
+        [keep_alive(server.address(), "/quick/1"), keep_alive(server.address(), "/media/2")];
     let begun = Instant::now();
     assert!(server.stop(PATIENCE));
     assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
@@ -225,13 +227,13 @@ fn idle_keep_alive_connections_do_not_delay_a_stop() {
 fn a_file_is_sent_to_a_slow_client_and_aborted_for_a_stalled_one() {
     let limits = Limits { write_timeout: Duration::from_millis(1500), ..Limits::default() };
     let site = Site::with("2026-11-22T00:00:00", limits);
-    // No part of it equals another.
+    // No two parts of the file are equal.
     let mix = |index: u32| u8::try_from(index.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0);
     let bytes: Vec<u8> = (0..16 * 1024 * 1024).map(mix).collect();
     site.write("s/v/large.bin", &bytes);
     let mut slow = connect(site.address);
     send(&mut slow, "/segments/s/v/large.bin");
-    // The client takes a part now and then, and never pauses for as long as the write timeout.
+    // The client reads in steps, and its pauses are shorter than the write timeout.
     let mut taken = vec![0; 2 * 1024 * 1024];
     let mut all = Vec::new();
     for _ in 0..3 {
@@ -255,7 +257,7 @@ fn a_file_is_sent_to_a_slow_client_and_aborted_for_a_stalled_one() {
     wait_until("it is aborted", || site.server().connections() == 0);
     let mut rest = Vec::new();
     let _ = stalled.read_to_end(&mut rest);
-    assert!(rest.len() < bytes.len(), "it got all");
+    assert!(rest.len() < bytes.len(), "the stalled client got the whole body");
 }
 
 #[test]

@@ -18,9 +18,9 @@ use crate::process::{Running, Served, is_long_run, say};
 const DAYS: usize = 30;
 const HOURS: usize = DAYS * 24;
 const SEGMENTS_AN_HOUR: usize = 1800;
-/// All of it, and all of time.
+/// The playlist of the whole archive.
 const WHOLE: &str = "/playlist/month/source.m3u8?start=0001-01-01T00&end=9999-01-01T00";
-/// The most memory that a playlist of any length may take.
+/// The limit of memory for a playlist of any length.
 const MEMORY_KIB: usize = 100_000;
 
 fn hour_name(number: usize) -> String {
@@ -36,9 +36,9 @@ fn segment_name(hour: usize, number: usize) -> String {
     )
 }
 
-/// Makes the archive. The names of an hour are hard links to one file, for a file can have but so many. Making all of
-/// them takes minutes, so that by default this is done for the first day, to which the other days' hours are symbolic
-/// links: they are read and remembered as any other.
+/// Creates the archive. The segments of an hour are hard links to one file, because the number of links to a file is
+/// limited. Creating all of them takes minutes, so by default only the first day consists of hard links. The hours of the
+/// other days are symbolic links to it; they are read and cached like any other hour.
 fn month() -> TempDir {
     let base = tempfile::tempdir().expect("a temporary directory");
     let variant = base.path().join("month/source");
@@ -68,14 +68,14 @@ fn link_hour(variant: &Path, hour: usize) {
     }
 }
 
-/// The most memory that a process has had at once, in KiB.
+/// The peak resident memory of a process, in KiB.
 fn peak_memory_kib(running: &Running) -> usize {
     let status = fs::read_to_string(running.proc_file("status")).expect("read its status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Reads a list that is sent until the connection closes, and checks that it has every segment there is, in order.
+/// Reads the playlist over HTTP/1.0 and checks that it has every segment, in order.
 fn check_whole_playlist(served: &Served) {
     let begun = Instant::now();
     let mut client = connect(served.address);
@@ -99,7 +99,7 @@ fn check_whole_playlist(served: &Served) {
             assert_eq!(next(), Some(format!("/segments/month/source/{hour_name}/{name}")));
         }
     }
-    // The range goes on into the future, and so may the list.
+    // The range ends in the future, so the playlist is live and has no end tag.
     assert_eq!(next(), None);
     say(&format!(
         "the playlist of {} segments: first byte after {first_byte:.1?}, all after {:.1?}",
@@ -143,11 +143,11 @@ fn a_selection_over_many_hours_does_not_evict_other_hours() {
     for hour in 1..48 {
         symlink(hour_name(0), variant.join(hour_name(hour))).expect("link an hour");
     }
-    // What changed just now is not remembered.
+    // Directories that changed just now are not cached.
     std::thread::sleep(Duration::from_millis(50));
     let name = VariantName { stream: "month", variant: "source" };
     let limit_bytes = 4 * 1024 * 1024;
-    // What of it is for hours.
+    // The share for hours.
     let room_bytes = limit_bytes / 16 * 11;
     let archive = Arc::new(Archive::new(base.path(), limit_bytes));
     let hours = archive.hours(name).expect("the hours");

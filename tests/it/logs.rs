@@ -1,4 +1,4 @@
-//! The log: one line per response, whatever the target, and no line repeated over and over.
+//! The log: one line per response, whatever its target, and suppression of repeated lines.
 
 use std::io::Write;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::harness::{ask, connect, read_until_closed, wait_until, write_whole};
 use crate::process::Served;
 
-/// What a server logs while `drive` drives it.
+/// The log of a server during `drive`.
 fn logged(drive: impl FnOnce(&Served)) -> String {
     let archive = tempfile::tempdir().expect("a directory");
     write_whole(&archive.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"x");

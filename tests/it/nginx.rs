@@ -25,11 +25,11 @@ pub(crate) fn peer(name: &str) -> Option<PathBuf> {
         say(&format!("not tested with {name}: RESTREAMER_TEST_PEERS is 0"));
         return None;
     }
-    // PATH of users may lack the directory of daemons.
+    // The PATH of a user may lack the directory of daemons.
     let sbin = || Some(Path::new("/usr/sbin").join(name)).filter(|path| path.exists());
     let found = find(name).or_else(sbin);
     if found.is_none() {
-        assert!(wanted.is_none(), "{name} is not installed, and RESTREAMER_TEST_PEERS asks for it");
+        assert!(wanted.is_none(), "{name} is not installed, and RESTREAMER_TEST_PEERS requires it");
         say(&format!("not tested with {name}: it is not installed"));
     }
     found

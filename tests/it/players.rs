@@ -156,7 +156,7 @@ fn chromium() -> Option<std::path::PathBuf> {
     }
     let found = find("chromium");
     if found.is_none() {
-        assert!(wanted.is_none(), "chromium is not installed, and RESTREAMER_TEST_PEERS asks for it");
+        assert!(wanted.is_none(), "chromium is not installed, and RESTREAMER_TEST_PEERS requires it");
         say("skipped Chromium: `chromium` is not installed");
     }
     found
@@ -218,6 +218,6 @@ fn chromium_plays_a_multivariant_playlist_over_a_gap() {
     assert!(reports.iter().any(|report| report.starts_with("at ")), "{reports:?}");
     assert!(
         !requests.requested("/segments/test/source/2026-11-20T11/").is_empty(),
-        "the better variant is played"
+        "the variant with the highest bandwidth is played"
     );
 }

@@ -76,13 +76,13 @@ impl Program {
         self
     }
 
-    /// The time limit for its end, instead of [`PATIENCE`].
+    /// Sets the time limit for it to exit, instead of [`PATIENCE`].
     pub(crate) fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Leaves its stderr unread.
+    /// Does not read its stderr.
     pub(crate) fn leave_stderr_unread(mut self) -> Self {
         self.stderr_is_unread = true;
         self
@@ -183,7 +183,7 @@ impl Served {
         Self::by_itself(program.args(all.concat()).args(options))
     }
 
-    /// The same for a program that has all of its arguments.
+    /// The same for a program whose arguments are complete.
     pub(crate) fn by_itself(program: Program) -> Self {
         let mut running = program.start_unread();
         let mut stdout = BufReader::new(running.child.stdout.take().expect("a pipe"));

@@ -46,10 +46,10 @@ pub(crate) const SEGMENTS: [&str; 10] = [
     "2026-11-20T11/00:15.500-2.000-full-",
 ];
 
-/// The recording. The first test that needs it records it; it is deleted when the last test drops it.
+/// The recording. It is made by the first test that needs it, and deleted when the last test drops it.
 pub(crate) fn footage() -> Arc<TempDir> {
     static SHARED: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().expect("footage that could be recorded");
+    let mut shared = SHARED.lock().expect("recorded footage");
     shared.upgrade().unwrap_or_else(|| {
         let recorded = Arc::new(record_all());
         *shared = Arc::downgrade(&recorded);
@@ -136,7 +136,7 @@ fn record_all() -> TempDir {
 
 /// Starts to record a lavfi test source.
 fn start_recorder(input: &str, base: &Path, variant: &str, options: &[&str]) -> Running {
-    let base = base.to_str().expect("a path that is text");
+    let base = base.to_str().expect("a path in UTF-8");
     let recorder = Program::new(RECORD).args([input, base, "test", variant, "--encode"]).args(options);
     recorder.args(["--", "-f", "lavfi"]).start()
 }
@@ -147,7 +147,7 @@ fn hash_of(path: &Path) -> String {
     let printed = Program::new("sha256sum").args([path]).run().stdout;
     // sha256sum writes a backslash before the sum if the file name needs escapes.
     let sum = printed.trim_start_matches('\\').split(' ').next().unwrap_or_default();
-    assert_eq!(sum.len(), 64, "sha256sum says `{printed}`");
+    assert_eq!(sum.len(), 64, "sha256sum prints `{printed}`");
     // Three hexadecimal digits are two of base64.
     let padded = format!("{sum:0<66}");
     let threes = padded

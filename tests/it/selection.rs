@@ -1,4 +1,4 @@
-//! Selection over a range, against a slow and obvious model, on random archives.
+//! Selection of segments in a range, compared with a slow and simple model, on random archives.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -26,7 +26,7 @@ struct Sample {
     tombstone: bool,
 }
 
-/// What stands in a list.
+/// An entry of a selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
     Hole,
@@ -52,7 +52,7 @@ impl Sample {
     }
 }
 
-/// Whether `a` represents its start better than `b`, word for word by the rules.
+/// Whether `a` is selected before `b` for the same start, by the rules of the API.
 fn is_better(a: &Sample, b: &Sample) -> bool {
     let goodness = |kind| match kind {
         SegmentType::Full => 3,
@@ -75,7 +75,7 @@ fn is_better(a: &Sample, b: &Sample) -> bool {
     a.hash > b.hash
 }
 
-/// The list for a range, found the slow way.
+/// The selection of a range by the model.
 fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
     let alive: Vec<&Sample> =
         samples.iter().filter(|sample| !sample.tombstone && sample.kind != SegmentType::Temp).collect();
@@ -120,7 +120,7 @@ fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
     list
 }
 
-/// The list for a range, as the archive finds it.
+/// The selection of a range by the archive.
 fn selected(archive: &Arc<Archive>, start: i64, end: i64) -> Vec<Entry> {
     let hours = archive.hours(NAME).expect("the hours");
     let range = (Timestamp::from_micros(start), Timestamp::from_micros(end));
@@ -138,7 +138,7 @@ fn selected(archive: &Arc<Archive>, start: i64, end: i64) -> Vec<Entry> {
     list
 }
 
-/// Writes the samples, and with `junk` what is none of them, below a new base directory.
+/// Writes the samples into a base directory, and with `junk` also files that are no segments.
 fn write(base: &Path, samples: &[Sample], junk: bool) {
     for sample in samples {
         let hour = base.join("s/v").join(sample.hour().to_string());
@@ -162,12 +162,12 @@ fn write(base: &Path, samples: &[Sample], junk: bool) {
     }
 }
 
-/// A directory in memory, where there is such a file system: thousands of small archives are written.
+/// A directory in memory if possible, because thousands of small archives are written.
 fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
-/// How far one segment's start lies behind the end of the one before, in microseconds.
+/// The distance from the end of a segment to the start of the next, in microseconds.
 fn distances() -> impl Strategy<Value = i64> {
     prop_oneof![
         6 => Just(0),
@@ -188,7 +188,7 @@ fn kinds() -> impl Strategy<Value = SegmentType> {
     prop_oneof![8 => Just(SegmentType::Full), 1 => Just(SegmentType::Suspect), 1 => Just(SegmentType::Partial), 1 => Just(SegmentType::Temp)]
 }
 
-/// A run of segments, some with twins of the same start, from a little before an hour's border.
+/// A run of segments that begins shortly before an hour boundary; some have duplicates with the same start.
 fn archives() -> impl Strategy<Value = Vec<Sample>> {
     let twin = (kinds(), durations(), 0..3_u64, any::<prop::sample::Index>());
     let slot = (distances(), prop::collection::vec(twin, 1..4), prop::bool::weighted(0.1));
@@ -212,7 +212,7 @@ fn archives() -> impl Strategy<Value = Vec<Sample>> {
     })
 }
 
-/// An instant near those that matter.
+/// An instant near the start or end of a sample.
 fn instant(samples: &[Sample], at: prop::sample::Index, off: i64) -> i64 {
     let mut marks = vec![time("2026-11-20T10:00:00").micros()];
     marks.extend(samples.iter().flat_map(|sample| [sample.start, sample.end()]));
@@ -278,7 +278,7 @@ fn an_unchanged_hour_is_read_once() {
     let hour = base.path().join("s/v/2026-11-20T10");
     fs::create_dir_all(&hour).expect("an hour");
     fs::write(hour.join("00:00.000-1.000-full-x.ts"), b"").expect("a segment");
-    // Longer ago than any tick.
+    // Long before the present, so that the mtime is not racy.
     let times = fs::FileTimes::new()
         .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_500_000_000_123));
     File::open(&hour).expect("the hour").set_times(times).expect("set its time");
@@ -327,7 +327,7 @@ fn each_change_is_read_at_most_twice_by_concurrent_readers() {
         }
         done.store(true, std::sync::atomic::Ordering::SeqCst);
     });
-    // The first state of the directory is one as well.
+    // The first state of the directory counts as a change.
     let most = 2 * (changes as u64 + 1);
     let stats = archive.cache_stats();
     assert!(stats.misses <= most, "{} readings of {changes} changes", stats.misses);
@@ -374,7 +374,7 @@ fn added_and_removed_hours_are_seen_at_once_even_behind_links() {
     }
     fs::remove_dir(variant.join(name(7))).expect("remove an hour");
     assert_eq!(hours().len(), 19);
-    // Nothing changes in the variant's directory while what a link leads to comes and goes.
+    // The variant's directory does not change while the target of a link appears and disappears.
     let elsewhere = base.path().join("elsewhere");
     std::os::unix::fs::symlink(&elsewhere, variant.join(name(23))).expect("a link");
     std::thread::sleep(std::time::Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! A server that is short of something: descriptors, processes, permissions, disk space, its whole archive.
+//! A server that lacks something: descriptors, processes, permissions, disk space, or its archive.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -15,16 +15,16 @@ use crate::cuts;
 use crate::harness::{Site, ask, connect, read_until_closed, take_apart, wait_until, write_whole};
 use crate::process::{Program, RESTREAMER, Served, say};
 
-/// How many descriptors the server has open.
+/// The number of open descriptors of the server.
 fn descriptors(served: &Served) -> usize {
     std::fs::read_dir(served.running.proc_file("fd")).expect("its descriptors").count()
 }
 
-/// Sends a request on a new connection; the status, or `None` if the connection was closed without a response.
+/// Sends a request on a new connection. Returns its status, or `None` if it was closed without a response.
 fn try_once(served: &Served, target: &str) -> Option<u16> {
     let mut stream = connect(served.address);
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    // A connection that is closed at once may refuse the request.
+    // Sending may fail, because the server may have closed the connection already.
     stream.write_all(request.as_bytes()).ok()?;
     take_apart(&read_until_closed(&mut stream), &[]).first().map(|answer| answer.status)
 }
@@ -41,13 +41,13 @@ fn a_server_short_of_descriptors_recovers_by_itself() {
         for _ in 0..3 {
             let crowd: Vec<TcpStream> = (0..600).map(|_| connect(served.address)).collect();
             thread::sleep(Duration::from_millis(100));
-            // Some of these are closed without a response. None of them waits.
+            // Some of these connections are closed without a response; none hangs.
             for _ in 0..10 {
                 try_once(&served, "/segments/s/a.txt");
             }
             drop(crowd);
             wait_until("all descriptors are back", || descriptors(&served) <= before);
-            // The server works as before.
+            // Afterwards the server works as before.
             for _ in 0..20 {
                 assert_eq!(try_once(&served, "/segments/s/a.txt"), Some(200), "with {most} descriptors");
             }
@@ -106,7 +106,7 @@ pub(crate) fn copy_for_anybody(directory: &Path) -> std::path::PathBuf {
     program
 }
 
-/// The program run by a user without files and other processes, through `by_way_of`.
+/// Runs the program through `by_way_of` as a user who owns no files and has no other processes.
 pub(crate) fn as_nobody(program: &Path, by_way_of: &[String]) -> Program {
     let user = 20_000 + std::process::id() % 30_000;
     let who = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
@@ -163,7 +163,7 @@ fn files_without_read_permission_give_a_500_and_the_rest_is_served() {
 #[test]
 fn a_server_without_a_writable_disk_serves_every_route() {
     let archive = cuts::archive();
-    // No file may grow, as on a full disk, and there is no directory for temporary files.
+    // No file can grow, as on a full disk, and there is no directory for temporary files.
     let program = Program::new("prlimit").args(["--fsize=0", "--", RESTREAMER]).env("TMPDIR", "/nowhere");
     let served = Served::by(program, archive.path(), &[]);
     for target in ["/files/s/v/2026-11-20T10", "/playlist/s/v.m3u8", "/playlist/s.m3u8", "/metrics"] {
@@ -183,7 +183,7 @@ fn the_longest_file_names_and_control_characters_are_served() {
     let odd = "00:02.000-2.000-full-a\nb\r\u{7f}\u{e9}\".ts";
     let variant = format!("{}\n", "v".repeat(254));
     let hour = site.archive.path().join("s").join(&variant).join("2026-11-20T10");
-    // Written directly: a name of this length leaves no room for a temporary suffix.
+    // Written directly, because a temporary name would be too long.
     fs::create_dir_all(&hour).expect("an hour");
     fs::write(hour.join(&long), "long").expect("a segment");
     fs::write(hour.join(odd), "odd").expect("a segment");
@@ -216,7 +216,7 @@ fn an_archive_that_disappears_and_returns_is_served_again() {
             [status("/health"), status("/files"), status(segment), status(list)],
             [503, 200, 404, 404]
         );
-        // An empty directory is in its place, as if a disk were not mounted.
+        // An empty directory takes its place, as if the disk were not mounted.
         fs::create_dir(&base).expect("an empty directory");
         assert_eq!(
             [status("/health"), status("/files"), status(segment), status(list)],
@@ -248,7 +248,7 @@ fn a_server_without_descriptors_for_ffmpeg_answers_503_with_retry_after() {
     };
     let usual = getrlimit(Resource::Nofile);
     wait_until("connections are closed", || descriptors(&served) < 50);
-    // Enough for the connection and a segment, but not for three pipes.
+    // Enough descriptors for the connection and a segment, but not for three pipes.
     let most = u64::try_from(descriptors(&served)).expect("few") + 4;
     limit(Rlimit { current: Some(most), ..usual });
     assert_ffmpeg_is_not_started(&served);
@@ -272,7 +272,7 @@ fn a_server_at_its_process_limit_keeps_serving() {
     let limited =
         |most: u64| as_nobody(&program, &["prlimit".into(), format!("--nproc={most}:"), "--".into()]);
 
-    // With just enough for its own threads it serves everything that needs no other program.
+    // With only enough processes for its own threads it serves everything that needs no ffmpeg.
     let served = Served::by(limited(threads), archive.path(), &[]);
     wait_until("it has looked for ffmpeg", || try_once(&served, "/health") == Some(200));
     for _ in 0..3 {
@@ -281,14 +281,14 @@ fn a_server_at_its_process_limit_keeps_serving() {
         assert_eq!(try_once(&served, "/playlist/s/v.m3u8"), Some(200));
         assert_ffmpeg_is_not_started(&served);
     }
-    // A refusal is not remembered: ffmpeg is started as soon as there is room for it.
+    // The failure is not cached: ffmpeg is started as soon as the limit allows it.
     let pid = served.running.pid().as_raw_nonzero().to_string();
     let more = as_nobody(Path::new("prlimit"), &[]).args(["--pid", &pid, "--nproc=1000:"]).run();
     assert_eq!(more.code, Some(0), "{more:?}");
     assert_eq!(try_once(&served, &format!("/cut/s/v.ts?{}&type=full", cuts::RANGE)), Some(200));
     drop(served);
 
-    // With fewer it exits with one line on stderr.
+    // With fewer the server exits with one line on stderr.
     let options =
         ["--host", "127.0.0.1", "--port", "0", "--base-dir", archive.path().to_str().expect("a path")];
     let ended = limited(threads / 2).args(options).args(["--log-level", "warn"]).run();

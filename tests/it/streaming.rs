@@ -21,9 +21,9 @@ use crate::harness::{
 struct Stub {
     /// Releases the handlers that block.
     released: AtomicBool,
-    /// How many calls there were.
+    /// Number of calls.
     calls: AtomicUsize,
-    /// Set when a body saw that it is cancelled.
+    /// Set when a body has seen that it is cancelled.
     cancelled: Arc<AtomicBool>,
 }
 
@@ -35,7 +35,7 @@ fn sent(result: std::io::Result<()>) -> Result<()> {
     result.map_err(Error::io("send to", "the client"))
 }
 
-/// Writes without end, until the client goes away.
+/// Writes until the client disconnects.
 fn endless(out: &mut dyn Sink) -> Result<()> {
     loop {
         sent(out.write_all(&[b'x'; 10_000]))?;
@@ -99,9 +99,9 @@ impl Service for Stub {
 }
 
 /// Sends an HTTP/1.0 request. Returns the response, and whether the connection was closed without a reset.
-fn ask_http_1_0(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
+fn get_http_1_0(address: SocketAddr, target: &str) -> (Vec<u8>, bool) {
     let mut stream = connect(address);
-    stream.write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).expect("ask");
+    stream.write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).expect("send a request");
     let mut bytes = Vec::new();
     let ended = stream.read_to_end(&mut bytes);
     (bytes, ended.is_ok())
@@ -115,13 +115,13 @@ fn a_streamed_body_is_chunked_or_ends_with_the_connection() {
         let answer = ask(address, "GET", target, &[]);
         assert_eq!((answer.whole, answer.body.len()), (true, len), "{target}");
         assert_eq!((answer.header("transfer-encoding"), answer.header("content-length")), ("chunked", ""));
-        let (bytes, proper) = ask_http_1_0(address, target);
+        let (bytes, proper) = get_http_1_0(address, target);
         assert!(proper && !String::from_utf8_lossy(&bytes).contains("Transfer-Encoding"), "{target}");
         assert_eq!(take_apart(&bytes, &[])[0].body.len(), len, "{target}");
         let head = ask(address, "HEAD", target, &[]);
         assert_eq!((head.status, head.body.len()), (200, 0), "{target}");
     }
-    // The connection persists behind a streamed body.
+    // The connection stays open after a streamed body.
     let request = "GET /flushed HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2) + "GET /empty HTTP/1.0\r\n\r\n";
     let bodies: Vec<usize> =
         exchange(address, request.as_bytes(), &[]).iter().map(|answer| answer.body.len()).collect();
@@ -136,8 +136,8 @@ fn a_body_that_fails_does_not_look_complete() {
     for target in ["/fails", "/list/fails", "/panics-late", "/list/panics-late", "/short"] {
         let answer = ask(address, "GET", target, &[]);
         assert!(answer.status == 200 && !answer.whole, "{target}");
-        let (_, proper) = ask_http_1_0(address, target);
-        assert!(!proper, "{target} ends properly for HTTP/1.0");
+        let (_, proper) = get_http_1_0(address, target);
+        assert!(!proper, "{target} looks complete with HTTP/1.0");
     }
     for target in ["/fails-at-once", "/list/fails-at-once", "/nothing"] {
         let answer = ask(address, "GET", target, &[]);
@@ -183,7 +183,7 @@ fn a_client_that_reads_a_streamed_body_too_slowly_is_aborted() {
     for limits in [stalled, slow] {
         let server = serve(Arc::new(Stub::default()), limits);
         let mut stream = connect(server.address());
-        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
         wait_until("it is open", || server.connections() == 1);
         wait_until("it is aborted", || server.connections() == 0);
         assert!(!take_apart(&read_until_closed(&mut stream), &[])[0].whole);
@@ -196,7 +196,7 @@ fn a_body_is_cancelled_when_its_client_disconnects() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let mut stream = connect(server.address());
-    stream.write_all(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+    stream.write_all(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
     wait_until("it is open", || server.connections() == 1);
     drop(stream);
     wait_until("it is cancelled", || stub.cancelled.load(Ordering::SeqCst));
@@ -209,7 +209,9 @@ fn the_end_of_the_grace_period_aborts_streamed_bodies() {
     for target in ["/endless", "/list/endless", "/silent"] {
         let server = serve(Arc::new(Stub::default()), Limits::default());
         let mut stream = connect(server.address());
-        stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("ask");
+        stream
+            .write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .expect("send a request");
         wait_until("it is open", || server.connections() == 1);
         std::thread::sleep(Duration::from_millis(50));
         assert!(!server.stop(Duration::from_millis(50)), "{target}");
@@ -221,11 +223,13 @@ fn a_full_pool_responds_503_at_once_and_other_pools_keep_serving() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let address = server.address();
-    // One is handled and two are queued.
+    // One request is in progress and two are queued.
     let waiting: Vec<_> = (0..3)
         .map(|number| {
             let mut stream = connect(address);
-            stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("ask");
+            stream
+                .write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .expect("send a request");
             wait_until("it is open", || server.connections() == number + 1);
             std::thread::sleep(Duration::from_millis(50));
             stream
@@ -236,7 +240,7 @@ fn a_full_pool_responds_503_at_once_and_other_pools_keep_serving() {
         assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
         assert_eq!(ask(address, "GET", "/ready", &[]).text(), "ready");
     }
-    // A refused client may keep its connection and try again.
+    // A client that gets a 503 can send further requests on the same connection.
     let both = "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /ready HTTP/1.0\r\n\r\n";
     let statuses: Vec<u16> =
         exchange(address, both.as_bytes(), &[]).iter().map(|answer| answer.status).collect();
@@ -248,14 +252,16 @@ fn a_full_pool_responds_503_at_once_and_other_pools_keep_serving() {
     assert!(server.stop(PATIENCE));
 }
 
-/// Fills the pool for cuts: one request is handled and two are queued.
+/// Fills the pool for cuts: one request is in progress and two are queued.
 fn fill_cut_pool(server: &Server, stub: &Stub) -> Vec<TcpStream> {
     let mut waiting = Vec::new();
     for number in 1..=3 {
         let mut stream = connect(server.address());
-        stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("ask");
+        stream
+            .write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .expect("send a request");
         wait_until("it is open", || server.connections() == number);
-        wait_until("one is handled", || stub.calls.load(Ordering::SeqCst) == 1);
+        wait_until("one request is in progress", || stub.calls.load(Ordering::SeqCst) == 1);
         waiting.push(stream);
     }
     std::thread::sleep(Duration::from_millis(50));
@@ -299,9 +305,9 @@ fn a_client_that_floods_a_full_pool_delays_no_other_client() {
         over.store(true, Ordering::SeqCst);
         stub.released.store(true, Ordering::SeqCst);
         let _ = stream.shutdown(std::net::Shutdown::Both);
-        (slowest.expect("they are served"), reading.join().expect("a reader"))
+        (slowest.expect("the other client is served"), reading.join().expect("a reader"))
     });
-    assert!(refused > 100_000, "only {refused} bytes of refusals came");
+    assert!(refused > 100_000, "only {refused} bytes of 503 responses came");
     assert!(slowest < Duration::from_millis(500), "another client waited for {slowest:?}");
     drop(waiting);
     assert!(server.stop(PATIENCE));
@@ -319,7 +325,7 @@ fn queued_requests_are_not_started_after_the_grace_period() {
         });
         assert!(!server.stop(Duration::from_millis(50)));
     });
-    assert_eq!(stub.calls.load(Ordering::SeqCst), 1, "what waited was begun");
+    assert_eq!(stub.calls.load(Ordering::SeqCst), 1, "a queued request was started");
     drop(waiting);
 }
 
@@ -331,13 +337,13 @@ fn memory_for_slow_clients_is_bounded() {
     let waiting: Vec<TcpStream> = (0..10)
         .map(|_| {
             let mut stream = connect(server.address());
-            stream.write_all(request).expect("ask");
+            stream.write_all(request).expect("send a request");
             stream.peek(&mut [0]).expect("an answer");
             std::thread::sleep(Duration::from_millis(20));
             stream
         })
         .collect();
-    // Two of these fit. Those without progress for longest were aborted.
+    // Two responses fit. Those without progress for longest are aborted.
     wait_until("the others are aborted", || server.connections() == 2);
     let whole = |mut stream: TcpStream| take_apart(&read_until_closed(&mut stream), &[])[0].whole;
     let whole: Vec<bool> = waiting.into_iter().map(whole).collect();
@@ -351,14 +357,14 @@ fn slow_readers_of_long_playlists_do_not_delay_short_playlists() {
     let server = serve(Arc::new(Stub::default()), Limits::default());
     let begin = |number: usize| {
         let mut stream = connect(server.address());
-        stream.write_all(b"GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+        stream.write_all(b"GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
         wait_until("it is open", || server.connections() == number);
         stream
     };
-    // Two are sent and four are queued.
+    // Two responses are in progress and four requests are queued.
     let mut slow: Vec<TcpStream> = (1..=2).map(begin).collect();
     for stream in &mut slow {
-        stream.read_exact(&mut [0]).expect("the beginning");
+        stream.read_exact(&mut [0]).expect("the first byte");
     }
     slow.extend((3..=6).map(begin));
     for _ in 0..10 {
@@ -379,18 +385,18 @@ fn a_pipelined_request_during_a_stop_does_not_reset_the_response_before_it() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
     let mut stream = connect(server.address());
-    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
-    wait_until("one is handled", || stub.calls.load(Ordering::SeqCst) == 1);
-    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask on");
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
+    wait_until("one request is in progress", || stub.calls.load(Ordering::SeqCst) == 1);
+    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n").expect("send another request");
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| server.stop(PATIENCE));
         std::thread::sleep(Duration::from_millis(100));
         stub.released.store(true, Ordering::SeqCst);
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("a proper end, not a reset");
+        stream.read_to_end(&mut bytes).expect("a regular end, not a reset");
         let answers = take_apart(&bytes, &[]);
         assert_eq!((answers.len(), answers[0].header("connection")), (1, "close"));
         drop(stream);
-        assert!(stopping.join().expect("it stops"), "something was cut off");
+        assert!(stopping.join().expect("it stops"), "a response was aborted");
     });
 }

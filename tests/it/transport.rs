@@ -1,4 +1,4 @@
-//! The transport, byte by byte: what a client gets that sends what it should not, or at the wrong pace.
+//! The transport, byte by byte: malformed requests, limits, timeouts, slow clients, and the end of the server.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,10 +13,10 @@ use crate::harness::{
 
 const NOW: &str = "2026-11-22T00:00:00";
 
-/// Sends bytes, says that no more come, and gives the statuses of what is answered.
+/// Sends bytes and returns the statuses of the responses.
 fn statuses(site: &Site, bytes: &[u8]) -> Vec<u16> {
     let mut stream = connect(site.address);
-    // A refused client may find the connection closed while it still sends.
+    // The server may refuse the request and close the connection before all bytes are sent.
     let _ = stream.write_all(bytes);
     take_apart(&read_until_closed(&mut stream), &[]).iter().map(|answer| answer.status).collect()
 }
@@ -77,7 +77,7 @@ fn a_413_arrives_while_the_client_is_still_sending() {
         .write_all(b"POST /files HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
         .expect("send the head");
     thread::sleep(Duration::from_millis(50));
-    // Within what is read and dropped, so that nothing unread turns the end into a reset.
+    // The server discards up to this many bytes. Unread bytes would turn the close into a reset.
     stream.write_all(&vec![b'x'; 200_000]).expect("send the body");
     assert_eq!(read_one(&mut stream).status, 413);
 }
@@ -93,9 +93,9 @@ fn an_incomplete_request_times_out_with_408() {
     ] {
         let since = Instant::now();
         assert_eq!(statuses(&site, begun.as_bytes()), [408], "{begun:?}");
-        assert!(since.elapsed() >= Duration::from_millis(300), "{begun:?} was given up too early");
+        assert!(since.elapsed() >= Duration::from_millis(300), "{begun:?}: 408 came too early");
     }
-    // One byte now and then gains no time.
+    // Sending single bytes does not extend the timeout.
     let mut stream = connect(site.address);
     let mut slow = stream.try_clone().expect("the same connection");
     thread::scope(|scope| {
@@ -124,7 +124,7 @@ fn pipelined_requests_are_answered_in_order() {
     for name in ["a", "b", "c"] {
         site.write(&format!("s/{name}.txt"), name.as_bytes());
     }
-    let ask_for = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let request_for = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
     let targets = [
         "/segments/s/a.txt",
         "/files",
@@ -133,7 +133,7 @@ fn pipelined_requests_are_answered_in_order() {
         "/playlist/s.m3u8",
         "/segments/s/c.txt",
     ];
-    let requests: String = targets.iter().map(|target| ask_for(target)).collect();
+    let requests: String = targets.iter().map(|target| request_for(target)).collect();
     let last = "GET /files/s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let answers = exchange(site.address, (requests + last).as_bytes(), &[]);
     let bodies: Vec<String> = answers.iter().map(Answer::text).collect();
@@ -163,9 +163,9 @@ fn expect_100_continue_is_answered_with_100() {
     let mut stream = connect(site.address);
     let head = "POST /files HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).expect("send the head");
-    let mut leave = [0; 25];
-    stream.read_exact(&mut leave).expect("leave to go on");
-    assert_eq!(&leave, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).expect("an interim response");
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"abc").expect("send the body");
     assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].status, 405);
 }
@@ -208,14 +208,14 @@ fn a_hundred_concurrent_clients_are_served() {
     });
 }
 
-/// A file that no pair of socket buffers swallows.
+/// The size of a file that does not fit into the socket buffers.
 const LARGE: usize = 16 * 1024 * 1024;
 
-/// A client that has asked for a target and does not read.
-fn ask_and_wait(site: &Site, target: &str) -> TcpStream {
+/// Sends a request and does not read the response.
+fn request_unread(site: &Site, target: &str) -> TcpStream {
     let mut stream = connect(site.address);
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("ask");
+    stream.write_all(request.as_bytes()).expect("send a request");
     stream
 }
 
@@ -223,15 +223,15 @@ fn ask_and_wait(site: &Site, target: &str) -> TcpStream {
 fn clients_that_never_read_occupy_no_worker() {
     let site = Site::at(NOW);
     site.write("s/large.bin", &vec![b'x'; LARGE]);
-    let waiting: Vec<TcpStream> = (0..300).map(|_| ask_and_wait(&site, "/segments/s/large.bin")).collect();
-    // There are two workers for files; these answers would not come if one were stuck.
+    let waiting: Vec<TcpStream> = (0..300).map(|_| request_unread(&site, "/segments/s/large.bin")).collect();
+    // Two workers send files. If slow clients occupied them, these requests would get no response.
     for _ in 0..20 {
         assert_eq!(
             ask(site.address, "GET", "/segments/s/large.bin", &[("Range", "bytes=0-9")]).body.len(),
             10
         );
     }
-    // Nor has anybody been forgotten.
+    // The slow clients still get their complete responses.
     for mut stream in waiting.into_iter().step_by(60) {
         let answers = take_apart(&read_until_closed(&mut stream), &[]);
         assert!(answers[0].whole && answers[0].body.len() == LARGE);
@@ -242,36 +242,36 @@ fn clients_that_never_read_occupy_no_worker() {
 fn a_client_that_reads_nothing_is_aborted() {
     let site = Site::with(NOW, Limits { write_timeout: Duration::from_millis(300), ..Limits::default() });
     site.write("s/large.bin", &vec![b'x'; LARGE]);
-    let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
-    wait_until("the connection is there", || site.server().connections() == 1);
+    let mut stream = request_unread(&site, "/segments/s/large.bin");
+    wait_until("the connection is open", || site.server().connections() == 1);
     wait_until("the connection is dropped", || site.server().connections() == 0);
     let answers = take_apart(&read_until_closed(&mut stream), &[]);
-    assert!(answers.iter().all(|answer| !answer.whole), "a body that was cut off looks whole");
+    assert!(answers.iter().all(|answer| !answer.whole), "an aborted body looks complete");
 }
 
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_is_aborted() {
     let site = Site::at(NOW);
     let path = site.write("s/large.bin", &vec![b'x'; LARGE]);
-    let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut stream = request_unread(&site, "/segments/s/large.bin");
     let mut first = [0; 1000];
-    stream.read_exact(&mut first).expect("the beginning");
+    stream.read_exact(&mut first).expect("the first bytes");
     std::fs::File::options().write(true).open(&path).expect("the file").set_len(10).expect("shrink it");
     let mut rest = Vec::new();
     let ended = stream.read_to_end(&mut rest);
-    assert!(ended.is_err(), "the end of {} bytes looks like a proper one", rest.len());
+    assert!(ended.is_err(), "the end after {} bytes looks regular", rest.len());
 }
 
 #[test]
 fn a_file_that_is_deleted_while_it_is_sent_is_sent_completely() {
     let site = Site::at(NOW);
     let path = site.write("s/large.bin", &vec![b'x'; LARGE]);
-    let mut stream = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut stream = request_unread(&site, "/segments/s/large.bin");
     let mut first = [0; 1000];
-    stream.read_exact(&mut first).expect("the beginning");
+    stream.read_exact(&mut first).expect("the first bytes");
     std::fs::remove_file(path).expect("delete it");
     let mut bytes = first.to_vec();
-    stream.read_to_end(&mut bytes).expect("the rest");
+    stream.read_to_end(&mut bytes).expect("the remaining bytes");
     assert!(take_apart(&bytes, &[])[0].whole);
 }
 
@@ -281,24 +281,24 @@ fn the_longest_idle_connection_is_evicted_for_a_new_one() {
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let idle = || site.metrics.connections.states()[0];
     let mut first = connect(site.address);
-    wait_until("the first is there", || idle() == ("idle", 1));
+    wait_until("the first is open", || idle() == ("idle", 1));
     let mut second = connect(site.address);
-    let busy = ask_and_wait(&site, "/segments/s/large.bin");
-    wait_until("three are there", || idle() == ("idle", 2) && site.server().connections() == 3);
+    let busy = request_unread(&site, "/segments/s/large.bin");
+    wait_until("three are open", || idle() == ("idle", 2) && site.server().connections() == 3);
     let mut third = connect(site.address);
-    assert_eq!(read_until_closed(&mut first), b"", "the first gives way");
-    second.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
-    assert_eq!(read_one(&mut second).status, 200, "the second does not");
-    // Now it is the one that has been idle for the shortest time.
+    assert_eq!(read_until_closed(&mut first), b"", "the first is evicted");
+    second.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
+    assert_eq!(read_one(&mut second).status, 200, "the second is not");
+    // It is now the one that has been idle for the shortest time.
     thread::sleep(Duration::from_millis(100));
-    // Busy ones do not give way: with nobody idle a new one is told so.
-    let more: Vec<TcpStream> = (0..2).map(|_| ask_and_wait(&site, "/segments/s/large.bin")).collect();
+    // Busy connections are not evicted. If none is idle, a new connection gets a 503.
+    let more: Vec<TcpStream> = (0..2).map(|_| request_unread(&site, "/segments/s/large.bin")).collect();
     assert_eq!((read_until_closed(&mut second), read_until_closed(&mut third)), (Vec::new(), Vec::new()));
     let answer = take_apart(&read_until_closed(&mut connect(site.address)), &[]).remove(0);
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
     assert_eq!(answer.header("vary"), "Accept-Encoding");
     drop((busy, more));
-    wait_until("the busy ones are gone", || site.server().connections() == 0);
+    wait_until("the busy ones are closed", || site.server().connections() == 0);
     assert_eq!(site.get("/files").status, 200);
 }
 
@@ -306,13 +306,13 @@ fn the_longest_idle_connection_is_evicted_for_a_new_one() {
 fn a_stopping_server_finishes_responses_in_progress() {
     let mut site = Site::at(NOW);
     site.write("s/large.bin", &vec![b'x'; LARGE]);
-    let mut slow = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut slow = request_unread(&site, "/segments/s/large.bin");
     let mut idle = connect(site.address);
     let mut halfway = connect(site.address);
     halfway.write_all(b"GET /files HTT").expect("half a head");
     let mut first = [0; 1000];
-    slow.read_exact(&mut first).expect("the beginning");
-    wait_until("all are there", || site.server().connections() == 3);
+    slow.read_exact(&mut first).expect("the first bytes");
+    wait_until("all are open", || site.server().connections() == 3);
     let address = site.address;
     thread::scope(|scope| {
         let stopping = scope.spawn(|| site.stop(Duration::from_secs(20)));
@@ -320,9 +320,9 @@ fn a_stopping_server_finishes_responses_in_progress() {
         assert_eq!(read_until_closed(&mut halfway), b"");
         wait_until("new connections are refused", || TcpStream::connect(address).is_err());
         let mut bytes = first.to_vec();
-        slow.read_to_end(&mut bytes).expect("the rest");
+        slow.read_to_end(&mut bytes).expect("the remaining bytes");
         assert!(take_apart(&bytes, &[])[0].whole);
-        assert!(stopping.join().expect("it stops"), "something was cut off");
+        assert!(stopping.join().expect("it stops"), "a response was aborted");
     });
 }
 
@@ -330,18 +330,18 @@ fn a_stopping_server_finishes_responses_in_progress() {
 fn responses_in_progress_are_aborted_when_the_grace_period_ends() {
     let mut site = Site::at(NOW);
     site.write("s/large.bin", &vec![b'x'; LARGE]);
-    let mut slow = ask_and_wait(&site, "/segments/s/large.bin");
+    let mut slow = request_unread(&site, "/segments/s/large.bin");
     let mut first = [0; 1000];
-    slow.read_exact(&mut first).expect("the beginning");
-    assert!(!site.stop(Duration::from_millis(100)), "it says that it has finished");
-    assert!(slow.read_to_end(&mut Vec::new()).is_err(), "the end looks like a proper one");
+    slow.read_exact(&mut first).expect("the first bytes");
+    assert!(!site.stop(Duration::from_millis(100)), "it claims that all responses were completed");
+    assert!(slow.read_to_end(&mut Vec::new()).is_err(), "the aborted response looks complete");
 }
 
 #[test]
 fn a_half_closed_connection_still_gets_its_response() {
     let site = Site::at(NOW);
     let mut stream = connect(site.address);
-    stream.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("ask");
+    stream.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
     stream.shutdown(Shutdown::Write).expect("close one side");
     assert_eq!(take_apart(&read_until_closed(&mut stream), &[])[0].status, 200);
 }
