@@ -96,7 +96,7 @@ def cut_cases(bench):
             subject = lambda path=query(cut_type): fetch(server, path)
             static = lambda name=joined.name: fetch(peer, f"/{name}")
             if cut_type == "rough":
-                # Fill the page cache by the reads of each side, because the way it was filled affects the speed.
+                # Each side fills the page cache by its own reads, because the way it was filled affects the speed.
                 subject()
                 static()
             case = cases_by_type[cut_type](bench, subject, query(cut_type), files, static, archive)

@@ -21,7 +21,7 @@ FRAMES_A_SECOND = 25
 
 
 class Failed(Exception):
-    """A test run cannot continue, with the reason."""
+    """The reason why a test run cannot continue."""
 
 
 def say(text=""):
