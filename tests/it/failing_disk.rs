@@ -243,7 +243,10 @@ fn an_unreadable_file_gives_a_500_or_an_aborted_response() {
     fault.end(&served);
     wait_until("nothing is left behind", || holdings(&served.running) == before);
     let log = log_of(served);
-    assert!(log.contains(&format!("aborted `{target}`: cannot read")) && log.contains(CAUSE), "{log}");
+    assert!(
+        log.contains(&format!("aborted the response to `{target}`: cannot read")) && log.contains(CAUSE),
+        "{log}"
+    );
 }
 
 #[test]
