@@ -49,7 +49,7 @@ impl Iterator for Files {
         };
         // The file was there when its size was taken.
         Some(match open_found(&path) {
-            Err(Error::NotFound { .. }) => Err(changed(&path)),
+            Err(Error::NotFound(_)) => Err(changed(&path)),
             other => other,
         })
     }
@@ -57,5 +57,5 @@ impl Iterator for Files {
 
 /// The error for a file that was deleted.
 fn changed(path: &Path) -> Error {
-    Error::Changed { what: format!("`{}`", path.display()) }
+    Error::Changed(format!("`{}`", path.display()))
 }

@@ -85,7 +85,7 @@ fn open(segment: &CutSegment) -> Result<File> {
             Err(unsupported(segment, "is larger than a gigabyte"))
         }
         Ok(opened) => Ok(opened.file),
-        Err(Error::NotFound { .. }) => {
+        Err(Error::NotFound(_)) => {
             Err(Error::io("open the segment", &segment.path)(io::ErrorKind::NotFound.into()))
         }
         Err(error) => Err(error),
@@ -95,7 +95,7 @@ fn open(segment: &CutSegment) -> Result<File> {
 /// A refusal that names the segment, and the type of cut that always works.
 pub(super) fn unsupported(segment: &CutSegment, why: &str) -> Error {
     let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
-    Error::Unsupported { why: format!("segment `{name}` {why}; type=rough works with any") }
+    Error::Unsupported(format!("segment `{name}` {why}; type=rough works with any"))
 }
 
 /// How many units at the start of a track cannot be decoded: those before the first parameter sets, unless the segment

@@ -104,7 +104,7 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     if hours.is_empty() && !app.archive.has_variant(name)? {
         let VariantPath { stream, variant } = &cut.variant;
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
-        return Err(Error::NotFound { what: what.escape_debug().to_string() });
+        return Err(Error::NotFound(what.escape_debug().to_string()));
     }
     Ok(Selection::new(&app.archive, name, &hours, (cut.start, cut.end)))
 }

@@ -166,10 +166,10 @@ impl Reply {
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
             | Error::EndNotAfterStart => (400, None),
-            Error::HiddenPart { .. } => (403, None),
-            Error::NoSuchRoute | Error::NotFound { .. } => (404, None),
+            Error::HiddenPart(_) => (403, None),
+            Error::NoSuchRoute | Error::NotFound(_) => (404, None),
             Error::RangeHasHoles | Error::RangeIsEmpty => (406, None),
-            Error::Unsupported { .. } => (501, None),
+            Error::Unsupported(_) => (501, None),
             Error::ProgramMissing { .. } => {
                 (503, Some("this needs ffmpeg, which is not installed on this server"))
             }
@@ -185,7 +185,7 @@ impl Reply {
                 );
             }
             Error::Io { .. } => (500, Some("the archive cannot be read just now")),
-            Error::Changed { .. } => (500, Some("the archive changed while it was being read; try again")),
+            Error::Changed(_) => (500, Some("the archive changed while it was being read; try again")),
             Error::Child { .. } => (500, Some("ffmpeg failed on this range; the server's log says why")),
         };
         match status {
