@@ -56,7 +56,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
-        tools: tools(config.clone()),
+        tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
         auth: auth::everyone,
@@ -101,13 +101,6 @@ fn open_console(server: &mut Server, port: u16) -> Result<Option<SocketAddr>, St
     }
     let opened = server.open_console(port);
     opened.map(Some).map_err(|error| format!("cannot open a console at 127.0.0.1:{port}: {error}"))
-}
-
-/// The programs used for cuts. They are looked up on first use.
-fn tools(config: Config) -> LazyTools {
-    LazyTools::new(Box::new(move || {
-        Tools::find(&config.ffmpeg, &config.ffprobe).with_threads(config.cut_threads())
-    }))
 }
 
 /// Looks up ffmpeg before the first cut needs it, and logs the version or the problem.

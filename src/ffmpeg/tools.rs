@@ -68,11 +68,6 @@ impl Tools {
         self.ffprobe_version.as_deref().map_err(AsRef::as_ref)
     }
 
-    /// Whether ffmpeg may be there, but could not be started when it was looked for.
-    pub(super) fn is_undecided(&self) -> bool {
-        matches!(self.ffmpeg_version(), Err(Error::NotStarted { .. }))
-    }
-
     /// Threads that a child may use.
     pub fn threads(&self) -> usize {
         self.threads
