@@ -1,14 +1,12 @@
 //! The three pipes of a child, each served by a thread of its own: stdin is fed, stdout goes into a bounded queue, and
-//! the end of stderr is kept.
+//! the end of stderr is kept for error messages.
 
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crossbeam_channel::Sender;
-
 use crate::error::{Error, Result};
 
-/// Bytes that are read from stdout at once.
+/// Bytes that are read from a pipe at once, at most.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes of stderr that are kept.
 const STDERR_BYTES: usize = 4096;
@@ -24,28 +22,32 @@ pub(super) fn feed_stdin(feed: Feed, mut stdin: impl Write) -> Result<()> {
     }
 }
 
-/// Reads stdout into `chunks` until either end is closed.
-pub(super) fn read_stdout(mut stdout: impl Read, chunks: &Sender<Vec<u8>>) -> io::Result<()> {
+/// Reads a pipe in chunks until it is closed or `take` returns false.
+pub(super) fn read_pipe(
+    program: &'static str,
+    mut pipe: impl Read,
+    mut take: impl FnMut(Vec<u8>) -> bool,
+) -> Result<()> {
     loop {
         let mut chunk = vec![0; CHUNK_BYTES];
-        let len = match stdout.read(&mut chunk) {
+        match pipe.read(&mut chunk) {
+            Ok(len) => chunk.truncate(len),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        chunk.truncate(len);
-        if len == 0 || chunks.send(chunk).is_err() {
+            Err(error) => {
+                return Err(Error::Child { program, why: format!("its output cannot be read: {error}") });
+            }
+        }
+        if chunk.is_empty() || !take(chunk) {
             return Ok(());
         }
     }
 }
 
-/// Reads stderr to its end and keeps the last [`STDERR_BYTES`] in `tail`.
-pub(super) fn read_stderr(mut stderr: impl Read, tail: &Mutex<Vec<u8>>) {
-    let mut bytes = [0; STDERR_BYTES];
-    while let Ok(len @ 1..) = stderr.read(&mut bytes) {
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.extend_from_slice(&bytes[..len]);
-        let excess = tail.len().saturating_sub(STDERR_BYTES);
-        tail.drain(..excess);
-    }
+/// Appends a chunk of stderr to `tail`, which keeps the last [`STDERR_BYTES`]. Returns true: all of it is read.
+pub(super) fn keep_tail(tail: &Mutex<Vec<u8>>, chunk: &[u8]) -> bool {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.extend_from_slice(chunk);
+    let excess = tail.len().saturating_sub(STDERR_BYTES);
+    tail.drain(..excess);
+    true
 }
