@@ -47,7 +47,7 @@ impl Format {
     ///
     /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the delay of the source:
     /// ffmpeg complains if it grows.
-    fn options(&self) -> Vec<String> {
+    fn options(&self) -> String {
         let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
         let (options, params) = if self.codec == Codec::Hevc {
             let reorder = match self.video.picture.reorder.or(self.video.reorder) {
@@ -66,17 +66,7 @@ impl Format {
             };
             (X264_OPTIONS, format!("{rate}{coding_tools}:force-cfr=1"))
         };
-        let words = ["-c:v", self.encoder()].into_iter().chain(options.split(' '));
-        words.map(str::to_owned).chain([params]).collect()
-    }
-
-    /// The options for ffmpeg's own probe of its input, which can be short if the parameter sets tell all it needs.
-    fn probe_options(&self) -> &'static [&'static str] {
-        if self.video.picture.reorder.is_some() {
-            &["-analyzeduration", "100000", "-fpsprobesize", "0"]
-        } else {
-            &[]
-        }
+        format!("-c:v {} {options} {params}", self.encoder())
     }
 }
 
@@ -119,7 +109,7 @@ impl Encoder {
         });
         let pts_90k: Vec<i64> = group.shown.iter().map(|pts| clock.to_output_90k(*pts)).collect();
         Ok(Self {
-            child: Some(tools.ffmpeg(&args, Some(feed))?),
+            child: Some(tools.ffmpeg(&args, feed)?),
             assembler: Assembler::default(),
             ready: VecDeque::new(),
             dts_90k: pts_90k.iter().map(|pts| pts - group.delay_90k).collect(),
@@ -210,16 +200,16 @@ fn group_alone(loaded: &LoadedSegment, group: &PartialGroup, clock: ClockMapping
     Ok(input)
 }
 
-fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> Vec<String> {
-    let threads = tools.threads().to_string();
-    let trim = format!("trim=start_pts={first_90k}:end_pts={}", last_90k + 1);
-    let options = format.options();
-    let mut words = vec!["-hide_banner", "-v", "error", "-threads", &threads, "-copyts"];
-    words.extend(format.probe_options());
-    words.extend(["-f", "mpegts", "-i", "pipe:0", "-map", "0:v:0", "-vf", &trim, "-threads", &threads]);
-    words.extend(options.iter().map(String::as_str));
-    words.extend([tools.passthrough_option(), "passthrough", "-enc_time_base", "1:90000"]);
-    words.extend(["-mpegts_copyts", "1", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1"]);
-    words.extend(["-f", "mpegts", "pipe:1"]);
-    words.into_iter().map(str::to_owned).collect()
+fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> String {
+    let (threads, passthrough, end_90k) = (tools.threads(), tools.passthrough_option(), last_90k + 1);
+    // ffmpeg's own probe of its input can be short if the parameter sets tell all it needs.
+    let has_reorder = format.video.picture.reorder.is_some();
+    let probe = if has_reorder { " -analyzeduration 100000 -fpsprobesize 0" } else { "" };
+    format!(
+        "-hide_banner -v error -threads {threads} -copyts{probe} -f mpegts -i pipe:0 \
+        -map 0:v:0 -vf trim=start_pts={first_90k}:end_pts={end_90k} -threads {threads} {options} \
+        {passthrough} passthrough -enc_time_base 1:90000 \
+        -mpegts_copyts 1 -muxdelay 0 -muxpreload 0 -flush_packets 1 -f mpegts pipe:1",
+        options = format.options()
+    )
 }

@@ -44,7 +44,7 @@ pub(super) fn run(
     let args = arguments(&plan, &audio_pids(&plan)?, tools);
     let mut length = OutputLength::of(&plan);
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
-    let mut child = tools.ffmpeg(&args, Some(feed))?;
+    let mut child = tools.ffmpeg(&args, feed)?;
     while let Some(chunk) = child.next_chunk(is_cancelled)? {
         length.push(&chunk);
         send(&chunk, out, is_cancelled)?;
@@ -136,42 +136,36 @@ fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
     Ok(pids)
 }
 
-fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> Vec<String> {
-    let threads = tools.threads().to_string();
-    let mut args = words("-hide_banner -v error -copyts -f mpegts");
-    args.extend(["-threads".to_owned(), threads.clone(), "-i".to_owned(), "pipe:0".to_owned()]);
+fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> String {
+    let threads = tools.threads();
+    let mut args = format!("-hide_banner -v error -copyts -f mpegts -threads {threads} -i pipe:0");
     if let Some(stream) = plan.program.streams.iter().find(|stream| stream.codec.is_video()) {
-        args.extend(video_arguments(plan, stream));
-        args.extend(["-threads".to_owned(), threads, tools.passthrough_option().to_owned()]);
-        args.extend(words("passthrough -enc_time_base 1:90000"));
+        let passthrough = tools.passthrough_option();
+        args += &video_arguments(plan, stream);
+        args += &format!(" -threads {threads} {passthrough} passthrough -enc_time_base 1:90000");
     }
     let seconds =
         |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
     let (start, end) = (seconds(plan.start_90k), seconds(plan.end_90k));
     for (index, pid) in audio_pids.iter().enumerate() {
-        args.extend(["-map".to_owned(), format!("0:i:{pid}"), format!("-filter:a:{index}")]);
-        args.push(format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB"));
+        let filter = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB");
+        args += &format!(" -map 0:i:{pid} -filter:a:{index} {filter}");
     }
-    args.extend(words("-c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1"));
-    args
+    args + " -c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1"
 }
 
-fn video_arguments(plan: &Plan, stream: &Stream) -> Vec<String> {
-    let (start, end) = (plan.start_90k, plan.end_90k);
+fn video_arguments(plan: &Plan, stream: &Stream) -> String {
+    let (pid, start, end) = (stream.pid, plan.start_90k, plan.end_90k);
     // Frames that two segments have come twice, and the second time they go back.
     let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
     let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
     let mut rate = String::new();
     if let Some(video) = &stream.video {
-        filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
+        filter += &format!(",scale={}:{}", video.picture.width, video.picture.height);
         rate = video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
     }
-    let mut args = vec!["-map".to_owned(), format!("0:i:{}", stream.pid), "-filter:v".to_owned(), filter];
-    args.extend(words("-c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params"));
-    args.push(format!("{rate}force-cfr=1"));
-    args
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
+    format!(
+        " -map 0:i:{pid} -filter:v {filter} \
+        -c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params {rate}force-cfr=1"
+    )
 }

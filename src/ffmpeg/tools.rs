@@ -1,7 +1,7 @@
 //! Which ffmpeg and ffprobe there are, and what they can do.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,35 +98,30 @@ impl Tools {
         if major.parse().is_ok_and(|major: u32| major < 5) { "-vsync" } else { "-fps_mode" }
     }
 
-    /// Starts ffmpeg.
-    ///
-    /// # Errors
-    /// As [`Child::start`].
-    pub fn ffmpeg(&self, args: &[String], feed: Option<Feed>) -> Result<Child> {
-        Child::start("ffmpeg", &self.ffmpeg, args, feed, self.stall_limit)
+    /// Starts ffmpeg with these arguments, which are separated by spaces.
+    pub fn ffmpeg(&self, args: &str, feed: Feed) -> Result<Child> {
+        Child::start("ffmpeg", &self.ffmpeg, args.split(' '), Some(feed), self.stall_limit)
     }
 
     /// The streams and the format of a file, as ffprobe's JSON.
     ///
     /// # Errors
-    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than ten seconds, or answers with something
-    /// that is not JSON.
+    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than ten seconds or does not answer in JSON.
     pub fn probe(&self, path: &Path) -> Result<serde_json::Value> {
+        let program = "ffprobe";
         let mut file = OsString::from("file:");
         file.push(path);
-        let options = ["-v", "error", "-of", "json", "-show_streams", "-show_format", "-i"].map(Into::into);
-        let answer = query("ffprobe", &self.ffprobe, options.into_iter().chain([file]))?;
-        serde_json::from_slice(&answer).map_err(|error| Error::Child {
-            program: "ffprobe",
-            why: format!("its answer is not JSON: {error}"),
-        })
+        let options = ["-v", "error", "-of", "json", "-show_streams", "-show_format", "-i"].map(OsStr::new);
+        let answer = query(program, &self.ffprobe, options.into_iter().chain([&*file]))?;
+        let not_json = |error| Error::Child { program, why: format!("its answer is not JSON: {error}") };
+        serde_json::from_slice(&answer).map_err(not_json)
     }
 }
 
 impl Ffmpeg {
     fn find(path: &Path) -> Result<Self> {
         let version = version("ffmpeg", path)?;
-        let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"].map(Into::into))?;
+        let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"])?;
         let text = String::from_utf8_lossy(&answer);
         let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
         let encoders = rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect();
@@ -135,7 +130,7 @@ impl Ffmpeg {
 }
 
 fn version(program: &'static str, path: &Path) -> Result<String> {
-    let answer = query(program, path, ["-version".into()])?;
+    let answer = query(program, path, ["-version"])?;
     let text = String::from_utf8_lossy(&answer);
     let word = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
     word.map(str::to_owned)
@@ -143,7 +138,11 @@ fn version(program: &'static str, path: &Path) -> Result<String> {
 }
 
 /// The whole output of a program that answers soon.
-fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item = OsString>) -> Result<Vec<u8>> {
+fn query<S: AsRef<OsStr>>(
+    program: &'static str,
+    path: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Result<Vec<u8>> {
     let since = Instant::now();
     let mut child = Child::start(program, path, args, None, QUERY_LIMIT)?;
     let mut answer = Vec::new();
