@@ -50,10 +50,10 @@ impl Child {
     /// # Errors
     /// [`Error::ProgramMissing`] if it is not there or not executable; [`Error::NotStarted`] if the system refuses to
     /// start it, for want of processes, threads, descriptors or memory.
-    pub fn start<S: AsRef<OsStr>>(
+    pub fn start(
         program: &'static str,
         path: &Path,
-        args: impl IntoIterator<Item = S>,
+        args: impl IntoIterator<Item: AsRef<OsStr>>,
         feed: Option<Feed>,
         stall_limit: Duration,
     ) -> Result<Self> {

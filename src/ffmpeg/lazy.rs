@@ -31,10 +31,6 @@ impl LazyTools {
 
     /// The result of the last search, or of a new one where that is no longer valid.
     pub fn get(&self) -> Arc<Tools> {
-        self.get_no_older_than(MISSING_TTL)
-    }
-
-    fn get_no_older_than(&self, missing_ttl: Duration) -> Arc<Tools> {
         let mut last = self.lock();
         let Some((tools, searched)) = last.as_mut() else {
             return Arc::clone(&last.insert((self.find(), Instant::now())).0);
@@ -42,7 +38,7 @@ impl LazyTools {
         let is_valid = match tools.ffmpeg_version() {
             Ok(_) => true,
             Err(Error::NotStarted { .. }) => false,
-            Err(_) => searched.elapsed() < missing_ttl,
+            Err(_) => searched.elapsed() < MISSING_TTL,
         };
         if is_valid {
             return Arc::clone(tools);
@@ -77,6 +73,7 @@ mod tests {
         for _ in 0..3 {
             assert!(Arc::ptr_eq(&first, &tools.get()));
         }
-        assert!(!Arc::ptr_eq(&first, &tools.get_no_older_than(Duration::ZERO)));
+        tools.lock().as_mut().expect("a search").1 -= MISSING_TTL;
+        assert!(!Arc::ptr_eq(&first, &tools.get()));
     }
 }

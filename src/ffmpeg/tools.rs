@@ -87,6 +87,7 @@ impl Tools {
                 Err(Error::ProgramMissing { program, why: why.clone() })
             }
             Err(Error::NotStarted { why, .. }) => Err(Error::NotStarted { program, why: why.clone() }),
+            Err(Error::Child { why, .. }) => Err(Error::Child { program, why: why.clone() }),
             Err(error) => Err(Error::Child { program, why: error.to_string() }),
         }
     }
@@ -138,11 +139,7 @@ fn version(program: &'static str, path: &Path) -> Result<String> {
 }
 
 /// The whole output of a program that answers soon.
-fn query<S: AsRef<OsStr>>(
-    program: &'static str,
-    path: &Path,
-    args: impl IntoIterator<Item = S>,
-) -> Result<Vec<u8>> {
+fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Result<Vec<u8>> {
     let since = Instant::now();
     let mut child = Child::start(program, path, args, None, QUERY_LIMIT)?;
     let mut answer = Vec::new();

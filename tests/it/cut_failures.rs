@@ -119,7 +119,7 @@ fn an_ffmpeg_that_fails_is_quoted() {
     for exact_type in BOTH {
         let mut out = Vec::new();
         let why = why(cut(exact_type, segments.clone(), &tools, &mut out, &|| false));
-        assert!(why.contains("status 69") && why.contains("no such codec today"), "{why}");
+        assert!(why.contains("exit status: 69") && why.contains("no such codec today"), "{why}");
         assert!(out.is_empty());
     }
 }
@@ -134,7 +134,7 @@ fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
         let why = why(cut(exact_type, segments.clone(), &quits, &mut Vec::new(), &|| false));
         assert!(why.contains("than it was given") || why.contains("less than"), "{why}");
         let why = self::why(cut(exact_type, segments.clone(), &dies, &mut Vec::new(), &|| false));
-        assert!(why.contains("signal 9"), "{why}");
+        assert!(why.contains("signal: 9"), "{why}");
     }
 }
 
