@@ -28,28 +28,6 @@ use plan::Plan;
 pub use plan::{CutSegment, ExactType};
 use transport_stream::TransportStream;
 
-/// An encoder of ffmpeg that cuts need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NeededEncoder {
-    /// Its name in ffmpeg.
-    pub name: &'static str,
-    /// What it is used for.
-    pub makes: &'static str,
-    /// Whether many archives can do without it.
-    pub optional: bool,
-}
-
-/// All the encoders that cuts need.
-pub const ENCODERS: [NeededEncoder; 3] = [
-    NeededEncoder {
-        name: "libx264",
-        makes: "full cuts, and the ends of smart cuts of H.264",
-        optional: false,
-    },
-    NeededEncoder { name: "aac", makes: "the sound of full cuts", optional: false },
-    NeededEncoder { name: "libx265", makes: "the ends of smart cuts of HEVC", optional: true },
-];
-
 /// A cut that can be made, as far as that can be known before it is.
 #[derive(Debug)]
 pub struct PreparedCut {
