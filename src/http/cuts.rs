@@ -150,7 +150,7 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
         Ok(())
     })?;
     // Segments that were added after the last one meanwhile are not sent.
-    let pieces = rough::Files::new(Arc::clone(&app.archive), selection).take(coverage.segments);
+    let pieces = rough::files(Arc::clone(&app.archive), selection).take(coverage.segments);
     let pieces =
         pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
     let reply = describe(cut, coverage.span.unwrap_or((cut.start, cut.end)), &coverage);
