@@ -12,11 +12,12 @@ use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Stream;
 use crate::mpegts::retime::Action;
 
-use super::mux::{Muxer, send};
+use super::edit::{Muxer, counterpart};
+use super::groups;
+use super::mux::send;
 use super::plan::{Plan, PlannedSegment};
 use super::segments::{LoadedSegment, undecodable};
 use super::transport_stream::TransportStream;
-use super::{edit, groups};
 
 /// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
 const SHIFT_90K: i64 = 100 * TICKS_PER_SECOND;
@@ -98,7 +99,8 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     if let Some(trailing) = &mut plan.trailing {
         trailing.last_90k = Some(plan.end_90k - trailing.frame_90k);
     }
-    let mut muxer = Muxer::new(&plan, Box::new(TransportStream::new(&plan)));
+    let mut container = TransportStream::new(&plan);
+    let mut muxer = Muxer::new(&plan, &mut container);
     let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
     for (index, planned) in plan.written().enumerate() {
         let loaded = LoadedSegment::load(&planned.segment)?;
@@ -121,7 +123,7 @@ fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
     for planned in plan.segments.first().into_iter().chain(plan.segments.last()) {
         let scan = LoadedSegment::load(&planned.segment)?.scan;
         for (index, stream) in plan.program.streams.iter().enumerate() {
-            let track = edit::counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
+            let track = counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
             let is_heard = track.is_some_and(|track| {
                 let starts = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
                 // The first unit may begin before the cut and go on into it.

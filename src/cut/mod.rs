@@ -75,8 +75,8 @@ impl PreparedCut {
         match self.exact_type {
             ExactType::Full => full::run(self.plan, &self.tools, out, is_cancelled),
             ExactType::Smart => {
-                let container = Box::new(TransportStream::new(&self.plan));
-                smart::run(&self.plan, &self.tools, container, out, is_cancelled)
+                let mut container = TransportStream::new(&self.plan);
+                smart::run(&self.plan, &self.tools, &mut container, out, is_cancelled)
             }
         }
     }

@@ -8,9 +8,10 @@ use crate::ffmpeg::Tools;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::retime::Action;
 
+use super::edit::Muxer;
 use super::encode::{Encoder, Format};
 use super::groups::{self, Splice};
-use super::mux::{EncodedFrame, Mux, Muxer, send};
+use super::mux::{EncodedFrame, Mux, send};
 use super::plan::{Plan, PlannedSegment};
 use super::segments::{LoadedSegment, unsupported};
 
@@ -69,7 +70,7 @@ fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Res
 pub(super) fn run(
     plan: &Plan,
     tools: &Tools,
-    mux: Box<dyn Mux>,
+    mux: &mut dyn Mux,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
