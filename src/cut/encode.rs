@@ -20,7 +20,7 @@ use super::transport_stream::TransportStream;
 /// The PTS of the first picture of a group on the encoder's clock: high enough for the pictures shown before it.
 const GROUP_PTS_90K: i64 = 100 * TICKS_PER_SECOND;
 /// The PID that ffmpeg gives to the first stream it writes.
-const FFMPEG_PID: u16 = 0x100;
+pub(super) const FFMPEG_PID: u16 = 0x100;
 /// The options of libx264. Above quantizer 22 a rate factor alone ruins pictures such as confetti.
 const X264_OPTIONS: &str = "-preset ultrafast -tune zerolatency -crf 18 -qmax 22 -bf 0 -x264-params";
 /// The options of libx265.
@@ -29,15 +29,11 @@ const X265_OPTIONS: &str = "-preset ultrafast -crf 16 -x265-params";
 /// What pictures are encoded as.
 #[derive(Debug, Clone)]
 pub(super) struct Format {
-    codec: Codec,
-    video: Video,
+    pub(super) codec: Codec,
+    pub(super) video: Video,
 }
 
 impl Format {
-    pub(super) fn new(codec: Codec, video: &Video) -> Self {
-        Self { codec, video: video.clone() }
-    }
-
     /// The name of ffmpeg's encoder.
     pub(super) fn encoder(&self) -> &'static str {
         if self.codec == Codec::Hevc { "libx265" } else { "libx264" }

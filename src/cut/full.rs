@@ -7,12 +7,12 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
-use crate::mpegts::packet::{PACKET_BYTES, packets};
-use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Stream;
 use crate::mpegts::retime::Action;
 
 use super::edit::{Muxer, counterpart};
+use super::encode::FFMPEG_PID;
 use super::groups;
 use super::mux::send;
 use super::plan::{Plan, PlannedSegment};
@@ -43,54 +43,28 @@ pub(super) fn run(
     }
     (plan.start_90k, plan.end_90k) = (plan.start_90k + SHIFT_90K, plan.end_90k + SHIFT_90K);
     let args = arguments(&plan, &audio_pids(&plan)?, tools);
-    let mut length = OutputLength::of(&plan);
+    let expected_90k = plan.end_90k - plan.start_90k;
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
     let mut child = tools.ffmpeg(&args, feed)?;
+    let (mut assembler, mut made_90k) = (Assembler::default(), 0);
+    // A cut may be longer than the 33 bits of the clock.
+    let mut measure = |pes: Pes| made_90k += pes.pts.since(Ticks::new(made_90k)).max(0);
     while let Some(chunk) = child.next_chunk(is_cancelled)? {
-        length.push(&chunk);
+        assembler.push(&chunk, FFMPEG_PID, &mut measure);
         send(&chunk, out, is_cancelled)?;
     }
-    length.check()
+    assembler.finish().into_iter().for_each(measure);
+    check_duration(made_90k, expected_90k)
 }
 
-/// The length of ffmpeg's output, which may be too short though ffmpeg succeeded.
-struct OutputLength {
-    /// Bytes that are not a whole packet yet.
-    rest: Vec<u8>,
-    highest_pts_90k: i64,
-    expected_90k: i64,
-}
-
-impl OutputLength {
-    fn of(plan: &Plan) -> Self {
-        let expected_90k = plan.end_90k - plan.start_90k - TICKS_PER_SECOND;
-        Self { rest: Vec::new(), highest_pts_90k: 0, expected_90k }
+/// Checks the duration of ffmpeg's output, which may be too short though ffmpeg succeeded.
+fn check_duration(made_90k: i64, expected_90k: i64) -> Result<()> {
+    if made_90k >= expected_90k - TICKS_PER_SECOND {
+        return Ok(());
     }
-
-    fn push(&mut self, chunk: &[u8]) {
-        self.rest.extend_from_slice(chunk);
-        let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
-        for (_, packet) in packets(&self.rest[..whole]) {
-            if packet.starts_unit()
-                && let Some(pts) = Header::parse(packet.payload()).and_then(|header| header.pts)
-            {
-                // A cut may be longer than the 33 bits of the clock.
-                self.highest_pts_90k += pts.since(Ticks::new(self.highest_pts_90k)).max(0);
-            }
-        }
-        self.rest.drain(..whole);
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.highest_pts_90k >= self.expected_90k {
-            return Ok(());
-        }
-        let made = self.highest_pts_90k / TICKS_PER_SECOND;
-        let expected = self.expected_90k / TICKS_PER_SECOND + 1;
-        let why =
-            format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
-        Err(Error::Child { program: "ffmpeg", why })
-    }
+    let (made, expected) = (made_90k / TICKS_PER_SECOND, expected_90k / TICKS_PER_SECOND);
+    let why = format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
+    Err(Error::Child { program: "ffmpeg", why })
 }
 
 /// Feeds all segments to ffmpeg.
