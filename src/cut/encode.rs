@@ -78,7 +78,7 @@ pub(super) struct Encoder {
     pts_90k: Vec<i64>,
     /// What to add to the encoder's ticks to get those of the output.
     offset_90k: i64,
-    /// libx265 gives wrong time stamps, though at the right distances, to so few pictures that all leave it at the end.
+    /// libx265 gives wrong timestamps, though at the right distances, to so few pictures that all leave it at the end.
     few_of_hevc: bool,
     codec: Codec,
 }
@@ -135,7 +135,7 @@ impl Encoder {
         self.pts_90k.is_empty()
     }
 
-    /// The next picture, with its time stamps in the output. With the last one the encoder has ended successfully.
+    /// The next picture, with its timestamps in the output. With the last one the encoder has ended successfully.
     pub(super) fn next_frame(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<EncodedFrame> {
         self.wait(is_cancelled)?;
         let dts_90k = self
@@ -147,10 +147,9 @@ impl Encoder {
             self.offset_90k =
                 self.pts_90k.first().map_or(self.offset_90k, |pts| Ticks::new(*pts).since(pes.pts));
         }
-        let stamp = pes.pts.plus(self.offset_90k);
-        let found = self.pts_90k.iter().position(|pts| Ticks::new(*pts).since(stamp).abs() <= 1);
-        let found =
-            found.ok_or_else(|| failed("it made a picture with a time stamp of none that it was given"))?;
+        let pts = pes.pts.plus(self.offset_90k);
+        let found = self.pts_90k.iter().position(|planned| Ticks::new(*planned).since(pts).abs() <= 1);
+        let found = found.ok_or_else(|| failed("it made a picture with a PTS that it was not given"))?;
         let pts_90k = self.pts_90k.remove(found);
         if dts_90k > pts_90k {
             return Err(failed("it reordered pictures more than the source does"));

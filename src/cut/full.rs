@@ -1,7 +1,7 @@
 //! The full cut: every frame through ffmpeg, to H.264 and AAC.
 //!
 //! ffmpeg gets the segments as one stream on one clock, so it sees no gap, wrap or restart of the clock, and keeps what is
-//! between two time stamps.
+//! between two timestamps.
 
 use std::io::Write;
 

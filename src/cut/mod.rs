@@ -4,15 +4,16 @@
 //! frame is the start of its segment plus its PTS less the lowest video PTS in that segment, rounded to the microsecond.
 //! A cut shows each frame with `start <= time < end` once, in order.
 
-pub mod plan;
+mod plan;
 
-pub mod groups;
+mod groups;
+mod segments;
+
+mod mux;
+mod transport_stream;
 
 mod edit;
 mod encode;
-mod mux;
-mod segments;
-mod transport_stream;
 
 mod full;
 pub mod rough;
