@@ -1,11 +1,11 @@
 //! A child process: started, fed, watched and reaped.
 //!
-//! Each child leads a process group of its own and has three named threads, one for each of its pipes. However a
-//! [`Child`] goes out of scope, its process group is killed and the child reaped before the threads are joined, so none
-//! of them can wait for ever.
+//! Each child leads a process group of its own and has a named thread for each of its pipes: stdin is fed, stdout goes
+//! into a bounded queue, and the end of stderr is kept for error messages. However a [`Child`] goes out of scope, its
+//! process group is killed and the child reaped before the threads are joined, so none of them can wait for ever.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
@@ -17,7 +17,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::pipes::{Feed, feed_stdin, keep_tail, read_pipe};
 use crate::error::{Error, Result};
 use crate::metrics::process::RunningChild;
 
@@ -27,6 +26,13 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const EXIT_POLL: Duration = Duration::from_millis(2);
 /// Chunks of output that may be queued.
 const QUEUE: usize = 64;
+/// Bytes that are read from a pipe at once, at most.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of stderr that are kept.
+const STDERR_BYTES: usize = 4096;
+
+/// Writes the input of a child. Called once, on the child's feeder thread.
+pub type Feed = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
 
 /// A running program.
 #[derive(Debug)]
@@ -203,6 +209,44 @@ impl Drop for Child {
         self.chunks = None;
         self.join();
     }
+}
+
+/// Runs `feed`. A program that closes its stdin early has all it needs, so that is no failure.
+fn feed_stdin(feed: Feed, mut stdin: impl Write) -> Result<()> {
+    match feed(&mut stdin) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads a pipe in chunks until it is closed or `take` returns false.
+fn read_pipe(
+    program: &'static str,
+    mut pipe: impl Read,
+    mut take: impl FnMut(Vec<u8>) -> bool,
+) -> Result<()> {
+    loop {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match pipe.read(&mut chunk) {
+            Ok(len) => chunk.truncate(len),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(Error::Child { program, why: format!("its output cannot be read: {error}") });
+            }
+        }
+        if chunk.is_empty() || !take(chunk) {
+            return Ok(());
+        }
+    }
+}
+
+/// Appends a chunk of stderr to `tail`, which keeps the last [`STDERR_BYTES`]. Returns true: all of it is read.
+fn keep_tail(tail: &Mutex<Vec<u8>>, chunk: &[u8]) -> bool {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.extend_from_slice(chunk);
+    let excess = tail.len().saturating_sub(STDERR_BYTES);
+    tail.drain(..excess);
+    true
 }
 
 /// Whether a program cannot be started because it is not there or cannot be executed.
