@@ -44,7 +44,7 @@ impl Format {
     /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the delay of the source:
     /// ffmpeg complains if it grows.
     fn options(&self) -> String {
-        let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
+        let rate = rate_option(&self.video);
         let (options, params) = if self.codec == Codec::Hevc {
             let reorder = match self.video.picture.reorder.or(self.video.reorder) {
                 None | Some(0) => "bframes=0",
@@ -165,7 +165,13 @@ impl Encoder {
     }
 }
 
-fn failed(why: &str) -> Error {
+/// The frame rate of a video as an option of x264 and x265; empty if it is not known.
+pub(super) fn rate_option(video: &Video) -> String {
+    video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den))
+}
+
+/// A failure of ffmpeg that it did not report itself.
+pub(super) fn failed(why: &str) -> Error {
     Error::Child { program: "ffmpeg", why: why.to_owned() }
 }
 

@@ -12,7 +12,7 @@ use crate::mpegts::probe::Stream;
 use crate::mpegts::retime::Action;
 
 use super::edit::{Muxer, counterpart};
-use super::encode::FFMPEG_PID;
+use super::encode::{FFMPEG_PID, failed, rate_option};
 use super::groups;
 use super::mux::send;
 use super::plan::{Plan, PlannedSegment};
@@ -64,7 +64,7 @@ fn check_duration(made_90k: i64, expected_90k: i64) -> Result<()> {
     }
     let (made, expected) = (made_90k / TICKS_PER_SECOND, expected_90k / TICKS_PER_SECOND);
     let why = format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
-    Err(Error::Child { program: "ffmpeg", why })
+    Err(failed(&why))
 }
 
 /// Feeds all segments to ffmpeg.
@@ -78,8 +78,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
     for (index, planned) in plan.written().enumerate() {
         let loaded = LoadedSegment::load(&planned.segment)?;
-        let mut no_frame =
-            || Err(Error::Child { program: "ffmpeg", why: "no picture is replaced in its input".to_owned() });
+        let mut no_frame = || Err(failed("no picture is replaced in its input"));
         muxer.segment(index, &loaded, actions(planned, &loaded), &mut no_frame, &mut write)?;
     }
     Ok(())
@@ -114,34 +113,33 @@ fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
 
 fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> String {
     let threads = tools.threads();
-    let mut args = format!("-hide_banner -v error -copyts -f mpegts -threads {threads} -i pipe:0");
-    if let Some(stream) = plan.program.streams.iter().find(|stream| stream.codec.is_video()) {
-        let passthrough = tools.passthrough_option();
-        args += &video_arguments(plan, stream);
-        args += &format!(" -threads {threads} {passthrough} passthrough -enc_time_base 1:90000");
-    }
+    let mut args = vec![format!("-hide_banner -v error -copyts -f mpegts -threads {threads} -i pipe:0")];
+    let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
+    args.extend(video.map(|stream| video_arguments(plan, stream, tools)));
     let seconds =
         |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
     let (start, end) = (seconds(plan.start_90k), seconds(plan.end_90k));
-    for (index, pid) in audio_pids.iter().enumerate() {
-        let filter = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB");
-        args += &format!(" -map 0:i:{pid} -filter:a:{index} {filter}");
-    }
-    args + " -c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1"
+    let filter = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB");
+    let audio = |(index, pid)| format!("-map 0:i:{pid} -filter:a:{index} {filter}");
+    args.extend(audio_pids.iter().enumerate().map(audio));
+    args.push("-c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1".to_owned());
+    args.join(" ")
 }
 
-fn video_arguments(plan: &Plan, stream: &Stream) -> String {
+fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools) -> String {
     let (pid, start, end) = (stream.pid, plan.start_90k, plan.end_90k);
+    let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
     // Frames that two segments have come twice, and the second time they go back.
     let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
     let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
     let mut rate = String::new();
     if let Some(video) = &stream.video {
-        filter += &format!(",scale={}:{}", video.picture.width, video.picture.height);
-        rate = video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
+        filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
+        rate = rate_option(video);
     }
     format!(
-        " -map 0:i:{pid} -filter:v {filter} \
-        -c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params {rate}force-cfr=1"
+        "-map 0:i:{pid} -filter:v {filter} \
+        -c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params {rate}force-cfr=1 \
+        -threads {threads} {passthrough} passthrough -enc_time_base 1:90000"
     )
 }

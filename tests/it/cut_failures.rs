@@ -10,6 +10,7 @@ use restreamer::error::{Error, Result};
 use restreamer::ffmpeg::Tools;
 use restreamer::timestamp::{Span, Timestamp};
 
+use crate::cuts;
 use crate::footage::{self, FootageKind, base, run};
 use crate::harness::wait_until;
 
@@ -35,9 +36,7 @@ fn range() -> (Timestamp, Timestamp) {
 
 /// One of the programs in `tests/data`, linked into `dir`.
 fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
-    let path = dir.join(name);
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
-    std::os::unix::fs::symlink(real, &path).expect("a link");
+    let path = PathBuf::from(cuts::fake(dir, name));
     let tools = Tools::find(&path, Path::new("ffprobe")).with_stall_limit(Duration::from_millis(500));
     assert!(tools.ffmpeg_version().is_ok(), "{:?}", tools.ffmpeg_version());
     (tools, path)
