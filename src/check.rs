@@ -8,35 +8,28 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use crate::archive::{Archive, VariantName};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ffmpeg::Tools;
-use crate::timestamp::{Span, Timestamp};
+use crate::timestamp::Span;
 
-/// What is checked.
-#[derive(Debug)]
-pub struct Subject<'a> {
-    /// The effective options.
-    pub config: &'a Config,
-    /// The address to listen on, or why the options do not give one.
-    pub address: Result<SocketAddr, String>,
-    /// The archive.
-    pub archive: &'a Archive,
-    /// The programs used for cuts.
-    pub tools: &'a Tools,
-    /// The current time; the age of the newest segments is relative to it.
-    pub now: Timestamp,
-}
-
-/// Checks everything and writes a report to `out`. Returns whether there is no problem.
+/// Checks everything and writes a report to `out`. `address` is what to listen on, or why the options do not give that.
+/// Returns whether there is no problem.
 ///
 /// # Errors
 /// The report cannot be written.
-pub fn check(subject: &Subject, out: &mut impl Write) -> io::Result<bool> {
+pub fn check(config: &Config, address: Result<SocketAddr, String>, out: &mut impl Write) -> io::Result<bool> {
     let mut report = Report { out, problems: 0 };
-    check_options(subject, &mut report)?;
-    check_archive(subject, &mut report)?;
-    check_tools(subject.tools, &mut report)?;
+    report.heading("effective options");
+    for (name, value) in config.settings() {
+        report.finding(format_args!("--{name:<16} {value}"));
+    }
+    if let Err(why) = address {
+        report.problem(why);
+    }
+    check_archive(config, &mut report);
+    check_tools(&Tools::find(&config.ffmpeg, &config.ffprobe), &mut report);
     let problems = report.problems;
     match problems {
         0 => writeln!(out, "no problems found")?,
@@ -46,38 +39,30 @@ pub fn check(subject: &Subject, out: &mut impl Write) -> io::Result<bool> {
     Ok(problems == 0)
 }
 
-/// The report, and the number of problems in it.
-struct Report<'a, W> {
-    out: &'a mut W,
+/// The report, and the number of problems in it. Errors of `out` are ignored, because its last line would fail too.
+struct Report<'a> {
+    out: &'a mut dyn Write,
     problems: usize,
 }
 
-impl<W: Write> Report<'_, W> {
-    fn heading(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}:")
+impl Report<'_> {
+    fn heading(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}:");
     }
 
-    fn finding(&mut self, text: impl Display) -> io::Result<()> {
-        writeln!(self.out, "  {text}")
+    fn finding(&mut self, text: impl Display) {
+        let _ = writeln!(self.out, "  {text}");
     }
 
-    fn problem(&mut self, text: impl Display) -> io::Result<()> {
+    fn problem(&mut self, text: impl Display) {
         self.problems += 1;
-        writeln!(self.out, "PROBLEM: {text}")
+        let _ = writeln!(self.out, "PROBLEM: {text}");
     }
 }
 
-fn check_options(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
-    report.heading("effective options")?;
-    for (name, value) in subject.config.settings() {
-        report.finding(format_args!("--{name:<16} {value}"))?;
-    }
-    subject.address.as_ref().map_or_else(|why| report.problem(why), |_| Ok(()))
-}
-
-fn check_archive(subject: &Subject, report: &mut Report<impl Write>) -> io::Result<()> {
-    let Subject { config, archive, .. } = subject;
-    report.heading("archive")?;
+fn check_archive(config: &Config, report: &mut Report) {
+    report.heading("archive");
+    let archive = Archive::new(&config.base_dir, config.cache_bytes);
     if let Err(error) = archive.check() {
         return report.problem(format_args!("cannot serve `{}`: {error}", config.base_dir.display()));
     }
@@ -86,42 +71,41 @@ fn check_archive(subject: &Subject, report: &mut Report<impl Write>) -> io::Resu
         Err(error) => return report.problem(error),
     };
     if streams.is_empty() {
-        report.finding("the archive is empty: there is no STREAM/VARIANT directory yet")?;
+        report.finding("the archive is empty: there is no STREAM/VARIANT directory yet");
     }
     for stream in streams {
-        check_stream(subject, &stream, report)?;
+        check_stream(&archive, &stream, report);
     }
-    let unparsable = archive.unparsable_names_total();
-    if unparsable > 0 {
-        let files = if unparsable == 1 { "1 file is" } else { &format!("{unparsable} files are") };
-        report
-            .finding(format_args!("{files} skipped in the newest hours because of the name; see the log"))?;
+    match archive.unparsable_names_total() {
+        0 => {}
+        1 => report.finding("1 file is skipped in the newest hours because of the name; see the log"),
+        count => report.finding(format_args!(
+            "{count} files are skipped in the newest hours because of their names; see the log"
+        )),
     }
-    Ok(())
 }
 
-fn check_stream(subject: &Subject, stream: &str, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_stream(archive: &Archive, stream: &str, report: &mut Report) {
     let label = format!("stream `{}`", stream.escape_debug());
-    let variants = match subject.archive.variants(stream) {
+    let variants = match archive.variants(stream) {
         Ok(variants) => variants,
         Err(error) => return report.problem(format_args!("{label}: {error}")),
     };
     if variants.is_empty() {
-        report.finding(format_args!("{label}: no variants"))?;
+        report.finding(format_args!("{label}: no variants"));
     }
     for variant in variants {
         let label = format!("{label}, variant `{}`", variant.escape_debug());
         let name = VariantName { stream, variant: &variant };
-        match describe_variant(subject.archive, name, subject.now) {
-            Ok(description) => report.finding(format_args!("{label}: {description}"))?,
-            Err(error) => report.problem(format_args!("{label}: {error}"))?,
+        match describe_variant(archive, name) {
+            Ok(description) => report.finding(format_args!("{label}: {description}")),
+            Err(error) => report.problem(format_args!("{label}: {error}")),
         }
     }
-    Ok(())
 }
 
 /// Returns the number of hours of a variant, and when its newest segment ends.
-fn describe_variant(archive: &Archive, name: VariantName, now: Timestamp) -> Result<String> {
+fn describe_variant(archive: &Archive, name: VariantName) -> Result<String> {
     let hours = archive.hours(name)?;
     let (Some(first), count) = (hours.first(), hours.len()) else { return Ok("no hours".to_owned()) };
     let hours_from = format!("{count} hour{} from {first}", if count == 1 { "" } else { "s" });
@@ -129,14 +113,15 @@ fn describe_variant(archive: &Archive, name: VariantName, now: Timestamp) -> Res
         let index = archive.hour(name, *hour)?;
         if let Some(newest) = index.segments().next_back() {
             let end = newest.end();
-            return Ok(format!("{hours_from}, newest segment ends at {end}, {}", relative(now - end)));
+            let age = format_age(Clock::System.now() - end);
+            return Ok(format!("{hours_from}, newest segment ends at {end}, {age}"));
         }
     }
     Ok(format!("{hours_from}, no segments"))
 }
 
-/// Formats an age relative to now. A negative age is in the future.
-fn relative(age: Span) -> String {
+/// Formats an age. A negative one is in the future.
+fn format_age(age: Span) -> String {
     let seconds = age.micros() / 1_000_000;
     let amount = match seconds.abs() {
         whole @ 0..120 => format!("{whole} s"),
@@ -151,16 +136,14 @@ fn relative(age: Span) -> String {
     }
 }
 
-fn check_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
-    report.heading("programs for cuts")?;
+fn check_tools(tools: &Tools, report: &mut Report) {
+    report.heading("programs for cuts");
     match tools.ffmpeg_version() {
         Ok(version) => {
-            report.finding(format_args!("ffmpeg {version}"))?;
-            check_encoders(tools, report)?;
+            report.finding(format_args!("ffmpeg {version}"));
+            check_encoders(tools, report);
         }
-        Err(why) => {
-            report.problem(format_args!("{why}; full and smart cuts will fail"))?;
-        }
+        Err(why) => report.problem(format_args!("{why}; full and smart cuts will fail")),
     }
     match tools.ffprobe_version() {
         Ok(version) => report.finding(format_args!("ffprobe {version}")),
@@ -168,7 +151,7 @@ fn check_tools(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()>
     }
 }
 
-fn check_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<()> {
+fn check_encoders(tools: &Tools, report: &mut Report) {
     // Whether every archive needs the encoder.
     let encoders = [
         ("libx264", "full cuts, and the ends of smart cuts of H.264", true),
@@ -177,12 +160,11 @@ fn check_encoders(tools: &Tools, report: &mut Report<impl Write>) -> io::Result<
     ];
     for (name, purpose, is_needed) in encoders {
         match tools.check_encoder(name) {
-            Ok(()) => report.finding(format_args!("encoder {name}, for {purpose}"))?,
-            Err(_) if !is_needed => report.finding(format_args!("no encoder {name}, for {purpose}"))?,
-            Err(_) => report.problem(format_args!("ffmpeg has no encoder {name}, for {purpose}"))?,
+            Ok(()) => report.finding(format_args!("encoder {name}, for {purpose}")),
+            Err(_) if !is_needed => report.finding(format_args!("no encoder {name}, for {purpose}")),
+            Err(_) => report.problem(format_args!("ffmpeg has no encoder {name}, for {purpose}")),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -201,7 +183,7 @@ mod tests {
             (-5, "5 s in the future: compare the clocks of this machine and the recorder"),
         ];
         for (seconds, shown) in rows {
-            assert_eq!(relative(Span::from_secs(seconds)), shown);
+            assert_eq!(format_age(Span::from_secs(seconds)), shown);
         }
     }
 }

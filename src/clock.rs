@@ -19,7 +19,11 @@ impl Clock {
     /// The current time.
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => Timestamp::from_micros(micros_since_epoch(system_time())),
+            // A clock that is set before 1970 counts as 1970.
+            Self::System => {
+                let since_epoch = system_time().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+            }
             Self::Manual(micros) => Timestamp::from_micros(micros.load(Ordering::SeqCst)),
         }
     }
@@ -29,12 +33,4 @@ impl Clock {
 #[allow(clippy::disallowed_methods, reason = "all other code calls this function")]
 pub fn system_time() -> SystemTime {
     SystemTime::now()
-}
-
-/// Microseconds since the epoch, negative before it.
-fn micros_since_epoch(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
-    }
 }

@@ -7,113 +7,78 @@ mod options;
 mod values;
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 
-pub use help::{help, markdown_rows};
-pub use options::{Config, Effect, Mode, OPTIONS, OptionSpec};
+use lexopt::Arg;
+
+pub use help::help;
+pub use options::{Config, OPTIONS, OptionSpec};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Serve the archive.
-    Serve(Box<Config>),
+    Serve(Config),
     /// Check the options, the archive and the programs, and exit.
-    Check(Box<Config>),
+    Check(Config),
     /// Print the help.
     Help,
     /// Print the version.
     Version,
 }
 
-/// An invalid command line or environment variable; displayed as one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageError(String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; try --help", self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 impl Command {
     /// Reads the arguments and the environment of this process.
     ///
     /// # Errors
-    /// [`UsageError`] for an unknown option or an invalid value.
+    /// One line that says which option is unknown, or why a value is invalid.
     #[allow(clippy::disallowed_methods, reason = "only this module reads the environment")]
-    pub fn from_process() -> Result<Self, UsageError> {
+    pub fn from_process() -> Result<Self, lexopt::Error> {
         Self::read(std::env::args_os().skip(1), |name| std::env::var_os(name))
     }
 
     /// Reads `arguments`, and `environment` for options that are not among them. The last of repeated options counts.
-    ///
-    /// # Errors
-    /// [`UsageError`] for an unknown option or an invalid value.
-    pub fn read(
+    fn read(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, UsageError> {
+    ) -> Result<Self, lexopt::Error> {
         let mut given = Vec::new();
         let mut check = false;
         let mut parser = lexopt::Parser::from_args(arguments);
         while let Some(argument) = parser.next()? {
-            let option = OPTIONS.iter().find(|option| option.is_named(&argument));
-            let Some(option) = option else { return Err(argument.unexpected().into()) };
-            match option.effect {
-                Effect::Mode { mode: Mode::Help, .. } => return Ok(Self::Help),
-                Effect::Mode { mode: Mode::Version, .. } => return Ok(Self::Version),
-                Effect::Mode { mode: Mode::Check, .. } => check = true,
-                Effect::Switch(_) => given.push((option, OsString::from("true"))),
-                Effect::Value { .. } => given.push((option, parser.value()?)),
+            let is_named = |option: &&OptionSpec| match argument {
+                Arg::Long(name) => option.name == name,
+                Arg::Short(letter) => option.short == Some(letter),
+                Arg::Value(_) => false,
+            };
+            let Some(option) = OPTIONS.iter().find(is_named) else { return Err(argument.unexpected()) };
+            match option.name {
+                "help" => return Ok(Self::Help),
+                "version" => return Ok(Self::Version),
+                "check" => check = true,
+                _ if option.value_name.is_some() => given.push((option, parser.value()?)),
+                _ => given.push((option, OsString::from("true"))),
             }
         }
         let mut config = Config::default();
         for option in OPTIONS.iter().filter(|option| given.iter().all(|(other, _)| other.name != option.name))
         {
-            let mut values =
-                option.variables.iter().map(|name| (name, environment(name).unwrap_or_default()));
-            if let Some((name, value)) = values.find(|(_, value)| !value.is_empty()) {
-                option.apply(&value, &mut config).map_err(|why| UsageError(format!("bad {name}: {why}")))?;
+            let variables = option.variables().into_iter();
+            let mut values = variables.filter_map(|name| Some((environment(&name)?, name)));
+            if let Some((value, name)) = values.find(|(value, _)| !value.is_empty()) {
+                option.apply(&value, &name, &mut config)?;
             }
         }
         for (option, value) in given {
-            let name = option.name;
-            option.apply(&value, &mut config).map_err(|why| UsageError(format!("bad --{name}: {why}")))?;
+            option.apply(&value, &format!("--{}", option.name), &mut config)?;
         }
-        Ok(if check { Self::Check(Box::new(config)) } else { Self::Serve(Box::new(config)) })
+        Ok(if check { Self::Check(config) } else { Self::Serve(config) })
     }
 }
 
 impl OptionSpec {
-    fn is_named(&self, argument: &lexopt::Arg) -> bool {
-        match argument {
-            lexopt::Arg::Long(name) => *name == self.name,
-            lexopt::Arg::Short(letter) => {
-                matches!(self.effect, Effect::Mode { short, .. } if short == Some(*letter))
-            }
-            lexopt::Arg::Value(_) => false,
-        }
-    }
-
-    fn apply(&self, value: &OsStr, config: &mut Config) -> Result<(), String> {
-        match self.effect {
-            Effect::Value { set, .. } => set(config, value)?,
-            Effect::Switch(set) => match value.to_str() {
-                Some("true" | "1") => set(config),
-                Some("false" | "0") => {}
-                _ => return Err(format!("`{}` is neither `true` nor `false`", value.display())),
-            },
-            Effect::Mode { .. } => {}
-        }
-        Ok(())
+    fn apply(&self, value: &OsStr, source: &str, config: &mut Config) -> Result<(), String> {
+        let applied = self.set.map_or(Ok(()), |set| set(config, value));
+        applied.map_err(|why| format!("bad {source}: {why}"))
     }
 }
 
@@ -135,7 +100,7 @@ mod tests {
 
     fn served(arguments: &[&str], environment: &[(&str, &str)]) -> Config {
         match read(arguments, environment) {
-            Ok(Command::Serve(config)) => *config,
+            Ok(Command::Serve(config)) => config,
             other => panic!("{arguments:?} {environment:?} gives {other:?}"),
         }
     }
@@ -192,15 +157,6 @@ mod tests {
         }
         assert_eq!(read(&["-V"], &[]), Ok(Command::Version));
         assert!(matches!(read(&["--check", "--port", "1"], &[]), Ok(Command::Check(_))));
-    }
-
-    #[test]
-    fn every_variable_is_named_after_its_option() {
-        for option in OPTIONS {
-            let name = format!("RESTREAMER_{}", option.name.to_ascii_uppercase().replace('-', "_"));
-            let has_variable = !matches!(option.effect, Effect::Mode { .. });
-            assert_eq!(option.variables.first(), has_variable.then_some(&&*name), "--{}", option.name);
-        }
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! The program: runs the command that the arguments name and returns its exit code.
 
-use std::cell::Cell;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,10 +11,10 @@ use crossbeam_channel::{Receiver, bounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use restreamer::archive::Archive;
-use restreamer::check::{Subject, check};
+use restreamer::check::check;
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
-use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service, auth};
 use restreamer::logging::{self, Log};
@@ -30,15 +27,12 @@ const MAX_DESCRIPTORS: u64 = 65_536;
 const GRACE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    let command = match Command::from_process() {
-        Ok(command) => command,
-        Err(error) => return fail(2, &error),
-    };
-    match command {
-        Command::Help => print(&help()),
-        Command::Version => print(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Check(config) => run_check(*config).unwrap_or_else(|error| fail(1, &error)),
-        Command::Serve(config) => serve(&config).unwrap_or_else(|error| fail(1, &error)),
+    match Command::from_process() {
+        Ok(Command::Help) => print(&help()),
+        Ok(Command::Version) => print(concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Check(config)) => run_check(config).unwrap_or_else(|error| fail(1, &error)),
+        Ok(Command::Serve(config)) => serve(&config).unwrap_or_else(|error| fail(1, &error)),
+        Err(error) => fail(2, &format!("{error}; try --help")),
     }
 }
 
@@ -66,41 +60,32 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let workers = Workers { each: config.workers, cut: config.cut_workers };
     let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
         .map_err(|error| format!("cannot listen at {}:{}: {error}", config.host, config.port))?;
-    let console = open_console(&mut server, config.backdoor_port)?;
     log::info!("started with {config:?}, {limits:?}");
-    if let Some(console) = console {
+    if config.backdoor_port != 0 {
+        let console = server.open_console(config.backdoor_port).map_err(|error| {
+            format!("cannot open a console at 127.0.0.1:{}: {error}", config.backdoor_port)
+        })?;
         log::info!("the console listens on {console}");
     }
-    // The ready line comes last: who waits for it can read the log up to here and change the log level at once.
+    // The ready line comes last, so that whoever waits for it finds the log complete up to here.
     log.flush();
     print(&format!("listening on http://{}\n", server.address()));
     let tools_thread = std::thread::Builder::new().name("tools".to_owned()).spawn(move || log_ffmpeg(&app));
 
     let _ = signals.recv();
     log::info!("stopping; {} connections are open", server.connections());
-    let second_signal = Cell::new(false);
-    let finished = server.stop_unless(GRACE, || {
-        second_signal.set(second_signal.get() || signals.try_recv().is_ok());
-        second_signal.get()
-    });
+    let is_hurried = || !signals.is_empty();
+    let finished = server.stop_unless(GRACE, is_hurried);
     let _ = tools_thread.map(JoinHandle::join);
-    match (finished, second_signal.get()) {
-        (true, _) => log::info!("stopped"),
-        (false, true) => {
-            log::warn!("stopped at once by a second signal; responses were aborted");
-        }
-        (false, false) => log::warn!("stopped after {GRACE:?}; responses were aborted"),
+    if finished {
+        log::info!("stopped");
+    } else if is_hurried() {
+        log::warn!("stopped at once by a second signal; responses were aborted");
+        return Ok(ExitCode::FAILURE);
+    } else {
+        log::warn!("stopped after {GRACE:?}; responses were aborted");
     }
-    Ok(if finished || !second_signal.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Opens the console, unless `port` is 0.
-fn open_console(server: &mut Server, port: u16) -> Result<Option<SocketAddr>, String> {
-    if port == 0 {
-        return Ok(None);
-    }
-    let opened = server.open_console(port);
-    opened.map(Some).map_err(|error| format!("cannot open a console at 127.0.0.1:{port}: {error}"))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Looks up ffmpeg before the first cut needs it, and logs the version or the problem.
@@ -115,18 +100,8 @@ fn log_ffmpeg(app: &App) {
 fn run_check(mut config: Config) -> Result<ExitCode, String> {
     let _log = start_log(&config)?;
     config.max_connections = Some(limits(&config, raise_descriptor_limit()).max_connections);
-    let archive = Archive::new(&config.base_dir, config.cache_bytes);
-    let subject = Subject {
-        config: &config,
-        address: resolve(&config),
-        archive: &archive,
-        tools: &Tools::find(&config.ffmpeg, &config.ffprobe),
-        now: Clock::System.now(),
-    };
-    match check(&subject, &mut io::stdout().lock()) {
-        Ok(true) => Ok(ExitCode::SUCCESS),
-        Ok(false) | Err(_) => Ok(ExitCode::FAILURE),
-    }
+    let is_fine = check(&config, resolve(&config), &mut io::stdout().lock()).unwrap_or(false);
+    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The address to listen on: the first one that the host name resolves to.
@@ -169,31 +144,27 @@ fn limits(config: &Config, descriptors: u64) -> Limits {
 }
 
 /// Returns a channel that receives the signals to stop: the first one lets responses finish, the second one aborts
-/// them. A third signal exits the process directly, in case the abort hangs.
+/// them. A signal that finds the channel full exits the process directly, in case the abort hangs.
 fn catch_signals() -> Result<Receiver<()>, String> {
     let (sender, receiver) = bounded(2);
-    let count = AtomicUsize::new(0);
-    ctrlc::set_handler(move || {
-        if count.fetch_add(1, Ordering::SeqCst) >= 2 {
+    let handle = move || {
+        if sender.try_send(()).is_err() {
             std::process::exit(1);
         }
-        let _ = sender.try_send(());
-    })
-    .map_err(|error| format!("cannot catch signals: {error}"))?;
+    };
+    ctrlc::set_handler(handle).map_err(|error| format!("cannot catch signals: {error}"))?;
     Ok(receiver)
 }
 
 /// Prints to stdout. A closed stdout does not stop the server.
 fn print(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints the error to stderr in one line.
-fn fail(code: u8, error: &dyn Display) -> ExitCode {
-    let _ = writeln!(io::stderr(), "restreamer: {}", logging::one_line(&error.to_string()));
+fn fail(code: u8, error: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "restreamer: {}", logging::one_line(error));
     ExitCode::from(code)
 }

@@ -66,10 +66,10 @@ pub struct Listing {
 /// Sorted names as a JSON array.
 #[derive(Debug)]
 pub struct NamesJson {
-    json: Arc<[u8]>,
+    json: Arc<Vec<u8>>,
     fingerprint: u64,
     /// The compressed array, made when it is first asked for.
-    compressed: OnceLock<Arc<[u8]>>,
+    compressed: OnceLock<Arc<Vec<u8>>>,
 }
 
 impl Listing {
@@ -123,7 +123,7 @@ impl NamesJson {
     }
 
     /// The array.
-    pub fn json(&self) -> &Arc<[u8]> {
+    pub fn json(&self) -> &Arc<Vec<u8>> {
         &self.json
     }
 
@@ -136,7 +136,7 @@ impl NamesJson {
     ///
     /// # Errors
     /// That of `compress`.
-    pub fn compressed(&self, compress: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<&Arc<[u8]>> {
+    pub fn compressed(&self, compress: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<&Arc<Vec<u8>>> {
         if let Some(compressed) = self.compressed.get() {
             return Ok(compressed);
         }
@@ -146,6 +146,6 @@ impl NamesJson {
 
     /// Roughly how much memory it takes with the compressed array, which is smaller, as names hold hashes.
     fn bytes(&self) -> usize {
-        size_of::<Self>() + 2 * self.json.len()
+        size_of::<Self>() + 2 * self.json.capacity()
     }
 }

@@ -38,8 +38,11 @@ pub struct Chosen<'a> {
     pub gap_before: bool,
 }
 
-/// Those of a variant's sorted hours that may hold segments of a range.
+/// Those of a variant's sorted hours that may hold segments of a range; none if it ends where it starts, or before.
 pub fn hours_in_range(hours: &[Hour], (start, end): (Timestamp, Timestamp)) -> &[Hour] {
+    if end <= start {
+        return &[];
+    }
     let first = hours.partition_point(|hour| hour.end() <= start - LOOK_BACK);
     let last = hours.partition_point(|hour| hour.start() < end);
     hours.get(first..last).unwrap_or_default()

@@ -1,8 +1,8 @@
-//! The option table as text: `--help`, and the table in `README.md`.
+//! The option table as text.
 
 use std::fmt::Write;
 
-use super::options::{Config, Effect, OPTIONS, OptionSpec};
+use super::options::{Config, OPTIONS, OptionSpec};
 
 /// Maximum length of a line of the help.
 const COLUMNS: usize = 100;
@@ -47,7 +47,7 @@ pub fn help() -> String {
             group = option.group;
             let _ = writeln!(text, "\n{group}:");
         }
-        let short = option.short().map_or(String::new(), |letter| format!("-{letter}, "));
+        let short = option.short.map_or(String::new(), |letter| format!("-{letter}, "));
         let mut line = format!("  {:<width$}", format!("{short}{}", option.usage()), width = INDENT - 2);
         let default = option.default_text().map(|default| format!(" [default: {default}]"));
         for word in format!("{}{}", option.help, default.unwrap_or_default()).split(' ') {
@@ -62,38 +62,17 @@ pub fn help() -> String {
     text + NOTES
 }
 
-/// The rows of the options' table in `README.md`: usage, default and explanation.
-pub fn markdown_rows() -> Vec<String> {
-    let row = |option: &OptionSpec| {
-        let default = option.default_text().map_or(String::new(), |text| match option.effect {
-            Effect::Value { computed_default: Some(_), .. } => format!("{text} "),
-            _ => format!("`{text}` "),
-        });
-        format!("| `{}` | {default}| {} |", option.usage(), option.help)
-    };
-    OPTIONS.iter().map(row).collect()
-}
-
 impl OptionSpec {
     /// The option as it is written on the command line, such as `--port N`.
-    fn usage(&self) -> String {
-        match self.effect {
-            Effect::Value { name, .. } => format!("--{} {name}", self.name),
-            Effect::Switch(_) | Effect::Mode { .. } => format!("--{}", self.name),
-        }
+    pub fn usage(&self) -> String {
+        let value = self.value_name.map(|name| format!(" {name}"));
+        format!("--{}{}", self.name, value.unwrap_or_default())
     }
 
-    fn short(&self) -> Option<char> {
-        if let Effect::Mode { short, .. } = self.effect { short } else { None }
-    }
-
-    /// The default value, or how it is computed.
-    fn default_text(&self) -> Option<String> {
-        match self.effect {
-            Effect::Value { computed_default: Some(rule), .. } => Some(rule.to_owned()),
-            Effect::Value { show, .. } => Some(show(&Config::default())),
-            Effect::Switch(_) | Effect::Mode { .. } => None,
-        }
+    /// The default value, or how it is computed; `None` for an option without a value.
+    pub fn default_text(&self) -> Option<String> {
+        let fixed = || self.show.map(|show| show(&Config::default()));
+        self.computed_default.map(str::to_owned).or_else(fixed)
     }
 }
 

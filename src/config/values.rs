@@ -53,3 +53,12 @@ pub(super) fn level(value: &OsStr) -> Result<LevelFilter, String> {
     text.parse()
         .map_err(|_| format!("`{text}` is not a log level; expected off, error, warn, info, debug or trace"))
 }
+
+/// Whether a switch is on.
+pub(super) fn flag(value: &OsStr) -> Result<bool, String> {
+    match value.to_str() {
+        Some("true" | "1") => Ok(true),
+        Some("false" | "0") => Ok(false),
+        _ => Err(format!("`{}` is neither `true` nor `false`", value.display())),
+    }
+}

@@ -1,7 +1,7 @@
-//! Who may ask. Everyone may: where access is restricted, a proxy in front does it.
+//! Access control. Every request is allowed; a proxy in front can restrict access.
 //!
-//! Dispatch applies the policy to every request before anything else, and in one place. A server that checks tokens
-//! needs another [`Policy`] here and a way to choose it, and no change of a handler.
+//! Dispatch applies the policy to each request, in one place, before it calls a handler. A server that checks tokens
+//! needs another [`Policy`] here and a way to choose it, but no change to a handler.
 
 use super::reply::Reply;
 use super::request::Request;
@@ -10,9 +10,6 @@ use super::request::Request;
 pub type Policy = fn(&Request) -> Result<(), Reply>;
 
 /// Lets every request pass.
-///
-/// # Errors
-/// None.
 pub fn everyone(_: &Request) -> Result<(), Reply> {
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use httpdate::HttpDate;
 use tiny_http::Method;
 
 use super::request::Request;
@@ -11,8 +12,8 @@ use super::request::Request;
 pub struct Validators {
     /// The entity tag, with its quotes and, if it is weak, its `W/`.
     pub etag: String,
-    /// The modification time, for `Last-Modified`.
-    pub last_modified: Option<SystemTime>,
+    /// The value of `Last-Modified`.
+    pub last_modified: Option<HttpDate>,
 }
 
 /// The byte range that a request asks for.
@@ -39,11 +40,8 @@ impl Validators {
         if tags.peek().is_some() {
             return tags.any(|list| list_contains(list, &self.etag));
         }
-        let since = request.header("If-Modified-Since").and_then(|date| httpdate::parse_http_date(date).ok());
-        match (since, self.last_modified) {
-            (Some(since), Some(modified)) => whole_seconds(modified) <= since,
-            _ => false,
-        }
+        let since = request.header("If-Modified-Since").and_then(|date| date.parse().ok());
+        since.is_some_and(|since| self.last_modified.is_some_and(|modified| modified <= since))
     }
 
     /// The range that is asked for of `len` bytes. It is the whole for methods other than GET, for several ranges at
@@ -62,35 +60,24 @@ impl Validators {
         if condition.starts_with('"') || condition.starts_with("W/") {
             return condition == self.etag && !self.etag.starts_with("W/");
         }
-        let date = httpdate::parse_http_date(condition).ok();
-        date.is_some() && date == self.last_modified.map(whole_seconds)
+        let date = condition.parse().ok();
+        date.is_some() && date == self.last_modified
     }
 }
 
-/// A time without its fraction of a second, which HTTP dates do not have.
-fn whole_seconds(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    UNIX_EPOCH + Duration::from_secs(since.as_secs())
+/// A time as an HTTP date, in whole seconds. A time before 1970 or after 9999 becomes the nearest date in between.
+pub fn http_date(time: SystemTime) -> HttpDate {
+    let latest = Duration::from_secs(253_402_300_799);
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    HttpDate::from(UNIX_EPOCH + since.min(latest))
 }
 
 /// Whether a list of entity tags is `*` or contains `etag` by weak comparison.
 fn list_contains(list: &str, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-    let etag = opaque(etag);
-    let mut rest = list.trim();
-    if rest == "*" {
-        return true;
-    }
-    // A tag may contain commas, so tags are separated by their quotes.
-    while let Some(open) = rest.find('"') {
-        let Some(length) = rest[open + 1..].find('"') else { return false };
-        let close = open + 1 + length;
-        if rest[open..=close] == etag {
-            return true;
-        }
-        rest = &rest[close + 1..];
-    }
-    false
+    let opaque = etag.trim_start_matches("W/").trim_matches('"');
+    // A tag may contain commas, so tags are found by their quotes: each is a piece with another one behind it.
+    let pieces: Vec<&str> = list.split('"').skip(1).collect();
+    list.trim() == "*" || pieces.chunks_exact(2).any(|tag| tag[0] == opaque)
 }
 
 /// Parses `bytes=a-b`, `bytes=a-` or `bytes=-n`.
@@ -137,7 +124,15 @@ mod tests {
 
     fn strong() -> Validators {
         let modified = UNIX_EPOCH + Duration::from_millis(784_111_777_500);
-        Validators { etag: "\"abc\"".to_owned(), last_modified: Some(modified) }
+        Validators { etag: "\"abc\"".to_owned(), last_modified: Some(http_date(modified)) }
+    }
+
+    #[test]
+    fn a_time_outside_the_range_of_http_dates_becomes_the_nearest_date() {
+        let second = Duration::from_secs(1);
+        assert_eq!(http_date(UNIX_EPOCH - second).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
+        let late = UNIX_EPOCH + second * u32::MAX * 100;
+        assert_eq!(http_date(late).to_string(), "Fri, 31 Dec 9999 23:59:59 GMT");
     }
 
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -207,7 +202,7 @@ mod tests {
 
     #[test]
     fn if_none_match_takes_precedence_over_if_modified_since() {
-        let rows: [(&[(&str, &str)], bool); 14] = [
+        let rows: [(&[(&str, &str)], bool); 15] = [
             (&[], false),
             (&[("If-None-Match", "\"abc\"")], true),
             (&[("If-None-Match", "W/\"abc\"")], true),
@@ -217,6 +212,7 @@ mod tests {
             (&[("If-None-Match", "*")], true),
             (&[("If-None-Match", "\"x\"")], false),
             (&[("If-None-Match", "abc")], false),
+            (&[("If-None-Match", "\"abc")], false),
             (&[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)], false),
             (&[("If-Modified-Since", DATE)], true),
             (&[("If-Modified-Since", DAY_BEFORE)], false),

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::app::App;
-use super::handler::{Handler, Pool};
+use super::handler::{App, Handler, Pool};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::{Body, Piece, Reply, Sink};
@@ -39,60 +38,41 @@ struct Coverage {
 #[derive(Debug)]
 pub(super) struct CutRequest {
     variant: VariantPath,
-    /// The first instant.
-    start: Timestamp,
-    /// The first instant behind the range; after `start`.
-    end: Timestamp,
+    /// The first instant of the range, and the first one behind it.
+    range: (Timestamp, Timestamp),
     /// Whether the range may have gaps.
     allow_holes: bool,
-    cut_type: CutType,
-}
-
-/// How a range is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CutType {
-    /// Every frame is encoded.
-    Full,
-    /// Only the groups of pictures at the two ends are encoded; the rest is copied.
-    Smart,
-    /// The segments are concatenated as they are.
-    Rough,
+    /// How the cut is made exact to the frame; `None` for a rough cut, which is the segments one after another.
+    exact_type: Option<ExactType>,
 }
 
 impl Handler for CutRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        const TYPES: [(&str, CutType); 5] = [
-            ("full", CutType::Full),
-            ("mpegts", CutType::Full),
-            ("smart", CutType::Smart),
-            ("fast", CutType::Smart),
-            ("rough", CutType::Rough),
-        ];
         let variant = names.variant()?;
-        let (start, end) = (query.required_time("start")?, query.required_time("end")?);
-        if end <= start {
+        let range = (query.required_time("start")?, query.required_time("end")?);
+        if range.1 <= range.0 {
             return Err(Error::EndNotAfterStart);
         }
-        let allow_holes = query.flag("allow_holes")?.unwrap_or(false);
-        let experimental = query.flag("experimental")?.unwrap_or(false);
-        let cut_type = query.word("type", &TYPES, "`full`, `smart` or `rough`")?;
-        let default = if experimental { CutType::Smart } else { CutType::Full };
-        Ok(Self { variant, start, end, allow_holes, cut_type: cut_type.unwrap_or(default) })
+        let allow_holes = query.flag("allow_holes")?;
+        let default = if query.flag("experimental")? { ExactType::Smart } else { ExactType::Full };
+        let cut_type = query.parsed("type", "`full`, `smart` or `rough`", |name| match name {
+            "full" | "mpegts" => Some(Some(ExactType::Full)),
+            "smart" | "fast" => Some(Some(ExactType::Smart)),
+            "rough" => Some(None),
+            _ => None,
+        })?;
+        Ok(Self { variant, range, allow_holes, exact_type: cut_type.unwrap_or(Some(default)) })
     }
 
     fn pool(&self) -> Option<Pool> {
-        match self.cut_type {
-            CutType::Full | CutType::Smart => Some(Pool::Cut),
-            CutType::Rough => Some(Pool::Media),
-        }
+        Some(if self.exact_type.is_some() { Pool::Cut } else { Pool::Media })
     }
 
     /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        match self.cut_type {
-            CutType::Rough => rough_cut(app, self, is_cancelled),
-            CutType::Full => exact_cut(app, self, ExactType::Full, is_cancelled),
-            CutType::Smart => exact_cut(app, self, ExactType::Smart, is_cancelled),
+        match self.exact_type {
+            Some(exact_type) => exact_cut(app, self, exact_type, is_cancelled),
+            None => rough_cut(app, self, is_cancelled),
         }
     }
 }
@@ -106,7 +86,7 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound(what.escape_debug().to_string()));
     }
-    Ok(Selection::new(&app.archive, name, &hours, (cut.start, cut.end)))
+    Ok(Selection::new(&app.archive, name, &hours, cut.range))
 }
 
 /// Calls `each` with the segments of the range, and whether a gap lies before them.
@@ -150,11 +130,18 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
         Ok(())
     })?;
     // Segments that were added after the last one meanwhile are not sent.
-    let pieces = rough::files(Arc::clone(&app.archive), selection).take(coverage.segments);
-    let pieces =
-        pieces.map(|file| file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }));
-    let reply = describe(cut, coverage.span.unwrap_or((cut.start, cut.end)), &coverage);
-    let pieces = TimedPieces { pieces, metrics: Arc::clone(&app.metrics), timer: None };
+    let mut files = rough::files(Arc::clone(&app.archive), selection).take(coverage.segments);
+    let (metrics, mut timer) = (Arc::clone(&app.metrics), None);
+    // The duration of a cut begins with its first file. The response may end before the last.
+    let pieces = std::iter::from_fn(move || {
+        let timer = timer.get_or_insert_with(|| CutTimer::start(&metrics, "rough", "aborted"));
+        let Some(file) = files.next() else {
+            timer.result = "ok";
+            return None;
+        };
+        Some(file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }))
+    });
+    let reply = describe(cut, coverage.span.unwrap_or(cut.range), &coverage);
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
 }
 
@@ -174,9 +161,9 @@ fn exact_cut(
         Some(last) if last.complete => trailing_segment(app, cut, last.end)?,
         _ => None,
     };
-    let reply = describe(cut, (cut.start, cut.end), &coverage);
-    let (range, tools) = ((cut.start, cut.end), app.tools.get());
-    let prepared = cut::prepare(exact_type, segments, trailing, range, &tools, is_cancelled)?;
+    let reply = describe(cut, cut.range, &coverage);
+    let tools = app.tools.get();
+    let prepared = cut::prepare(exact_type, segments, trailing, cut.range, &tools, is_cancelled)?;
     let label = match exact_type {
         ExactType::Full => "full",
         ExactType::Smart => "smart",
@@ -211,7 +198,7 @@ fn cut_segment(app: &App, cut: &CutRequest, segment: &Segment, gap_before: bool)
 /// The segment after the last one of a cut, which ends at `end`. `None` if it does not follow without a gap, or if the
 /// cut ends too early for it to hold sound of the cut.
 fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<CutSegment>> {
-    if end - cut.end > MAX_AUDIO_DELAY {
+    if end - cut.range.1 > MAX_AUDIO_DELAY {
         return Ok(None);
     }
     let name = cut.variant.name();
@@ -254,31 +241,6 @@ impl Drop for CutTimer {
     }
 }
 
-/// The files of a rough cut. Its time is taken from the first file to the end of the response, which may come before the
-/// last file.
-struct TimedPieces<P> {
-    pieces: P,
-    metrics: Arc<Metrics>,
-    timer: Option<CutTimer>,
-}
-
-impl<P: Iterator<Item = Result<Piece>>> Iterator for TimedPieces<P> {
-    type Item = Result<Piece>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let timer = self.timer.get_or_insert_with(|| CutTimer::start(&self.metrics, "rough", "aborted"));
-        let next = self.pieces.next();
-        if next.is_none() {
-            timer.result = "ok";
-        }
-        next
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.pieces.size_hint()
-    }
-}
-
 impl Write for FlushingSink<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut sink = self.sink.borrow_mut();
@@ -307,7 +269,7 @@ fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage
 
 /// `<stream>_<variant>_<start>.ts`, in characters that are valid on every file system.
 fn file_name(cut: &CutRequest) -> String {
-    let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.start);
+    let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.range.0);
     let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
     name.chars().map(|character| if safe(character) { character } else { '-' }).collect::<String>() + ".ts"
 }
@@ -327,20 +289,20 @@ mod tests {
     fn cuts_read_their_parameters() {
         let times = "start=2026-11-20T10:00:00&end=2026-11-20T10:00:01";
         let rows = [
-            ("", Ok((false, CutType::Full))),
-            ("&type=mpegts", Ok((false, CutType::Full))),
-            ("&type=smart&allow_holes=TRUE", Ok((true, CutType::Smart))),
-            ("&type=fast", Ok((false, CutType::Smart))),
-            ("&type=rough&experimental=true", Ok((false, CutType::Rough))),
-            ("&experimental=True", Ok((false, CutType::Smart))),
-            ("&experimental=false", Ok((false, CutType::Full))),
+            ("", Ok((false, Some(ExactType::Full)))),
+            ("&type=mpegts", Ok((false, Some(ExactType::Full)))),
+            ("&type=smart&allow_holes=TRUE", Ok((true, Some(ExactType::Smart)))),
+            ("&type=fast", Ok((false, Some(ExactType::Smart)))),
+            ("&type=rough&experimental=true", Ok((false, None))),
+            ("&experimental=True", Ok((false, Some(ExactType::Smart)))),
+            ("&experimental=false", Ok((false, Some(ExactType::Full)))),
             ("&experimental=1", Err("bad experimental `1`: expected `true` or `false`")),
             ("&allow_holes=", Err("bad allow_holes ``: expected `true` or `false`")),
             ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart` or `rough`")),
             ("&type=", Err("bad type ``: expected `full`, `smart` or `rough`")),
         ];
         for (more, expected) in rows {
-            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.allow_holes, cut.cut_type));
+            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.allow_holes, cut.exact_type));
             assert_eq!(decoded, expected.map_err(str::to_owned), "{more}");
         }
         let rows = [

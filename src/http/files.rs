@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
-use super::text::{Conditional, TextHeaders, gzip, is_compressed};
+use super::text::{gzip, is_compressed, text_reply};
 use crate::archive::layout::hour_name;
 use crate::archive::listing::NamesJson;
 use crate::error::Result;
@@ -74,7 +73,7 @@ impl Handler for HoursRequest {
 impl Handler for NamesRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let [stream, variant, hour] = names.exactly()?;
-        let tombstones = query.flag("tombstones")?.unwrap_or(false);
+        let tombstones = query.flag("tombstones")?;
         Ok(Self { variant: VariantPath { stream, variant }, hour, tombstones })
     }
 
@@ -92,13 +91,11 @@ fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {
     let mut tag = Fnv::new();
     tag.write_u64(names.fingerprint());
-    let headers = TextHeaders { content_type: "application/json", cache_control: "max-age=1", tag };
-    Ok(match headers.evaluate(request) {
-        Conditional::NotModified(reply) => reply,
-        Conditional::Modified(reply) if is_compressed(request, names.json().len()) => {
+    text_reply(request, "application/json", "max-age=1", tag, |reply| {
+        if is_compressed(request, names.json().len()) {
             let compressed = Arc::clone(names.compressed(gzip)?);
-            reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed))
+            return Ok(reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed)));
         }
-        Conditional::Modified(reply) => reply.with_body(Body::bytes(Arc::clone(names.json()))),
+        Ok(reply.with_body(Body::bytes(Arc::clone(names.json()))))
     })
 }

@@ -1,13 +1,38 @@
-//! The interface of the handlers in the table of routes, and the worker pools.
+//! The interface of the handlers in the table of routes, what they share, and the worker pools.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::app::App;
+use super::auth::Policy;
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
+use crate::archive::Archive;
+use crate::clock::Clock;
 use crate::error::Result;
+use crate::ffmpeg::LazyTools;
+use crate::metrics::Metrics;
+
+/// The state of a server. Handlers read it; what changes in it (caches, counters) has locks of its own.
+#[derive(Debug)]
+pub struct App {
+    /// The recordings.
+    pub archive: Arc<Archive>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// ffmpeg and ffprobe.
+    pub tools: LazyTools,
+    /// The prefix of segment URIs in playlists: `/segments`, or the URL of another server.
+    pub segments_url: String,
+    /// When the server started.
+    pub started: Instant,
+    /// Which requests are allowed.
+    pub auth: Policy,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
 
 /// The worker pools: one per kind of work, so that no kind delays another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,7 +41,7 @@ pub enum Pool {
     Quick,
     /// Playlists.
     Playlist,
-    /// Files, and cuts that are files one after another.
+    /// Files, and cuts that concatenate files.
     Media,
     /// Cuts by ffmpeg.
     Cut,
@@ -39,8 +64,9 @@ pub trait Handler: Debug + Send {
         None
     }
 
-    /// The response to a GET or HEAD; of that to a HEAD the body is not sent. May block on the disk. A handler that
-    /// takes long polls `is_cancelled`, and gives up with [`crate::error::Error::Cancelled`] once it returns true.
+    /// The response to a GET or HEAD; the transport omits the body of a response to HEAD. May block on the disk. A
+    /// handler that takes long must poll `is_cancelled`, and fail with [`crate::error::Error::Cancelled`] once that
+    /// returns true.
     ///
     /// # Errors
     /// [`Reply::of_error`] gives each a status.

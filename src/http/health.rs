@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;

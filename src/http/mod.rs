@@ -3,7 +3,6 @@
 //! A request's target is looked up in the table of [`route`], which names its handler. Each family of routes has a module
 //! with its handlers. Errors become responses in [`reply::Reply::of_error`].
 
-mod app;
 pub mod auth;
 pub mod conditional;
 mod cuts;
@@ -27,8 +26,7 @@ use std::sync::Arc;
 
 use tiny_http::Method;
 
-pub use self::app::App;
-pub use self::handler::{Handler, Pool};
+pub use self::handler::{App, Handler, Pool};
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 pub use self::service::{Routed, Service};
@@ -58,7 +56,7 @@ impl Service for App {
                 .handler
                 .and_then(|handler| handler.handle(self, request, is_cancelled))
                 .unwrap_or_else(|error| Reply::of_error(&error)),
-            _ => Reply::method_not_allowed(),
+            _ => Reply::refusal(405, "only GET, HEAD and OPTIONS are answered here").with("Allow", ALLOW),
         };
         let variant = found.variant.and_then(|path| metrics::variant_counters(self, &path));
         let reply = Reply { variant, ..reply };

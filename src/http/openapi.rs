@@ -1,12 +1,11 @@
 //! `/openapi.yaml`: this API, described for programs.
 
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::text::TextHeaders;
+use super::text::{text_reply, with_text};
 use crate::error::Result;
 use crate::fnv::Fnv;
 
@@ -25,7 +24,8 @@ impl Handler for OpenApiRequest {
     fn handle(&self, _: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
         let mut tag = Fnv::new();
         tag.write_str(DOCUMENT);
-        let headers = TextHeaders { content_type: "application/yaml", cache_control: "max-age=3600", tag };
-        headers.reply(request, || Ok(DOCUMENT.as_bytes().to_vec()))
+        text_reply(request, "application/yaml", "max-age=3600", tag, |reply| {
+            with_text(request, reply, DOCUMENT.into())
+        })
     }
 }

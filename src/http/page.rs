@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;
@@ -28,13 +27,13 @@ impl Handler for FrontPageRequest {
     }
 }
 
-/// The names and times in the example commands.
+/// The names and times in the example commands, percent-encoded where a URL needs that.
 #[derive(Debug)]
 struct Example {
     stream: String,
     variant: String,
     hour: String,
-    file: Option<String>,
+    file: String,
     start: String,
     end: String,
 }
@@ -53,14 +52,12 @@ fn front_page(app: &App, request: &Request) -> Reply {
             stream: "STREAM".to_owned(),
             variant: "VARIANT".to_owned(),
             hour: "2026-11-20T10".to_owned(),
-            file: None,
+            file: "NAME.ts".to_owned(),
             start: "2026-11-20T10:55:02".to_owned(),
             end: "2026-11-20T10:55:12".to_owned(),
         }
     });
-    let Example { stream, variant, hour, file, start, end } = &example;
-    let file = file.as_ref().map_or_else(|| "NAME.ts".to_owned(), |file| encode(file).to_string());
-    let (stream, variant) = (encode(stream), encode(variant));
+    let Example { stream, variant, hour, file, start, end } = example;
     let commands = [
         ("the streams", format!("curl {base}/files")),
         ("the variants of a stream", format!("curl {base}/files/{stream}")),
@@ -107,16 +104,15 @@ fn find_example(app: &App) -> Result<Option<Example>> {
             let Some(hour) = archive.hours(name)?.last().copied() else { continue };
             let index = archive.hour(name, hour)?;
             let newest = index.segments().next_back();
-            let file = newest.map(|segment| segment.name.to_string());
             let end = newest.map_or(hour.end(), |segment| segment.end());
-            let start = short(end - Span::from_secs(10));
             return Ok(Some(Example {
+                stream: encode(&stream).to_string(),
+                variant: encode(&variant).to_string(),
                 hour: hour_name(hour),
-                file,
-                start,
+                file: newest
+                    .map_or("NAME.ts".to_owned(), |segment| encode(&segment.name.to_string()).to_string()),
+                start: short(end - Span::from_secs(10)),
                 end: short(end),
-                stream,
-                variant,
             }));
         }
     }

@@ -10,7 +10,7 @@ pub struct Captures<'a>(Vec<(&'static str, &'a str)>);
 
 /// The decoded parameters of a path, in order. Each is fit to be the name of a visible file.
 #[derive(Debug)]
-pub struct PathNames(Vec<String>);
+pub struct PathNames(pub Vec<String>);
 
 /// A stream and one of its variants, as a path names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,11 +88,6 @@ impl PathNames {
         let [stream, variant] = self.exactly()?;
         Ok(VariantPath { stream, variant })
     }
-
-    /// All names.
-    pub fn into_vec(self) -> Vec<String> {
-        self.0
-    }
 }
 
 impl VariantPath {
@@ -102,7 +97,6 @@ impl VariantPath {
     }
 }
 
-/// Decodes one part of a path.
 fn decode_part(part: &'static str, encoded: &str) -> Result<String> {
     let decoded = decode(encoded).map_err(|why| Error::BadPart { part, why })?;
     if decoded.is_empty() {

@@ -5,13 +5,12 @@ mod media;
 use std::sync::Arc;
 
 use self::media::Source;
-use super::app::App;
-use super::handler::Handler;
+use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::text::{Conditional, TextHeaders, with_streamed_text, with_text};
+use super::text::{text_reply, with_streamed_text, with_text};
 use crate::archive::VariantName;
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
@@ -58,8 +57,7 @@ impl Handler for MultivariantRequest {
         let text = multivariant::render(variants(app, &self.stream, &self.range)?);
         let mut tag = Fnv::new();
         tag.write_str(&text);
-        let headers = TextHeaders { content_type: CONTENT_TYPE, cache_control: "max-age=1", tag };
-        headers.reply(request, || Ok(text.into_bytes()))
+        text_reply(request, CONTENT_TYPE, "max-age=1", tag, |reply| with_text(request, reply, text.into()))
     }
 }
 
@@ -85,19 +83,15 @@ impl MediaRequest {
     fn reply(&self, app: &App, request: &Request) -> Result<Reply> {
         let source = self.source(app)?;
         let outline = source.outline()?;
-        let headers = TextHeaders {
-            content_type: CONTENT_TYPE,
-            cache_control: if outline.is_finished { "max-age=60" } else { "max-age=1" },
-            tag: source.tag(&outline),
-        };
-        let reply = match headers.evaluate(request) {
-            Conditional::NotModified(reply) => return Ok(reply),
-            Conditional::Modified(reply) => reply,
-        };
-        if outline.is_long() {
-            return Ok(with_streamed_text(request, reply, move |out| source.stream(&outline, out)));
-        }
-        with_text(request, reply, source.render(&outline, |_| Ok(()))?)
+        let cache_control = if outline.is_finished { "max-age=60" } else { "max-age=1" };
+        text_reply(request, CONTENT_TYPE, cache_control, source.tag(&outline), |reply| {
+            if outline.is_long() {
+                return Ok(with_streamed_text(request, reply, move |out| source.render(&outline, out)));
+            }
+            let mut text = Vec::new();
+            source.render(&outline, &mut text)?;
+            with_text(request, reply, text)
+        })
     }
 
     fn source(&self, app: &App) -> Result<Source> {

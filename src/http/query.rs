@@ -1,5 +1,7 @@
 //! Percent-decoding, and the parameters of a query. Pure.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
@@ -8,8 +10,6 @@ use crate::timestamp::Timestamp;
 /// The expected form of a time, for error texts.
 const GOOD_TIME: &str =
     "a time in ISO 8601 such as `2026-11-20T10:55:02.123` or `2026-11-20T11:55:02%2B01:00`";
-/// The expected form of a flag, for error texts.
-const GOOD_FLAG: &str = "`true` or `false`";
 
 /// The parameters of a query. Each route reads those that it knows; the others are ignored.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +21,20 @@ impl<'a> Query<'a> {
         Self(query)
     }
 
-    /// The decoded value of the first parameter of that name.
-    fn get(self, name: &'static str, expected: &'static str) -> Result<Option<String>> {
+    /// The first parameter of that name, decoded and then parsed. `expected` says in the error text what is valid.
+    pub fn parsed<T>(
+        self,
+        name: &'static str,
+        expected: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
         for pair in self.0.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if decode(&key.replace('+', " ")).is_ok_and(|key| key == name) {
-                let bad = |_| Error::BadParameter { name, value: value.to_owned(), expected };
-                return decode(&value.replace('+', " ")).map(Some).map_err(bad);
+                let decoded = decode(&value.replace('+', " "));
+                let parsed = decoded.as_deref().ok().and_then(parse);
+                let value = decoded.unwrap_or_else(|_| value.to_owned());
+                return parsed.map(Some).ok_or(Error::BadParameter { name, value, expected });
             }
         }
         Ok(None)
@@ -35,11 +42,7 @@ impl<'a> Query<'a> {
 
     /// A time, with the text it was read from.
     pub fn time(self, name: &'static str) -> Result<Option<(Timestamp, String)>> {
-        let Some(value) = self.get(name, GOOD_TIME)? else { return Ok(None) };
-        match Timestamp::parse(&value) {
-            Some(time) => Ok(Some((time, value))),
-            None => Err(Error::BadParameter { name, value, expected: GOOD_TIME }),
-        }
+        self.parsed(name, GOOD_TIME, |text| Some((Timestamp::parse(text)?, text.to_owned())))
     }
 
     /// A time without which the request is refused.
@@ -48,28 +51,10 @@ impl<'a> Query<'a> {
         found.ok_or(Error::MissingParameter { name, expected: GOOD_TIME })
     }
 
-    /// A flag: `true` or `false`, in any case.
-    pub fn flag(self, name: &'static str) -> Result<Option<bool>> {
-        match self.get(name, GOOD_FLAG)? {
-            None => Ok(None),
-            Some(value) if value.eq_ignore_ascii_case("true") => Ok(Some(true)),
-            Some(value) if value.eq_ignore_ascii_case("false") => Ok(Some(false)),
-            Some(value) => Err(Error::BadParameter { name, value, expected: GOOD_FLAG }),
-        }
-    }
-
-    /// One of several words, each with its meaning. `expected` lists them for the error text.
-    pub fn word<T: Copy>(
-        self,
-        name: &'static str,
-        words: &[(&str, T)],
-        expected: &'static str,
-    ) -> Result<Option<T>> {
-        let Some(value) = self.get(name, expected)? else { return Ok(None) };
-        match words.iter().find(|(word, _)| *word == value) {
-            Some((_, meaning)) => Ok(Some(*meaning)),
-            None => Err(Error::BadParameter { name, value, expected }),
-        }
+    /// A flag: `true` or `false`, in any case; false if it is not given.
+    pub fn flag(self, name: &'static str) -> Result<bool> {
+        let parsed = self.parsed(name, "`true` or `false`", |text| text.to_ascii_lowercase().parse().ok());
+        Ok(parsed?.unwrap_or(false))
     }
 }
 
@@ -78,18 +63,12 @@ impl<'a> Query<'a> {
 /// # Errors
 /// What is wrong with it, for the error text.
 pub fn decode(text: &str) -> Result<String, &'static str> {
-    if !text.as_bytes().contains(&b'%') {
-        return Ok(text.to_owned());
-    }
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('%') {
-        if !after.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
-            return Err("a `%` must have two hexadecimal digits behind it");
-        }
-        rest = &after[2..];
+    let is_escape = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    if !text.split('%').skip(1).all(|after| after.as_bytes().get(..2).is_some_and(is_escape)) {
+        return Err("a `%` must have two hexadecimal digits behind it");
     }
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(std::borrow::Cow::into_owned).map_err(|_| "it must be UTF-8")
+    decoded.map(Cow::into_owned).map_err(|_| "it must be UTF-8")
 }
 
 #[cfg(test)]
@@ -99,8 +78,8 @@ mod tests {
     #[test]
     fn the_first_of_repeated_parameters_counts_and_unknown_ones_are_ignored() {
         let query = Query::new("x=%zz&tombstones=TRUE&tombstones=no&y");
-        assert_eq!(query.flag("tombstones").unwrap(), Some(true));
-        assert_eq!(query.flag("allow_holes").unwrap(), None);
+        assert!(query.flag("tombstones").unwrap());
+        assert!(!query.flag("allow_holes").unwrap());
     }
 
     #[test]

@@ -67,8 +67,8 @@ pub trait Sink: Write {
 /// A piece of a body.
 #[derive(Debug)]
 pub enum Piece {
-    /// Bytes in memory.
-    Bytes(Bytes),
+    /// Bytes in memory, which a cache or other responses may share.
+    Bytes(Arc<Vec<u8>>),
     /// Bytes of an open file.
     File {
         /// The file.
@@ -78,53 +78,6 @@ pub enum Piece {
         /// How many there are.
         len: u64,
     },
-}
-
-/// Bytes in memory, which several responses may share.
-#[derive(Debug)]
-pub enum Bytes {
-    /// Bytes of this response alone.
-    Own(Vec<u8>),
-    /// Bytes shared with a cache or other responses.
-    Shared(Arc<[u8]>),
-}
-
-impl Bytes {
-    /// The memory that is freed with them, in bytes.
-    pub fn held(&self) -> usize {
-        match self {
-            Self::Own(bytes) => bytes.capacity(),
-            Self::Shared(bytes) if Arc::strong_count(bytes) == 1 => bytes.len(),
-            Self::Shared(_) => 0,
-        }
-    }
-}
-
-impl AsRef<[u8]> for Bytes {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Own(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-}
-
-impl Default for Bytes {
-    fn default() -> Self {
-        Self::Own(Vec::new())
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Own(bytes)
-    }
-}
-
-impl From<Arc<[u8]>> for Bytes {
-    fn from(bytes: Arc<[u8]>) -> Self {
-        Self::Shared(bytes)
-    }
 }
 
 impl Reply {
@@ -145,11 +98,6 @@ impl Reply {
             .with("Cache-Control", "no-store")
     }
 
-    /// 405 Method Not Allowed.
-    pub fn method_not_allowed() -> Self {
-        Self::refusal(405, "only GET, HEAD and OPTIONS are answered here").with("Allow", ALLOW)
-    }
-
     /// 503 Service Unavailable with `Retry-After`, for a server that is overloaded.
     pub fn unavailable(text: &str) -> Self {
         // The route may have compressed responses, which caches must not mistake for this one.
@@ -161,42 +109,38 @@ impl Reply {
     /// The text of a 4xx is the error's. A 5xx is logged with its cause, and its text reveals no path of the server's
     /// disk.
     pub fn of_error(error: &Error) -> Self {
+        let shown = error.to_string();
         let (status, text) = match error {
             Error::BadPart { .. }
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
-            | Error::EndNotAfterStart => (400, None),
-            Error::HiddenPart(_) => (403, None),
-            Error::NoSuchRoute | Error::NotFound(_) => (404, None),
-            Error::RangeHasHoles | Error::RangeIsEmpty => (406, None),
-            Error::Unsupported(_) => (501, None),
-            Error::ProgramMissing { .. } => {
-                (503, Some("this needs ffmpeg, which is not installed on this server"))
-            }
+            | Error::EndNotAfterStart => (400, &*shown),
+            Error::HiddenPart(_) => (403, &*shown),
+            Error::NoSuchRoute | Error::NotFound(_) => (404, &*shown),
+            Error::RangeHasHoles | Error::RangeIsEmpty => (406, &*shown),
+            Error::Unsupported(_) => (501, &*shown),
+            Error::ProgramMissing { .. } => (503, "this needs ffmpeg, which is not installed on this server"),
             Error::NotStarted { program, .. } => {
                 log::warn!("{error}");
                 return Self::unavailable(&format!("the system cannot start {program} just now"));
             }
-            Error::ProgramLacks { .. } => (503, None),
+            Error::ProgramLacks { .. } => (503, &*shown),
             Error::Cancelled => {
                 return Self::refusal(
                     503,
                     "cancelled: the client closed the connection, or the server is stopping",
                 );
             }
-            Error::Io { .. } => (500, Some("the archive cannot be read just now")),
-            Error::Changed(_) => (500, Some("the archive changed while it was being read; try again")),
-            Error::Child { .. } => (500, Some("ffmpeg failed on this range; the server's log says why")),
+            Error::Io { .. } => (500, "the archive cannot be read just now"),
+            Error::Changed(_) => (500, "the archive changed while it was being read; try again"),
+            Error::Child { .. } => (500, "ffmpeg failed on this range; the server's log says why"),
         };
         match status {
             500 => log::error!("{error}"),
             501.. => log::warn!("{error}"),
             _ => {}
         }
-        match text {
-            Some(text) => Self::refusal(status, text),
-            None => Self::refusal(status, &error.to_string()),
-        }
+        Self::refusal(status, text)
     }
 
     /// The response with another status.
@@ -235,9 +179,9 @@ impl Reply {
 
 impl Body {
     /// A body of bytes in memory.
-    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+    pub fn bytes(bytes: impl Into<Arc<Vec<u8>>>) -> Self {
         let bytes = bytes.into();
-        let len = bytes.as_ref().len() as u64;
+        let len = bytes.len() as u64;
         Self::Known { len, pieces: Box::new(std::iter::once(Ok(Piece::Bytes(bytes)))) }
     }
 

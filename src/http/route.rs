@@ -3,6 +3,8 @@
 //! A new route is a row of [`ROUTES`] and a file with its [`Handler`]. Finding and decoding touch no disk, because the
 //! event loop does both.
 
+use std::collections::BTreeSet;
+
 use super::cuts::CutRequest;
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::handler::{Handler, Pool};
@@ -68,10 +70,8 @@ pub fn find(path: &str, query: &str) -> Option<Match> {
 
 /// The metrics labels of all routes, each once.
 pub fn endpoints() -> Vec<&'static str> {
-    let mut endpoints: Vec<_> = ROUTES.iter().map(|route| route.endpoint).collect();
-    endpoints.sort_unstable();
-    endpoints.dedup();
-    endpoints
+    let endpoints: BTreeSet<_> = ROUTES.iter().map(|route| route.endpoint).collect();
+    endpoints.into_iter().collect()
 }
 
 /// A route whose requests decode to `H`.

@@ -2,9 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::app::App;
-use super::conditional::{ByteRange, Validators};
-use super::handler::Handler;
+use super::conditional::{ByteRange, Validators, http_date};
+use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::{Body, Reply};
@@ -22,7 +21,7 @@ pub(super) struct FileRequest {
 
 impl Handler for FileRequest {
     fn decode(names: PathNames, _: Query) -> Result<Self> {
-        Ok(Self { path: names.into_vec() })
+        Ok(Self { path: names.0 })
     }
 
     /// The name of a `full` segment holds the hash of its bytes. The hash is a strong entity tag, and the file never
@@ -57,19 +56,18 @@ impl Handler for FileRequest {
 
 /// The entity tag and modification time of a file. `hash` is that of a `full` segment.
 fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators {
-    let etag = hash.map_or_else(
-        || {
-            let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-            format!("\"{len:x}-{:x}\"", since.as_nanos())
-        },
-        |hash| format!("\"{hash}\""),
-    );
-    Validators { etag, last_modified: Some(modified) }
+    let etag = match hash {
+        Some(hash) => format!("\"{hash}\""),
+        None => {
+            format!("\"{len:x}-{:x}\"", modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
+        }
+    };
+    Validators { etag, last_modified: Some(http_date(modified)) }
 }
 
 /// A response with the headers that describe the whole file.
 fn describe(validators: &Validators, is_immutable: bool) -> Reply {
-    let modified = validators.last_modified.map(httpdate::fmt_http_date).unwrap_or_default();
+    let modified = validators.last_modified.map(|date| date.to_string()).unwrap_or_default();
     let cache_control = if is_immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     Reply::empty(200)
         .with("ETag", &validators.etag)

@@ -14,8 +14,8 @@ pub trait Service: Send + Sync + 'static {
     /// Routes a request. The event loop calls this before a worker runs [`Service::call`], so it must not block.
     fn route(&self, request: &Request) -> Routed;
 
-    /// The response to a request that [`Service::route`] has routed. May block on the disk. A handler that takes long
-    /// polls `is_cancelled`, and gives up once it returns true.
+    /// The response to a request that [`Service::route`] has routed. May block on the disk. The work is abandoned once
+    /// `is_cancelled` returns true.
     fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply;
 
     /// The counters of requests; the transport has its own for a service that has none.

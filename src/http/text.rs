@@ -20,48 +20,21 @@ const GZIP_BUFFER_BYTES: usize = 32 * 1024;
 /// The fastest level, at which playlists and lists already shrink to a third.
 const GZIP_LEVEL: Compression = Compression::fast();
 
-/// What the headers of a text response say. It is known before the text is rendered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TextHeaders {
-    /// The media type.
-    pub(super) content_type: &'static str,
-    /// The value of `Cache-Control`.
-    pub(super) cache_control: &'static str,
-    /// A hash of everything that the text depends on.
-    pub(super) tag: Fnv,
-}
-
-impl TextHeaders {
-    /// Evaluates `If-None-Match`.
-    pub(super) fn evaluate(&self, request: &Request) -> Conditional {
-        let etag = format!("W/\"{:016x}\"", self.tag.finish());
-        let validators = Validators { etag, last_modified: None };
-        let not_modified = validators.not_modified(request);
-        let reply = Reply::empty(if not_modified { 304 } else { 200 })
-            .with("ETag", validators.etag)
-            .with("Cache-Control", self.cache_control);
-        if not_modified {
-            return Conditional::NotModified(reply);
-        }
-        Conditional::Modified(reply.with("Content-Type", self.content_type))
+/// The response to a conditional request for a text: 304 if the client has the current one, else 200, to which `add_body`
+/// adds the text. `tag` is a hash of everything that the text depends on.
+pub(super) fn text_reply(
+    request: &Request,
+    content_type: &'static str,
+    cache_control: &'static str,
+    tag: Fnv,
+    add_body: impl FnOnce(Reply) -> Result<Reply>,
+) -> Result<Reply> {
+    let validators = Validators { etag: format!("W/\"{:016x}\"", tag.finish()), last_modified: None };
+    let reply = Reply::empty(200).with("ETag", &validators.etag).with("Cache-Control", cache_control);
+    if validators.not_modified(request) {
+        return Ok(reply.with_status(304));
     }
-
-    /// The response with the text that `render` returns. It is not called for a 304.
-    pub(super) fn reply(&self, request: &Request, render: impl FnOnce() -> Result<Vec<u8>>) -> Result<Reply> {
-        match self.evaluate(request) {
-            Conditional::NotModified(reply) => Ok(reply),
-            Conditional::Modified(reply) => with_text(request, reply, render()?),
-        }
-    }
-}
-
-/// The response to a conditional request.
-#[derive(Debug)]
-pub(super) enum Conditional {
-    /// The client has the current text: 304.
-    NotModified(Reply),
-    /// The client needs the text: 200, still without a body.
-    Modified(Reply),
+    add_body(reply.with("Content-Type", content_type))
 }
 
 /// The response with a text, which is compressed if it is long enough and the client accepts gzip.

@@ -1,7 +1,7 @@
 //! The log: lines on stderr with time, level and module.
 //!
-//! Whoever logs puts a line into a bounded queue and never waits; one thread writes the lines. While nobody reads stderr,
-//! lines beyond the bound are dropped, and the next line that has room reports how many. The same warning or error is
+//! Logging puts a line into a bounded queue and never waits; one thread writes the lines. While stderr is not read, lines
+//! that do not fit are dropped, and the next line that fits is preceded by their number. The same warning or error is
 //! written once a second at most and counted in between.
 
 mod repeats;
@@ -18,21 +18,19 @@ use env_logger::Target;
 use env_logger::fmt::Formatter;
 use log::{LevelFilter, Record};
 
-use self::repeats::Repeats;
+use self::repeats::{REPEATS_INTERVAL, Repeats};
 use crate::clock::Clock;
 use crate::metrics::process::count_log_line;
 
-/// How many lines may wait to be written, and how many bytes of them.
+/// Bounds of the queue.
 const MAX_QUEUED_LINES: usize = 8192;
 const MAX_QUEUED_BYTES: usize = 1024 * 1024;
-/// How many bytes are written at once, unless a single line is longer.
+/// About how many bytes are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
-/// How long flushing and closing wait for a reader that does not read.
+/// How long flushing waits for a reader that does not read.
 const MAX_WAIT: Duration = Duration::from_millis(500);
-/// How long the writer sleeps while there is nothing to write and no repeat to tell.
-const IDLE: Duration = Duration::from_secs(3600);
 
-/// The log of this process. It ends when this is dropped, after the lines that were logged before.
+/// The log of this process. The lines that were logged before this is dropped are written.
 #[derive(Debug)]
 pub struct Log {
     queue: Queue,
@@ -46,22 +44,19 @@ struct Queue {
     counts: Arc<Counts>,
 }
 
-/// What both sides of the queue count: bytes in the queue, and lost lines that were not reported yet.
 #[derive(Debug, Default)]
 struct Counts {
     queued_bytes: AtomicUsize,
+    /// Lost lines that were not reported yet.
     lost: AtomicU64,
 }
 
-/// What is sent to the writer.
 #[derive(Debug)]
 enum Message {
     /// A line with its line feed, and how many lines were lost just before it.
     Line { text: String, lost_before: u64 },
-    /// Write what was sent before, then confirm it.
-    Flush(Sender<()>),
-    /// Write what was sent before, then confirm it and end.
-    Close(Sender<()>),
+    /// Write what was sent before with all counts, then confirm it, and end if it is the last message.
+    Flush { confirm: Sender<()>, is_last: bool },
 }
 
 /// The writer's side of the queue of lines.
@@ -100,16 +95,23 @@ impl Log {
         Ok(Self { queue, writer: Some(writer) })
     }
 
-    /// Waits until the lines that were logged before are written, for at most half a second.
-    pub fn flush(&self) {
-        self.queue.wait_for(Message::Flush);
+    /// Waits until the lines that were logged before are written, for at most half a second. Returns whether they are.
+    pub fn flush(&self) -> bool {
+        self.write_queued(false)
+    }
+
+    fn write_queued(&self, is_last: bool) -> bool {
+        let (confirm, confirmed) = bounded(1);
+        let deadline = Instant::now() + MAX_WAIT;
+        self.queue.messages.send_deadline(Message::Flush { confirm, is_last }, deadline).is_ok()
+            && confirmed.recv_deadline(deadline).is_ok()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         // A writer that is blocked by a reader that does not read cannot be joined: it ends with the process.
-        if self.queue.wait_for(Message::Close) {
+        if self.write_queued(true) {
             let _ = self.writer.take().map(JoinHandle::join);
         }
     }
@@ -130,14 +132,6 @@ impl Queue {
         queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         lost.fetch_add(1, Ordering::Relaxed);
     }
-
-    /// Waits until the writer confirms a message, but not for long; whether it has.
-    fn wait_for(&self, message: impl FnOnce(Sender<()>) -> Message) -> bool {
-        let (confirm, confirmed) = bounded(1);
-        let deadline = Instant::now() + MAX_WAIT;
-        self.messages.send_deadline(message(confirm), deadline).is_ok()
-            && confirmed.recv_deadline(deadline).is_ok()
-    }
 }
 
 /// The target of `env_logger`, which writes each line with one call.
@@ -153,11 +147,10 @@ impl Write for Queue {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes lines until the log is closed.
+    /// Writes lines until the last message.
     fn run(mut self) {
         loop {
-            let due = self.repeats.next_due().unwrap_or_else(|| Instant::now() + IDLE);
-            let mut next = match self.messages.recv_deadline(due) {
+            let mut next = match self.messages.recv_timeout(REPEATS_INTERVAL) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -166,17 +159,15 @@ impl<W: Write> Writer<W> {
             while let Some(message) = next {
                 match message {
                     Message::Line { text, lost_before } => self.add(&text, lost_before),
-                    Message::Flush(confirm) => {
-                        self.write();
-                        let _ = confirm.send(());
-                    }
-                    Message::Close(confirm) => {
+                    Message::Flush { confirm, is_last } => {
                         self.add_repeats(true);
                         let lost = self.counts.lost.swap(0, Ordering::Relaxed);
                         self.add_lost(lost);
                         self.write();
                         let _ = confirm.send(());
-                        return;
+                        if is_last {
+                            return;
+                        }
                     }
                 }
                 next = if self.text.len() < WRITE_BYTES { self.messages.try_recv().ok() } else { None };
@@ -202,7 +193,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Reports how often lines were repeated: those whose second is over, or all of them.
+    /// Reports suppressed lines: those whose interval is over, or all of them.
     fn add_repeats(&mut self, all: bool) {
         for (line, count) in self.repeats.take_due(Instant::now(), all) {
             let _ = writeln!(self.text, "{} {line} (and {count} times more since)", Clock::System.now());
@@ -219,7 +210,6 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Formats a line.
 fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
     let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
     count_log_line(record.level(), module);

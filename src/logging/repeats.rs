@@ -1,13 +1,12 @@
-//! The same warning or error again and again: it is written once a second at most, and counted in between.
+//! Suppresses repeated warnings and errors: the same line is written once a second at most, and counted in between.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often the same line is written at most.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How many different lines are told apart within that time. The rest is counted together.
+/// Within this time the same line is written once.
+pub(super) const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
+/// How many different lines are distinguished within that time. The others are counted together.
 const MAX_LINES: usize = 512;
-/// What the rest is counted as.
 const OTHERS: &str = "WARN logging: other warnings and errors";
 /// How many characters of a line are compared and repeated.
 const MAX_LINE_CHARS: usize = 300;
@@ -27,7 +26,7 @@ struct Repeat {
 }
 
 impl Repeats {
-    /// Whether a line is to be written now; otherwise it is counted. Every line below a warning is.
+    /// Whether a line is to be written now; otherwise it is counted. Lines of other levels are always written.
     pub(super) fn admit(&mut self, line: &str, now: Instant) -> bool {
         let Some(line) = without_time(line) else { return true };
         if let Some(known) = self.lines.get_mut(line) {
@@ -41,16 +40,11 @@ impl Repeats {
         fits
     }
 
-    /// When the next count is to be reported, if there is one.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.lines.values().filter(|line| line.suppressed > 0).map(|line| line.written + PAUSE).min()
-    }
-
-    /// The lines that were suppressed, and how often: those whose second is over, or all of them. They are forgotten.
+    /// Takes the suppressed lines with their counts: those whose interval is over, or all of them.
     pub(super) fn take_due(&mut self, now: Instant, all: bool) -> Vec<(String, u64)> {
         let mut suppressed = Vec::new();
         self.lines.retain(|text, line| {
-            let is_over = all || now.saturating_duration_since(line.written) >= PAUSE;
+            let is_over = all || now.saturating_duration_since(line.written) >= REPEATS_INTERVAL;
             if is_over && line.suppressed > 0 {
                 suppressed.push((text.clone(), line.suppressed));
             }
@@ -60,7 +54,7 @@ impl Repeats {
     }
 }
 
-/// What follows the time in a line that is a warning or an error, as far as it is compared.
+/// The part of a warning or an error that is compared: what follows the time, up to [`MAX_LINE_CHARS`].
 fn without_time(line: &str) -> Option<&str> {
     let (_, rest) = line.trim_end().split_once(' ')?;
     let is_warning = rest.starts_with("WARN ") || rest.starts_with("ERROR ");
@@ -78,12 +72,10 @@ mod tests {
         let admitted = (0..100).filter(|number| repeats.admit(&format!("{number} WARN it fails\n"), start));
         assert_eq!(admitted.count(), 1);
         assert!(repeats.admit("1 ERROR it fails\n", start), "another level is another line");
-        assert_eq!(repeats.next_due(), Some(start + PAUSE));
-        assert_eq!(repeats.take_due(start + PAUSE / 2, false), []);
-        assert_eq!(repeats.take_due(start + PAUSE, false), [("WARN it fails".to_owned(), 99)]);
-        assert_eq!(repeats.next_due(), None);
-        assert!(repeats.admit("2 WARN it fails\n", start + PAUSE));
-        assert_eq!(repeats.take_due(start + 3 * PAUSE, false), []);
+        assert_eq!(repeats.take_due(start + REPEATS_INTERVAL / 2, false), []);
+        assert_eq!(repeats.take_due(start + REPEATS_INTERVAL, false), [("WARN it fails".to_owned(), 99)]);
+        assert!(repeats.admit("2 WARN it fails\n", start + REPEATS_INTERVAL));
+        assert_eq!(repeats.take_due(start + 3 * REPEATS_INTERVAL, false), []);
     }
 
     #[test]
@@ -96,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_all_counts_are_told() {
+    fn at_the_end_all_counts_are_reported() {
         let (mut repeats, start) = (Repeats::default(), Instant::now());
         for line in ["one", "two", "one", "two", "two", "three"] {
             repeats.admit(&format!("0 WARN {line}\n"), start);
         }
-        let told = repeats.take_due(start, true);
-        assert_eq!(told, [("WARN one".to_owned(), 1), ("WARN two".to_owned(), 2)]);
+        let reported = repeats.take_due(start, true);
+        assert_eq!(reported, [("WARN one".to_owned(), 1), ("WARN two".to_owned(), 2)]);
     }
 
     #[test]
@@ -114,6 +106,6 @@ mod tests {
         assert!(repeats.lines.len() <= MAX_LINES + 1);
         assert!(repeats.lines.keys().all(|line| line.chars().count() <= MAX_LINE_CHARS));
         let others = 10_000 - MAX_LINES as u64;
-        assert_eq!(repeats.take_due(start + PAUSE, false), [(OTHERS.to_owned(), others)]);
+        assert_eq!(repeats.take_due(start + REPEATS_INTERVAL, false), [(OTHERS.to_owned(), others)]);
     }
 }

@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 
 use super::*;
 
-/// A log, and what reads it.
+/// A log, and the reader of its lines.
 fn log() -> (Log, BufReader<PipeReader>) {
     let (reader, writer) = pipe().expect("a pipe");
     (Log::to(writer).expect("a log"), BufReader::new(reader))
@@ -35,20 +35,20 @@ fn flushed_lines_are_written_in_order() {
 }
 
 #[test]
-fn repeats_are_told_after_a_second_though_nobody_logs_anything() {
+fn repeats_are_reported_after_a_second_even_if_nothing_else_is_logged() {
     let (log, mut reader) = log();
     let begun = Instant::now();
     for _ in 0..5 {
         log.queue.push("0 WARN it fails\n".to_owned());
     }
     assert_eq!(line(&mut reader), "0 WARN it fails\n");
-    let told = line(&mut reader);
-    assert!(told.ends_with("Z WARN it fails (and 4 times more since)\n"), "{told:?}");
+    let reported = line(&mut reader);
+    assert!(reported.ends_with("Z WARN it fails (and 4 times more since)\n"), "{reported:?}");
     assert!(begun.elapsed() >= Duration::from_secs(1));
 }
 
 #[test]
-fn repeats_are_told_at_the_end() {
+fn repeats_are_reported_at_the_end() {
     let (log, mut reader) = log();
     let begun = Instant::now();
     for _ in 0..5 {
@@ -56,13 +56,13 @@ fn repeats_are_told_at_the_end() {
     }
     drop(log);
     assert_eq!(line(&mut reader), "0 ERROR it fails\n");
-    let told = line(&mut reader);
-    assert!(told.ends_with("Z ERROR it fails (and 4 times more since)\n"), "{told:?}");
+    let reported = line(&mut reader);
+    assert!(reported.ends_with("Z ERROR it fails (and 4 times more since)\n"), "{reported:?}");
     assert!(begun.elapsed() < Duration::from_millis(900));
 }
 
 #[test]
-fn a_reader_that_does_not_read_delays_nobody_and_is_told_what_it_missed() {
+fn a_stalled_reader_delays_no_logger_and_lost_lines_are_reported() {
     let (log, mut reader) = log();
     let pushed = 3 * MAX_QUEUED_BYTES / 1000;
     for number in 0..pushed {
@@ -74,12 +74,12 @@ fn a_reader_that_does_not_read_delays_nobody_and_is_told_what_it_missed() {
             let mut text = String::new();
             reader.read_to_string(&mut text).map(|_| text)
         });
-        while !log.queue.wait_for(Message::Flush) {}
+        while !log.flush() {}
         log.queue.push("afterwards\n".to_owned());
         drop(log);
         text.join().expect("no panic").expect("text")
     });
-    // A line tells how many lines are missing where they would have been.
+    // A line reports how many lines are missing, where they would have been.
     let (mut next, mut lost) = (0, 0);
     let number = |text: &str| text.split(' ').next().and_then(|word| word.parse::<usize>().ok());
     for line in text.lines() {
@@ -110,7 +110,7 @@ fn many_short_lines_take_bounded_memory() {
 }
 
 #[test]
-fn closing_does_not_wait_long_for_a_reader_that_does_not_read() {
+fn closing_does_not_wait_long_for_a_stalled_reader() {
     let (log, _reader) = log();
     for _ in 0..1000 {
         log.queue.push("\n".repeat(1000));
@@ -120,7 +120,7 @@ fn closing_does_not_wait_long_for_a_reader_that_does_not_read() {
     assert!((MAX_WAIT..3 * MAX_WAIT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
 
-/// A writer that fails until it is told otherwise.
+/// A writer that fails while `fails` is not 0.
 struct Failing {
     fails: Arc<AtomicUsize>,
     out: std::io::PipeWriter,
@@ -140,7 +140,7 @@ impl Write for Failing {
 }
 
 #[test]
-fn lines_that_cannot_be_written_are_told_of_once_others_can() {
+fn lines_that_cannot_be_written_are_reported_once_others_can() {
     let (mut reader, out) = pipe().expect("a pipe");
     let fails = Arc::new(AtomicUsize::new(1));
     let log = Log::to(Failing { fails: Arc::clone(&fails), out }).expect("a log");

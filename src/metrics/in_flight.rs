@@ -37,21 +37,22 @@ pub struct InFlightRequests(Mutex<BTreeMap<(Instant, usize), Arc<InFlightRequest
 #[derive(Debug)]
 pub struct CurrentRequest(());
 
-impl InFlightRequest {
-    pub(super) fn new(client: SocketAddr, method: &str, target: &str, begun: Instant) -> Self {
-        let (method, target) = (method.to_owned(), target.to_owned());
-        Self { client, method, target, begun, sent: AtomicU64::new(0), child_pid: AtomicU32::new(0) }
-    }
-}
-
 impl InFlightRequests {
     /// All requests in progress, the oldest first.
     pub fn all(&self) -> Vec<Arc<InFlightRequest>> {
         self.table().values().cloned().collect()
     }
 
-    pub(super) fn insert(&self, request: InFlightRequest) -> Arc<InFlightRequest> {
-        let request = Arc::new(request);
+    pub(super) fn insert(
+        &self,
+        client: SocketAddr,
+        method: &str,
+        target: &str,
+        begun: Instant,
+    ) -> Arc<InFlightRequest> {
+        let (method, target) = (method.to_owned(), target.to_owned());
+        let (sent, child_pid) = (AtomicU64::new(0), AtomicU32::new(0));
+        let request = Arc::new(InFlightRequest { client, method, target, begun, sent, child_pid });
         self.table().insert((request.begun, Arc::as_ptr(&request).addr()), Arc::clone(&request));
         request
     }
@@ -97,9 +98,8 @@ mod tests {
     fn requests_are_listed_oldest_first_until_they_are_removed() {
         let table = InFlightRequests::default();
         let (client, start) = (SocketAddr::from(([127, 0, 0, 1], 80)), Instant::now());
-        let insert = |target: &str, second| {
-            table.insert(InFlightRequest::new(client, "GET", target, start + Duration::from_secs(second)))
-        };
+        let insert =
+            |target: &str, second| table.insert(client, "GET", target, start + Duration::from_secs(second));
         let targets = || table.all().iter().map(|request| request.target.clone()).collect::<Vec<_>>();
         let (_late, early, same) = (insert("/late", 2), insert("/early", 1), insert("/same", 1));
         assert_eq!(targets(), ["/early", "/same", "/late"]);
@@ -114,7 +114,7 @@ mod tests {
     fn a_child_is_noted_in_the_request_that_its_thread_works_for() {
         let table = InFlightRequests::default();
         let client = SocketAddr::from(([127, 0, 0, 1], 80));
-        let request = table.insert(InFlightRequest::new(client, "GET", "/", Instant::now()));
+        let request = table.insert(client, "GET", "/", Instant::now());
         note_child(1);
         let current = CurrentRequest::enter(&request);
         note_child(2);

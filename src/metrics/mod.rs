@@ -11,8 +11,8 @@ mod registry;
 pub mod requests;
 pub mod variants;
 
-pub use self::pools::{BusyWorker, POOLS, PoolMetrics};
-pub use self::registry::{ArchiveState, Connections, Metrics, UNKNOWN_ENDPOINT};
+pub use self::pools::{PoolMetrics, Pools};
+pub use self::registry::{Connections, Metrics, UNKNOWN_ENDPOINT};
 
 /// The `Content-Type` of [`Metrics::page`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

@@ -4,30 +4,38 @@ use std::sync::LazyLock;
 
 use log::Level;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
+use prometheus::{IntCounterVec, IntGauge, Result, register_int_counter_vec, register_int_gauge};
 
 use super::in_flight::note_child;
 
-static LOG_LINES: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let lines = register_int_counter_vec!("log_count_total", "Log lines.", &["level", "module"]);
-    lines.expect("no other metric of that name")
-});
-static CHILDREN_RUNNING: LazyLock<IntGauge> = LazyLock::new(|| {
-    let running = register_int_gauge!("ffmpeg_running", "Running ffmpeg and ffprobe processes.");
-    running.expect("no other metric of that name")
-});
-static CHILDREN_ENDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let help = "Exits of ffmpeg and ffprobe processes.";
-    let ended = register_int_counter_vec!("ffmpeg_exits_total", help, &["result"]);
-    ended.expect("no other metric of that name")
-});
+/// The metrics, which are part of the default registry.
+static PROCESS: LazyLock<ProcessMetrics> =
+    LazyLock::new(|| ProcessMetrics::register().expect("no other metric has one of the names"));
 
-/// The metrics of this module, and `process_*`, which are part of the default registry.
-pub(super) fn gather() -> Vec<MetricFamily> {
-    LazyLock::force(&CHILDREN_RUNNING);
-    for result in ["ok", "failed", "killed"] {
-        CHILDREN_ENDED.with_label_values(&[result]);
+struct ProcessMetrics {
+    log_lines: IntCounterVec,
+    children_running: IntGauge,
+    children_ended: IntCounterVec,
+}
+
+impl ProcessMetrics {
+    fn register() -> Result<Self> {
+        let ended_help = "Exits of ffmpeg and ffprobe processes.";
+        let children_ended = register_int_counter_vec!("ffmpeg_exits_total", ended_help, &["result"])?;
+        for result in ["ok", "failed", "killed"] {
+            children_ended.with_label_values(&[result]);
+        }
+        Ok(Self {
+            log_lines: register_int_counter_vec!("log_count_total", "Log lines.", &["level", "module"])?,
+            children_running: register_int_gauge!("ffmpeg_running", "Running ffmpeg and ffprobe processes.")?,
+            children_ended,
+        })
     }
+}
+
+/// The metrics of this module, and `process_*`.
+pub(super) fn gather() -> Vec<MetricFamily> {
+    LazyLock::force(&PROCESS);
     prometheus::gather()
 }
 
@@ -35,7 +43,7 @@ pub(super) fn gather() -> Vec<MetricFamily> {
 pub fn count_log_line(level: Level, module: &str) {
     // As other programs' dashboards name the levels.
     let level = if level == Level::Warn { "WARNING" } else { level.as_str() };
-    LOG_LINES.with_label_values(&[level, module]).inc();
+    PROCESS.log_lines.with_label_values(&[level, module]).inc();
 }
 
 /// A child process that runs. Its end is counted when this is dropped: as `killed`, unless it ended by itself.
@@ -47,7 +55,7 @@ pub struct RunningChild {
 impl RunningChild {
     /// Counts a child that was started, and notes it in the request that this thread works for, if any.
     pub fn started(pid: u32) -> Self {
-        CHILDREN_RUNNING.inc();
+        PROCESS.children_running.inc();
         note_child(pid);
         Self { result: "killed" }
     }
@@ -60,7 +68,7 @@ impl RunningChild {
 
 impl Drop for RunningChild {
     fn drop(&mut self) {
-        CHILDREN_RUNNING.dec();
-        CHILDREN_ENDED.with_label_values(&[self.result]).inc();
+        PROCESS.children_running.dec();
+        PROCESS.children_ended.with_label_values(&[self.result]).inc();
     }
 }

@@ -13,9 +13,11 @@ use prometheus::{
 };
 
 use super::in_flight::InFlightRequests;
-use super::pools::{PoolMetrics, register_pools};
+use super::pools::Pools;
 use super::process;
 use super::variants::Variants;
+use crate::archive::{Archive, NewestSegment};
+use crate::timestamp::Timestamp;
 
 /// The endpoint of malformed requests and of unknown paths.
 pub const UNKNOWN_ENDPOINT: &str = "unknown";
@@ -39,7 +41,8 @@ pub struct Metrics {
     pub in_flight: InFlightRequests,
     /// Requests by variant.
     pub variants: Variants,
-    pools: Vec<(&'static str, PoolMetrics)>,
+    /// The worker pools.
+    pub pools: Pools,
     /// The connections.
     pub connections: Connections,
     cut_seconds: HistogramVec,
@@ -55,23 +58,6 @@ pub struct Connections {
     counts: [AtomicUsize; 3],
     states: IntGaugeVec,
     dropped: IntCounterVec,
-}
-
-/// The state of the archive and its cache.
-#[derive(Debug, Clone, Default)]
-pub struct ArchiveState {
-    /// Names seen so far that are not segment names.
-    pub unparsable_names: u64,
-    /// Hours that were found in the cache.
-    pub cache_hits: u64,
-    /// Hours that were read from the disk.
-    pub cache_misses: u64,
-    /// Hours in the cache.
-    pub cache_hours: usize,
-    /// Size of the cache.
-    pub cache_bytes: usize,
-    /// Streams, their variants, and how many seconds ago their newest segments ended.
-    pub newest: Vec<(String, String, f64)>,
 }
 
 impl Metrics {
@@ -99,36 +85,19 @@ impl Metrics {
         let cut_seconds = histograms!("cut_seconds", help, &labels, buckets, registry)?;
         let help = "Bytes produced by full and smart cuts.";
         let cut_output_bytes = counter!("cut_output_bytes_total", help, registry)?;
-        let (variants, pools) = (Variants::new(&registry)?, register_pools(&registry)?);
-        let (in_flight, connections) = (InFlightRequests::default(), Connections::new(&registry)?);
         Ok(Arc::new(Self {
-            registry,
             concurrency,
             latency,
             size,
             aborted,
-            in_flight,
-            variants,
-            pools,
-            connections,
+            in_flight: InFlightRequests::default(),
+            variants: Variants::new(&registry)?,
+            pools: Pools::new(&registry)?,
+            connections: Connections::new(&registry)?,
             cut_seconds,
             cut_output_bytes,
+            registry,
         }))
-    }
-
-    /// The metrics of a pool.
-    ///
-    /// # Panics
-    /// The name is not in [`POOLS`](super::POOLS).
-    pub fn pool(&self, name: &str) -> PoolMetrics {
-        let pool = self.pools.iter().find(|(known, _)| *known == name);
-        pool.expect("a pool has a name in POOLS").1.clone()
-    }
-
-    /// The pools, with the number of waiting requests and of busy workers of each.
-    pub fn pools(&self) -> Vec<(&'static str, i64, i64)> {
-        let pools = self.pools.iter();
-        pools.map(|(name, pool)| (*name, pool.queue_length.get(), pool.busy_workers.get())).collect()
     }
 
     /// Counts a cut, by its type and its result.
@@ -142,13 +111,13 @@ impl Metrics {
     }
 
     /// The page in Prometheus's text format. Fails only if a metric cannot be written, which would be a bug.
-    pub fn page(&self, archive: &ArchiveState) -> Result<Vec<u8>> {
+    pub fn page(&self, archive: &Archive, now: Timestamp) -> Result<Vec<u8>> {
         for (state, count) in self.connections.states() {
             self.connections.states.with_label_values(&[state]).set(count.cast_signed() as i64);
         }
         let mut families = self.registry.gather();
         families.extend(process::gather());
-        families.extend(archive.gather()?);
+        families.extend(gather_archive(archive, now)?);
         let mut page = Vec::with_capacity(64 * 1024);
         TextEncoder::new().encode(&families, &mut page)?;
         Ok(page)
@@ -183,29 +152,33 @@ impl Connections {
     }
 }
 
-impl ArchiveState {
-    /// From a registry of its own, because the archive counts these itself and variants come and go.
-    fn gather(&self) -> Result<Vec<MetricFamily>> {
-        let registry = Registry::new();
-        for (name, help, value) in [
-            ("archive_unparsable_names_total", "Names that are not segment names.", self.unparsable_names),
-            ("hour_cache_hits_total", "Directory lookups that the cache answered.", self.cache_hits),
-            ("hour_cache_misses_total", "Directory lookups that read the disk.", self.cache_misses),
-        ] {
-            counter!(name, help, registry)?.inc_by(value);
-        }
-        for (name, help, value) in [
-            ("hour_cache_entries", "Directories in the cache.", self.cache_hours),
-            ("hour_cache_bytes", "Size of the cache in bytes.", self.cache_bytes),
-        ] {
-            gauge!(name, help, registry)?.set(value.cast_signed() as i64);
-        }
-        let help = "Seconds since the newest segment of the variant ended.";
-        let labels = ["stream", "variant"];
-        let ages = float_gauges!("archive_newest_segment_age_seconds", help, &labels, registry)?;
-        for (stream, variant, age) in &self.newest {
-            ages.with_label_values(&[stream, variant]).set(*age);
-        }
-        Ok(registry.gather())
+/// The metrics of the archive. Their registry is made anew, because the archive counts itself and variants come and go.
+fn gather_archive(archive: &Archive, now: Timestamp) -> Result<Vec<MetricFamily>> {
+    let (registry, cache) = (Registry::new(), archive.cache_stats());
+    for (name, help, value) in [
+        (
+            "archive_unparsable_names_total",
+            "Names that are not segment names.",
+            archive.unparsable_names_total(),
+        ),
+        ("hour_cache_hits_total", "Directory lookups that the cache answered.", cache.hits),
+        ("hour_cache_misses_total", "Directory lookups that read the disk.", cache.misses),
+    ] {
+        counter!(name, help, registry)?.inc_by(value);
     }
+    for (name, help, value) in [
+        ("hour_cache_entries", "Directories in the cache.", cache.hours),
+        ("hour_cache_bytes", "Size of the cache in bytes.", cache.bytes),
+    ] {
+        gauge!(name, help, registry)?.set(value.cast_signed() as i64);
+    }
+    let help = "Seconds since the newest segment of the variant ended.";
+    let labels = ["stream", "variant"];
+    let ages = float_gauges!("archive_newest_segment_age_seconds", help, &labels, registry)?;
+    for NewestSegment { stream, variant, end } in &*archive.newest_segment_ends() {
+        #[allow(clippy::cast_precision_loss, reason = "an age in seconds")]
+        let age = (now - *end).micros() as f64 / 1e6;
+        ages.with_label_values(&[stream, variant]).set(age);
+    }
+    Ok(registry.gather())
 }

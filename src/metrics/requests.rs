@@ -16,7 +16,8 @@ pub struct RequestMetrics {
     request: Arc<InFlightRequest>,
     /// The labels `endpoint` and `method`.
     labels: [&'static str; 2],
-    variant: Option<Arc<VariantCounters>>,
+    /// The variant that the request is for, if it is for one.
+    pub variant: Option<Arc<VariantCounters>>,
     /// 0 until it is known.
     status: u16,
     latency: Duration,
@@ -36,14 +37,9 @@ impl RequestMetrics {
         let known_method = METHODS.into_iter().find(|known| *known == method);
         let labels = [endpoint, known_method.unwrap_or("other")];
         metrics.concurrency.with_label_values(&labels).inc();
-        let request = metrics.in_flight.insert(InFlightRequest::new(client, method, target, begun));
+        let request = metrics.in_flight.insert(client, method, target, begun);
         let (metrics, latency) = (Arc::clone(metrics), Duration::ZERO);
         Self { metrics, request, labels, variant: None, status: 0, latency, ended: false }
-    }
-
-    /// Sets the variant that the request is for, if it is for one.
-    pub fn set_variant(&mut self, variant: Option<Arc<VariantCounters>>) {
-        self.variant = variant;
     }
 
     /// Notes that the response is ready to be sent. The last call counts, should another response take its place.
@@ -102,7 +98,8 @@ impl Drop for RequestMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::registry::ArchiveState;
+    use crate::archive::Archive;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn a_request_is_counted_once_by_endpoint_method_and_status() {
@@ -124,7 +121,7 @@ mod tests {
         aborted.end(Some("client_closed"));
         drop(begin("GET"));
         let _in_flight = begin("HEAD");
-        let page = metrics.page(&ArchiveState::default()).expect("a page");
+        let page = metrics.page(&Archive::new("/nowhere", 0), Timestamp::MIN).expect("a page");
         let page = String::from_utf8(page).expect("text");
         for line in [
             r#"http_request_latency_all_bucket{endpoint="home",method="GET",status="200",le="600"} 1"#,

@@ -20,6 +20,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::connection::Activity;
 use super::events::{EventSender, Snapshot};
 use super::limits::{Phase, Shared};
+use super::pool::POOLS;
 use super::socket::{listen_at, poll_one};
 use crate::http::Service;
 use crate::metrics::requests::InFlightRequest;
@@ -206,8 +207,10 @@ impl ConsoleLoop {
         for (state, count) in self.shared.metrics.connections.states() {
             let _ = writeln!(text, "  {state:<9} {count:6}");
         }
-        for (pool, queued, busy) in self.shared.metrics.pools() {
-            let _ = writeln!(text, "pool {pool:<9} {busy:4} workers busy, {queued:4} requests queued");
+        for (_, name) in POOLS {
+            let pool = self.shared.metrics.pools.get(name);
+            let (busy, queued) = (pool.busy_workers.get(), pool.queue_length.get());
+            let _ = writeln!(text, "pool {name:<9} {busy:4} workers busy, {queued:4} requests queued");
         }
         match self.events.snapshot() {
             Some(snapshot) => list_addresses(snapshot, &mut text),

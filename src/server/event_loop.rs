@@ -29,11 +29,10 @@ use super::worker::{Job, Task};
 use crate::http::Service;
 use crate::http::reply::Reply;
 
-/// How many events of the system are taken at a time.
+/// How many events of the system, and of other threads, are handled at a time.
 const EVENTS: usize = 256;
 /// The epoll key of the waker. Connections have keys from 1 on.
 const WAKER: u64 = 0;
-/// The longest wait for an event.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The events that connections are watched for. Edge-triggered, so that a connection is registered once.
 const WATCHED: EventFlags =
@@ -86,7 +85,9 @@ impl EventLoop {
             for event in ready.drain(..) {
                 self.note_ready(event.data.u64(), event.flags);
             }
-            while let Ok(event) = self.events.try_recv() {
+            // A bounded number, for busy workers may send events as fast as they are handled.
+            for _ in 0..EVENTS {
+                let Ok(event) = self.events.try_recv() else { break };
                 self.handle(event);
             }
             for token in std::mem::take(&mut self.runnable) {
@@ -105,7 +106,7 @@ impl EventLoop {
     fn wait(&self, ready: &mut Vec<epoll::Event>) {
         let until = |(deadline, _): (Instant, u64)| deadline.saturating_duration_since(Instant::now());
         let wait = match self.connections.next_deadline() {
-            _ if !self.runnable.is_empty() => Duration::ZERO,
+            _ if !self.runnable.is_empty() || !self.events.is_empty() => Duration::ZERO,
             next => next.map_or(MAX_WAIT, until).min(MAX_WAIT),
         };
         // Rounded up to milliseconds, so that the last fraction of one is not spent spinning.
@@ -213,7 +214,6 @@ impl EventLoop {
         }
     }
 
-    /// Ends the states whose time is up.
     fn expire(&mut self) {
         let now = Instant::now();
         while let Some((deadline, token)) = self.connections.next_deadline() {

@@ -13,7 +13,7 @@ use crate::http::{Pool, Service};
 use crate::metrics::PoolMetrics;
 
 /// All pools, with their names in metrics, thread names and the console.
-const POOLS: [(Pool, &str); 5] = [
+pub(super) const POOLS: [(Pool, &str); 5] = [
     (Pool::Quick, "quick"),
     (Pool::Playlist, "playlist"),
     (Pool::Streaming, "streaming"),
@@ -55,7 +55,7 @@ impl Pools {
                 Pool::Quick | Pool::Playlist | Pool::Media => (workers.each, shared.limits.queue),
             };
             let (sender, jobs) = bounded(waiting);
-            let metrics = shared.metrics.pool(name);
+            let metrics = shared.metrics.pools.get(name);
             for number in 0..count {
                 let worker = Worker {
                     pool,
@@ -76,9 +76,10 @@ impl Pools {
     /// Queues a job, or returns it if the queue is full.
     pub(super) fn submit(&self, job: Box<Job>) -> Result<(), Box<Job>> {
         let Some(queue) = self.0.iter().find(|queue| queue.pool == job.task.pool()) else { return Err(job) };
-        queue.metrics.enqueued();
+        queue.metrics.queue_length.inc();
         queue.jobs.try_send(job).map_err(|error| {
-            queue.metrics.rejected();
+            queue.metrics.queue_length.dec();
+            queue.metrics.rejected.inc();
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = error;
             job
         })

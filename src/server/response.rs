@@ -13,7 +13,7 @@ use super::access_log::{Abort, RequestContext};
 use super::framing::{After, Framing, render_head};
 use super::socket::Socket;
 use crate::error::Error;
-use crate::http::reply::{Body, Bytes, HTTP_1_1, Piece, Pieces, Reply};
+use crate::http::reply::{Body, HTTP_1_1, Piece, Pieces, Reply};
 use crate::http::request::Request;
 use crate::metrics::Metrics;
 
@@ -37,7 +37,7 @@ pub(super) struct Response {
     /// How many bytes of the head were sent.
     head_sent: usize,
     /// The piece of the body that is sent next, unless a file is.
-    bytes: Bytes,
+    bytes: Arc<Vec<u8>>,
     /// How many bytes of that piece were sent.
     bytes_sent: usize,
     file: Option<FileRange>,
@@ -94,7 +94,7 @@ impl Response {
             sent: 0,
             head: render_head(status, &headers, framing, version, after),
             head_sent: 0,
-            bytes: Bytes::default(),
+            bytes: Arc::default(),
             bytes_sent: 0,
             file: None,
             pieces,
@@ -149,24 +149,25 @@ impl Response {
     /// An estimate of the memory that only this response holds, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         let has_more = self.pieces.as_ref().is_some_and(|pieces| pieces.size_hint().1 != Some(0));
-        self.head.capacity() + self.bytes.held() + if has_more { PIECES_BYTES } else { 0 }
+        let own_bytes = if Arc::strong_count(&self.bytes) == 1 { self.bytes.capacity() } else { 0 };
+        self.head.capacity() + own_bytes + if has_more { PIECES_BYTES } else { 0 }
     }
 
     fn needs_piece(&self) -> bool {
-        self.bytes_sent == self.bytes.as_ref().len() && self.file.is_none()
+        self.bytes_sent == self.bytes.len() && self.file.is_none()
     }
 
     /// Takes the next piece of the body. Returns whether there was one.
     fn next_piece(&mut self) -> Result<bool, Abort> {
         let mismatch = || Abort::Body(Error::Changed("the length of a response".to_owned()));
-        self.set_bytes(Bytes::default());
+        self.set_bytes(Arc::default());
         let Some(piece) = self.pieces.as_mut().and_then(Iterator::next) else {
             self.pieces = None;
             return if self.body_left == 0 { Ok(false) } else { Err(mismatch()) };
         };
         let len = match piece.map_err(Abort::Body)? {
             Piece::Bytes(bytes) => {
-                let len = bytes.as_ref().len() as u64;
+                let len = bytes.len() as u64;
                 self.set_bytes(bytes);
                 len
             }
@@ -179,13 +180,13 @@ impl Response {
         Ok(true)
     }
 
-    fn set_bytes(&mut self, bytes: Bytes) {
+    fn set_bytes(&mut self, bytes: Arc<Vec<u8>>) {
         (self.bytes, self.bytes_sent) = (bytes, 0);
     }
 
     /// Sends some bytes: the head and the bytes at hand together, or part of a file.
     fn send_some(&mut self, socket: &dyn Socket) -> Result<u64, Abort> {
-        let (head, bytes) = (&self.head[self.head_sent..], &self.bytes.as_ref()[self.bytes_sent..]);
+        let (head, bytes) = (&self.head[self.head_sent..], &self.bytes[self.bytes_sent..]);
         let sent = if head.is_empty() && bytes.is_empty() {
             self.send_file(socket)?
         } else {
@@ -195,7 +196,7 @@ impl Response {
         };
         let of_head = sent.min(self.head.len() - self.head_sent);
         self.head_sent += of_head;
-        self.bytes_sent += (sent - of_head).min(self.bytes.as_ref().len() - self.bytes_sent);
+        self.bytes_sent += (sent - of_head).min(self.bytes.len() - self.bytes_sent);
         self.sent += sent as u64;
         self.context.metrics.sent((sent - of_head) as u64);
         Ok(sent as u64)

@@ -72,19 +72,20 @@ impl Worker {
     /// Works until the queue is closed and empty.
     pub(super) fn run(self) {
         for job in &self.jobs {
-            let busy = self.metrics.begin_work();
+            self.metrics.queue_length.dec();
             let Job { mut connection, task } = *job;
             if self.shared.phase() == Phase::Aborting {
                 connection.abort(&Abort::Shutdown);
                 continue;
             }
+            self.metrics.busy_workers.inc();
             // Panics of handlers are caught below. One that arrives here happened while a body was produced.
             let worked = catch_unwind(AssertUnwindSafe(|| self.work(&mut connection, task)));
             if worked.is_err() {
                 self.shared.note_panic("a response body");
                 connection.reset();
             }
-            drop(busy);
+            self.metrics.busy_workers.dec();
             self.events.hand_back(connection);
         }
     }
@@ -106,7 +107,7 @@ impl Worker {
             self.shared.note_panic(&format!("the handler of `{}`", request.target.escape_debug()));
             Reply::refusal(500, "something went wrong in this server; its log says what")
         });
-        context.metrics.set_variant(reply.variant.take());
+        context.metrics.variant = reply.variant.take();
         // Unread input would turn a close into a reset, which can destroy the response.
         let after = match (keep_alive, self.shared.phase() == Phase::Running) {
             (true, true) => After::KeepAlive,

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use restreamer::config::markdown_rows;
+use restreamer::config::{OPTIONS, OptionSpec};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
@@ -110,7 +110,14 @@ fn the_readme_has_the_table_of_the_options() {
     let (_, rest) = readme.split_once("\n## Options\n").expect("a section about the options");
     let rows: Vec<_> = rest.lines().skip_while(|line| !line.starts_with("| `--")).collect();
     let rows: Vec<_> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
-    let expected = markdown_rows();
+    let row = |option: &OptionSpec| {
+        let default = match option.computed_default {
+            Some(rule) => format!("{rule} "),
+            None => option.default_text().map_or(String::new(), |value| format!("`{value}` ")),
+        };
+        format!("| `{}` | {default}| {} |", option.usage(), option.help)
+    };
+    let expected: Vec<_> = OPTIONS.iter().map(row).collect();
     assert_eq!(rows, expected, "the table must be:\n{}", expected.join("\n"));
 }
 

@@ -231,9 +231,9 @@ fn the_settings_file_has_the_variable_of_every_option() {
     let conf = text(source("scripts/deploy/restreamer.conf"));
     let names = conf.lines().filter_map(|line| Some(line.trim_start_matches('#').split_once('=')?.0));
     let listed: BTreeSet<_> = names.filter(|name| name.starts_with("RESTREAMER_")).collect();
-    let variables: BTreeSet<_> =
-        OPTIONS.iter().filter_map(|option| option.variables.first().copied()).collect();
-    assert_eq!(listed, variables);
+    let variables: Vec<_> =
+        OPTIONS.iter().filter_map(|option| option.variables().into_iter().next()).collect();
+    assert_eq!(listed, variables.iter().map(String::as_str).collect());
 }
 
 /// Returns the path of systemd-analyze; `None` if it is not installed or the test is turned off.

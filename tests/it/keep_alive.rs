@@ -141,6 +141,40 @@ fn more_pipelined_requests_than_fit_into_one_read_are_all_answered() {
 }
 
 #[test]
+fn clients_that_pipeline_without_end_do_not_starve_the_others() {
+    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let address = server.address();
+    let is_over = AtomicBool::new(false);
+    let requests = b"GET /quick/x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let stream = connect(address);
+                let (mut writer, mut reader) = (&stream, &stream);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| while writer.write_all(&requests).is_ok() {});
+                    let mut buffer = vec![0; 1 << 20];
+                    while !is_over.load(Ordering::SeqCst) {
+                        assert!(reader.read(&mut buffer).expect("responses") > 0, "they end");
+                    }
+                    let _ = stream.shutdown(std::net::Shutdown::Both);
+                });
+            });
+        }
+        let others = scope.spawn(|| {
+            for number in 0..20 {
+                let target = format!("/quick/{number}");
+                assert_eq!(kept(address, &target).peer_addr().expect("a peer"), address);
+            }
+        });
+        let result = others.join();
+        is_over.store(true, Ordering::SeqCst);
+        result.expect("the other client is served");
+    });
+    assert!(server.stop(PATIENCE));
+}
+
+#[test]
 fn a_kept_connection_without_requests_is_closed_after_the_idle_timeout() {
     let limits = Limits { idle_timeout: Duration::from_millis(400), ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);

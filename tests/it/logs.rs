@@ -73,6 +73,9 @@ fn the_same_error_is_logged_once_a_second_and_counted_in_between() {
     let count = |line: &&str| line.strip_suffix(" times more since)")?.rsplit_once(' ')?.1.parse().ok();
     let repeats: Vec<u64> = lines.iter().filter_map(count).collect();
     let single = lines.len() - repeats.len();
-    assert!((2..=3).contains(&repeats.len()) && (3..=4).contains(&single), "{requests}: {lines:#?}");
+    // Under load the requests take longer than planned.
+    let seconds = usize::try_from(begun.elapsed().as_secs()).expect("few");
+    assert!((2..=seconds + 1).contains(&single), "{requests} in {seconds} s: {lines:#?}");
+    assert!((1..=single).contains(&repeats.len()), "{requests}: {lines:#?}");
     assert_eq!(single as u64 + repeats.iter().sum::<u64>(), requests, "all are accounted for: {lines:#?}");
 }

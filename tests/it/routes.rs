@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use restreamer::clock::Clock;
 use restreamer::http::request::Request;
@@ -116,6 +117,15 @@ fn a_file_is_sent_whole_in_part_or_not_at_all() {
 
     let head = ask(site.address, "HEAD", &target, &[("Range", "bytes=2-4")]);
     assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, "10", 0));
+}
+
+#[test]
+fn a_file_that_was_last_written_before_1970_is_sent() {
+    let site = site();
+    let file = fs::File::open(site.archive.path().join(format!("{HOUR}/55:02.000-2.000-full-abc.ts")));
+    file.and_then(|file| file.set_modified(UNIX_EPOCH - Duration::from_secs(1))).expect("a time");
+    let answer = site.get(&format!("/segments/{HOUR}/55:02.000-2.000-full-abc.ts"));
+    assert_eq!((answer.status, answer.header("last-modified")), (200, "Thu, 01 Jan 1970 00:00:00 GMT"));
 }
 
 #[test]

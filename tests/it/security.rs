@@ -1,5 +1,5 @@
 //! The promises of `docs/security.md`: hostile files in the archive, limits on cuts, a broken environment, and the
-//! nginx in front. Also the policy that decides who may ask.
+//! nginx in front. Also the policy that decides which requests are allowed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -43,7 +43,7 @@ fn pipe(path: &Path) {
 type Put = Box<dyn Fn(&Path)>;
 
 #[test]
-fn what_is_no_file_in_place_of_a_segment_holds_nobody_up() {
+fn special_files_in_place_of_segments_block_no_request() {
     let base = archive();
     let elsewhere = tempfile::tempdir().expect("a directory");
     let (fifo, socket) = (elsewhere.path().join("fifo"), elsewhere.path().join("socket"));
@@ -94,7 +94,7 @@ fn what_is_no_file_in_place_of_a_segment_holds_nobody_up() {
 }
 
 #[test]
-fn a_segment_that_is_larger_than_any_is_not_read_into_memory() {
+fn a_segment_of_a_terabyte_is_not_read_into_memory() {
     let base = tempfile::tempdir().expect("a directory");
     let path = write_whole(&base.path().join("s/v/2026-11-20T10/00:00.000-2.000-full-x.ts"), b"");
     // A sparse file.
@@ -115,7 +115,7 @@ fn a_segment_that_is_larger_than_any_is_not_read_into_memory() {
 }
 
 #[test]
-fn links_lead_out_and_paths_do_not() {
+fn symbolic_links_may_leave_the_archive_but_paths_may_not() {
     let place = tempfile::tempdir().expect("a directory");
     write_whole(&place.path().join("outside/secret.txt"), b"secret");
     write_whole(&place.path().join("base/s/.hidden"), b"secret");
@@ -142,7 +142,7 @@ fn links_lead_out_and_paths_do_not() {
 }
 
 #[test]
-fn a_page_in_the_archive_is_sent_as_what_its_name_says_and_nothing_else() {
+fn a_file_is_sent_with_the_media_type_of_its_extension_only() {
     let site = Site::at("2026-11-22T00:00:00");
     let page = b"<script>alert(1)</script>";
     for (name, kind) in [
@@ -158,7 +158,7 @@ fn a_page_in_the_archive_is_sent_as_what_its_name_says_and_nothing_else() {
     }
 }
 
-/// A policy that lets a token pass, and the preflight requests of browsers, which carry none.
+/// A policy that allows requests with the right token, and the preflight requests of browsers, which carry none.
 fn token_needed(request: &Request) -> Result<(), Reply> {
     if request.header("Authorization") == Some("Bearer good") || request.method.as_str() == "OPTIONS" {
         return Ok(());
@@ -205,7 +205,7 @@ fn a_request_that_the_policy_refuses_reaches_no_handler() {
 }
 
 #[test]
-fn names_from_the_disk_write_no_lines_of_their_own_into_the_log() {
+fn names_from_the_disk_cannot_forge_lines_of_the_log() {
     let base = tempfile::tempdir().expect("a directory");
     let variant = base.path().join("s/v\n2026 FORGED\u{1b}[2J");
     write_whole(&variant.join("2026-11-20T10/odd\nFORGED.ts"), b"x");
@@ -233,7 +233,7 @@ fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<String> {
 }
 
 #[test]
-fn of_a_thousand_cuts_at_once_all_but_a_few_are_refused_at_once() {
+fn of_a_thousand_concurrent_cuts_those_beyond_the_queue_are_refused_at_once() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
     // This ffmpeg never ends by itself.
@@ -249,7 +249,7 @@ fn of_a_thousand_cuts_at_once_all_but_a_few_are_refused_at_once() {
         stream.set_nonblocking(true).expect("a mode");
         clients.push((stream, Vec::new()));
     }
-    // Two are cut, four are queued.
+    // Two cuts run, and four wait in the queue.
     let mut refused = 0;
     wait_until("all but six are refused", || {
         clients.retain_mut(|(stream, bytes)| match read_some(stream, bytes) {
@@ -274,10 +274,10 @@ fn of_a_thousand_cuts_at_once_all_but_a_few_are_refused_at_once() {
 }
 
 #[test]
-fn a_server_whose_output_leads_nowhere_serves() {
+fn a_server_whose_output_cannot_be_written_keeps_serving() {
     let base = tempfile::tempdir().expect("a directory");
     write_whole(&base.path().join("s/a.txt"), b"ready");
-    let by_way_of = |redirections: &str| {
+    let through_shell = |redirections: &str| {
         Program::new("bash").args(["-c", &format!("exec \"$0\" \"$@\" {redirections}"), RESTREAMER])
     };
     let asks = |address: SocketAddr| {
@@ -287,7 +287,7 @@ fn a_server_whose_output_leads_nowhere_serves() {
     };
     // The log is a pipe without a reader, or closed, or full.
     for redirections in ["2> >(exec true)", "2>&-", "<&- 2>&-", "2>/dev/full"] {
-        let served = Served::by(by_way_of(redirections), base.path(), &["--log-level", "debug"]);
+        let served = Served::by(through_shell(redirections), base.path(), &["--log-level", "debug"]);
         asks(served.address);
         served.running.signal(Signal::PIPE);
         asks(served.address);
@@ -300,7 +300,7 @@ fn a_server_whose_output_leads_nowhere_serves() {
         let address = free.local_addr().expect("an address");
         drop(free);
         let options = ["--host", "127.0.0.9", "--port", &address.port().to_string(), "--base-dir"];
-        let running = by_way_of(redirections).args(options).args([base.path()]).start();
+        let running = through_shell(redirections).args(options).args([base.path()]).start();
         wait_until("it listens", || TcpStream::connect(address).is_ok());
         asks(address);
         running.signal(Signal::TERM);

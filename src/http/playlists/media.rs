@@ -26,7 +26,7 @@ const WITHHELD_FOR: Span = Span::from_secs(15);
 /// A playlist with more segments than this is rendered while it is sent.
 const MAX_BUFFERED_SEGMENTS: usize = 4096;
 
-/// How much of a streamed playlist is collected before it is sent.
+/// How much of a playlist is collected before it is sent.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What a media playlist is rendered from.
@@ -72,7 +72,7 @@ impl Source {
     /// Decides the first lines. The summaries of its hours suffice for most long playlists. Otherwise the segments are
     /// walked over once without rendering them.
     pub(super) fn outline(&self) -> Result<Outline> {
-        let hours = if self.is_empty() { &[] } else { hours_in_range(&self.hours, self.range) };
+        let hours = hours_in_range(&self.hours, self.range);
         let hours = self.archive.summaries(self.variant.name(), hours)?;
         let longest = hours.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
         let is_past = self.range.1 < self.now - FINISHED_AFTER;
@@ -136,47 +136,28 @@ impl Source {
         tag
     }
 
-    /// Renders the playlist. `flush` is called after each segment and may take the text so far; the rest is returned.
-    pub(super) fn render(
-        &self,
-        outline: &Outline,
-        mut flush: impl FnMut(&mut Vec<u8>) -> Result<()>,
-    ) -> Result<Vec<u8>> {
+    /// Renders the playlist to `out`, in chunks.
+    pub(super) fn render(&self, outline: &Outline, out: &mut dyn Write) -> Result<()> {
+        let mut send = |text: &[u8]| out.write_all(text).map_err(Error::io("send to", "the client"));
         let mut playlist = MediaPlaylist::begin(&self.uri_prefix, outline.target_secs, outline.is_finished);
         self.walk(|segment, gap_before| {
             if target_secs(segment.name.duration) > outline.target_secs {
                 return Err(Error::Changed(format!("hour `{}`", segment.hour)));
             }
             playlist.segment(segment, gap_before);
-            flush(playlist.text())
-        })?;
-        Ok(playlist.end())
-    }
-
-    /// Renders the playlist to `out`, in chunks.
-    pub(super) fn stream(&self, outline: &Outline, out: &mut dyn Write) -> Result<()> {
-        let mut send = |text: &mut Vec<u8>| {
-            out.write_all(text).map_err(Error::io("send to", "the client"))?;
-            text.clear();
+            if playlist.text().len() >= CHUNK_BYTES {
+                send(playlist.text())?;
+                playlist.text().clear();
+            }
             Ok(())
-        };
-        let flush = |text: &mut Vec<u8>| if text.len() < CHUNK_BYTES { Ok(()) } else { send(text) };
-        let mut rest = self.render(outline, flush)?;
-        send(&mut rest)
-    }
-
-    /// Whether the range is empty.
-    fn is_empty(&self) -> bool {
-        self.range.1 <= self.range.0
+        })?;
+        send(&playlist.end())
     }
 
     /// Calls `each` with the segments of the playlist, and whether a gap lies before them. The first segment that may
     /// still be replaced is withheld, and so are all behind it.
     fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<WalkEnd> {
         let young = self.now - WITHHELD_FOR;
-        if self.is_empty() {
-            return Ok(WalkEnd { in_gap: true, is_withheld: false });
-        }
         let mut selection = Selection::new(&self.archive, self.variant.name(), &self.hours, self.range);
         while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
             let is_behind_young_gap = gap_before && segment.start() > young;

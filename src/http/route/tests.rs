@@ -1,7 +1,5 @@
 //! Tables of targets and the requests they decode to.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::error::Error;
 use crate::metrics::UNKNOWN_ENDPOINT;
