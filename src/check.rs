@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::cut::ENCODERS;
 use crate::error::Result;
 use crate::ffmpeg::Tools;
 use crate::timestamp::Span;
@@ -153,11 +152,16 @@ fn check_tools(tools: &Tools, report: &mut Report) {
 }
 
 fn check_encoders(tools: &Tools, report: &mut Report) {
-    for encoder in ENCODERS {
-        let (name, purpose) = (encoder.name, encoder.makes);
+    // Whether every archive needs the encoder.
+    let encoders = [
+        ("libx264", "full cuts, and the ends of smart cuts of H.264", true),
+        ("aac", "the sound of full cuts", true),
+        ("libx265", "the ends of smart cuts of HEVC", false),
+    ];
+    for (name, purpose, is_needed) in encoders {
         match tools.check_encoder(name) {
             Ok(()) => report.finding(format_args!("encoder {name}, for {purpose}")),
-            Err(_) if encoder.optional => report.finding(format_args!("no encoder {name}, for {purpose}")),
+            Err(_) if !is_needed => report.finding(format_args!("no encoder {name}, for {purpose}")),
             Err(_) => report.problem(format_args!("ffmpeg has no encoder {name}, for {purpose}")),
         }
     }

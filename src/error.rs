@@ -23,11 +23,8 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A part of a path begins with a period, like hidden files and `..`.
-    HiddenPart {
-        /// Which part it is.
-        part: &'static str,
-    },
+    /// The named part of a path begins with a period, like hidden files and `..`.
+    HiddenPart(&'static str),
     /// A parameter has an invalid value.
     BadParameter {
         /// The parameter's name.
@@ -46,27 +43,18 @@ pub enum Error {
     },
     /// A cut whose end is not after its start.
     EndNotAfterStart,
-    /// What a request names is not in the archive.
-    NotFound {
-        /// The whole message, which names the thing as the request did.
-        what: String,
-    },
+    /// What a request names is not in the archive. The message names it as the request did.
+    NotFound(String),
     /// The range of a cut has gaps, which the request does not allow.
     RangeHasHoles,
     /// The range of a cut has no content.
     RangeIsEmpty,
-    /// A valid request that cannot be served.
-    Unsupported {
-        /// Why, and what would work.
-        why: String,
-    },
+    /// A valid request that cannot be served. The message says why, and what would work.
+    Unsupported(String),
     /// The client has gone or the server is stopping, so the work was given up.
     Cancelled,
-    /// Something changed or was deleted while it was being read.
-    Changed {
-        /// What it is.
-        what: String,
-    },
+    /// The named thing changed or was deleted while it was being read.
+    Changed(String),
     /// A program that a request needs is not installed.
     ProgramMissing {
         /// The program.
@@ -119,18 +107,17 @@ impl fmt::Display for Error {
         match self {
             Self::NoSuchRoute => write!(f, "there is no such page; `/` lists what there is"),
             Self::BadPart { part, why } => write!(f, "bad {part}: {why}"),
-            Self::HiddenPart { part } => write!(f, "Bad {part}: May not start with a period"),
+            Self::HiddenPart(part) => write!(f, "Bad {part}: May not start with a period"),
             Self::BadParameter { name, value, expected } => {
                 write!(f, "bad {name} `{}`: expected {expected}", value.escape_debug())
             }
             Self::MissingParameter { name, expected } => write!(f, "missing {name}: expected {expected}"),
             Self::EndNotAfterStart => write!(f, "End must be after start"),
-            Self::NotFound { what } => write!(f, "{what}"),
+            Self::NotFound(message) | Self::Unsupported(message) => write!(f, "{message}"),
             Self::RangeHasHoles => write!(f, "Requested time range contains holes or is incomplete."),
             Self::RangeIsEmpty => write!(f, "We have no content available within the requested time range."),
-            Self::Unsupported { why } => write!(f, "{why}"),
             Self::Cancelled => write!(f, "the request was cancelled"),
-            Self::Changed { what } => write!(f, "{what} changed while it was being read"),
+            Self::Changed(what) => write!(f, "{what} changed while it was being read"),
             Self::ProgramMissing { program, why } => write!(f, "cannot run {program}: {why}"),
             Self::NotStarted { program, why } => {
                 write!(f, "the system cannot start {program} just now: {why}")

@@ -14,7 +14,7 @@ use restreamer::archive::Archive;
 use restreamer::check::check;
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
-use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service, auth};
 use restreamer::logging::{self, Log};
@@ -50,7 +50,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
-        tools: tools(config.clone()),
+        tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads()),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
         auth: auth::everyone,
@@ -86,13 +86,6 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         log::warn!("stopped after {GRACE:?}; responses were aborted");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The programs used for cuts. They are looked up on first use.
-fn tools(config: Config) -> LazyTools {
-    LazyTools::new(Box::new(move || {
-        Tools::find(&config.ffmpeg, &config.ffprobe).with_threads(config.cut_threads())
-    }))
 }
 
 /// Looks up ffmpeg before the first cut needs it, and logs the version or the problem.

@@ -74,5 +74,5 @@ pub fn open_found(path: &Path) -> Result<OpenFile> {
 }
 
 fn no_such_file() -> Error {
-    Error::NotFound { what: "there is no such file".to_owned() }
+    Error::NotFound("there is no such file".to_owned())
 }

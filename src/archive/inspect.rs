@@ -91,7 +91,7 @@ impl Inspector {
             Ok(open) => {
                 open.file.take(PROBED_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
             }
-            Err(Error::NotFound { .. }) => return Ok(MediaInfo::default()),
+            Err(Error::NotFound(_)) => return Ok(MediaInfo::default()),
             Err(error) => return Err(error),
         }
         let info = probe(&bytes).map_or_else(MediaInfo::default, |program| {

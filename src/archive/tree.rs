@@ -64,7 +64,7 @@ impl Archive {
         }
         let what =
             if self.base.exists() { "it is not a directory" } else { "the base directory is not there" };
-        Err(Error::NotFound { what: what.to_owned() })
+        Err(Error::NotFound(what.to_owned()))
     }
 
     /// The streams' names, sorted.

@@ -1,4 +1,5 @@
-//! What is done with the tracks of a segment: which stream of the output each continues, and which units stay.
+//! What is done with the tracks of a segment: which stream of the output each continues, which units stay, and when they
+//! are shown.
 
 use std::ops::Range;
 
@@ -9,8 +10,9 @@ use crate::mpegts::probe::{Program, Stream};
 use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::scan::{Scan, Track, Unit};
 
+use super::mux::{EditedSegment, Mux, NextFrame, Output};
 use super::plan::{Plan, PlannedSegment};
-use super::segments::unsupported;
+use super::segments::{LoadedSegment, unsupported};
 
 /// The duration of an audio frame whose header does not tell it.
 const AUDIO_FRAME_90K: i64 = TICKS_PER_SECOND / 40;
@@ -18,40 +20,54 @@ const AUDIO_FRAME_90K: i64 = TICKS_PER_SECOND / 40;
 /// No audio unit is longer: near silence hundreds of frames fit into one.
 const MAX_AUDIO_UNIT_90K: i64 = 20 * TICKS_PER_SECOND;
 
-/// Decides the edits of the segments of a plan, one after another.
-#[derive(Debug)]
-pub(super) struct Editor<'a> {
+/// Writes a plan into a container, segment by segment.
+pub(super) struct Muxer<'a> {
     plan: &'a Plan,
+    mux: &'a mut dyn Mux,
     /// By how much the audio of each stream is delayed against the pictures, so that it has no gap at a discontinuity.
     audio_delays_90k: Vec<i64>,
 }
 
-impl<'a> Editor<'a> {
-    /// Begins with the first segment.
-    pub(super) fn new(plan: &'a Plan) -> Self {
-        Self { plan, audio_delays_90k: vec![0; plan.program.streams.len()] }
+impl<'a> Muxer<'a> {
+    pub(super) fn new(plan: &'a Plan, mux: &'a mut dyn Mux) -> Self {
+        Self { plan, mux, audio_delays_90k: vec![0; plan.program.streams.len()] }
+    }
+
+    /// Writes segment `index`. If its reference track is video, `video_actions` are done with the units of that.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Unsupported`] if a stream has another codec than that of the first segment; those of
+    /// `next_frame` and `out`.
+    pub(super) fn segment(
+        &mut self,
+        index: usize,
+        loaded: &LoadedSegment,
+        video_actions: Vec<Action>,
+        next_frame: NextFrame<'_>,
+        out: Output<'_>,
+    ) -> Result<()> {
+        let mut rest = self.plan.written().skip(index);
+        let (Some(planned), next) = (rest.next(), rest.next()) else { return Ok(()) };
+        let edits = self.edits(planned, next, loaded, video_actions)?;
+        let segment = EditedSegment { loaded, clock: planned.clock, continuous: planned.continuous, edits };
+        self.mux.write(segment, next_frame, out)
     }
 
     /// The edits of the segment `planned`, which is followed by `next`.
-    ///
-    /// If the reference track is video, `actions` are done with its units. `end_90k` is where it ends in the output, and
-    /// `audio_end_90k` tells where the sound on an output PID has ended so far.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Unsupported`] if a stream has another codec than that of the first segment.
-    pub(super) fn edits(
+    fn edits(
         &mut self,
         planned: &PlannedSegment,
         next: Option<&PlannedSegment>,
-        scan: &Scan,
-        (mut video_actions, end_90k): (Vec<Action>, i64),
-        audio_end_90k: &dyn Fn(u16) -> Option<i64>,
+        loaded: &LoadedSegment,
+        mut video_actions: Vec<Action>,
     ) -> Result<Vec<Edit>> {
-        let reference = scan.reference_track().map(|track| track.pid);
+        let plan = self.plan;
+        let reference = loaded.reference_track().map(|track| track.pid);
+        let end_90k = self.end_90k(planned, loaded);
         let continues = next.is_some_and(|next| next.continuous);
         let mut edits = Vec::new();
-        for (index, stream) in self.plan.program.streams.iter().enumerate() {
-            let Some(track) = counterpart(&self.plan.program, index, scan) else { continue };
+        for (index, stream) in plan.program.streams.iter().enumerate() {
+            let Some(track) = counterpart(&plan.program, index, &loaded.scan) else { continue };
             if track.codec != stream.codec {
                 return Err(unsupported(&planned.segment, "is of another codec than the ones before"));
             }
@@ -63,21 +79,31 @@ impl<'a> Editor<'a> {
                 if is_reference {
                     keep_90k = self.reference_audio_range(planned, continues, end_90k);
                 } else {
-                    let start = self.audio_start(index, planned, track, audio_end_90k(stream.pid));
+                    let start = self.audio_start(index, planned, track);
                     // A frame at the end of the cut may go beyond it; at a discontinuity it must leave room for the next.
                     let breaks = next.is_some() && !continues;
-                    let end = if breaks { end_90k - audio_frame_90k(stream) + 1 } else { self.plan.end_90k };
+                    let end = if breaks { end_90k - audio_frame_90k(stream) + 1 } else { plan.end_90k };
                     keep_90k = start..end;
                     clock = clock.shifted(self.audio_delays_90k[index]);
                 }
                 audio_actions(track, clock, &keep_90k, !continues || !planned.continuous)
             } else {
-                self.data_actions(planned, track)
+                let range = plan.start_90k..plan.end_90k;
+                let stays = |unit: &Unit| range.contains(&clock.to_output_90k(unit.pts));
+                track.units.iter().map(|unit| if stays(unit) { Action::Copy } else { Action::Drop }).collect()
             };
             let (input_pid, output_pid, coding) = (track.pid, stream.pid, track.codec.coding());
             edits.push(Edit { input_pid, output_pid, clock, actions, keep_90k, coding });
         }
         Ok(edits)
+    }
+
+    /// Where the last frame of a segment that is shown ends in the output.
+    fn end_90k(&self, planned: &PlannedSegment, loaded: &LoadedSegment) -> i64 {
+        let units = loaded.reference_track().map_or(&[][..], |track| &track.units[..]);
+        let shown = units.iter().filter(|unit| unit.complete && planned.shown.contains(unit.pts));
+        let last = planned.last_90k.or_else(|| shown.map(|unit| planned.clock.to_output_90k(unit.pts)).max());
+        last.map_or(self.plan.start_90k, |last| last + planned.frame_90k)
     }
 
     /// Where audio frames start that stay, if there is no video.
@@ -88,21 +114,16 @@ impl<'a> Editor<'a> {
     }
 
     /// Where the audio of a segment may start, at the earliest. At a discontinuity it also decides by how much the audio is
-    /// delayed, so that it begins where that of the segment before has ended, at `ended_90k`.
-    fn audio_start(
-        &mut self,
-        index: usize,
-        planned: &PlannedSegment,
-        track: &Track,
-        ended_90k: Option<i64>,
-    ) -> i64 {
-        let frame = self.plan.program.streams.get(index).map_or(AUDIO_FRAME_90K, audio_frame_90k);
+    /// delayed, so that it begins where that of the segment before has ended.
+    fn audio_start(&mut self, index: usize, planned: &PlannedSegment, track: &Track) -> i64 {
+        let stream = &self.plan.program.streams[index];
+        let frame = audio_frame_90k(stream);
         let first = self.plan.start_90k - frame + 1;
         if planned.continuous {
             return first;
         }
         self.audio_delays_90k[index] = 0;
-        let Some(end) = ended_90k else { return first };
+        let Some(end) = self.mux.audio_end_90k(stream.pid) else { return first };
         // The first frame that stays starts within half a frame of that end.
         let starts = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
         if let Some(unit_start) = starts.filter(|start| *start <= end + frame / 2).max() {
@@ -114,13 +135,6 @@ impl<'a> Editor<'a> {
         }
         // The delay is rounded, which must not cost a frame.
         end - frame / 4
-    }
-
-    /// What is done with the units of a track that is neither the pictures nor audio: those within the cut stay.
-    fn data_actions(&self, planned: &PlannedSegment, track: &Track) -> Vec<Action> {
-        let range = self.plan.start_90k..self.plan.end_90k;
-        let stays = |unit: &Unit| range.contains(&planned.clock.to_output_90k(unit.pts));
-        track.units.iter().map(|unit| if stays(unit) { Action::Copy } else { Action::Drop }).collect()
     }
 }
 
@@ -158,9 +172,7 @@ fn audio_actions(track: &Track, clock: ClockMapping, keep: &Range<i64>, at_edge:
             next.map_or(at_edge || keep.end - start < MAX_AUDIO_UNIT_90K, |next| next > keep.end);
         if *start >= keep.end || next.is_some_and(|next| next <= keep.start) {
             Action::Drop
-        } else if !(begins_before || ends_after) {
-            Action::Copy
-        } else if can_trim {
+        } else if can_trim && (begins_before || ends_after) {
             Action::Trim
         } else if begins_before {
             Action::Drop
@@ -177,3 +189,6 @@ fn audio_actions(track: &Track, clock: ClockMapping, keep: &Range<i64>, at_edge:
     }
     actions
 }
+
+#[cfg(test)]
+mod tests;

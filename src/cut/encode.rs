@@ -20,7 +20,7 @@ use super::transport_stream::TransportStream;
 /// The PTS of the first picture of a group on the encoder's clock: high enough for the pictures shown before it.
 const GROUP_PTS_90K: i64 = 100 * TICKS_PER_SECOND;
 /// The PID that ffmpeg gives to the first stream it writes.
-const FFMPEG_PID: u16 = 0x100;
+pub(super) const FFMPEG_PID: u16 = 0x100;
 /// The options of libx264. Above quantizer 22 a rate factor alone ruins pictures such as confetti.
 const X264_OPTIONS: &str = "-preset ultrafast -tune zerolatency -crf 18 -qmax 22 -bf 0 -x264-params";
 /// The options of libx265.
@@ -29,15 +29,11 @@ const X265_OPTIONS: &str = "-preset ultrafast -crf 16 -x265-params";
 /// What pictures are encoded as.
 #[derive(Debug, Clone)]
 pub(super) struct Format {
-    codec: Codec,
-    video: Video,
+    pub(super) codec: Codec,
+    pub(super) video: Video,
 }
 
 impl Format {
-    pub(super) fn new(codec: Codec, video: &Video) -> Self {
-        Self { codec, video: video.clone() }
-    }
-
     /// The name of ffmpeg's encoder.
     pub(super) fn encoder(&self) -> &'static str {
         if self.codec == Codec::Hevc { "libx265" } else { "libx264" }
@@ -47,8 +43,8 @@ impl Format {
     ///
     /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the delay of the source:
     /// ffmpeg complains if it grows.
-    fn options(&self) -> Vec<String> {
-        let rate = self.video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
+    fn options(&self) -> String {
+        let rate = rate_option(&self.video);
         let (options, params) = if self.codec == Codec::Hevc {
             let reorder = match self.video.picture.reorder.or(self.video.reorder) {
                 None | Some(0) => "bframes=0",
@@ -66,17 +62,7 @@ impl Format {
             };
             (X264_OPTIONS, format!("{rate}{coding_tools}:force-cfr=1"))
         };
-        let words = ["-c:v", self.encoder()].into_iter().chain(options.split(' '));
-        words.map(str::to_owned).chain([params]).collect()
-    }
-
-    /// The options for ffmpeg's own probe of its input, which can be short if the parameter sets tell all it needs.
-    fn probe_options(&self) -> &'static [&'static str] {
-        if self.video.picture.reorder.is_some() {
-            &["-analyzeduration", "100000", "-fpsprobesize", "0"]
-        } else {
-            &[]
-        }
+        format!("-c:v {} {options} {params}", self.encoder())
     }
 }
 
@@ -92,7 +78,7 @@ pub(super) struct Encoder {
     pts_90k: Vec<i64>,
     /// What to add to the encoder's ticks to get those of the output.
     offset_90k: i64,
-    /// libx265 gives wrong time stamps, though at the right distances, to so few pictures that all leave it at the end.
+    /// libx265 gives wrong timestamps, though at the right distances, to so few pictures that all leave it at the end.
     few_of_hevc: bool,
     codec: Codec,
 }
@@ -119,7 +105,7 @@ impl Encoder {
         });
         let pts_90k: Vec<i64> = group.shown.iter().map(|pts| clock.to_output_90k(*pts)).collect();
         Ok(Self {
-            child: Some(tools.ffmpeg(&args, Some(feed))?),
+            child: Some(tools.ffmpeg(&args, feed)?),
             assembler: Assembler::default(),
             ready: VecDeque::new(),
             dts_90k: pts_90k.iter().map(|pts| pts - group.delay_90k).collect(),
@@ -149,7 +135,7 @@ impl Encoder {
         self.pts_90k.is_empty()
     }
 
-    /// The next picture, with its time stamps in the output. With the last one the encoder has ended successfully.
+    /// The next picture, with its timestamps in the output. With the last one the encoder has ended successfully.
     pub(super) fn next_frame(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<EncodedFrame> {
         self.wait(is_cancelled)?;
         let dts_90k = self
@@ -161,10 +147,9 @@ impl Encoder {
             self.offset_90k =
                 self.pts_90k.first().map_or(self.offset_90k, |pts| Ticks::new(*pts).since(pes.pts));
         }
-        let stamp = pes.pts.plus(self.offset_90k);
-        let found = self.pts_90k.iter().position(|pts| Ticks::new(*pts).since(stamp).abs() <= 1);
-        let found =
-            found.ok_or_else(|| failed("it made a picture with a time stamp of none that it was given"))?;
+        let pts = pes.pts.plus(self.offset_90k);
+        let found = self.pts_90k.iter().position(|planned| Ticks::new(*planned).since(pts).abs() <= 1);
+        let found = found.ok_or_else(|| failed("it made a picture with a PTS that it was not given"))?;
         let pts_90k = self.pts_90k.remove(found);
         if dts_90k > pts_90k {
             return Err(failed("it reordered pictures more than the source does"));
@@ -180,7 +165,13 @@ impl Encoder {
     }
 }
 
-fn failed(why: &str) -> Error {
+/// The frame rate of a video as an option of x264 and x265; empty if it is not known.
+pub(super) fn rate_option(video: &Video) -> String {
+    video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den))
+}
+
+/// A failure of ffmpeg that it did not report itself.
+pub(super) fn failed(why: &str) -> Error {
     Error::Child { program: "ffmpeg", why: why.to_owned() }
 }
 
@@ -210,16 +201,16 @@ fn group_alone(loaded: &LoadedSegment, group: &PartialGroup, clock: ClockMapping
     Ok(input)
 }
 
-fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> Vec<String> {
-    let threads = tools.threads().to_string();
-    let trim = format!("trim=start_pts={first_90k}:end_pts={}", last_90k + 1);
-    let options = format.options();
-    let mut words = vec!["-hide_banner", "-v", "error", "-threads", &threads, "-copyts"];
-    words.extend(format.probe_options());
-    words.extend(["-f", "mpegts", "-i", "pipe:0", "-map", "0:v:0", "-vf", &trim, "-threads", &threads]);
-    words.extend(options.iter().map(String::as_str));
-    words.extend([tools.passthrough_option(), "passthrough", "-enc_time_base", "1:90000"]);
-    words.extend(["-mpegts_copyts", "1", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1"]);
-    words.extend(["-f", "mpegts", "pipe:1"]);
-    words.into_iter().map(str::to_owned).collect()
+fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> String {
+    let (threads, passthrough, end_90k) = (tools.threads(), tools.passthrough_option(), last_90k + 1);
+    // ffmpeg's own probe of its input can be short if the parameter sets tell all it needs.
+    let has_reorder = format.video.picture.reorder.is_some();
+    let probe = if has_reorder { " -analyzeduration 100000 -fpsprobesize 0" } else { "" };
+    format!(
+        "-hide_banner -v error -threads {threads} -copyts{probe} -f mpegts -i pipe:0 \
+        -map 0:v:0 -vf trim=start_pts={first_90k}:end_pts={end_90k} -threads {threads} {options} \
+        {passthrough} passthrough -enc_time_base 1:90000 \
+        -mpegts_copyts 1 -muxdelay 0 -muxpreload 0 -flush_packets 1 -f mpegts pipe:1",
+        options = format.options()
+    )
 }

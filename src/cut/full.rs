@@ -1,22 +1,23 @@
 //! The full cut: every frame through ffmpeg, to H.264 and AAC.
 //!
 //! ffmpeg gets the segments as one stream on one clock, so it sees no gap, wrap or restart of the clock, and keeps what is
-//! between two time stamps.
+//! between two timestamps.
 
 use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
-use crate::mpegts::packet::{PACKET_BYTES, packets};
-use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Stream;
 use crate::mpegts::retime::Action;
 
-use super::mux::{Muxer, send};
+use super::edit::{Muxer, counterpart};
+use super::encode::{FFMPEG_PID, failed, rate_option};
+use super::groups;
+use super::mux::send;
 use super::plan::{Plan, PlannedSegment};
 use super::segments::{LoadedSegment, undecodable};
 use super::transport_stream::TransportStream;
-use super::{edit, groups};
 
 /// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
 const SHIFT_90K: i64 = 100 * TICKS_PER_SECOND;
@@ -42,54 +43,28 @@ pub(super) fn run(
     }
     (plan.start_90k, plan.end_90k) = (plan.start_90k + SHIFT_90K, plan.end_90k + SHIFT_90K);
     let args = arguments(&plan, &audio_pids(&plan)?, tools);
-    let mut length = OutputLength::of(&plan);
+    let expected_90k = plan.end_90k - plan.start_90k;
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
-    let mut child = tools.ffmpeg(&args, Some(feed))?;
+    let mut child = tools.ffmpeg(&args, feed)?;
+    let (mut assembler, mut made_90k) = (Assembler::default(), 0);
+    // A cut may be longer than the 33 bits of the clock.
+    let mut measure = |pes: Pes| made_90k += pes.pts.since(Ticks::new(made_90k)).max(0);
     while let Some(chunk) = child.next_chunk(is_cancelled)? {
-        length.push(&chunk);
+        assembler.push(&chunk, FFMPEG_PID, &mut measure);
         send(&chunk, out, is_cancelled)?;
     }
-    length.check()
+    assembler.finish().into_iter().for_each(measure);
+    check_duration(made_90k, expected_90k)
 }
 
-/// The length of ffmpeg's output, which may be too short though ffmpeg succeeded.
-struct OutputLength {
-    /// Bytes that are not a whole packet yet.
-    rest: Vec<u8>,
-    highest_pts_90k: i64,
-    expected_90k: i64,
-}
-
-impl OutputLength {
-    fn of(plan: &Plan) -> Self {
-        let expected_90k = plan.end_90k - plan.start_90k - TICKS_PER_SECOND;
-        Self { rest: Vec::new(), highest_pts_90k: 0, expected_90k }
+/// Checks the duration of ffmpeg's output, which may be too short though ffmpeg succeeded.
+fn check_duration(made_90k: i64, expected_90k: i64) -> Result<()> {
+    if made_90k >= expected_90k - TICKS_PER_SECOND {
+        return Ok(());
     }
-
-    fn push(&mut self, chunk: &[u8]) {
-        self.rest.extend_from_slice(chunk);
-        let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
-        for (_, packet) in packets(&self.rest[..whole]) {
-            if packet.starts_unit()
-                && let Some(pts) = Header::parse(packet.payload()).and_then(|header| header.pts)
-            {
-                // A cut may be longer than the 33 bits of the clock.
-                self.highest_pts_90k += pts.since(Ticks::new(self.highest_pts_90k)).max(0);
-            }
-        }
-        self.rest.drain(..whole);
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.highest_pts_90k >= self.expected_90k {
-            return Ok(());
-        }
-        let made = self.highest_pts_90k / TICKS_PER_SECOND;
-        let expected = self.expected_90k / TICKS_PER_SECOND + 1;
-        let why =
-            format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
-        Err(Error::Child { program: "ffmpeg", why })
-    }
+    let (made, expected) = (made_90k / TICKS_PER_SECOND, expected_90k / TICKS_PER_SECOND);
+    let why = format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
+    Err(failed(&why))
 }
 
 /// Feeds all segments to ffmpeg.
@@ -98,12 +73,12 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     if let Some(trailing) = &mut plan.trailing {
         trailing.last_90k = Some(plan.end_90k - trailing.frame_90k);
     }
-    let mut muxer = Muxer::new(&plan, Box::new(TransportStream::new(&plan)));
+    let mut container = TransportStream::new(&plan);
+    let mut muxer = Muxer::new(&plan, &mut container);
     let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
     for (index, planned) in plan.written().enumerate() {
         let loaded = LoadedSegment::load(&planned.segment)?;
-        let mut no_frame =
-            || Err(Error::Child { program: "ffmpeg", why: "no picture is replaced in its input".to_owned() });
+        let mut no_frame = || Err(failed("no picture is replaced in its input"));
         muxer.segment(index, &loaded, actions(planned, &loaded), &mut no_frame, &mut write)?;
     }
     Ok(())
@@ -121,7 +96,7 @@ fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
     for planned in plan.segments.first().into_iter().chain(plan.segments.last()) {
         let scan = LoadedSegment::load(&planned.segment)?.scan;
         for (index, stream) in plan.program.streams.iter().enumerate() {
-            let track = edit::counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
+            let track = counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
             let is_heard = track.is_some_and(|track| {
                 let starts = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
                 // The first unit may begin before the cut and go on into it.
@@ -136,42 +111,35 @@ fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
     Ok(pids)
 }
 
-fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> Vec<String> {
-    let threads = tools.threads().to_string();
-    let mut args = words("-hide_banner -v error -copyts -f mpegts");
-    args.extend(["-threads".to_owned(), threads.clone(), "-i".to_owned(), "pipe:0".to_owned()]);
-    if let Some(stream) = plan.program.streams.iter().find(|stream| stream.codec.is_video()) {
-        args.extend(video_arguments(plan, stream));
-        args.extend(["-threads".to_owned(), threads, tools.passthrough_option().to_owned()]);
-        args.extend(words("passthrough -enc_time_base 1:90000"));
-    }
+fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> String {
+    let threads = tools.threads();
+    let mut args = vec![format!("-hide_banner -v error -copyts -f mpegts -threads {threads} -i pipe:0")];
+    let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
+    args.extend(video.map(|stream| video_arguments(plan, stream, tools)));
     let seconds =
         |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
     let (start, end) = (seconds(plan.start_90k), seconds(plan.end_90k));
-    for (index, pid) in audio_pids.iter().enumerate() {
-        args.extend(["-map".to_owned(), format!("0:i:{pid}"), format!("-filter:a:{index}")]);
-        args.push(format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB"));
-    }
-    args.extend(words("-c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1"));
-    args
+    let filter = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB");
+    let audio = |(index, pid)| format!("-map 0:i:{pid} -filter:a:{index} {filter}");
+    args.extend(audio_pids.iter().enumerate().map(audio));
+    args.push("-c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1".to_owned());
+    args.join(" ")
 }
 
-fn video_arguments(plan: &Plan, stream: &Stream) -> Vec<String> {
-    let (start, end) = (plan.start_90k, plan.end_90k);
+fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools) -> String {
+    let (pid, start, end) = (stream.pid, plan.start_90k, plan.end_90k);
+    let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
     // Frames that two segments have come twice, and the second time they go back.
     let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
     let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
     let mut rate = String::new();
     if let Some(video) = &stream.video {
         filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
-        rate = video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den));
+        rate = rate_option(video);
     }
-    let mut args = vec!["-map".to_owned(), format!("0:i:{}", stream.pid), "-filter:v".to_owned(), filter];
-    args.extend(words("-c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params"));
-    args.push(format!("{rate}force-cfr=1"));
-    args
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
+    format!(
+        "-map 0:i:{pid} -filter:v {filter} \
+        -c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params {rate}force-cfr=1 \
+        -threads {threads} {passthrough} passthrough -enc_time_base 1:90000"
+    )
 }

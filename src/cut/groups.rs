@@ -14,22 +14,22 @@ use super::plan::ShownRange;
 
 /// What a smart cut does with the pictures of a segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Splice {
+pub(super) struct Splice {
     /// What is done with each unit.
-    pub actions: Vec<Action>,
+    pub(super) actions: Vec<Action>,
     /// The groups that are shown in part, in order.
-    pub partial: Vec<PartialGroup>,
+    pub(super) partial: Vec<PartialGroup>,
 }
 
 /// A group that is shown in part, and so encoded anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartialGroup {
+pub(super) struct PartialGroup {
     /// The group's units.
-    pub units: Range<usize>,
+    pub(super) units: Range<usize>,
     /// The PTS of the pictures that are shown, sorted.
-    pub shown: Vec<Ticks>,
+    pub(super) shown: Vec<Ticks>,
     /// By how much the DTS of the group's first picture is below its PTS.
-    pub delay_90k: i64,
+    pub(super) delay_90k: i64,
 }
 
 /// Decides what a smart cut does with the pictures of a segment.
@@ -38,7 +38,7 @@ pub struct PartialGroup {
 ///
 /// # Errors
 /// Why the segment cannot be spliced.
-pub fn splice(
+pub(super) fn splice(
     track: &Track,
     range: &ShownRange,
     continuous: bool,
@@ -81,7 +81,7 @@ pub fn splice(
 
 /// What a full cut does with the pictures of a segment: it decodes the groups that are shown, and drops all others and
 /// the first `undecodable` units.
-pub fn decode(track: &Track, range: &ShownRange, undecodable: usize) -> Vec<Action> {
+pub(super) fn decode(track: &Track, range: &ShownRange, undecodable: usize) -> Vec<Action> {
     let units = &track.units;
     let mut actions = vec![Action::Copy; units.len()];
     actions[..undecodable].fill(Action::Drop);

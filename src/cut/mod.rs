@@ -4,15 +4,16 @@
 //! frame is the start of its segment plus its PTS less the lowest video PTS in that segment, rounded to the microsecond.
 //! A cut shows each frame with `start <= time < end` once, in order.
 
-pub mod plan;
+mod plan;
 
-pub mod groups;
+mod groups;
+mod segments;
+
+mod mux;
+mod transport_stream;
 
 mod edit;
 mod encode;
-mod mux;
-mod segments;
-mod transport_stream;
 
 mod full;
 pub mod rough;
@@ -27,28 +28,6 @@ use crate::timestamp::Timestamp;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType};
 use transport_stream::TransportStream;
-
-/// An encoder of ffmpeg that cuts need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NeededEncoder {
-    /// Its name in ffmpeg.
-    pub name: &'static str,
-    /// What it is used for.
-    pub makes: &'static str,
-    /// Whether many archives can do without it.
-    pub optional: bool,
-}
-
-/// All the encoders that cuts need.
-pub const ENCODERS: [NeededEncoder; 3] = [
-    NeededEncoder {
-        name: "libx264",
-        makes: "full cuts, and the ends of smart cuts of H.264",
-        optional: false,
-    },
-    NeededEncoder { name: "aac", makes: "the sound of full cuts", optional: false },
-    NeededEncoder { name: "libx265", makes: "the ends of smart cuts of HEVC", optional: true },
-];
 
 /// A cut that can be made, as far as that can be known before it is.
 #[derive(Debug)]
@@ -97,8 +76,8 @@ impl PreparedCut {
         match self.exact_type {
             ExactType::Full => full::run(self.plan, &self.tools, out, is_cancelled),
             ExactType::Smart => {
-                let container = Box::new(TransportStream::new(&self.plan));
-                smart::run(&self.plan, &self.tools, container, out, is_cancelled)
+                let mut container = TransportStream::new(&self.plan);
+                smart::run(&self.plan, &self.tools, &mut container, out, is_cancelled)
             }
         }
     }

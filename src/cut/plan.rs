@@ -11,7 +11,7 @@ use crate::mpegts::probe::Program;
 use crate::mpegts::retime::ClockMapping;
 use crate::timestamp::{Span, Timestamp};
 
-/// By how much names and time stamps may disagree on the distance of two segments with one clock.
+/// By how much names and timestamps may disagree on the distance of two segments with one clock.
 const CLOCK_TOLERANCE_90K: i64 = TICKS_PER_SECOND / 4;
 
 /// How an exact cut is made.
@@ -40,54 +40,50 @@ pub struct CutSegment {
 
 /// The plan of a cut.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The segments that contribute to it; never empty.
-    pub segments: Vec<PlannedSegment>,
+    pub(super) segments: Vec<PlannedSegment>,
     /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
-    pub trailing: Option<PlannedSegment>,
+    pub(super) trailing: Option<PlannedSegment>,
     /// The streams of the output: those of the first segment.
-    pub program: Program,
+    pub(super) program: Program,
     /// The output PTS of the first frame that is shown.
-    pub start_90k: i64,
+    pub(super) start_90k: i64,
     /// Where the last frame that is shown ends in the output.
-    pub end_90k: i64,
+    pub(super) end_90k: i64,
 }
 
 /// A segment of a plan.
 #[derive(Debug, Clone)]
-pub struct PlannedSegment {
-    /// The segment.
-    pub segment: CutSegment,
+pub(super) struct PlannedSegment {
+    pub(super) segment: CutSegment,
     /// Its clock, mapped to that of the output.
-    pub clock: ClockMapping,
+    pub(super) clock: ClockMapping,
     /// Whether its clock continues that of the segment before.
-    pub continuous: bool,
+    pub(super) continuous: bool,
     /// The frames of it that are shown.
-    pub shown: ShownRange,
+    pub(super) shown: ShownRange,
     /// The usual duration of a frame.
-    pub frame_90k: i64,
+    pub(super) frame_90k: i64,
     /// The output PTS of its last frame that is shown, if its frames had to be read for the plan.
-    pub last_90k: Option<i64>,
+    pub(super) last_90k: Option<i64>,
 }
 
 /// Which frames of a segment a cut shows, by their time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShownRange {
-    /// When the segment starts.
-    pub segment_start: Timestamp,
-    /// The lowest PTS in the segment.
-    pub lowest_pts: Ticks,
-    /// When the cut starts.
-    pub start: Timestamp,
-    /// When the cut ends; a frame at this time is not shown.
-    pub end: Timestamp,
+pub(super) struct ShownRange {
+    pub(super) segment_start: Timestamp,
+    pub(super) lowest_pts: Ticks,
+    pub(super) start: Timestamp,
+    /// A frame at this time is not shown.
+    pub(super) end: Timestamp,
     /// The time of the last frame of the segment before, if this segment repeats frames up to it.
-    pub after: Option<Timestamp>,
+    pub(super) after: Option<Timestamp>,
 }
 
 impl Plan {
     /// All segments to be written; the trailing one follows the last one.
-    pub fn written(&self) -> impl Iterator<Item = &PlannedSegment> {
+    pub(super) fn written(&self) -> impl Iterator<Item = &PlannedSegment> {
         self.segments.iter().chain(&self.trailing)
     }
 }
@@ -102,13 +98,13 @@ impl PlannedSegment {
 
 impl ShownRange {
     /// When a frame is shown.
-    pub fn time(&self, pts: Ticks) -> Timestamp {
+    fn time(&self, pts: Ticks) -> Timestamp {
         // A tick is 100/9 microseconds; halves cannot occur.
         self.segment_start + Span::from_micros((pts.since(self.lowest_pts) * 200 + 9).div_euclid(18))
     }
 
     /// Whether the cut shows a frame.
-    pub fn contains(&self, pts: Ticks) -> bool {
+    pub(super) fn contains(&self, pts: Ticks) -> bool {
         let time = self.time(pts);
         self.start <= time && time < self.end && self.after.is_none_or(|after| time > after)
     }
@@ -116,26 +112,24 @@ impl ShownRange {
 
 /// What is known of a segment.
 #[derive(Debug, Clone)]
-pub struct Facts {
-    /// The segment.
-    pub segment: CutSegment,
-    /// The lowest PTS of its frames.
-    pub lowest_pts: Ticks,
+pub(super) struct Facts {
+    pub(super) segment: CutSegment,
+    pub(super) lowest_pts: Ticks,
     /// The usual duration of a frame.
-    pub frame_90k: i64,
+    pub(super) frame_90k: i64,
     /// The frame rate that its parameter sets announce.
-    pub announced_rate: Option<FrameRate>,
+    pub(super) announced_rate: Option<FrameRate>,
     /// The PTS of all frames that can be shown, sorted, if they had to be read.
-    pub frames: Option<Vec<Ticks>>,
+    pub(super) frames: Option<Vec<Ticks>>,
 }
 
 impl Facts {
-    /// Whether the segment's clock continues that of the one `before`, which has `lowest_pts`: names and time stamps agree
+    /// Whether the segment's clock continues that of the one `before`, which has `lowest_pts`: names and timestamps agree
     /// on their distance.
-    pub fn continues(&self, before: &CutSegment, lowest_pts: Ticks) -> bool {
+    pub(super) fn continues(&self, before: &CutSegment, lowest_pts: Ticks) -> bool {
         let by_name = to_90k(self.segment.start - before.start);
-        let by_stamp = self.lowest_pts.since(lowest_pts);
-        !self.segment.gap_before && (by_name - by_stamp).abs() <= CLOCK_TOLERANCE_90K
+        let by_pts = self.lowest_pts.since(lowest_pts);
+        !self.segment.gap_before && (by_name - by_pts).abs() <= CLOCK_TOLERANCE_90K
     }
 }
 
@@ -151,7 +145,7 @@ fn to_90k(span: Span) -> i64 {
 ///
 /// # Errors
 /// [`Error::RangeIsEmpty`] if no segment has a frame in the range.
-pub fn plan(
+pub(super) fn plan(
     facts: Vec<Facts>,
     (start, end): (Timestamp, Timestamp),
     start_90k: i64,
@@ -193,7 +187,7 @@ pub fn plan(
 }
 
 /// Plans the segment after the last one, if its clock continues there. The cut ends at `end_90k` in the output.
-pub fn plan_trailing(last: &PlannedSegment, facts: Facts, end_90k: i64) -> Option<PlannedSegment> {
+pub(super) fn plan_trailing(last: &PlannedSegment, facts: Facts, end_90k: i64) -> Option<PlannedSegment> {
     let (lowest_pts, segment_start) = (facts.lowest_pts, facts.segment.start);
     facts.continues(&last.segment, last.shown.lowest_pts).then(|| PlannedSegment {
         clock: ClockMapping { input: lowest_pts, output_90k: last.clock.to_output_90k(lowest_pts) },

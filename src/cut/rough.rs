@@ -21,41 +21,25 @@ pub fn measure(path: &Path) -> Result<u64> {
     }
 }
 
-/// The files of a rough cut. They are selected and opened one by one, so the memory and descriptors that a cut takes do not
-/// depend on its length.
-#[derive(Debug)]
-pub struct Files {
+/// Opens the segments of a selection one by one, so the memory and descriptors that a rough cut takes do not depend on its
+/// length. A file that was deleted yields [`Error::Changed`].
+pub fn files(
     archive: Arc<Archive>,
-    selection: Selection,
-}
-
-impl Files {
-    /// The files of the segments of a selection.
-    pub fn new(archive: Arc<Archive>, selection: Selection) -> Self {
-        Self { archive, selection }
-    }
-}
-
-/// # Errors
-/// [`Error::Changed`] in place of a file that was deleted.
-impl Iterator for Files {
-    type Item = Result<OpenFile>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let path = match self.selection.next_segment() {
-            Ok(None) => return None,
+    mut selection: Selection,
+) -> impl Iterator<Item = Result<OpenFile>> + Send {
+    std::iter::from_fn(move || {
+        let path = match selection.next_segment().transpose()? {
+            Ok(chosen) => archive.segment_path(chosen.variant, &chosen.segment),
             Err(error) => return Some(Err(error)),
-            Ok(Some(chosen)) => self.archive.segment_path(chosen.variant, &chosen.segment),
         };
         // The file was there when its size was taken.
-        Some(match open_found(&path) {
-            Err(Error::NotFound { .. }) => Err(changed(&path)),
+        Some(open_found(&path).map_err(|error| match error {
+            Error::NotFound(_) => changed(&path),
             other => other,
-        })
-    }
+        }))
+    })
 }
 
-/// The error for a file that was deleted.
 fn changed(path: &Path) -> Error {
-    Error::Changed { what: format!("`{}`", path.display()) }
+    Error::Changed(format!("`{}`", path.display()))
 }

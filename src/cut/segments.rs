@@ -1,7 +1,7 @@
 //! Segments on disk: read, scanned, and turned into a plan.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 
 use crate::archive::open_regular;
 use crate::error::{Error, Result};
@@ -65,16 +65,16 @@ impl LoadedSegment {
     /// The PTS of all frames of the reference track that a cut can show, sorted, and for sound the duration of a frame.
     fn frames(&self, continuous: bool) -> (Vec<Ticks>, Option<i64>) {
         let Some(track) = self.reference_track() else { return (Vec::new(), None) };
-        let (mut stamps, frame_90k) = if let Some(coding) = track.codec.coding() {
+        let (mut shown, frame_90k) = if let Some(coding) = track.codec.coding() {
             audio_frames(&self.bytes, track.pid, coding)
         } else {
             let units = track.units.iter().skip(undecodable(track, continuous)).filter(|unit| unit.complete);
             (units.map(|unit| unit.pts).collect(), None)
         };
         if let Some(lowest) = track.lowest_pts() {
-            stamps.sort_unstable_by_key(|pts: &Ticks| pts.since(lowest));
+            shown.sort_unstable_by_key(|pts: &Ticks| pts.since(lowest));
         }
-        (stamps, frame_90k)
+        (shown, frame_90k)
     }
 }
 
@@ -85,7 +85,7 @@ fn open(segment: &CutSegment) -> Result<File> {
             Err(unsupported(segment, "is larger than a gigabyte"))
         }
         Ok(opened) => Ok(opened.file),
-        Err(Error::NotFound { .. }) => {
+        Err(Error::NotFound(_)) => {
             Err(Error::io("open the segment", &segment.path)(io::ErrorKind::NotFound.into()))
         }
         Err(error) => Err(error),
@@ -95,7 +95,7 @@ fn open(segment: &CutSegment) -> Result<File> {
 /// A refusal that names the segment, and the type of cut that always works.
 pub(super) fn unsupported(segment: &CutSegment, why: &str) -> Error {
     let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
-    Error::Unsupported { why: format!("segment `{name}` {why}; type=rough works with any") }
+    Error::Unsupported(format!("segment `{name}` {why}; type=rough works with any"))
 }
 
 /// How many units at the start of a track cannot be decoded: those before the first parameter sets, unless the segment
@@ -109,12 +109,12 @@ pub(super) fn undecodable(track: &Track, continuous: bool) -> usize {
 
 /// The PTS of each frame of an audio stream, and the duration of a frame.
 fn audio_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i64>) {
-    let mut stamps = Vec::new();
+    let mut timestamps = Vec::new();
     let mut duration_90k = None;
     let mut take = |pes: Pes| {
         for (offset, frame, time_90k) in coding.frames(&pes.payload) {
             if offset + frame.bytes <= pes.payload.len() {
-                stamps.push(pes.pts.plus(time_90k.start));
+                timestamps.push(pes.pts.plus(time_90k.start));
                 duration_90k.get_or_insert(frame.duration_90k());
             }
         }
@@ -122,55 +122,35 @@ fn audio_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i
     let mut assembler = Assembler::default();
     assembler.push(bytes, pid, &mut take);
     assembler.finish().into_iter().for_each(take);
-    (stamps, duration_90k)
+    (timestamps, duration_90k)
 }
 
 /// Reads as much of a segment as it takes to know its streams and its lowest PTS; `None` if there are no frames.
 ///
 /// `bytes` is a buffer. As many bytes as the segment before needed are read at once.
 fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Program, Facts)>> {
-    let mut file = open(&segment)?;
+    let file = open(&segment)?;
     let mut len = (bytes.len() as u64).next_power_of_two().clamp(FIRST_READ_BYTES, PROBE_BYTES);
     bytes.clear();
     loop {
-        let at_end = !fill(&mut file, bytes, len).map_err(Error::io("read the segment", &segment.path))?;
+        let missing = len - bytes.len() as u64;
+        let read = (&file).take(missing).read_to_end(bytes);
+        let at_end = (read.map_err(Error::io("read the segment", &segment.path))? as u64) < missing;
         let program = probe::probe(bytes);
         if at_end || len >= PROBE_BYTES || program.as_ref().is_some_and(is_described) {
             let scan = Scan::of(bytes, false);
             let track = scan.as_ref().and_then(Scan::reference_track);
-            let lowest_pts = track.and_then(|track| lowest_pts(track, at_end));
-            if at_end || lowest_pts.is_some() {
-                let frame_90k = track.map_or(0, |track| frame_90k(track, None));
-                return Ok(program.zip(lowest_pts).map(|(program, lowest_pts)| {
-                    let announced_rate =
-                        program.streams.iter().find_map(|stream| stream.video.as_ref()?.rate);
-                    let frames = None;
-                    (program, Facts { segment, lowest_pts, frame_90k, announced_rate, frames })
+            let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
+            if at_end || start.is_some() {
+                return Ok(program.zip(start).map(|(program, (lowest_pts, frame_90k))| {
+                    let mut videos = program.streams.iter().filter_map(|stream| stream.video.as_ref());
+                    let announced_rate = videos.find_map(|video| video.rate);
+                    (program, Facts { segment, lowest_pts, frame_90k, announced_rate, frames: None })
                 }));
             }
         }
-        if len >= MAX_SEGMENT_BYTES {
-            return Ok(None);
-        }
         len *= 2;
     }
-}
-
-/// Reads on until `bytes` has `len` bytes; false at the end of the file.
-fn fill(file: &mut File, bytes: &mut Vec<u8>, len: u64) -> io::Result<bool> {
-    let mut filled = bytes.len();
-    bytes.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
-    while filled < bytes.len() {
-        match file.read(&mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let is_full = filled == bytes.len();
-    bytes.truncate(filled);
-    Ok(is_full)
 }
 
 /// Whether the format of every stream is known, as far as it can be.
@@ -194,8 +174,8 @@ fn lowest_pts(track: &Track, at_end: bool) -> Option<Ticks> {
 
 /// The usual duration of a frame.
 fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
-    let stamps: Vec<Ticks> = track.units.iter().map(|unit| unit.pts).collect();
-    frame_rate::estimate(&stamps, announced).map_or(TICKS_PER_SECOND / 25, FrameRate::frame_90k)
+    let timestamps: Vec<Ticks> = track.units.iter().map(|unit| unit.pts).collect();
+    frame_rate::estimate(&timestamps, announced).map_or(TICKS_PER_SECOND / 25, FrameRate::frame_90k)
 }
 
 /// Plans a cut from what is on disk.
@@ -258,22 +238,21 @@ fn read_frames(
 ) -> Result<i64> {
     let continues = |pair: &[Facts]| pair[1].continues(&pair[0].segment, pair[0].lowest_pts);
     let continuous: Vec<bool> = std::iter::once(false).chain(facts.windows(2).map(continues)).collect();
-    let overlaps = |index: usize| facts[index].segment.start + ROUNDING < facts[index - 1].segment.end;
-    let joins_smoothly: Vec<bool> = (0..=facts.len())
-        .map(|index| index > 0 && index < facts.len() && continuous[index] && !overlaps(index))
-        .collect();
+    let overlaps = |pair: &[Facts]| pair[1].segment.start + ROUNDING < pair[0].segment.end;
+    let joins_smoothly: Vec<bool> = facts.windows(2).map(|pair| continues(pair) && !overlaps(pair)).collect();
     let mut delay_90k = 0;
     for (index, fact) in facts.iter_mut().enumerate() {
         let is_inside = start <= fact.segment.start && fact.segment.end <= end;
-        if is_inside && joins_smoothly[index] && joins_smoothly[index + 1] {
+        let joins = index > 0 && joins_smoothly[index - 1] && joins_smoothly.get(index) == Some(&true);
+        if is_inside && joins {
             continue;
         }
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
         let loaded = LoadedSegment::load(&fact.segment)?;
-        let (stamps, duration_90k) = loaded.frames(continuous[index]);
-        fact.frames = Some(stamps);
+        let (frames, duration_90k) = loaded.frames(continuous[index]);
+        fact.frames = Some(frames);
         if let Some(track) = loaded.reference_track() {
             fact.frame_90k = duration_90k.unwrap_or_else(|| frame_90k(track, fact.announced_rate));
             fact.lowest_pts = track.lowest_pts().unwrap_or(fact.lowest_pts);
@@ -322,18 +301,12 @@ fn check_format(exact_type: ExactType, first: &Program, segment: &CutSegment, ot
     if old.map(|old| old.0) != new.map(|new| new.0) {
         return Err(unsupported(segment, "has pictures of another kind than the ones before"));
     }
-    if exact_type == ExactType::Full {
-        return Ok(());
-    }
-    let differs = |what| {
-        let why = format!("has {what} of another format than the ones before; type=full can cut it");
-        Err(unsupported(segment, &why))
+    let sound_differs = audio(first).iter().zip(&audio(other)).any(|(old, new)| old != new);
+    let what = match exact_type {
+        ExactType::Smart if old != new => "pictures",
+        ExactType::Smart if sound_differs => "sound",
+        ExactType::Smart | ExactType::Full => return Ok(()),
     };
-    if old != new {
-        return differs("pictures");
-    }
-    if audio(first).iter().zip(&audio(other)).any(|(old, new)| old != new) {
-        return differs("sound");
-    }
-    Ok(())
+    let why = format!("has {what} of another format than the ones before; type=full can cut it");
+    Err(unsupported(segment, &why))
 }

@@ -8,19 +8,19 @@ use crate::ffmpeg::Tools;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::retime::Action;
 
+use super::edit::Muxer;
 use super::encode::{Encoder, Format};
 use super::groups::{self, Splice};
-use super::mux::{EncodedFrame, Mux, Muxer, send};
+use super::mux::{Mux, send};
 use super::plan::{Plan, PlannedSegment};
 use super::segments::{LoadedSegment, unsupported};
 
 /// Checks that a smart cut can be made, as far as that can be known before it is.
 pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
-    let Some(first) = plan.segments.first() else { return Err(Error::RangeIsEmpty) };
     if !plan.program.streams.iter().any(|stream| stream.codec.is_video()) {
         return Ok(());
     }
-    let format = format(plan).map_err(|why| refused(first, why))?;
+    let format = format(plan).map_err(|why| refused(&plan.segments[0], why))?;
     let last = plan.segments.len() - 1;
     for (index, planned) in plan.segments.iter().enumerate() {
         let is_inside = index > 1 && index < last && planned.continuous && planned.shown.after.is_none();
@@ -48,11 +48,11 @@ fn format(plan: &Plan) -> Result<Format, &'static str> {
     if !matches!(stream.codec, Codec::H264 | Codec::Hevc) {
         return Err("has pictures that are neither H.264 nor HEVC");
     }
-    let video = stream.video.as_ref().ok_or("has no parameter sets that can be read")?;
+    let video = stream.video.clone().ok_or("has no parameter sets that can be read")?;
     if video.picture.interlaced {
         return Err("has interlaced pictures");
     }
-    Ok(Format::new(stream.codec, video))
+    Ok(Format { codec: stream.codec, video })
 }
 
 fn refused(planned: &PlannedSegment, why: &str) -> Error {
@@ -69,7 +69,7 @@ fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Res
 pub(super) fn run(
     plan: &Plan,
     tools: &Tools,
-    mux: Box<dyn Mux>,
+    mux: &mut dyn Mux,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
@@ -85,61 +85,42 @@ pub(super) fn run(
         copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
         let mut encoders = match last_encoders.take_if(|_| is_last) {
             Some(encoders) => encoders,
-            None => Encoders::start(format.as_ref(), tools, planned, &loaded, &splice)?,
+            None => start_encoders(format.as_ref(), tools, planned, &loaded, &splice)?,
         };
         if index == 0 {
             // Nothing is sent before there is a picture, so that a failure can still be answered with an error.
-            encoders.wait(is_cancelled)?;
+            encoders.front_mut().map_or(Ok(()), |encoder| encoder.wait(is_cancelled))?;
         }
         if index == 0 && !is_last {
             // The last segment is encoded while those in between are sent.
-            let start = |last| Encoders::start_last(format.as_ref(), tools, last);
-            last_encoders = plan.segments.last().map(start).transpose()?;
+            let last = &plan.segments[plan.segments.len() - 1];
+            let loaded = LoadedSegment::load(&last.segment)?;
+            let splice = self::splice(last, &loaded, true)?;
+            last_encoders = Some(start_encoders(format.as_ref(), tools, last, &loaded, &splice)?);
         }
-        let mut next_frame = || encoders.next_frame(planned, is_cancelled);
+        let mut next_frame = || {
+            let changed = || refused(planned, "has changed since the cut was prepared");
+            let encoder = encoders.front_mut().ok_or_else(changed)?;
+            let frame = encoder.next_frame(is_cancelled);
+            if encoder.is_finished() {
+                encoders.pop_front();
+            }
+            frame
+        };
         muxer.segment(index, &loaded, splice.actions, &mut next_frame, &mut out)?;
     }
     Ok(())
 }
 
-/// The encoders of a segment's partial groups, in order.
-struct Encoders(VecDeque<Encoder>);
-
-impl Encoders {
-    fn start(
-        format: Option<&Format>,
-        tools: &Tools,
-        planned: &PlannedSegment,
-        loaded: &LoadedSegment,
-        splice: &Splice,
-    ) -> Result<Self> {
-        let Some(format) = format else { return Ok(Self(VecDeque::new())) };
-        let encoder = |group| Encoder::start(format, tools, loaded, group, planned.clock);
-        splice.partial.iter().map(encoder).collect::<Result<_>>().map(Self)
-    }
-
-    fn start_last(format: Option<&Format>, tools: &Tools, last: &PlannedSegment) -> Result<Self> {
-        let loaded = LoadedSegment::load(&last.segment)?;
-        let splice = splice(last, &loaded, true)?;
-        Self::start(format, tools, last, &loaded, &splice)
-    }
-
-    /// Waits for the first picture, if there is one.
-    fn wait(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-        self.0.front_mut().map_or(Ok(()), |encoder| encoder.wait(is_cancelled))
-    }
-
-    fn next_frame(
-        &mut self,
-        planned: &PlannedSegment,
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<EncodedFrame> {
-        let changed = || refused(planned, "has changed since the cut was prepared");
-        let encoder = self.0.front_mut().ok_or_else(changed)?;
-        let frame = encoder.next_frame(is_cancelled);
-        if encoder.is_finished() {
-            self.0.pop_front();
-        }
-        frame
-    }
+/// Starts the encoders of a segment's partial groups, in order.
+fn start_encoders(
+    format: Option<&Format>,
+    tools: &Tools,
+    planned: &PlannedSegment,
+    loaded: &LoadedSegment,
+    splice: &Splice,
+) -> Result<VecDeque<Encoder>> {
+    let Some(format) = format else { return Ok(VecDeque::new()) };
+    let start = |group| Encoder::start(format, tools, loaded, group, planned.clock);
+    splice.partial.iter().map(start).collect()
 }

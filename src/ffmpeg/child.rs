@@ -1,12 +1,12 @@
 //! A child process: started, fed, watched and reaped.
 //!
-//! Each child leads a process group of its own and has three named threads, one for each of its pipes. However a
-//! [`Child`] goes out of scope, its process group is killed and the child reaped before the threads are joined, so none
-//! of them can wait for ever.
+//! Each child leads a process group of its own and has a named thread for each of its pipes: stdin is fed, stdout goes
+//! into a bounded queue, and the end of stderr is kept for error messages. However a [`Child`] goes out of scope, its
+//! process group is killed and the child reaped before the threads are joined, so none of them can wait for ever.
 
 use std::ffi::OsStr;
-use std::io;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::pipes::{Feed, feed_stdin, read_stderr, read_stdout};
 use crate::error::{Error, Result};
 use crate::metrics::process::RunningChild;
 
@@ -27,6 +26,13 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const EXIT_POLL: Duration = Duration::from_millis(2);
 /// Chunks of output that may be queued.
 const QUEUE: usize = 64;
+/// Bytes that are read from a pipe at once, at most.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of stderr that are kept.
+const STDERR_BYTES: usize = 4096;
+
+/// Writes the input of a child. Called once, on the child's feeder thread.
+pub type Feed = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
 
 /// A running program.
 #[derive(Debug)]
@@ -34,9 +40,8 @@ pub struct Child {
     program: &'static str,
     process: process::Child,
     chunks: Option<Receiver<Vec<u8>>>,
-    reader: Option<JoinHandle<io::Result<()>>>,
-    feeder: Option<JoinHandle<Result<()>>>,
-    listener: Option<JoinHandle<()>>,
+    /// The threads of its pipes.
+    threads: Vec<JoinHandle<Result<()>>>,
     stderr_tail: Arc<Mutex<Vec<u8>>>,
     stall_limit: Duration,
     reaped: bool,
@@ -51,51 +56,68 @@ impl Child {
     /// # Errors
     /// [`Error::ProgramMissing`] if it is not there or not executable; [`Error::NotStarted`] if the system refuses to
     /// start it, for want of processes, threads, descriptors or memory.
-    pub fn start<S: AsRef<OsStr>>(
+    pub fn start(
         program: &'static str,
         path: &Path,
-        args: impl IntoIterator<Item = S>,
+        args: impl IntoIterator<Item: AsRef<OsStr>>,
         feed: Option<Feed>,
         stall_limit: Duration,
     ) -> Result<Self> {
-        let not_started = |error: io::Error| {
+        #[allow(clippy::disallowed_methods, reason = "this is the one place where children are started")]
+        let mut command = Command::new(path);
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdin(if feed.is_some() { Stdio::piped() } else { Stdio::null() });
+        Self::spawn(program, &mut command, feed, stall_limit).map_err(|error| {
             let why = format!("`{}`: {error}", path.display());
             if is_missing(&error) {
                 Error::ProgramMissing { program, why }
             } else {
                 Error::NotStarted { program, why }
             }
-        };
-        let stdin = if feed.is_some() { Stdio::piped() } else { Stdio::null() };
-        let mut process = spawn(path, args, stdin).map_err(not_started)?;
+        })
+    }
+
+    fn spawn(
+        program: &'static str,
+        command: &mut Command,
+        feed: Option<Feed>,
+        stall_limit: Duration,
+    ) -> io::Result<Self> {
+        let mut process = command.spawn()?;
         let (stdin, stdout, stderr) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (sender, chunks) = bounded(QUEUE);
-        let stderr_tail = Arc::new(Mutex::new(Vec::new()));
+        let tail = Arc::new(Mutex::new(Vec::new()));
         let mut child = Self {
             program,
             counted: RunningChild::started(process.id()),
             process,
             chunks: Some(chunks),
-            reader: None,
-            feeder: None,
-            listener: None,
-            stderr_tail: Arc::clone(&stderr_tail),
+            threads: Vec::new(),
+            stderr_tail: Arc::clone(&tail),
             stall_limit,
             reaped: false,
         };
         // A failure from here on drops `child`, which reaps the process and joins the threads that were started.
-        if let Some(stdout) = stdout {
-            let read = move || read_stdout(stdout, &sender);
-            child.reader = Some(named(program, "out", read).map_err(not_started)?);
-        }
-        if let Some(stderr) = stderr {
-            let read = move || read_stderr(stderr, &stderr_tail);
-            child.listener = Some(named(program, "err", read).map_err(not_started)?);
+        if let Some((stdout, stderr)) = stdout.zip(stderr) {
+            let queue = move |chunk| sender.send(chunk).is_ok();
+            child.start_thread("out", move || read_pipe(program, stdout, queue))?;
+            let keep = move |chunk: Vec<u8>| keep_tail(&tail, &chunk);
+            child.start_thread("err", move || read_pipe(program, stderr, keep))?;
         }
         if let Some((feed, stdin)) = feed.zip(stdin) {
-            child.feeder = Some(named(program, "in", move || feed_stdin(feed, stdin)).map_err(not_started)?);
+            child.start_thread("in", move || feed_stdin(feed, stdin))?;
         }
         Ok(child)
+    }
+
+    fn start_thread(
+        &mut self,
+        pipe: &str,
+        body: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let name = format!("{}-{pipe}", self.program);
+        self.threads.push(thread::Builder::new().name(name).spawn(body)?);
+        Ok(())
     }
 
     /// The next bytes of the output; `None` once it has ended and the program has succeeded.
@@ -143,20 +165,14 @@ impl Child {
         let status =
             self.kill_and_reap().map_err(|error| self.failed(&format!("cannot be reaped: {error}")))?;
         self.counted.ended(status.success());
-        match self.join() {
-            (Ok(Err(error)), _) => Err(error),
-            (Err(_), _) | (_, Err(_)) => Err(self.failed("a thread of its pipes panicked")),
-            (_, Ok(Err(error))) => Err(self.failed(&format!("its output cannot be read: {error}"))),
-            _ if status.success() => Ok(()),
-            _ => Err(self.failed(&describe(status))),
+        for ended in self.join() {
+            ended.unwrap_or_else(|_| Err(self.failed("a thread of its pipes panicked")))?;
         }
+        if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
     }
 
-    /// Joins the threads: the results of the feeder and the reader.
-    fn join(&mut self) -> (thread::Result<Result<()>>, thread::Result<io::Result<()>>) {
-        let _ = self.listener.take().map(JoinHandle::join);
-        let fed = self.feeder.take().map_or(Ok(Ok(())), JoinHandle::join);
-        (fed, self.reader.take().map_or(Ok(Ok(())), JoinHandle::join))
+    fn join(&mut self) -> Vec<thread::Result<Result<()>>> {
+        self.threads.drain(..).map(JoinHandle::join).collect()
     }
 
     /// A failure of the program, with the end of its stderr.
@@ -191,19 +207,46 @@ impl Drop for Child {
         }
         // Without its receiver the reader cannot be stuck in a full queue.
         self.chunks = None;
-        let _ = self.join();
+        self.join();
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the one place where children are started")]
-fn spawn<S: AsRef<OsStr>>(
-    path: &Path,
-    args: impl IntoIterator<Item = S>,
-    stdin: Stdio,
-) -> io::Result<process::Child> {
-    let mut command = Command::new(path);
-    command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).spawn()
+/// Runs `feed`. A program that closes its stdin early has all it needs, so that is no failure.
+fn feed_stdin(feed: Feed, mut stdin: impl Write) -> Result<()> {
+    match feed(&mut stdin) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads a pipe in chunks until it is closed or `take` returns false.
+fn read_pipe(
+    program: &'static str,
+    mut pipe: impl Read,
+    mut take: impl FnMut(Vec<u8>) -> bool,
+) -> Result<()> {
+    loop {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match pipe.read(&mut chunk) {
+            Ok(len) => chunk.truncate(len),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(Error::Child { program, why: format!("its output cannot be read: {error}") });
+            }
+        }
+        if chunk.is_empty() || !take(chunk) {
+            return Ok(());
+        }
+    }
+}
+
+/// Appends a chunk of stderr to `tail`, which keeps the last [`STDERR_BYTES`]. Returns true: all of it is read.
+fn keep_tail(tail: &Mutex<Vec<u8>>, chunk: &[u8]) -> bool {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.extend_from_slice(chunk);
+    let excess = tail.len().saturating_sub(STDERR_BYTES);
+    tail.drain(..excess);
+    true
 }
 
 /// Whether a program cannot be started because it is not there or cannot be executed.
@@ -211,22 +254,6 @@ fn is_missing(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
         || error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
-}
-
-fn named<T: Send + 'static>(
-    program: &str,
-    pipe: &str,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
-    thread::Builder::new().name(format!("{program}-{pipe}")).spawn(body)
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("it ended with status {code}"),
-        (None, Some(signal)) => format!("it was ended by signal {signal}"),
-        (None, None) => "it ended without a status".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! Which ffmpeg and ffprobe there are, and what they can do.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::child::Child;
-use super::pipes::Feed;
+use super::child::{Child, Feed};
 use crate::error::{Error, Result};
 
 /// How long a child may be without output, unless told otherwise.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long a query for a version, the encoders or a file's streams may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
+/// How long a missing ffmpeg is remembered as missing.
+const MISSING_TTL: Duration = Duration::from_secs(10);
 
 /// The programs that cuts are made with.
 #[derive(Debug, Clone)]
@@ -68,11 +69,6 @@ impl Tools {
         self.ffprobe_version.as_deref().map_err(AsRef::as_ref)
     }
 
-    /// Whether ffmpeg may be there, but could not be started when it was looked for.
-    pub(super) fn is_undecided(&self) -> bool {
-        matches!(self.ffmpeg_version(), Err(Error::NotStarted { .. }))
-    }
-
     /// Threads that a child may use.
     pub fn threads(&self) -> usize {
         self.threads
@@ -92,6 +88,7 @@ impl Tools {
                 Err(Error::ProgramMissing { program, why: why.clone() })
             }
             Err(Error::NotStarted { why, .. }) => Err(Error::NotStarted { program, why: why.clone() }),
+            Err(Error::Child { why, .. }) => Err(Error::Child { program, why: why.clone() }),
             Err(error) => Err(Error::Child { program, why: error.to_string() }),
         }
     }
@@ -103,35 +100,30 @@ impl Tools {
         if major.parse().is_ok_and(|major: u32| major < 5) { "-vsync" } else { "-fps_mode" }
     }
 
-    /// Starts ffmpeg.
-    ///
-    /// # Errors
-    /// As [`Child::start`].
-    pub fn ffmpeg(&self, args: &[String], feed: Option<Feed>) -> Result<Child> {
-        Child::start("ffmpeg", &self.ffmpeg, args, feed, self.stall_limit)
+    /// Starts ffmpeg with these arguments, which are separated by spaces.
+    pub fn ffmpeg(&self, args: &str, feed: Feed) -> Result<Child> {
+        Child::start("ffmpeg", &self.ffmpeg, args.split(' '), Some(feed), self.stall_limit)
     }
 
     /// The streams and the format of a file, as ffprobe's JSON.
     ///
     /// # Errors
-    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than ten seconds, or answers with something
-    /// that is not JSON.
+    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than ten seconds or does not answer in JSON.
     pub fn probe(&self, path: &Path) -> Result<serde_json::Value> {
+        let program = "ffprobe";
         let mut file = OsString::from("file:");
         file.push(path);
-        let options = ["-v", "error", "-of", "json", "-show_streams", "-show_format", "-i"].map(Into::into);
-        let answer = query("ffprobe", &self.ffprobe, options.into_iter().chain([file]))?;
-        serde_json::from_slice(&answer).map_err(|error| Error::Child {
-            program: "ffprobe",
-            why: format!("its answer is not JSON: {error}"),
-        })
+        let options = ["-v", "error", "-of", "json", "-show_streams", "-show_format", "-i"].map(OsStr::new);
+        let answer = query(program, &self.ffprobe, options.into_iter().chain([&*file]))?;
+        let not_json = |error| Error::Child { program, why: format!("its answer is not JSON: {error}") };
+        serde_json::from_slice(&answer).map_err(not_json)
     }
 }
 
 impl Ffmpeg {
     fn find(path: &Path) -> Result<Self> {
         let version = version("ffmpeg", path)?;
-        let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"].map(Into::into))?;
+        let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"])?;
         let text = String::from_utf8_lossy(&answer);
         let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
         let encoders = rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect();
@@ -139,8 +131,58 @@ impl Ffmpeg {
     }
 }
 
+/// The programs that cuts are made with. A search runs them, which takes a moment: concurrent first callers share one.
+///
+/// An ffmpeg that was found is never looked for again, a missing one only after ten seconds. Nothing is remembered if
+/// the system could not start it.
+#[derive(Debug)]
+pub struct LazyTools {
+    ffmpeg: PathBuf,
+    ffprobe: PathBuf,
+    threads: usize,
+    /// The result of the last search, and its time.
+    last: Mutex<Option<(Arc<Tools>, Instant)>>,
+}
+
+impl LazyTools {
+    /// The programs at these paths, or of these names in `PATH`. Each process may use that many threads.
+    pub fn new(ffmpeg: PathBuf, ffprobe: PathBuf, threads: usize) -> Self {
+        Self { ffmpeg, ffprobe, threads, last: Mutex::new(None) }
+    }
+
+    /// The result of the last search, or of a new one where that is no longer valid.
+    pub fn get(&self) -> Arc<Tools> {
+        let mut last = self.lock();
+        let Some((tools, searched)) = last.as_mut() else {
+            return Arc::clone(&last.insert((self.find(), Instant::now())).0);
+        };
+        let is_valid = match tools.ffmpeg_version() {
+            Ok(_) => true,
+            Err(Error::NotStarted { .. }) => false,
+            Err(_) => searched.elapsed() < MISSING_TTL,
+        };
+        if is_valid {
+            return Arc::clone(tools);
+        }
+        // The lock is not held for the search: meanwhile other callers get the last result.
+        *searched = Instant::now();
+        drop(last);
+        let tools = self.find();
+        *self.lock() = Some((Arc::clone(&tools), Instant::now()));
+        tools
+    }
+
+    fn find(&self) -> Arc<Tools> {
+        Arc::new(Tools::find(&self.ffmpeg, &self.ffprobe).with_threads(self.threads))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Arc<Tools>, Instant)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn version(program: &'static str, path: &Path) -> Result<String> {
-    let answer = query(program, path, ["-version".into()])?;
+    let answer = query(program, path, ["-version"])?;
     let text = String::from_utf8_lossy(&answer);
     let word = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
     word.map(str::to_owned)
@@ -148,7 +190,7 @@ fn version(program: &'static str, path: &Path) -> Result<String> {
 }
 
 /// The whole output of a program that answers soon.
-fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item = OsString>) -> Result<Vec<u8>> {
+fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Result<Vec<u8>> {
     let since = Instant::now();
     let mut child = Child::start(program, path, args, None, QUERY_LIMIT)?;
     let mut answer = Vec::new();
@@ -161,5 +203,23 @@ fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item = OsSt
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_ffmpeg_is_looked_for_again_only_after_a_while() {
+        let tools = LazyTools::new("/nowhere/ffmpeg".into(), "/nowhere/ffprobe".into(), 1);
+        assert!(tools.lock().is_none(), "nothing has needed them yet");
+        let first = tools.get();
+        assert!(first.ffmpeg_version().is_err());
+        for _ in 0..3 {
+            assert!(Arc::ptr_eq(&first, &tools.get()));
+        }
+        tools.lock().as_mut().expect("a search").1 -= MISSING_TTL;
+        assert!(!Arc::ptr_eq(&first, &tools.get()));
     }
 }

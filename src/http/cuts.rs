@@ -84,7 +84,7 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     if hours.is_empty() && !app.archive.has_variant(name)? {
         let VariantPath { stream, variant } = &cut.variant;
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
-        return Err(Error::NotFound { what: what.escape_debug().to_string() });
+        return Err(Error::NotFound(what.escape_debug().to_string()));
     }
     Ok(Selection::new(&app.archive, name, &hours, cut.range))
 }
@@ -130,7 +130,7 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
         Ok(())
     })?;
     // Segments that were added after the last one meanwhile are not sent.
-    let mut files = rough::Files::new(Arc::clone(&app.archive), selection).take(coverage.segments);
+    let mut files = rough::files(Arc::clone(&app.archive), selection).take(coverage.segments);
     let (metrics, mut timer) = (Arc::clone(&app.metrics), None);
     // The duration of a cut begins with its first file. The response may end before the last.
     let pieces = std::iter::from_fn(move || {

@@ -110,7 +110,7 @@ fn decode_part(part: &'static str, encoded: &str) -> Result<String> {
 
 /// Refuses hidden files and, with them, `.` and `..`.
 fn refuse_hidden(part: &'static str, decoded: &str) -> Result<()> {
-    if decoded.starts_with('.') { Err(Error::HiddenPart { part }) } else { Ok(()) }
+    if decoded.starts_with('.') { Err(Error::HiddenPart(part)) } else { Ok(()) }
 }
 
 #[cfg(test)]

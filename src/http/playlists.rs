@@ -71,7 +71,7 @@ impl Handler for MediaRequest {
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
         for _ in 1..ATTEMPTS {
             match self.reply(app, request) {
-                Err(Error::Changed { .. }) => {}
+                Err(Error::Changed(_)) => {}
                 reply => return reply,
             }
         }
@@ -105,7 +105,7 @@ impl MediaRequest {
                     "there is no variant `{variant}` of a stream `{stream}`; `/files/{stream}` lists what there is"
                 )
             };
-            return Err(Error::NotFound { what: what.escape_debug().to_string() });
+            return Err(Error::NotFound(what.escape_debug().to_string()));
         }
         Ok(Source {
             archive: Arc::clone(&app.archive),
@@ -143,7 +143,7 @@ impl TimeRange {
 fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivariant::VariantStream>> {
     if !app.archive.has_stream(stream)? {
         let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
-        return Err(Error::NotFound { what });
+        return Err(Error::NotFound(what));
     }
     let mut variants = Vec::new();
     for variant in app.archive.variants(stream)? {

@@ -115,10 +115,10 @@ impl Reply {
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
             | Error::EndNotAfterStart => (400, &*shown),
-            Error::HiddenPart { .. } => (403, &*shown),
-            Error::NoSuchRoute | Error::NotFound { .. } => (404, &*shown),
+            Error::HiddenPart(_) => (403, &*shown),
+            Error::NoSuchRoute | Error::NotFound(_) => (404, &*shown),
             Error::RangeHasHoles | Error::RangeIsEmpty => (406, &*shown),
-            Error::Unsupported { .. } => (501, &*shown),
+            Error::Unsupported(_) => (501, &*shown),
             Error::ProgramMissing { .. } => (503, "this needs ffmpeg, which is not installed on this server"),
             Error::NotStarted { program, .. } => {
                 log::warn!("{error}");
@@ -132,7 +132,7 @@ impl Reply {
                 );
             }
             Error::Io { .. } => (500, "the archive cannot be read just now"),
-            Error::Changed { .. } => (500, "the archive changed while it was being read; try again"),
+            Error::Changed(_) => (500, "the archive changed while it was being read; try again"),
             Error::Child { .. } => (500, "ffmpeg failed on this range; the server's log says why"),
         };
         match status {

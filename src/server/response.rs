@@ -159,7 +159,7 @@ impl Response {
 
     /// Takes the next piece of the body. Returns whether there was one.
     fn next_piece(&mut self) -> Result<bool, Abort> {
-        let mismatch = || Abort::Body(Error::Changed { what: "the length of a response".to_owned() });
+        let mismatch = || Abort::Body(Error::Changed("the length of a response".to_owned()));
         self.set_bytes(Arc::default());
         let Some(piece) = self.pieces.as_mut().and_then(Iterator::next) else {
             self.pieces = None;
@@ -257,7 +257,7 @@ impl Response {
 }
 
 fn file_shrank() -> Abort {
-    Abort::Body(Error::Changed { what: "a file".to_owned() })
+    Abort::Body(Error::Changed("a file".to_owned()))
 }
 
 fn file_unreadable(error: io::Error) -> Abort {

@@ -10,6 +10,7 @@ use restreamer::error::{Error, Result};
 use restreamer::ffmpeg::Tools;
 use restreamer::timestamp::{Span, Timestamp};
 
+use crate::cuts;
 use crate::footage::{self, FootageKind, base, run};
 use crate::harness::wait_until;
 
@@ -35,9 +36,7 @@ fn range() -> (Timestamp, Timestamp) {
 
 /// One of the programs in `tests/data`, linked into `dir`.
 fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
-    let path = dir.join(name);
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
-    std::os::unix::fs::symlink(real, &path).expect("a link");
+    let path = PathBuf::from(cuts::fake(dir, name));
     let tools = Tools::find(&path, Path::new("ffprobe")).with_stall_limit(Duration::from_millis(500));
     assert!(tools.ffmpeg_version().is_ok(), "{:?}", tools.ffmpeg_version());
     (tools, path)
@@ -119,7 +118,7 @@ fn an_ffmpeg_that_fails_is_quoted() {
     for exact_type in BOTH {
         let mut out = Vec::new();
         let why = why(cut(exact_type, segments.clone(), &tools, &mut out, &|| false));
-        assert!(why.contains("status 69") && why.contains("no such codec today"), "{why}");
+        assert!(why.contains("exit status: 69") && why.contains("no such codec today"), "{why}");
         assert!(out.is_empty());
     }
 }
@@ -134,7 +133,7 @@ fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
         let why = why(cut(exact_type, segments.clone(), &quits, &mut Vec::new(), &|| false));
         assert!(why.contains("than it was given") || why.contains("less than"), "{why}");
         let why = self::why(cut(exact_type, segments.clone(), &dies, &mut Vec::new(), &|| false));
-        assert!(why.contains("signal 9"), "{why}");
+        assert!(why.contains("signal: 9"), "{why}");
     }
 }
 

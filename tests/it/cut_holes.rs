@@ -225,7 +225,7 @@ fn what_smart_cannot_splice_is_refused_with_a_reason() {
             prepare(ExactType::Smart, footage.segments[1..5].to_vec(), None, (start, end), &tools(), &|| {
                 false
             });
-        let Err(Error::Unsupported { why }) = result else { panic!("{name}: {result:?}") };
+        let Err(Error::Unsupported(why)) = result else { panic!("{name}: {result:?}") };
         assert!(why.contains(reason) && why.contains("type=full") && why.contains("type=rough"), "{why}");
         if name != "open" {
             check(ExactType::Full, &footage, 1, 2500, 9690);

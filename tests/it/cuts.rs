@@ -198,7 +198,7 @@ fn a_failure_of_ffmpeg_fails_the_response_and_is_logged() {
     let base = archive();
     let dir = tempfile::tempdir().expect("a directory");
     for (name, reason) in
-        [("ffmpeg-fails", "no such codec today"), ("ffmpeg-dies", "signal 9"), ("ffmpeg-quits", "than")]
+        [("ffmpeg-fails", "no such codec today"), ("ffmpeg-dies", "signal: 9"), ("ffmpeg-quits", "than")]
     {
         let ffmpeg = fake(dir.path(), name);
         let (served, before) = at_rest(base.path(), &["--ffmpeg", &ffmpeg]);

@@ -5,13 +5,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
-use restreamer::ffmpeg::{LazyTools, Tools};
+use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service, auth};
 use restreamer::metrics::Metrics;
@@ -87,18 +87,12 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
     App {
         archive: Arc::new(Archive::new(archive, 64 * 1024 * 1024)),
         clock,
-        tools: LazyTools::new(Box::new(tools)),
+        tools: LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1),
         segments_url: "/segments".to_owned(),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).expect("counters"),
     }
-}
-
-/// ffmpeg and ffprobe, searched for once.
-pub(crate) fn tools() -> Tools {
-    static FOUND: OnceLock<Tools> = OnceLock::new();
-    FOUND.get_or_init(|| Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))).clone()
 }
 
 /// A server of any service on a free port.

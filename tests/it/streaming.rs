@@ -28,7 +28,7 @@ struct Stub {
 }
 
 fn failure() -> Error {
-    Error::Changed { what: "a test".to_owned() }
+    Error::Changed("a test".to_owned())
 }
 
 fn sent(result: std::io::Result<()>) -> Result<()> {

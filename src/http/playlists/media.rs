@@ -142,7 +142,7 @@ impl Source {
         let mut playlist = MediaPlaylist::begin(&self.uri_prefix, outline.target_secs, outline.is_finished);
         self.walk(|segment, gap_before| {
             if target_secs(segment.name.duration) > outline.target_secs {
-                return Err(Error::Changed { what: format!("hour `{}`", segment.hour) });
+                return Err(Error::Changed(format!("hour `{}`", segment.hour)));
             }
             playlist.segment(segment, gap_before);
             if playlist.text().len() >= CHUNK_BYTES {
