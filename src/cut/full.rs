@@ -7,12 +7,13 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
-use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::packet::{PACKET_BYTES, packets};
+use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Stream;
 use crate::mpegts::retime::Action;
 
 use super::edit::{Muxer, counterpart};
-use super::encode::{FFMPEG_PID, failed, rate_option};
+use super::encode::{failed, rate_option};
 use super::groups;
 use super::mux::send;
 use super::plan::{Plan, PlannedSegment};
@@ -46,25 +47,44 @@ pub(super) fn run(
     let expected_90k = plan.end_90k - plan.start_90k;
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
     let mut child = tools.ffmpeg(&args, feed)?;
-    let (mut assembler, mut made_90k) = (Assembler::default(), 0);
-    // A cut may be longer than the 33 bits of the clock.
-    let mut measure = |pes: Pes| made_90k += pes.pts.since(Ticks::new(made_90k)).max(0);
+    let mut length = OutputLength::default();
     while let Some(chunk) = child.next_chunk(is_cancelled)? {
-        assembler.push(&chunk, FFMPEG_PID, &mut measure);
+        length.push(&chunk);
         send(&chunk, out, is_cancelled)?;
     }
-    assembler.finish().into_iter().for_each(measure);
-    check_duration(made_90k, expected_90k)
+    length.check(expected_90k)
 }
 
-/// Checks the duration of ffmpeg's output, which may be too short though ffmpeg succeeded.
-fn check_duration(made_90k: i64, expected_90k: i64) -> Result<()> {
-    if made_90k >= expected_90k - TICKS_PER_SECOND {
-        return Ok(());
+/// The length of ffmpeg's output, by the stream that lasts longest. It may be too short though ffmpeg succeeded.
+#[derive(Debug, Default)]
+struct OutputLength {
+    /// Bytes of an incomplete packet.
+    rest: Vec<u8>,
+    highest_pts_90k: i64,
+}
+
+impl OutputLength {
+    fn push(&mut self, chunk: &[u8]) {
+        self.rest.extend_from_slice(chunk);
+        let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
+        for (_, packet) in packets(&self.rest[..whole]).filter(|(_, packet)| packet.starts_unit()) {
+            if let Some(pts) = Header::parse(packet.payload()).and_then(|header| header.pts) {
+                // A cut may be longer than the 33 bits of the clock.
+                self.highest_pts_90k += pts.since(Ticks::new(self.highest_pts_90k)).max(0);
+            }
+        }
+        self.rest.drain(..whole);
     }
-    let (made, expected) = (made_90k / TICKS_PER_SECOND, expected_90k / TICKS_PER_SECOND);
-    let why = format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
-    Err(failed(&why))
+
+    fn check(&self, expected_90k: i64) -> Result<()> {
+        if self.highest_pts_90k >= expected_90k - TICKS_PER_SECOND {
+            return Ok(());
+        }
+        let (made, expected) = (self.highest_pts_90k / TICKS_PER_SECOND, expected_90k / TICKS_PER_SECOND);
+        let why =
+            format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
+        Err(failed(&why))
+    }
 }
 
 /// Feeds all segments to ffmpeg.
@@ -142,4 +162,27 @@ fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools) -> String {
         -c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params {rate}force-cfr=1 \
         -threads {threads} {passthrough} passthrough -enc_time_base 1:90000"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mpegts::pes::{Pes, write_pes};
+
+    #[test]
+    fn the_length_is_that_of_the_stream_that_lasts_longest() {
+        let mut bytes = Vec::new();
+        for (pid, seconds) in
+            [(0x100, 0), (0x101, 0), (0x101, 40_000), (0x101, 80_000), (0x101, 100_000), (0x100, 1)]
+        {
+            let pts = Ticks::new(seconds * TICKS_PER_SECOND);
+            let pes = Pes { stream_id: 0xC0, pts, dts: pts, payload: vec![0; 300] };
+            write_pes(&pes, pid, &mut 0, false, &mut bytes);
+        }
+        let mut length = OutputLength::default();
+        bytes.chunks(100).for_each(|chunk| length.push(chunk));
+        assert_eq!(length.highest_pts_90k, 100_000 * TICKS_PER_SECOND, "beyond the wrap of the clock");
+        assert!(length.check(100_001 * TICKS_PER_SECOND).is_ok());
+        assert!(length.check(100_002 * TICKS_PER_SECOND).is_err());
+    }
 }
