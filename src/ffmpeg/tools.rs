@@ -154,6 +154,7 @@ impl LazyTools {
     pub fn get(&self) -> Arc<Tools> {
         let mut last = self.lock();
         let Some((tools, searched)) = last.as_mut() else {
+            // The first search holds the lock, because no caller can go on without its result.
             return Arc::clone(&last.insert((self.find(), Instant::now())).0);
         };
         let is_valid = match tools.ffmpeg_version() {

@@ -284,5 +284,13 @@ fn the_architecture_names_every_file_and_is_short() {
         let shown = if file == "mod.rs" { parent.display().to_string() } else { file.display().to_string() };
         assert!(architecture.contains(&shown), "ARCHITECTURE.md does not say what src/{} is", source.name);
     }
+    let is_separator = |letter: char| !letter.is_ascii_alphanumeric() && !['_', '.', '/'].contains(&letter);
+    let named = architecture.split(is_separator).filter(|word| word.ends_with(".rs"));
+    for name in
+        named.filter(|name| !name.starts_with("tests/") && !["dependencies.rs", "words.rs"].contains(name))
+    {
+        let exists = sources().iter().any(|source| source.name.ends_with(name));
+        assert!(exists, "ARCHITECTURE.md names {name}, which is not in src/");
+    }
     assert!(architecture.lines().count() <= 150, "ARCHITECTURE.md has more than 150 lines");
 }
