@@ -16,5 +16,6 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod mpegts;
+pub mod process;
 pub mod server;
 pub mod timestamp;

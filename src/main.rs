@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use restreamer::archive::Archive;
 use restreamer::check::check;
@@ -19,10 +18,9 @@ use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
+use restreamer::process::raise_descriptor_limit;
 use restreamer::server::{Limits, Server, Workers};
 
-/// The most descriptors that are asked for.
-const MAX_DESCRIPTORS: u64 = 65_536;
 /// Time to finish responses after the first signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -110,23 +108,6 @@ fn resolve(config: &Config) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| format!("cannot listen at `{}`: {error}", config.host))?;
     found.next().ok_or_else(|| format!("cannot listen at `{}`: the name has no address", config.host))
-}
-
-/// Raises the limit of open descriptors as far as possible, to 65,536 at most. Returns the limit.
-fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
-    let current = limit.current.unwrap_or(MAX_DESCRIPTORS);
-    if current >= most {
-        return current;
-    }
-    match setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum }) {
-        Ok(()) => most,
-        Err(errno) => {
-            log::warn!("cannot raise the limit of open descriptors from {current} to {most}: {errno}");
-            current
-        }
-    }
 }
 
 /// Derives the limits from the options and the number of file descriptors. A connection can need two descriptors: its

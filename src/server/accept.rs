@@ -10,10 +10,8 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 
 use super::events::EventSender;
-use super::limits::{OpenConnection, Phase, Shared};
+use super::limits::{Phase, Shared};
 
-/// How many connections beyond the limit the event loop may have, to answer them with 503.
-const SPARE_CONNECTIONS: usize = 128;
 /// How long the loop pauses after an error that would come again at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,7 +32,7 @@ impl Acceptor {
     pub(super) fn run(mut self) {
         while self.shared.phase() == Phase::Running {
             match self.accept() {
-                Ok(Some((stream, client))) => self.hand_over(stream, client),
+                Ok(Some((stream, client))) => self.events.accepted(stream, client),
                 Ok(None) | Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
                     log::warn!("cannot accept a connection: {errno}");
@@ -57,24 +55,13 @@ impl Acceptor {
         Ok(client.map(|client| (TcpStream::from(socket), client)))
     }
 
-    /// Hands a connection to the event loop, or closes it if there are too many even to answer 503.
-    fn hand_over(&self, stream: TcpStream, client: SocketAddr) {
-        if self.shared.open() >= self.shared.limits.max_connections + SPARE_CONNECTIONS {
-            self.shared.metrics.connections.dropped("connection_limit_closed");
-            log::warn!("closed a connection without an answer: there are far too many");
-            return;
-        }
-        let open = OpenConnection::count(&self.shared.metrics);
-        self.events.accepted(stream, client, open);
-    }
-
     /// Frees the spare descriptor to accept a connection with it. Unless another descriptor has become free meanwhile,
     /// that connection is closed, so that its client does not wait for nothing.
     fn use_spare_descriptor(&mut self) {
         let accepted = if self.spare.take().is_some() { self.accept().ok().flatten() } else { None };
         self.spare = spare_descriptor();
         match accepted {
-            Some((stream, client)) if self.spare.is_some() => self.hand_over(stream, client),
+            Some((stream, client)) if self.spare.is_some() => self.events.accepted(stream, client),
             Some(unanswered) => {
                 self.shared.metrics.connections.dropped("descriptor_limit");
                 drop(unanswered);

@@ -22,9 +22,9 @@ pub(super) struct RequestContext {
 pub(super) enum Abort {
     /// The client closed the connection, or the network failed.
     ClientClosed(io::Error),
-    /// The client took no byte for longer than the write timeout.
+    /// The client accepted no byte for longer than the write timeout.
     WriteTimeout,
-    /// The client took a streamed body too slowly.
+    /// The client read a streamed body too slowly.
     LowRate,
     /// Slow clients held too much memory, and this one was without progress for longest.
     MemoryLimit,

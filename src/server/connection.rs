@@ -3,23 +3,23 @@
 //! Nothing here blocks, and all input and output goes through [`Socket`], so the machine can be tested without one.
 //! Sockets are watched edge-triggered: [`Readiness`] remembers what the last events said.
 
+mod sending;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::access_log::Abort;
 use super::framing::After;
-use super::limits::{Limits, OpenConnection, Shared};
+use super::limits::{Limits, Shared};
 use super::parser::{Parsed, REQUEST_TIMEOUT, Refusal, RequestHead, parse};
-use super::response::{Response, SendProgress};
+use super::response::Response;
 use super::socket::{Readiness, Socket};
 use super::stream::StreamedResponse;
 use crate::http::reply::Reply;
 
 /// How many steps a connection takes before others have their turn.
 const STEPS_PER_TURN: usize = 32;
-/// How many bytes the event loop sends on a connection before others have their turn.
-const BYTES_PER_TURN: u64 = 1024 * 1024;
 /// How much input is read and discarded before a connection is closed.
 const LINGER_BYTES: usize = 256 * 1024;
 
@@ -35,27 +35,21 @@ pub(super) struct Connection {
     state: State,
     /// Bytes that were received and not parsed yet.
     input: Vec<u8>,
-    _open: OpenConnection,
 }
 
 /// What a connection does at present.
 enum State {
-    /// It waits for the head of the next request, of which the first byte came at `begun`.
-    ReadingHead {
-        begun: Option<Instant>,
-    },
-    /// It discards the body of its request.
-    ReadingBody {
-        head: Box<RequestHead>,
-        left: u64,
-    },
+    /// It waits for the head of the next request, of which the first byte came at that time.
+    ReadingHead(Option<Instant>),
+    /// It discards the body of its request, of which so many bytes are left.
+    ReadingBody(Box<RequestHead>, u64),
     Sending(Box<Response>),
     /// It has a response for the streaming pool.
     Streaming(Box<StreamedResponse>),
-    /// It has sent its last response, and discards up to `left` bytes of input before it is closed.
-    Lingering {
-        left: usize,
-    },
+    /// It has sent its last response.
+    Ended,
+    /// The same, and it discards up to so many bytes of input before it is closed.
+    Lingering(usize),
     Closed,
 }
 
@@ -63,11 +57,13 @@ enum State {
 pub(super) enum Next {
     /// Wait for an event or for the deadline.
     Wait,
-    /// Continue after other connections had their turn.
+    /// Continue after other connections have had their turn.
     Yield,
     /// Hand the request, which was complete at that time, to a pool.
     Request(Box<RequestHead>, Instant),
     Stream(Box<StreamedResponse>),
+    /// Hand the rest of a response, which has to be read from the disk, to a pool.
+    Continue(Box<Response>),
     Close,
 }
 
@@ -82,28 +78,24 @@ pub(super) enum Activity {
 }
 
 impl Connection {
-    pub(super) fn new(
-        socket: Box<dyn Socket>,
-        client: SocketAddr,
-        token: u64,
-        open: OpenConnection,
-        limits: &Limits,
-    ) -> Self {
-        let (state, deadline) = (State::ReadingHead { begun: None }, Instant::now() + limits.idle_timeout);
+    pub(super) fn new(socket: Box<dyn Socket>, client: SocketAddr, token: u64, limits: &Limits) -> Self {
+        let (state, deadline) = (State::ReadingHead(None), Instant::now() + limits.idle_timeout);
         let (readiness, input) = (Readiness::default(), Vec::new());
-        Self { socket, client, token, deadline, readiness, state, input, _open: open }
+        Self { socket, client, token, deadline, readiness, state, input }
     }
 
     /// Does what can be done without waiting. `scratch` is memory to read into.
     pub(super) fn step(&mut self, shared: &Shared, scratch: &mut [u8]) -> Next {
         for _ in 0..STEPS_PER_TURN {
             let next = match std::mem::replace(&mut self.state, State::Closed) {
-                State::ReadingHead { begun } => self.read_head(begun, shared, scratch),
-                State::ReadingBody { head, left } => self.read_body(head, left, scratch),
-                State::Sending(response) => self.send(response, shared, BYTES_PER_TURN),
+                State::ReadingHead(begun) => self.read_head(begun, shared, scratch),
+                State::ReadingBody(head, left) => self.read_body(head, left, scratch),
+                State::Sending(response) if response.is_on_disk() => Some(self.await_room(response)),
+                State::Sending(response) => self.send(response, shared),
                 State::Streaming(response) => Some(Next::Stream(response)),
-                State::Lingering { left } => self.linger_on(left, scratch),
-                State::Closed => Some(Next::Close),
+                State::Lingering(left) => self.linger_on(left, scratch),
+                State::Ended if self.readiness.readable => self.linger(&shared.limits),
+                State::Ended | State::Closed => Some(Next::Close),
             };
             if let Some(next) = next {
                 return next;
@@ -146,7 +138,7 @@ impl Connection {
             begun = Some(now);
             self.deadline = now + shared.limits.head_timeout;
         }
-        self.state = State::ReadingHead { begun };
+        self.state = State::ReadingHead(begun);
     }
 
     /// Takes a complete head from the input, and goes on with the body, if there is one.
@@ -157,11 +149,15 @@ impl Connection {
             return Some(Next::Request(Box::new(head), now));
         }
         if head.expects_continue && self.input.is_empty() {
-            // If this fails, so will the response.
-            let _ = self.socket.send(&[io::IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")], false);
+            let text = b"HTTP/1.1 100 Continue\r\n\r\n";
+            // Without it the client continues all the same, but a part of it would corrupt the response.
+            if self.socket.send(&[io::IoSlice::new(text)], false).is_ok_and(|sent| sent < text.len()) {
+                return Some(Next::Close);
+            }
         }
         self.deadline = begun.unwrap_or(now) + shared.limits.head_timeout;
-        self.state = State::ReadingBody { left: head.body_len, head: Box::new(head) };
+        let left = head.body_len;
+        self.state = State::ReadingBody(Box::new(head), left);
         None
     }
 
@@ -172,7 +168,7 @@ impl Connection {
         if left == 0 {
             return Some(Next::Request(head, Instant::now()));
         }
-        self.state = State::ReadingBody { head, left };
+        self.state = State::ReadingBody(head, left);
         self.receive(scratch)
     }
 
@@ -180,7 +176,7 @@ impl Connection {
         let next = self.receive(scratch);
         let Some(left @ 1..) = left.checked_sub(self.input.len()) else { return Some(Next::Close) };
         self.input.clear();
-        self.state = State::Lingering { left };
+        self.state = State::Lingering(left);
         next
     }
 
@@ -213,68 +209,26 @@ impl Connection {
         self.state = State::Streaming(Box::new(response));
     }
 
-    /// Sends as much of a response as the socket takes.
-    pub(super) fn send_all(&mut self, response: Response, shared: &Shared) {
-        self.respond(response, &shared.limits);
-        loop {
-            match std::mem::replace(&mut self.state, State::Closed) {
-                State::Sending(response) => {
-                    if self.send(response, shared, u64::MAX).is_some() {
-                        return;
-                    }
-                }
-                state => return self.state = state,
-            }
-        }
-    }
-
-    /// Sends up to `budget` bytes of a response. Returns `None` once the state has changed.
-    fn send(&mut self, mut response: Box<Response>, shared: &Shared, budget: u64) -> Option<Next> {
-        let before = response.sent;
-        match response.push(&*self.socket, budget) {
-            Ok(SendProgress::Done) => {
-                response.context.finish(None);
-                self.end_response(response.after, &shared.limits);
-                None
-            }
-            Ok(progress) => {
-                if response.sent != before {
-                    self.deadline = Instant::now() + shared.limits.write_timeout;
-                }
-                self.state = State::Sending(response);
-                Some(if progress == SendProgress::Blocked { Next::Wait } else { Next::Yield })
-            }
-            Err(Abort::Body(error)) if response.sent == 0 => {
-                self.respond(response.replace(&error), &shared.limits);
-                None
-            }
-            Err(abort) => {
-                response.context.finish(Some(&abort));
-                self.reset();
-                Some(Next::Close)
-            }
-        }
-    }
-
     /// Moves on after the last byte of a response.
     pub(super) fn end_response(&mut self, after: After, limits: &Limits) {
         match after {
-            After::Close => self.state = State::Closed,
-            After::Linger => self.linger(limits),
+            After::Close => self.state = State::Ended,
+            After::Linger => drop(self.linger(limits)),
             After::KeepAlive => {
-                self.state = State::ReadingHead { begun: None };
+                self.state = State::ReadingHead(None);
                 self.deadline = Instant::now() + limits.idle_timeout;
             }
         }
     }
 
     /// Ends the connection once the client has received all that was sent.
-    pub(super) fn linger(&mut self, limits: &Limits) {
+    pub(super) fn linger(&mut self, limits: &Limits) -> Option<Next> {
         self.socket.shut_writing();
         self.input.clear();
         self.readiness.readable = true;
-        self.state = State::Lingering { left: LINGER_BYTES };
+        self.state = State::Lingering(LINGER_BYTES);
         self.deadline = Instant::now() + limits.linger_timeout;
+        None
     }
 
     /// Closes the connection with a reset, so that the client sees that its response is incomplete.
@@ -295,11 +249,8 @@ impl Connection {
     pub(super) fn time_out(&mut self, shared: &Shared) {
         let connections = &shared.metrics.connections;
         match self.activity() {
-            Activity::Sending => {
-                connections.dropped("write_timeout");
-                self.abort(&Abort::WriteTimeout);
-            }
-            Activity::Reading if !matches!(self.state, State::Lingering { .. }) => {
+            Activity::Sending => self.retry_send(shared),
+            Activity::Reading if !matches!(self.state, State::Lingering(_)) => {
                 connections.dropped("head_timeout");
                 self.refuse(REQUEST_TIMEOUT, shared);
             }
@@ -319,18 +270,15 @@ impl Connection {
 
     pub(super) fn activity(&self) -> Activity {
         match &self.state {
-            State::ReadingHead { begun: None } => Activity::Idle,
+            State::ReadingHead(None) => Activity::Idle,
             State::Sending(_) | State::Streaming(_) => Activity::Sending,
-            State::ReadingHead { .. }
-            | State::ReadingBody { .. }
-            | State::Lingering { .. }
-            | State::Closed => Activity::Reading,
+            _ => Activity::Reading,
         }
     }
 
     /// Whether it waits for a request or receives one.
     pub(super) fn is_before_response(&self) -> bool {
-        matches!(self.state, State::ReadingHead { .. } | State::ReadingBody { .. })
+        matches!(self.state, State::ReadingHead(_) | State::ReadingBody(..))
     }
 
     /// The memory that its unsent response holds, in bytes.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::connection::{Activity, Connection};
@@ -20,7 +21,9 @@ pub(super) struct ConnectionTable {
     idle: BTreeSet<(Instant, u64)>,
     /// How many parked connections send a response.
     sending: usize,
-    /// The memory that their unsent responses hold, in bytes.
+    /// Those whose unsent responses hold memory, by deadline. The first one has been without progress for longest.
+    holding: BTreeSet<(Instant, u64)>,
+    /// How much memory it is, in bytes.
     pub(super) held_bytes: usize,
 }
 
@@ -47,6 +50,10 @@ impl ConnectionTable {
         self.last_token
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Removes the slot of a connection that is not parked.
     pub(super) fn forget(&mut self, token: u64) {
         self.slots.remove(&token);
@@ -62,6 +69,9 @@ impl ConnectionTable {
         if activity == Activity::Idle {
             self.idle.insert((deadline, token));
         }
+        if held_bytes > 0 {
+            self.holding.insert((deadline, token));
+        }
         self.sending += usize::from(activity == Activity::Sending);
         self.held_bytes += held_bytes;
     }
@@ -72,6 +82,7 @@ impl ConnectionTable {
         let key = (connection.deadline, token);
         self.deadlines.remove(&key);
         self.idle.remove(&key);
+        self.holding.remove(&key);
         self.sending -= usize::from(activity == Activity::Sending);
         self.held_bytes -= held_bytes;
         Some(connection)
@@ -89,7 +100,8 @@ impl ConnectionTable {
         let Some(slot) = self.slots.get_mut(&token) else { return false };
         slot.readiness.merge(readiness);
         let is_sending = |parked: &Parked| parked.activity == Activity::Sending;
-        slot.parked.as_ref().is_some_and(|parked| slot.readiness.readable || is_sending(parked))
+        let Readiness { readable, writable, .. } = slot.readiness;
+        slot.parked.as_ref().is_some_and(|parked| readable || (writable && is_sending(parked)))
     }
 
     /// What events have said of a connection since this was asked last.
@@ -109,13 +121,7 @@ impl ConnectionTable {
 
     /// Takes the connection that holds memory and has been without progress for longest. `None` if only one holds any.
     pub(super) fn remove_longest_holding(&mut self) -> Option<Box<Connection>> {
-        let holds = |token: &u64| {
-            let parked = self.slots.get(token).and_then(|slot| slot.parked.as_ref());
-            parked.is_some_and(|parked| parked.held_bytes > 0)
-        };
-        let mut holding = self.deadlines.iter().map(|(_, token)| *token).filter(holds);
-        let longest = holding.next()?;
-        holding.next()?;
+        let (_, longest) = self.holding.first().copied().filter(|_| self.holding.len() > 1)?;
         self.remove(longest)
     }
 
@@ -133,9 +139,10 @@ impl ConnectionTable {
         self.slots.values_mut().filter_map(|slot| slot.parked.as_mut()).map(|parked| &mut *parked.connection)
     }
 
-    /// Publishes how many parked connections there are, by what they do.
+    /// Publishes how many connections there are, by what they do.
     pub(super) fn publish_counts(&self, connections: &Connections) {
         let (idle, sending) = (self.idle.len(), self.sending);
+        connections.open.store(self.slots.len(), Ordering::SeqCst);
         connections.set_states(idle, self.deadlines.len().saturating_sub(idle + sending), sending);
     }
 

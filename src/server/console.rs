@@ -24,6 +24,7 @@ use super::pool::POOLS;
 use super::socket::{listen_at, poll_one};
 use crate::http::Service;
 use crate::metrics::requests::InFlightRequest;
+use crate::process;
 
 const MAX_SESSIONS: usize = 4;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -162,7 +163,7 @@ impl ConsoleLoop {
             (Some("quit" | "exit"), None) => return None,
             (Some("help"), None) => HELP.to_owned(),
             (Some("requests"), None) => self.requests(),
-            (Some("threads"), None) => threads(),
+            (Some("threads"), None) => process::threads(),
             (Some("cache"), None) => self.cache(),
             (Some("connections"), None) => self.connections(),
             (Some("log"), level) => set_level(level),
@@ -258,25 +259,6 @@ impl Session {
         }
         true
     }
-}
-
-/// Lists the threads of this process, from `/proc/self/task`.
-fn threads() -> String {
-    let mut lines = Vec::new();
-    for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
-        // The name is in parentheses, and may contain parentheses.
-        let Some((number, rest)) = stat.split_once(" (") else { continue };
-        let Some((name, rest)) = rest.rsplit_once(") ") else { continue };
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        let millis = (ticks(11) + ticks(12)) * 1000 / rustix::param::clock_ticks_per_second().max(1);
-        let state = fields.first().copied().unwrap_or("?");
-        let (whole, part) = (millis / 1000, millis % 1000);
-        lines.push(format!("{name:<15}  {number:>7}  {state}  {whole:6}.{part:03} s\n"));
-    }
-    lines.sort_unstable();
-    lines.concat()
 }
 
 fn set_level(level: Option<&str>) -> String {

@@ -1,7 +1,7 @@
 //! The event loop: one thread that owns all connections without a worker. These are idle ones, those that receive a
-//! request, and those whose client takes its response slowly.
+//! request, and those whose client reads its response slowly.
 //!
-//! It never blocks on a connection, so a slow client costs memory and no worker. A complete request goes to a pool with its
+//! It blocks on no connection and on no disk, so a slow client costs memory and no worker. A complete request goes to a pool with its
 //! connection, which comes back when it was answered. Every connection here has a deadline.
 
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ use super::access_log::Abort;
 use super::connection::{Connection, Next};
 use super::connection_table::ConnectionTable;
 use super::events::{Event, EventSender};
-use super::limits::{OpenConnection, Phase, Shared};
+use super::limits::{Phase, Shared};
 use super::parser::MAX_HEAD_BYTES;
 use super::pool::Pools;
 use super::response::Response;
@@ -31,6 +31,8 @@ use crate::http::reply::Reply;
 
 /// How many events of the system, and of other threads, are handled at a time.
 const EVENTS: usize = 256;
+/// How many connections beyond the limit are answered with 503. Further ones are closed.
+const SPARE_CONNECTIONS: usize = 128;
 /// The epoll key of the waker. Connections have keys from 1 on.
 const WAKER: u64 = 0;
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -125,14 +127,15 @@ impl EventLoop {
     fn note_ready(&mut self, token: u64, flags: EventFlags) {
         let closed = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let readable = closed || flags.contains(EventFlags::IN);
-        if self.connections.note_ready(token, Readiness { readable, closed }) {
+        let writable = closed || flags.contains(EventFlags::OUT);
+        if self.connections.note_ready(token, Readiness { readable, writable, closed }) {
             self.resume(token);
         }
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Accepted(stream, client, open) => self.add(stream, client, open),
+            Event::Accepted(stream, client) => self.add(stream, client),
             Event::HandedBack(mut connection) => {
                 // Its client was told to expect no more, or the server began to stop after that.
                 if self.shared.phase() != Phase::Running && connection.is_before_response() {
@@ -145,15 +148,22 @@ impl EventLoop {
         }
     }
 
-    fn add(&mut self, stream: TcpStream, client: SocketAddr, open: OpenConnection) {
+    fn add(&mut self, stream: TcpStream, client: SocketAddr) {
+        let (shared, open) = (&self.shared, self.connections.len());
+        if open >= shared.limits.max_connections + SPARE_CONNECTIONS {
+            shared.metrics.connections.dropped("connection_limit_closed");
+            return log::warn!("closed a connection without a response: there are far too many");
+        }
         let token = self.connections.reserve(client.ip());
         if let Err(errno) = epoll::add(&self.epoll, &stream, EventData::new_u64(token), WATCHED) {
             log::error!("cannot watch a connection: {errno}");
             self.connections.forget(token);
             return;
         }
-        let (shared, is_over) = (&self.shared, self.shared.open() > self.shared.limits.max_connections);
-        let mut connection = Box::new(Connection::new(Box::new(stream), client, token, open, &shared.limits));
+        let is_over = open >= shared.limits.max_connections;
+        let mut connection = Box::new(Connection::new(Box::new(stream), client, token, &shared.limits));
+        // Its request may have arrived already, and then it is not idle.
+        connection.readiness.readable = true;
         if is_over && !self.connections.evict_idle() {
             shared.metrics.connections.dropped("connection_limit");
             let reply = Reply::unavailable("there are too many connections to this server just now");
@@ -187,19 +197,27 @@ impl EventLoop {
                 self.runnable.push_back(token);
             }
             Next::Request(head, begun) => {
-                let routed = self.service.route(&head.request);
+                let routed = catch_unwind(AssertUnwindSafe(|| self.service.route(&head.request)));
+                let Ok(routed) = routed else {
+                    self.shared.note_panic("the router");
+                    return self.connections.forget(token);
+                };
                 self.dispatch(connection, Task::Request { head, routed, begun });
             }
             Next::Stream(response) => self.dispatch(connection, Task::Stream(response)),
+            Next::Continue(response) => self.dispatch(connection, Task::Continue(response)),
             Next::Close => self.connections.forget(token),
         }
     }
 
-    /// Hands a connection to a pool. Answers 503 in the connection's next turn if the pool's queue is full.
+    /// Hands a connection to a pool. If the pool's queue is full, the response is 503, or is continued here.
     fn dispatch(&mut self, connection: Box<Connection>, task: Task) {
         let Err(job) = self.pools.submit(Box::new(Job { connection, task })) else { return };
         let Job { mut connection, task } = *job;
-        connection.respond(task.refuse(&self.shared), &self.shared.limits);
+        match task {
+            Task::Continue(response) => drop(connection.send(response, &self.shared)),
+            task => connection.respond(task.refuse(&self.shared), &self.shared.limits),
+        }
         self.runnable.push_back(connection.token);
         self.park(connection);
     }

@@ -12,7 +12,6 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::access_log::Abort;
 use super::connection::{Activity, Connection};
-use super::limits::OpenConnection;
 
 /// The length of the event queue. A full one makes the acceptor and the workers wait for the event loop, which waits for
 /// none of them.
@@ -22,7 +21,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// An event for the event loop.
 pub(super) enum Event {
-    Accepted(TcpStream, SocketAddr, OpenConnection),
+    Accepted(TcpStream, SocketAddr),
     /// A worker has answered the request of a connection.
     HandedBack(Box<Connection>),
     /// The console asks for a list of the connections.
@@ -50,9 +49,9 @@ pub(super) fn event_queue() -> io::Result<(EventSender, Receiver<Event>)> {
 }
 
 impl EventSender {
-    pub(super) fn accepted(&self, stream: TcpStream, client: SocketAddr, open: OpenConnection) {
+    pub(super) fn accepted(&self, stream: TcpStream, client: SocketAddr) {
         // After the event loop has ended, the connection is closed by being dropped.
-        let _ = self.events.send(Event::Accepted(stream, client, open));
+        let _ = self.events.send(Event::Accepted(stream, client));
         self.wake();
     }
 

@@ -11,13 +11,13 @@ use crate::metrics::Metrics;
 pub struct Limits {
     /// The most connections at once.
     pub max_connections: usize,
-    /// The time from the first byte of a request to the last byte of its head, and again to the last byte of its body.
+    /// The time from the first byte of a request to the last one, its body included.
     pub head_timeout: Duration,
     /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
-    /// How long a client may go without taking a byte of its response.
+    /// How long a client may go without accepting a byte of its response.
     pub write_timeout: Duration,
-    /// The time spent waiting for a client over which its rate is averaged while it takes a streamed body.
+    /// The time spent waiting for a client over which its rate is averaged while it reads a streamed body.
     pub rate_window: Duration,
     /// The lowest such rate, in bytes a second.
     pub min_rate: u64,
@@ -66,10 +66,6 @@ pub(super) enum Phase {
     Aborting,
 }
 
-/// One open connection in the count of connections, until it is dropped.
-#[derive(Debug)]
-pub(super) struct OpenConnection(Arc<Metrics>);
-
 impl Shared {
     pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let phase = AtomicU8::new(Phase::Running as u8);
@@ -96,18 +92,5 @@ impl Shared {
     pub(super) fn note_panic(&self, what: &str) {
         self.panics.fetch_add(1, Ordering::Relaxed);
         log::error!("{what} panicked");
-    }
-}
-
-impl OpenConnection {
-    pub(super) fn count(metrics: &Arc<Metrics>) -> Self {
-        metrics.connections.open.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(metrics))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.connections.open.fetch_sub(1, Ordering::SeqCst);
     }
 }

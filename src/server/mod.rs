@@ -54,17 +54,11 @@ pub struct Server {
     console: Option<Console>,
 }
 
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
 impl Server {
     /// Starts to serve at `address`. Port 0 takes a free one.
     ///
     /// # Errors
-    /// The address cannot be listened at, or the system refuses a thread or a descriptor.
+    /// The address cannot be bound, or the system refuses a thread or a descriptor.
     pub fn start(
         address: SocketAddr,
         workers: Workers,
@@ -88,7 +82,7 @@ impl Server {
     /// Opens the console at a port of the loopback interface. Port 0 takes a free one. Returns its address.
     ///
     /// # Errors
-    /// The port cannot be listened at, or the system refuses a thread.
+    /// The port cannot be bound, or the system refuses a thread.
     pub fn open_console(&mut self, port: u16) -> io::Result<SocketAddr> {
         let (service, shared) = (Arc::clone(&self.service), Arc::clone(&self.shared));
         let (console, address) = Console::open(port, service, shared, self.events.clone())?;

@@ -7,23 +7,19 @@ use std::sync::Arc;
 
 use rustix::fs::Advice;
 use rustix::io::Errno;
-use tiny_http::{HTTPVersion, Method};
+use tiny_http::HTTPVersion;
 
 use super::access_log::{Abort, RequestContext};
 use super::framing::{After, Framing, render_head};
 use super::socket::Socket;
 use crate::error::Error;
 use crate::http::reply::{Body, HTTP_1_1, Piece, Pieces, Reply};
-use crate::http::request::Request;
 use crate::metrics::Metrics;
 
 /// The memory that pieces which are produced one by one are taken to hold: an hour's segments.
 const PIECES_BYTES: usize = 128 * 1024;
 /// The most that one `sendfile` is asked to send.
 const SENDFILE_BYTES: u64 = 2 * 1024 * 1024;
-/// Longer bodies are sent with `TCP_CORK`, in full packets, which saves a third of the processor time. For a segment it
-/// would cost a fifth more.
-const CORKED_BYTES: u64 = 4 * 1024 * 1024;
 /// The most that is read of a file at once where `sendfile` does not work.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -44,7 +40,6 @@ pub(super) struct Response {
     pieces: Option<Pieces>,
     /// Bytes of the body in pieces that were not taken yet.
     body_left: u64,
-    is_corked: bool,
 }
 
 /// A part of a file that remains to be sent.
@@ -99,7 +94,6 @@ impl Response {
             file: None,
             pieces,
             body_left,
-            is_corked: false,
         }
     }
 
@@ -118,12 +112,9 @@ impl Response {
         // The first piece is taken before the head is sent: if it fails, the client can still get an error status.
         if self.sent == 0 && self.needs_piece() {
             self.next_piece()?;
-            self.is_corked = self.file.as_ref().is_some_and(|file| file.left + self.body_left > CORKED_BYTES);
-            self.set_cork(socket, true);
         }
         loop {
             if self.head_sent == self.head.len() && self.needs_piece() && !self.next_piece()? {
-                self.set_cork(socket, false);
                 return Ok(SendProgress::Done);
             }
             if budget == 0 {
@@ -140,10 +131,9 @@ impl Response {
         }
     }
 
-    fn set_cork(&self, socket: &dyn Socket, cork: bool) {
-        if self.is_corked {
-            socket.set_cork(cork);
-        }
+    /// Whether it was begun, and the rest of it has to be read from the disk.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.sent > 0 && (self.file.is_some() || self.body_left > 0)
     }
 
     /// An estimate of the memory that only this response holds, in bytes.
@@ -262,9 +252,4 @@ fn file_shrank() -> Abort {
 
 fn file_unreadable(error: io::Error) -> Abort {
     Abort::Body(Error::io("read", "a file that is being sent")(error))
-}
-
-/// Whether the response to a request has no body.
-pub(super) fn is_head(request: &Request) -> bool {
-    request.method == Method::Head
 }

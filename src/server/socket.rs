@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{
-    set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_cork, set_tcp_nodelay,
-};
+use rustix::net::sockopt::{set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_nodelay};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind, ipproto, listen,
     recv, sendmsg, socket_with,
@@ -30,9 +28,6 @@ pub(super) trait Socket: Send {
     /// Sends `count` bytes of a file from `offset` on, and advances `offset`.
     fn send_file(&self, file: &File, offset: &mut u64, count: usize) -> io::Result<usize>;
 
-    /// Makes the system send full packets only, or lifts that again.
-    fn set_cork(&self, cork: bool);
-
     /// Waits until the socket is writable, or the time is up.
     fn wait_writable(&self, time: Duration) -> io::Result<()>;
 
@@ -51,6 +46,8 @@ pub(super) trait Socket: Send {
 pub(super) struct Readiness {
     /// There may be input.
     pub(super) readable: bool,
+    /// There may be room for output.
+    pub(super) writable: bool,
     /// The client has closed its side, or the connection failed.
     pub(super) closed: bool,
 }
@@ -58,6 +55,7 @@ pub(super) struct Readiness {
 impl Readiness {
     pub(super) fn merge(&mut self, other: Self) {
         self.readable |= other.readable;
+        self.writable |= other.writable;
         self.closed |= other.closed;
     }
 }
@@ -77,12 +75,6 @@ impl Socket for TcpStream {
     fn send_file(&self, file: &File, offset: &mut u64, count: usize) -> io::Result<usize> {
         let send = || rustix::fs::sendfile(self, file, Some(&mut *offset), count);
         Ok(rustix::io::retry_on_intr(send)?)
-    }
-
-    fn set_cork(&self, cork: bool) {
-        if let Err(errno) = set_tcp_cork(self, cork) {
-            log::debug!("cannot set TCP_CORK: {errno}");
-        }
     }
 
     fn wait_writable(&self, time: Duration) -> io::Result<()> {

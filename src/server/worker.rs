@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
+use tiny_http::Method;
 
 use super::access_log::{Abort, RequestContext};
 use super::connection::Connection;
@@ -12,7 +13,7 @@ use super::events::EventSender;
 use super::framing::After;
 use super::limits::{Phase, Shared};
 use super::parser::RequestHead;
-use super::response::{Response, is_head};
+use super::response::Response;
 use super::stream::{StreamEnd, StreamedResponse, is_cancelled};
 use crate::http::reply::{Body, Reply};
 use crate::http::{Pool, Routed, Service};
@@ -33,6 +34,8 @@ pub(super) enum Task {
         begun: Instant,
     },
     Stream(Box<StreamedResponse>),
+    /// Send the rest of a response that has to be read from the disk.
+    Continue(Box<Response>),
 }
 
 pub(super) struct Worker {
@@ -50,6 +53,7 @@ impl Task {
         match self {
             Self::Request { routed, .. } => routed.pool,
             Self::Stream(_) => Pool::Streaming,
+            Self::Continue(_) => Pool::Media,
         }
     }
 
@@ -61,9 +65,10 @@ impl Task {
                 let context = RequestContext::begin(&shared.metrics, routed.endpoint, &request, begun);
                 let reply = Reply::unavailable("this server has too much to do just now");
                 let after = if keep_alive { After::KeepAlive } else { After::Linger };
-                Response::new(context, reply, is_head(&request), &request.version, after)
+                Response::new(context, reply, request.method == Method::Head, &request.version, after)
             }
             Self::Stream(response) => response.refuse(),
+            Self::Continue(response) => *response,
         }
     }
 }
@@ -94,6 +99,7 @@ impl Worker {
         match task {
             Task::Request { head, routed, begun } => self.answer(connection, *head, routed, begun),
             Task::Stream(response) => self.stream(connection, *response),
+            Task::Continue(response) => connection.continue_response(response, &self.shared),
         }
     }
 
@@ -114,7 +120,7 @@ impl Worker {
             (false, _) if !connection.has_input() => After::Close,
             _ => After::Linger,
         };
-        let (is_head, version) = (is_head(&request), request.version);
+        let (is_head, version) = (request.method == Method::Head, request.version);
         match std::mem::replace(&mut reply.body, Body::bytes(Vec::new())) {
             Body::Streamed(produce) if !is_head => {
                 let response = StreamedResponse { context, reply, produce, version, after };

@@ -30,6 +30,7 @@ mod routes;
 mod security;
 mod selection;
 mod shortage;
+mod slow_clients;
 mod source;
 mod streaming;
 mod tidy;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::http::reply::Body;
+use crate::http::reply::{Body, Piece};
 use crate::metrics::Metrics;
 use crate::server::access_log::RequestContext;
 use crate::server::parser::MAX_HEAD_BYTES;
@@ -58,8 +58,6 @@ impl Socket for FakeSocket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn set_cork(&self, _: bool) {}
-
     fn wait_writable(&self, _: Duration) -> io::Result<()> {
         Ok(())
     }
@@ -89,8 +87,7 @@ impl Peer {
         let shared = Shared::new(Limits::default(), Metrics::new(&[]).expect("metrics"));
         let (socket, client) = (FakeSocket::default(), ([127, 0, 0, 1], 1).into());
         socket.script().room = usize::MAX;
-        let open = OpenConnection::count(&shared.metrics);
-        let connection = Connection::new(Box::new(socket.clone()), client, 1, open, &shared.limits);
+        let connection = Connection::new(Box::new(socket.clone()), client, 1, &shared.limits);
         Self { socket, connection, shared }
     }
 
@@ -107,8 +104,12 @@ impl Peer {
 
     /// Responds as a worker does.
     fn respond(&mut self, body: Vec<u8>, after: After) {
+        self.respond_with(Body::bytes(body), after);
+    }
+
+    fn respond_with(&mut self, body: Body, after: After) {
         let context = RequestContext::invalid(&self.shared.metrics, self.connection.client);
-        let reply = Reply::empty(200).with_body(Body::bytes(body));
+        let reply = Reply::empty(200).with_body(body);
         let response = Response::new(context, reply, false, &tiny_http::HTTPVersion(1, 1), after);
         self.connection.send_all(response, &self.shared);
     }
@@ -125,6 +126,7 @@ fn target(next: Next) -> String {
         Next::Wait => "wait".to_owned(),
         Next::Yield => "yield".to_owned(),
         Next::Stream(_) => "stream".to_owned(),
+        Next::Continue(_) => "continue".to_owned(),
         Next::Close => "close".to_owned(),
     }
 }
@@ -231,6 +233,58 @@ fn each_state_times_out_in_its_own_way() {
     sending.connection.time_out(&sending.shared);
     assert_eq!(target(sending.step()), "close");
     assert!(sending.socket.script().is_reset, "the client sees that its response is incomplete");
+}
+
+#[test]
+fn a_slow_client_that_took_something_is_not_timed_out() {
+    let mut peer = Peer::new();
+    peer.socket.script().room = 10;
+    peer.respond(b"0123456789".to_vec(), After::Close);
+    // The system reports no room before a third of its buffer is free, but takes a little.
+    peer.socket.script().room = 1;
+    let deadline = peer.connection.deadline;
+    peer.connection.time_out(&peer.shared);
+    assert_eq!(target(peer.step()), "wait");
+    assert!(peer.connection.deadline > deadline && !peer.socket.script().is_reset);
+    peer.connection.time_out(&peer.shared);
+    assert_eq!(target(peer.step()), "close");
+    assert!(peer.socket.script().is_reset);
+}
+
+#[test]
+fn the_rest_of_a_response_from_the_disk_is_left_to_a_pool() {
+    let mut peer = Peer::new();
+    peer.socket.script().room = 1000;
+    let pieces = (0..10).map(|_| Ok(Piece::Bytes(Arc::new(vec![b'x'; 1000]))));
+    peer.respond_with(Body::Known { len: 10_000, pieces: Box::new(pieces) }, After::KeepAlive);
+    assert_eq!(target(peer.step()), "wait");
+    peer.socket.script().room = usize::MAX;
+    peer.connection.readiness.writable = true;
+    let Next::Continue(response) = peer.step() else { panic!("it is not for a pool") };
+    peer.connection.continue_response(response, &peer.shared);
+    assert_eq!(target(peer.step()), "wait");
+    assert_eq!(peer.connection.activity(), Activity::Idle);
+    assert!(peer.output().ends_with(&"x".repeat(10_000)));
+}
+
+#[test]
+fn input_behind_the_last_request_does_not_reset_its_response() {
+    let mut peer = Peer::new();
+    assert_eq!(target(peer.receives(&[HEAD])), "/a");
+    peer.respond(b"ready".to_vec(), After::Close);
+    assert_eq!(target(peer.receives(&[b"\r\n"])), "wait");
+    assert!(peer.socket.script().is_shut && !peer.socket.script().is_reset);
+    assert_eq!(target(peer.receives(&[b""])), "close");
+}
+
+#[test]
+fn a_partly_sent_100_continue_closes_the_connection() {
+    let head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    for (room, next) in [(0, "wait"), (10, "close"), (100, "wait")] {
+        let mut peer = Peer::new();
+        peer.socket.script().room = room;
+        assert_eq!(target(peer.receives(&[head])), next, "{room}");
+    }
 }
 
 #[test]
