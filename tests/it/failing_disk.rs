@@ -243,7 +243,10 @@ fn a_file_that_cannot_be_read_is_an_error_or_ends_so_that_the_client_can_tell() 
     fault.end(&served);
     wait_until("nothing is left behind", || holdings(&served.running) == before);
     let log = log_of(served);
-    assert!(log.contains(&format!("aborted `{target}`: cannot read")) && log.contains(CAUSE), "{log}");
+    assert!(
+        log.contains(&format!("aborted the response to `{target}`: cannot read")) && log.contains(CAUSE),
+        "{log}"
+    );
 }
 
 #[test]
