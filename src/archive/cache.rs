@@ -89,20 +89,21 @@ impl<V: CacheValue> DirectoryCache<V> {
         self.limit_bytes / 8 * 7
     }
 
-    /// The value of the directory at `path`, cached or read. `None` where there is no such directory.
-    pub(super) fn get(&self, path: &Path, mut read: impl FnMut() -> Result<V>) -> Result<Option<Arc<V>>> {
+    /// The value of the directory at `path`, cached or read. What `read` returns is not cached where there is no such
+    /// directory.
+    pub(super) fn get(&self, path: &Path, mut read: impl FnMut() -> Result<V>) -> Result<Arc<V>> {
         if self.limit_bytes == 0 {
             return self.get_alone(path, false, read);
         }
         loop {
             let Some(version) = DirectoryVersion::of(path)? else {
                 self.lock().remove(path);
-                return Ok(None);
+                return read().map(Arc::new);
             };
             let racy_for_us = version.racy_for_us();
             let mut state = self.lock();
             let reading = match state.touch(path, version).map(|cached| cached.value.clone()) {
-                Some(Some(value)) => return Ok(Some(self.hit(value))),
+                Some(Some(value)) => return Ok(self.hit(value)),
                 Some(None) if (0..=MTIME_GRANULARITY_US).contains(&racy_for_us) => None,
                 _ => Some(Arc::clone(state.readings.entry((path.to_owned(), version)).or_default())),
             };
@@ -114,8 +115,8 @@ impl<V: CacheValue> DirectoryCache<V> {
             let mut own = None;
             let shared = reading.get_or_init(|| self.read_shared(path, version, &mut own, &mut read));
             match (own, shared) {
-                (Some(own), _) => return own.map(Some),
-                (None, Some(value)) => return Ok(Some(self.hit(Arc::clone(value)))),
+                (Some(own), _) => return own,
+                (None, Some(value)) => return Ok(self.hit(Arc::clone(value))),
                 // The directory has changed, or the other reader's value may be out of date already.
                 (None, None) => {}
             }
@@ -128,19 +129,19 @@ impl<V: CacheValue> DirectoryCache<V> {
         path: &Path,
         keep: bool,
         read: impl FnOnce() -> Result<V>,
-    ) -> Result<Option<Arc<V>>> {
+    ) -> Result<Arc<V>> {
         let Some(version) = DirectoryVersion::of(path)? else {
             self.lock().remove(path);
-            return Ok(None);
+            return read().map(Arc::new);
         };
         if let Some(value) = self.lock().touch(path, version).and_then(|cached| cached.value.clone()) {
-            return Ok(Some(self.hit(value)));
+            return Ok(self.hit(value));
         }
         let (value, is_cacheable) = self.read(path, version, read)?;
         if keep && is_cacheable {
             self.lock().insert(path, version, Some(Arc::clone(&value)), self.limit_bytes);
         }
-        Ok(Some(value))
+        Ok(value)
     }
 
     /// Reads a directory for all who wait for this version of it, unless it has another by now. The caller's own outcome,
@@ -270,11 +271,11 @@ mod tests {
             fs::rename(&path, &away).expect("move it away");
             count()
         });
-        assert_eq!(moved.expect("no error").as_deref(), Some(&0));
-        assert_eq!(cache.get(&path, count).expect("no error"), None, "it is away");
+        assert_eq!(*moved.expect("no error"), 0);
+        assert_eq!(*cache.get(&path, count).expect("no error"), 0, "it is away");
         fs::rename(&away, &path).expect("move it back");
         for _ in 0..2 {
-            assert_eq!(cache.get(&path, count).expect("no error").as_deref(), Some(&1));
+            assert_eq!(*cache.get(&path, count).expect("no error"), 1);
         }
         assert_eq!(cache.stats().hits, 1, "now it is cached");
     }
@@ -290,7 +291,7 @@ mod tests {
             let _ = cache.get(base.path(), || panic!("a reader that panics"));
         }));
         assert!(panicked.is_err());
-        assert_eq!(cache.get(base.path(), || Ok(7)).expect("no error").as_deref(), Some(&7));
+        assert_eq!(*cache.get(base.path(), || Ok(7)).expect("no error"), 7);
         assert_eq!(cache.stats().hours, 1);
     }
 }

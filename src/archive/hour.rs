@@ -94,11 +94,6 @@ impl HourIndex {
         Ok((Self::new(hour, &best_of_each_start(segments, path)?), unparsable))
     }
 
-    /// The index of an hour with nothing in it.
-    pub(super) fn empty(hour: Hour) -> Self {
-        Self::new(hour, &[])
-    }
-
     fn new(hour: Hour, segments: &[Named]) -> Self {
         let mut entries = Vec::with_capacity(segments.len());
         let mut hashes = String::with_capacity(segments.iter().map(|(_, segment)| segment.hash.len()).sum());

@@ -94,12 +94,6 @@ impl Listing {
         names.sort_unstable();
         Ok(Self { visible, with_tombstones: Arc::new(NamesJson::new(&names)?) })
     }
-
-    /// The listing of a directory that does not exist.
-    pub(super) fn empty() -> Result<Self> {
-        let nothing = Arc::new(NamesJson::new(&[])?);
-        Ok(Self { with_tombstones: Arc::clone(&nothing), visible: nothing })
-    }
 }
 
 impl CacheValue for Listing {

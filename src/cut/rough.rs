@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::archive::selection::Selection;
-use crate::archive::{Archive, OpenFile, open_found};
+use crate::archive::{Archive, OpenFile, open_regular};
 use crate::error::{Error, Result};
 
 /// The size of a segment's file in bytes.
@@ -48,7 +48,7 @@ impl Iterator for Files {
             Ok(Some(chosen)) => self.archive.segment_path(chosen.variant, &chosen.segment),
         };
         // The file was there when its size was taken.
-        Some(match open_found(&path) {
+        Some(match open_regular(&path) {
             Err(Error::NotFound { .. }) => Err(changed(&path)),
             other => other,
         })
