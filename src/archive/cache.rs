@@ -78,7 +78,7 @@ pub struct CacheStats {
 }
 
 impl<V: CacheValue> DirectoryCache<V> {
-    /// A cache of at most about `limit_bytes`. With 0 every directory is read each time.
+    /// A cache of at most about `limit_bytes`; 0 keeps nothing.
     pub(super) fn new(limit_bytes: usize) -> Self {
         let state = CacheState { directories: HashMap::new(), uses: 0, bytes: 0, readings: HashMap::new() };
         Self { limit_bytes, state: Mutex::new(state), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
@@ -92,9 +92,6 @@ impl<V: CacheValue> DirectoryCache<V> {
     /// The value of the directory at `path`, cached or read. What `read` returns is not cached where there is no such
     /// directory.
     pub(super) fn get(&self, path: &Path, mut read: impl FnMut() -> Result<V>) -> Result<Arc<V>> {
-        if self.limit_bytes == 0 {
-            return self.get_alone(path, false, read);
-        }
         loop {
             let Some(version) = DirectoryVersion::of(path)? else {
                 self.lock().remove(path);

@@ -13,6 +13,6 @@ pub mod selection;
 mod tree;
 
 pub use self::file::{FoundFile, OpenFile, open_regular};
-pub use self::inspect::{Measured, NewestSegment};
+pub use self::inspect::NewestSegment;
 pub use self::layout::VariantName;
 pub use self::tree::Archive;

@@ -10,11 +10,12 @@ use super::cache::{CacheStats, CacheValue, DirectoryCache};
 use super::directory::{EntryType, is_directory, read_names};
 use super::file::FoundFile;
 use super::hour::{HourIndex, HourSummary, Unparsable};
-use super::inspect::{Inspector, Measured, NewestSegment};
+use super::inspect::{Inspector, NewestSegment};
 use super::layout::{Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
 use crate::error::{Error, Result};
 use crate::ffmpeg::LazyTools;
+use crate::hls::multivariant::Measured;
 use crate::timestamp::{Hour, Timestamp};
 
 /// How many unparsable names are remembered, so that each is logged once.
