@@ -84,7 +84,7 @@ impl Inspector {
             Err(error) => return Err(error),
         }
         let info = probe(&bytes).map_or_else(MediaInfo::default, |program| {
-            // No playlist fails for want of what ffprobe would say.
+            // A playlist does without what ffprobe cannot say.
             let log = |error: &Error| log::debug!("{error}");
             let ask = || tools.get().probe(path).inspect_err(log).unwrap_or_default();
             describe(&program, &if is_complete(&program) { Value::Null } else { ask() })

@@ -66,8 +66,10 @@ pub struct Listing {
 /// Sorted names as a JSON array.
 #[derive(Debug)]
 pub struct NamesJson {
-    json: Arc<[u8]>,
-    fingerprint: u64,
+    /// The array.
+    pub json: Arc<[u8]>,
+    /// A hash of the array: equal on all servers that have the same files, whichever build they run.
+    pub fingerprint: u64,
     /// The compressed array, made when it is first asked for.
     compressed: OnceLock<Arc<[u8]>>,
 }
@@ -114,16 +116,6 @@ impl NamesJson {
         let mut fingerprint = Fnv::new();
         fingerprint.write(&json);
         Ok(Self { json: json.into(), fingerprint: fingerprint.finish(), compressed: OnceLock::new() })
-    }
-
-    /// The array.
-    pub fn json(&self) -> &Arc<[u8]> {
-        &self.json
-    }
-
-    /// A hash of the array: equal on all servers that have the same files, whichever build they run.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
     }
 
     /// The array as `compress` returns it the first time.

@@ -91,14 +91,14 @@ fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
 
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {
     let mut tag = Fnv::new();
-    tag.write_u64(names.fingerprint());
+    tag.write_u64(names.fingerprint);
     let headers = TextHeaders { content_type: "application/json", cache_control: "max-age=1", tag };
     Ok(match headers.evaluate(request) {
         Conditional::NotModified(reply) => reply,
-        Conditional::Modified(reply) if is_compressed(request, names.json().len()) => {
+        Conditional::Modified(reply) if is_compressed(request, names.json.len()) => {
             let compressed = Arc::clone(names.compressed(gzip)?);
             reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed))
         }
-        Conditional::Modified(reply) => reply.with_body(Body::bytes(Arc::clone(names.json()))),
+        Conditional::Modified(reply) => reply.with_body(Body::bytes(Arc::clone(&names.json))),
     })
 }

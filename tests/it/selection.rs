@@ -341,7 +341,7 @@ fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
     let list = |tombstones| {
         let listing = archive.listing(NAME, "2026-11-20T10").expect("a list");
         let names = if tombstones { &listing.with_tombstones } else { &listing.visible };
-        String::from_utf8(names.json().to_vec()).expect("text")
+        String::from_utf8(names.json.to_vec()).expect("text")
     };
     assert_eq!(list(false), "[]");
     fs::create_dir_all(&hour).expect("an hour");
