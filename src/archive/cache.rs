@@ -1,13 +1,12 @@
 //! A cache of what was read from directories.
 //!
 //! A cached value holds while the directory's version (device, inode, modification time) is the same. A directory that
-//! changed moments before it was read has a racy mtime: it may change again without a change of its version. Such a
-//! reading is used once and not cached, and whoever comes within the mtime's granularity waits until it is over. Concurrent
-//! requests for a directory share one reading. So a change costs two readings however many want to see it.
+//! changed moments before it was read has a racy mtime: it may change again without a change of its version. What was read
+//! then is used once and not cached, and later readers wait until the mtime's granularity has passed. Concurrent requests
+//! for a directory share one reading. So a change costs at most two readings, however many requests need it.
 //!
-//! A walk through more hours than fit keeps the first ones it reads, up to a share of the cache, and leaves the rest to
-//! the hours that others ask for: with plain least-recently-used eviction two walks in turn would find nothing of each
-//! other's.
+//! A walk through more hours than fit caches the first ones, up to a share of the cache, and leaves the rest of it to other
+//! requests. With plain least-recently-used eviction a second walk would find nothing that the first one read.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use std::time::Duration;
 use super::directory::{DirectoryVersion, MTIME_GRANULARITY_US};
 use crate::error::Result;
 
-/// What a directory costs beside its value and its path.
+/// The memory that a cached directory takes beside its value and its path.
 const OVERHEAD_BYTES: usize = 512;
 
 /// A value that can be cached for a directory.
@@ -45,7 +44,7 @@ pub(super) struct DirectoryCache<V> {
 #[derive(Debug)]
 struct CacheState<V> {
     directories: HashMap<PathBuf, Cached<V>>,
-    /// How often an entry was used, which is the time by which the least recently used one is found.
+    /// The number of uses of all entries: the clock of the eviction.
     uses: u64,
     bytes: usize,
     /// Directories that are being read now.
@@ -61,7 +60,7 @@ struct Cached<V> {
     bytes: usize,
 }
 
-/// What all who want a version of a directory wait for; `None` where the value that was read may be used only once.
+/// A reading that concurrent requests wait for; `None` if its value may be used only once.
 type Reading<V> = OnceLock<Option<Arc<V>>>;
 
 /// Counts and sizes of the cache of hours.
@@ -120,7 +119,7 @@ impl<V: CacheValue> DirectoryCache<V> {
         }
     }
 
-    /// The same without a wait for other readers: for what is cheap to read, or not to be kept in the cache.
+    /// The same without sharing a reading: for directories that are cheap to read, or not to be cached.
     pub(super) fn get_alone(
         &self,
         path: &Path,
@@ -169,7 +168,7 @@ impl<V: CacheValue> DirectoryCache<V> {
     }
 
     /// Reads a directory. Returns the value, and whether it will hold for as long as the version does: not if the mtime
-    /// was racy, or if the directory was away meanwhile.
+    /// was racy, or if the directory was moved away meanwhile.
     fn read(
         &self,
         path: &Path,

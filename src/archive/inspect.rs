@@ -36,7 +36,7 @@ pub struct NewestSegment {
     pub end: Timestamp,
 }
 
-/// The ends of the newest segments, which all who ask during one look wait for.
+/// The ends of the newest segments as one look finds them. Concurrent callers wait for it.
 type NewestLook = Arc<OnceLock<Arc<[NewestSegment]>>>;
 
 /// Looks at segments, and caches what it has seen.
@@ -84,7 +84,7 @@ impl Inspector {
             Err(error) => return Err(error),
         }
         let info = probe(&bytes).map_or_else(MediaInfo::default, |program| {
-            // A playlist does without what ffprobe cannot say.
+            // A playlist is useful without what ffprobe would add.
             let log = |error: &Error| log::debug!("{error}");
             let ask = || tools.get().probe(path).inspect_err(log).unwrap_or_default();
             describe(&program, &if is_complete(&program) { Value::Null } else { ask() })

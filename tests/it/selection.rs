@@ -249,7 +249,7 @@ proptest! {
 }
 
 #[test]
-fn an_hour_that_changes_is_read_again_even_within_one_tick() {
+fn an_hour_that_changes_is_read_again_even_within_the_mtime_granularity() {
     let base = tempfile::tempdir().expect("a directory");
     let archive = Arc::new(Archive::new(base.path(), 1 << 20));
     let (start, end) = (time("2026-11-20T10").micros(), time("2026-11-20T11").micros());
@@ -278,7 +278,7 @@ fn an_hour_that_does_not_change_is_read_once() {
     let hour = base.path().join("s/v/2026-11-20T10");
     fs::create_dir_all(&hour).expect("an hour");
     fs::write(hour.join("00:00.000-1.000-full-x.ts"), b"").expect("a segment");
-    // Longer ago than any tick.
+    // Longer ago than any granularity.
     let times = fs::FileTimes::new()
         .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_500_000_000_123));
     File::open(&hour).expect("the hour").set_times(times).expect("set its time");
@@ -327,14 +327,14 @@ fn a_change_costs_two_readings_however_many_want_to_see_it() {
         }
         done.store(true, std::sync::atomic::Ordering::SeqCst);
     });
-    // The first state of the directory is one as well.
+    // The empty directory at the beginning counts as one.
     let most = 2 * (changes as u64 + 1);
     let stats = archive.cache_stats();
     assert!(stats.misses <= most, "{} readings of {changes} changes", stats.misses);
 }
 
 #[test]
-fn a_list_of_names_that_changes_is_made_again_even_within_one_tick() {
+fn a_listing_that_changes_is_read_again_even_within_the_mtime_granularity() {
     let base = tempfile::tempdir().expect("a directory");
     let hour = base.path().join("s/v/2026-11-20T10");
     let archive = Archive::new(base.path(), 1 << 20);
