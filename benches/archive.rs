@@ -74,7 +74,9 @@ fn read_directory(bencher: Bencher) {
         std::fs::write(path.join(name), b"").expect("a segment");
     }
     let archive = Arc::new(Archive::new(base.path(), 0));
-    bencher.counter(ItemsCount::new(SEGMENTS)).bench(|| archive.hour(NAME, hour(0)).expect("an hour").len());
+    bencher
+        .counter(ItemsCount::new(SEGMENTS))
+        .bench(|| archive.hour(NAME, hour(0)).expect("an hour").segments().count());
 }
 
 #[divan::bench]

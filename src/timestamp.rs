@@ -12,8 +12,6 @@ use time::{Date, Month};
 const SECOND: i64 = 1_000_000;
 /// Microseconds in an hour.
 const HOUR: i64 = 3600 * SECOND;
-/// Any number of so many digits fits in an `i64`.
-const MAX_DIGITS: usize = 18;
 /// The Julian day of 1970-01-01.
 const EPOCH_JULIAN_DAY: i32 = 2_440_588;
 
@@ -114,21 +112,17 @@ impl Timestamp {
         }
         let extended = text.as_bytes().get(4) == Some(&b'-');
         let (date, rest) = text.split_at_checked(if extended { 10 } else { 8 })?;
-        let midnight = parse_date(date, extended)?;
-        let Some(separator) = rest.chars().next() else {
-            return Self(midnight).checked();
+        let since_midnight = match rest.split_at_checked(1) {
+            None => 0,
+            Some(("T" | " ", rest)) => {
+                // A zone begins with a sign, with a space that was a `+`, or is `Z`.
+                let (time, zone) = rest.split_at(rest.find(['+', '-', ' ', 'Z']).unwrap_or(rest.len()));
+                parse_time(time, extended)? - parse_offset(zone)?
+            }
+            Some(_) => return None,
         };
-        if !matches!(separator, 'T' | ' ') {
-            return None;
-        }
-        let (time, zone) = split_zone(&rest[1..]);
-        let offset = zone.map_or(Some(0), parse_offset)?;
-        Self(midnight + parse_time(time, extended)? - offset).checked()
-    }
-
-    /// The instant if it lies in the years 1 to 9999.
-    fn checked(self) -> Option<Self> {
-        (Self::MIN..=Self::MAX).contains(&self).then_some(self)
+        let parsed = Self(parse_date(date, extended)? + since_midnight);
+        (Self::MIN..=Self::MAX).contains(&parsed).then_some(parsed)
     }
 }
 
@@ -216,45 +210,31 @@ fn parse_date(text: &str, extended: bool) -> Option<i64> {
 /// Microseconds since midnight of `10`, `10:55`, `10:55:02` or `10:55:02.5`; in the basic format of `10`, `1055` and so on.
 fn parse_time(text: &str, extended: bool) -> Option<i64> {
     let (whole, fraction) = match text.split_once('.') {
-        Some((_, "")) => return None,
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (text, None),
     };
-    let (width, separator) = if extended { (3, ":") } else { (2, "") };
-    let field = |index: usize, max: i64| -> Option<i64> {
-        let Some(from) = whole.get(index * width..).filter(|rest| !rest.is_empty()) else {
-            return Some(0);
-        };
-        let from = if index == 0 {
-            from
-        } else {
-            whole.get(index * width - separator.len()..)?.strip_prefix(separator)?
-        };
-        two_digits(from.get(..2)?, max)
+    let fields: Vec<&str> = if extended {
+        whole.split(':').collect()
+    } else {
+        (0..whole.len()).step_by(2).map(|at| whole.get(at..at + 2)).collect::<Option<_>>()?
     };
-    let complete = whole.len() == 3 * width - separator.len();
-    if !(complete || fraction.is_none() && [2, 2 + width].contains(&whole.len())) {
+    let (hour, minute, second, fraction) = match (&fields[..], fraction) {
+        ([hour], None) => (*hour, "00", "00", "0"),
+        ([hour, minute], None) => (*hour, *minute, "00", "0"),
+        ([hour, minute, second], fraction) => (*hour, *minute, *second, fraction.unwrap_or("0")),
+        _ => return None,
+    };
+    if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let seconds = field(0, 23)? * 3600 + field(1, 59)? * 60 + field(2, 59)?;
-    let fraction = fraction.unwrap_or("");
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
+    let seconds = two_digits(hour, 23)? * 3600 + two_digits(minute, 59)? * 60 + two_digits(second, 59)?;
     Some(seconds * SECOND + micros_of_fraction(&fraction[..fraction.len().min(6)])?)
 }
 
-/// Splits a time of day from its zone, which begins with a sign, a space that was a `+`, or `Z`.
-fn split_zone(text: &str) -> (&str, Option<&str>) {
-    match text.find(['+', '-', ' ', 'Z']) {
-        Some(at) => (&text[..at], Some(&text[at..])),
-        None => (text, None),
-    }
-}
-
-/// The offset from UTC, in microseconds, of a zone such as `Z`, `+02:00`, `-0200` or ` 02`, where the space was a `+`.
+/// The offset from UTC, in microseconds, of a zone such as `Z`, `+02:00`, `-0200` or ` 02`, where the space was a `+`; 0
+/// for an empty text.
 fn parse_offset(zone: &str) -> Option<i64> {
-    if zone == "Z" {
+    if matches!(zone, "" | "Z") {
         return Some(0);
     }
     let (sign, rest) = match zone.split_at_checked(1)? {
@@ -273,11 +253,8 @@ fn parse_offset(zone: &str) -> Option<i64> {
 
 /// The value of a text of decimal digits, and `None` for any other text.
 fn digits(text: &str) -> Option<i64> {
-    if text.is_empty() || text.len() > MAX_DIGITS {
-        return None;
-    }
-    text.bytes()
-        .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
+    // `parse` alone would accept a sign.
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// The value of exactly two digits, `max` at most.

@@ -1,13 +1,12 @@
 //! A cache of what was read from directories.
 //!
 //! A cached value holds while the directory's version (device, inode, modification time) is the same. A directory that
-//! changed moments before it was read has a racy mtime: it may change again without a change of its version. Such a
-//! reading is used once and not cached, and whoever comes within the mtime's granularity waits until it is over. Concurrent
-//! requests for a directory share one reading. So a change costs two readings however many want to see it.
+//! changed moments before it was read has a racy mtime: it may change again without a change of its version. What was read
+//! then is used once and not cached, and later readers wait until the mtime's granularity has passed. Concurrent requests
+//! for a directory share one reading. So a change costs at most two readings, however many requests need it.
 //!
-//! A walk through more hours than fit keeps the first ones it reads, up to a share of the cache, and leaves the rest to
-//! the hours that others ask for: with plain least-recently-used eviction two walks in turn would find nothing of each
-//! other's.
+//! A walk through more hours than fit caches the first ones, up to a share of the cache, and leaves the rest of it to other
+//! requests. With plain least-recently-used eviction a second walk would find nothing that the first one read.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use std::time::Duration;
 use super::directory::{DirectoryVersion, MTIME_GRANULARITY_US};
 use crate::error::Result;
 
-/// What a directory costs beside its value and its path.
+/// The memory that a cached directory takes beside its value and its path.
 const OVERHEAD_BYTES: usize = 512;
 
 /// A value that can be cached for a directory.
@@ -45,7 +44,7 @@ pub(super) struct DirectoryCache<V> {
 #[derive(Debug)]
 struct CacheState<V> {
     directories: HashMap<PathBuf, Cached<V>>,
-    /// How often an entry was used, which is the time by which the least recently used one is found.
+    /// The number of uses of all entries: the clock of the eviction.
     uses: u64,
     bytes: usize,
     /// Directories that are being read now.
@@ -61,7 +60,7 @@ struct Cached<V> {
     bytes: usize,
 }
 
-/// What all who want a version of a directory wait for; `None` where the value that was read may be used only once.
+/// A reading that concurrent requests wait for; `None` if its value may be used only once.
 type Reading<V> = OnceLock<Option<Arc<V>>>;
 
 /// Counts and sizes of the cache of hours.
@@ -78,7 +77,7 @@ pub struct CacheStats {
 }
 
 impl<V: CacheValue> DirectoryCache<V> {
-    /// A cache of at most about `limit_bytes`. With 0 every directory is read each time.
+    /// A cache of at most about `limit_bytes`; 0 keeps nothing.
     pub(super) fn new(limit_bytes: usize) -> Self {
         let state = CacheState { directories: HashMap::new(), uses: 0, bytes: 0, readings: HashMap::new() };
         Self { limit_bytes, state: Mutex::new(state), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
@@ -89,20 +88,18 @@ impl<V: CacheValue> DirectoryCache<V> {
         self.limit_bytes / 8 * 7
     }
 
-    /// The value of the directory at `path`, cached or read. `None` where there is no such directory.
-    pub(super) fn get(&self, path: &Path, mut read: impl FnMut() -> Result<V>) -> Result<Option<Arc<V>>> {
-        if self.limit_bytes == 0 {
-            return self.get_alone(path, false, read);
-        }
+    /// The value of the directory at `path`, cached or read. What `read` returns is not cached where there is no such
+    /// directory.
+    pub(super) fn get(&self, path: &Path, mut read: impl FnMut() -> Result<V>) -> Result<Arc<V>> {
         loop {
             let Some(version) = DirectoryVersion::of(path)? else {
                 self.lock().remove(path);
-                return Ok(None);
+                return read().map(Arc::new);
             };
             let racy_for_us = version.racy_for_us();
             let mut state = self.lock();
             let reading = match state.touch(path, version).map(|cached| cached.value.clone()) {
-                Some(Some(value)) => return Ok(Some(self.hit(value))),
+                Some(Some(value)) => return Ok(self.hit(value)),
                 Some(None) if (0..=MTIME_GRANULARITY_US).contains(&racy_for_us) => None,
                 _ => Some(Arc::clone(state.readings.entry((path.to_owned(), version)).or_default())),
             };
@@ -114,33 +111,33 @@ impl<V: CacheValue> DirectoryCache<V> {
             let mut own = None;
             let shared = reading.get_or_init(|| self.read_shared(path, version, &mut own, &mut read));
             match (own, shared) {
-                (Some(own), _) => return own.map(Some),
-                (None, Some(value)) => return Ok(Some(self.hit(Arc::clone(value)))),
+                (Some(own), _) => return own,
+                (None, Some(value)) => return Ok(self.hit(Arc::clone(value))),
                 // The directory has changed, or the other reader's value may be out of date already.
                 (None, None) => {}
             }
         }
     }
 
-    /// The same without a wait for other readers: for what is cheap to read, or not to be kept in the cache.
+    /// The same without sharing a reading: for directories that are cheap to read, or not to be cached.
     pub(super) fn get_alone(
         &self,
         path: &Path,
         keep: bool,
         read: impl FnOnce() -> Result<V>,
-    ) -> Result<Option<Arc<V>>> {
+    ) -> Result<Arc<V>> {
         let Some(version) = DirectoryVersion::of(path)? else {
             self.lock().remove(path);
-            return Ok(None);
+            return read().map(Arc::new);
         };
         if let Some(value) = self.lock().touch(path, version).and_then(|cached| cached.value.clone()) {
-            return Ok(Some(self.hit(value)));
+            return Ok(self.hit(value));
         }
         let (value, is_cacheable) = self.read(path, version, read)?;
         if keep && is_cacheable {
             self.lock().insert(path, version, Some(Arc::clone(&value)), self.limit_bytes);
         }
-        Ok(Some(value))
+        Ok(value)
     }
 
     /// Reads a directory for all who wait for this version of it, unless it has another by now. The caller's own outcome,
@@ -171,7 +168,7 @@ impl<V: CacheValue> DirectoryCache<V> {
     }
 
     /// Reads a directory. Returns the value, and whether it will hold for as long as the version does: not if the mtime
-    /// was racy, or if the directory was away meanwhile.
+    /// was racy, or if the directory was moved away meanwhile.
     fn read(
         &self,
         path: &Path,
@@ -270,11 +267,11 @@ mod tests {
             fs::rename(&path, &away).expect("move it away");
             count()
         });
-        assert_eq!(moved.expect("no error").as_deref(), Some(&0));
-        assert_eq!(cache.get(&path, count).expect("no error"), None, "it is away");
+        assert_eq!(*moved.expect("no error"), 0);
+        assert_eq!(*cache.get(&path, count).expect("no error"), 0, "it is away");
         fs::rename(&away, &path).expect("move it back");
         for _ in 0..2 {
-            assert_eq!(cache.get(&path, count).expect("no error").as_deref(), Some(&1));
+            assert_eq!(*cache.get(&path, count).expect("no error"), 1);
         }
         assert_eq!(cache.stats().hits, 1, "now it is cached");
     }
@@ -290,7 +287,7 @@ mod tests {
             let _ = cache.get(base.path(), || panic!("a reader that panics"));
         }));
         assert!(panicked.is_err());
-        assert_eq!(cache.get(base.path(), || Ok(7)).expect("no error").as_deref(), Some(&7));
+        assert_eq!(*cache.get(base.path(), || Ok(7)).expect("no error"), 7);
         assert_eq!(cache.stats().hours, 1);
     }
 }

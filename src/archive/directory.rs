@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::layout::is_hidden;
@@ -34,12 +34,11 @@ impl DirectoryVersion {
     /// The version of the directory at `path`; `None` where there is none.
     pub(super) fn of(path: &Path) -> Result<Option<Self>> {
         let stat = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("look at", path))?;
-        Ok(stat.as_ref().map(Self::from_stat))
-    }
-
-    fn from_stat(stat: &Stat) -> Self {
-        let mtime_ns = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-        Self { device: stat.st_dev, inode: stat.st_ino, mtime_ns }
+        Ok(stat.map(|stat| Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            mtime_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+        }))
     }
 
     /// For how many microseconds from now on the directory may change without a change of its version (a racy mtime); no

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::directory::absent_is_none;
 use crate::error::{Error, Result};
 
-/// A regular file that exists, and its metadata.
+/// A regular file that exists.
 #[derive(Debug)]
 pub struct FoundFile {
     path: PathBuf,
@@ -20,7 +20,7 @@ pub struct FoundFile {
     pub modified: SystemTime,
 }
 
-/// An open file, and its metadata.
+/// An open regular file.
 #[derive(Debug)]
 pub struct OpenFile {
     /// The file.
@@ -43,9 +43,9 @@ impl FoundFile {
     /// Opens the file for reading.
     ///
     /// # Errors
-    /// As [`open_found`].
-    pub fn open(self) -> Result<OpenFile> {
-        open_found(&self.path)
+    /// As [`open_regular`].
+    pub fn open(&self) -> Result<OpenFile> {
+        open_regular(&self.path)
     }
 }
 
@@ -54,14 +54,6 @@ impl FoundFile {
 /// # Errors
 /// [`Error::NotFound`] if there is no such file or it is not a regular one.
 pub fn open_regular(path: &Path) -> Result<OpenFile> {
-    FoundFile::at(path.to_owned())?.open()
-}
-
-/// Opens the file at `path`, which is known to have been a regular file, for reading.
-///
-/// # Errors
-/// [`Error::NotFound`] if it is gone, or something else has taken its place.
-pub fn open_found(path: &Path) -> Result<OpenFile> {
     // Without `NONBLOCK` a pipe would keep its opener waiting for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
@@ -70,7 +62,8 @@ pub fn open_found(path: &Path) -> Result<OpenFile> {
     if !meta.is_file() {
         return Err(no_such_file());
     }
-    Ok(OpenFile { len: meta.len(), modified: meta.modified().map_err(Error::io("look at", path))?, file })
+    let modified = meta.modified().map_err(Error::io("look at", path))?;
+    Ok(OpenFile { file, len: meta.len(), modified })
 }
 
 fn no_such_file() -> Error {

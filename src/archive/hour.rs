@@ -94,16 +94,11 @@ impl HourIndex {
         Ok((Self::new(hour, &best_of_each_start(segments, path)?), unparsable))
     }
 
-    /// The index of an hour with nothing in it.
-    pub(super) fn empty(hour: Hour) -> Self {
-        Self::new(hour, &[])
-    }
-
     fn new(hour: Hour, segments: &[Named]) -> Self {
         let mut entries = Vec::with_capacity(segments.len());
         let mut hashes = String::with_capacity(segments.iter().map(|(_, segment)| segment.hash.len()).sum());
         let mut fingerprint = Fnv::new();
-        // The casts below saturate only for what cannot be: an hour's directory of 4 GB of names.
+        // Numbers of parsed names fit; positions in `hashes` fit unless a directory has 4 GB of names.
         let fit = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         for (name, segment) in segments {
             fingerprint.write_str(name);
@@ -144,16 +139,6 @@ impl HourIndex {
     /// All segments of the hour.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = Segment<'_>> {
         (0..self.entries.len()).filter_map(|position| self.segment(position))
-    }
-
-    /// How many segments the hour has.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether the hour has no segment.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// The summary of the hour.
@@ -235,7 +220,7 @@ mod tests {
     fn a_segment_takes_at_most_64_bytes() {
         let name = |second: usize| format!("{:02}:{:02}.000-2.000-full-{HASH}.ts", second / 60, second % 60);
         let index = index(&(0..3600).map(name).collect::<Vec<_>>());
-        let bytes = (index.bytes() - size_of::<HourIndex>()) / index.len();
+        let bytes = (index.bytes() - size_of::<HourIndex>()) / index.entries.len();
         assert!(bytes <= 64, "{bytes} bytes");
     }
 

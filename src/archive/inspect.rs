@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::directory::absent_is_none;
 use super::file::open_regular;
 use crate::error::{Error, Result};
-use crate::ffmpeg::{LazyTools, Tools};
-use crate::hls::multivariant::MediaInfo;
+use crate::ffmpeg::LazyTools;
+use crate::hls::multivariant::{Measured, MediaInfo};
 use crate::mpegts::probe::{Program, Stream, probe};
 use crate::timestamp::{Span, Timestamp};
 
@@ -24,17 +24,6 @@ const PROBED_BYTES: u64 = 1024 * 1024;
 const MAX_CACHED: usize = 1024;
 /// How long the ends of the newest segments are not looked for again.
 const NEWEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a variant is like.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Measured {
-    /// The greatest bit rate of a segment, in bits a second; 1 where none could be measured.
-    pub peak_bandwidth: u64,
-    /// The mean bit rate, in bits a second; 1 where no segment could be measured.
-    pub average_bandwidth: u64,
-    /// What is in the newest segment.
-    pub media: MediaInfo,
-}
 
 /// A variant, and the end of its newest segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +36,7 @@ pub struct NewestSegment {
     pub end: Timestamp,
 }
 
-/// The ends of the newest segments, which all who ask during one look wait for.
+/// The ends of the newest segments as one look finds them. Concurrent callers wait for it.
 type NewestLook = Arc<OnceLock<Arc<[NewestSegment]>>>;
 
 /// Looks at segments, and caches what it has seen.
@@ -95,8 +84,10 @@ impl Inspector {
             Err(error) => return Err(error),
         }
         let info = probe(&bytes).map_or_else(MediaInfo::default, |program| {
-            let ffprobe = if is_complete(&program) { Value::Null } else { ask_ffprobe(path, &tools.get()) };
-            describe(&program, &ffprobe)
+            // A playlist is useful without what ffprobe would add.
+            let log = |error: &Error| log::debug!("{error}");
+            let ask = || tools.get().probe(path).inspect_err(log).unwrap_or_default();
+            describe(&program, &if is_complete(&program) { Value::Null } else { ask() })
         });
         let mut cached = lock(&self.media);
         if cached.len() >= MAX_CACHED {
@@ -139,14 +130,6 @@ fn media_streams(program: &Program) -> impl Iterator<Item = &Stream> {
 fn is_complete(program: &Program) -> bool {
     media_streams(program)
         .all(|stream| stream.codecs.is_some() && stream.codec.is_video() == stream.video.is_some())
-}
-
-/// What ffprobe says about a segment's streams; null where it fails, because a playlist needs none of it.
-fn ask_ffprobe(path: &Path, tools: &Tools) -> Value {
-    tools.probe(path).unwrap_or_else(|error| {
-        log::debug!("{error}");
-        Value::Null
-    })
 }
 
 /// What a segment holds: by its own bytes, and where they leave it open by the output of ffprobe.

@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 
 use crate::timestamp::{Hour, Span, Timestamp};
 
-/// Durations in names are below this: they have at most nine digits before the point.
-const MAX_DURATION_US: i64 = 1_000_000_000_000_000;
 /// The extension of tombstones, with its period.
 const TOMBSTONE: &str = ".tombstone";
 
@@ -165,9 +163,8 @@ impl<'a> SegmentName<'a> {
         text.extend_from_slice(&offset[2..4]);
         push_fraction(text, &offset[4..], offset_fraction);
         text.push(b'-');
-        let mut buffer = itoa::Buffer::new();
-        let duration = buffer.format(MAX_DURATION_US + self.duration.micros()).as_bytes();
-        let (whole, fraction) = duration.split_at(duration.len() - 6);
+        let duration = duration_digits(self.duration);
+        let (whole, fraction) = duration.split_at(9);
         text.extend_from_slice(&whole[whole.len() - usize::from(duration_whole)..]);
         push_fraction(text, fraction, duration_fraction);
         text.push(b'-');
@@ -222,10 +219,23 @@ fn parse_offset(text: &str) -> Option<Span> {
 /// The digits `MMSSffffff` of an offset in an hour.
 pub fn offset_digits(offset: Span) -> [u8; 10] {
     let micros = offset.micros();
-    let mut buffer = itoa::Buffer::new();
-    // The digit in front makes `itoa` write the zeros behind it.
-    let digits = buffer.format(10_000_000_000 + micros / 60_000_000 * 100_000_000 + micros % 60_000_000);
-    digits.as_bytes().last_chunk().copied().unwrap_or_default()
+    digits(micros / 60_000_000 * 100_000_000 + micros % 60_000_000)
+}
+
+/// The digits of a duration in microseconds: nine of seconds, as many as a name can have, and six of a fraction.
+pub fn duration_digits(duration: Span) -> [u8; 15] {
+    digits(duration.micros())
+}
+
+/// The last `N` decimal digits of a number, with leading zeros.
+fn digits<const N: usize>(number: i64) -> [u8; N] {
+    let mut rest = number.unsigned_abs();
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    digits
 }
 
 /// Writes a point and digits of a fraction, `width` characters in all.

@@ -66,8 +66,10 @@ pub struct Listing {
 /// Sorted names as a JSON array.
 #[derive(Debug)]
 pub struct NamesJson {
-    json: Arc<Vec<u8>>,
-    fingerprint: u64,
+    /// The array.
+    pub json: Arc<Vec<u8>>,
+    /// A hash of the array: equal on all servers that have the same files, whichever build they run.
+    pub fingerprint: u64,
     /// The compressed array, made when it is first asked for.
     compressed: OnceLock<Arc<Vec<u8>>>,
 }
@@ -94,12 +96,6 @@ impl Listing {
         names.sort_unstable();
         Ok(Self { visible, with_tombstones: Arc::new(NamesJson::new(&names)?) })
     }
-
-    /// The listing of a directory that does not exist.
-    pub(super) fn empty() -> Result<Self> {
-        let nothing = Arc::new(NamesJson::new(&[])?);
-        Ok(Self { with_tombstones: Arc::clone(&nothing), visible: nothing })
-    }
 }
 
 impl CacheValue for Listing {
@@ -120,16 +116,6 @@ impl NamesJson {
         let mut fingerprint = Fnv::new();
         fingerprint.write(&json);
         Ok(Self { json: json.into(), fingerprint: fingerprint.finish(), compressed: OnceLock::new() })
-    }
-
-    /// The array.
-    pub fn json(&self) -> &Arc<Vec<u8>> {
-        &self.json
-    }
-
-    /// A hash of the array: equal on all servers that have the same files, whichever build they run.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
     }
 
     /// The array as `compress` returns it the first time.

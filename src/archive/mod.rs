@@ -12,7 +12,7 @@ pub mod select;
 pub mod selection;
 mod tree;
 
-pub use self::file::{FoundFile, OpenFile, open_found, open_regular};
-pub use self::inspect::{Measured, NewestSegment};
+pub use self::file::{FoundFile, OpenFile, open_regular};
+pub use self::inspect::NewestSegment;
 pub use self::layout::VariantName;
 pub use self::tree::Archive;

@@ -10,11 +10,12 @@ use super::cache::{CacheStats, CacheValue, DirectoryCache};
 use super::directory::{EntryType, is_directory, read_names};
 use super::file::FoundFile;
 use super::hour::{HourIndex, HourSummary, Unparsable};
-use super::inspect::{Inspector, Measured, NewestSegment};
+use super::inspect::{Inspector, NewestSegment};
 use super::layout::{Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
 use crate::error::{Error, Result};
 use crate::ffmpeg::LazyTools;
+use crate::hls::multivariant::Measured;
 use crate::timestamp::{Hour, Timestamp};
 
 /// How many unparsable names are remembered, so that each is logged once.
@@ -91,14 +92,13 @@ impl Archive {
     pub fn hours(&self, name: VariantName) -> Result<Arc<[Hour]>> {
         let path = name.directory(&self.base);
         let list = self.hours.get_alone(&path, true, || HourList::read(&path))?;
-        Ok(list.map_or_else(|| Arc::from([]), |list| Arc::clone(&list.hours)))
+        Ok(Arc::clone(&list.hours))
     }
 
     /// The names in an hour's directory; none where there is no such directory. `hour` is the directory's name.
     pub fn listing(&self, name: VariantName, hour: &str) -> Result<Arc<Listing>> {
         let path = name.directory(&self.base).join(hour);
-        let listing = self.listings.get(&path, || Listing::read(&path))?;
-        listing.map_or_else(|| Listing::empty().map(Arc::new), Ok)
+        self.listings.get(&path, || Listing::read(&path))
     }
 
     /// The best segments of an hour; none where there is no such hour.
@@ -120,12 +120,11 @@ impl Archive {
             self.note_unparsable(unparsable, &path);
             Ok(index)
         };
-        let index = if walked_bytes <= self.indexes.share_bytes() {
-            self.indexes.get(&path, read)?
+        if walked_bytes <= self.indexes.share_bytes() {
+            self.indexes.get(&path, read)
         } else {
-            self.indexes.get_alone(&path, false, read)?
-        };
-        Ok(index.unwrap_or_else(|| Arc::new(HourIndex::empty(hour))))
+            self.indexes.get_alone(&path, false, read)
+        }
     }
 
     /// The summaries of hours.
@@ -138,7 +137,7 @@ impl Archive {
                 walked_bytes += index.bytes();
                 Ok(index.summary())
             })?;
-            summaries.push(summary.map_or_else(|| HourIndex::empty(*hour).summary(), |summary| *summary));
+            summaries.push(*summary);
         }
         Ok(summaries)
     }

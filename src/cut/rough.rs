@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::archive::selection::Selection;
-use crate::archive::{Archive, OpenFile, open_found};
+use crate::archive::{Archive, OpenFile, open_regular};
 use crate::error::{Error, Result};
 
 /// The size of a segment's file in bytes.
@@ -33,7 +33,7 @@ pub fn files(
             Err(error) => return Some(Err(error)),
         };
         // The file was there when its size was taken.
-        Some(open_found(&path).map_err(|error| match error {
+        Some(open_regular(&path).map_err(|error| match error {
             Error::NotFound(_) => changed(&path),
             other => other,
         }))

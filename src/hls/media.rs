@@ -1,6 +1,6 @@
 //! The text of a media playlist: the segments of one variant, in order (RFC 8216, section 4.3).
 
-use crate::archive::layout::{Segment, hour_name, offset_digits};
+use crate::archive::layout::{Segment, duration_digits, hour_name, offset_digits};
 use crate::timestamp::{Hour, Span};
 
 /// The target duration of a playlist whose segments' durations are not known, in seconds.
@@ -88,13 +88,12 @@ impl HourText {
 
 /// Writes a duration as [`Span`] displays it, but faster.
 fn push_seconds(text: &mut Vec<u8>, duration: Span) {
-    let micros = duration.micros();
-    let mut buffer = itoa::Buffer::new();
-    text.extend_from_slice(buffer.format(micros / 1_000_000).as_bytes());
+    let digits = duration_digits(duration);
+    let (whole, fraction) = digits.split_at(9);
+    let zeros = whole[..8].iter().take_while(|digit| **digit == b'0').count();
+    text.extend_from_slice(&whole[zeros..]);
     text.push(b'.');
-    // The digit in front makes `itoa` write the zeros behind it.
-    let fraction = buffer.format(1_000_000 + micros % 1_000_000).as_bytes();
-    text.extend_from_slice(&fraction[1..if micros % 1000 == 0 { 4 } else { 7 }]);
+    text.extend_from_slice(fraction.strip_suffix(b"000").unwrap_or(fraction));
 }
 
 #[cfg(test)]

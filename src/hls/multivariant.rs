@@ -1,5 +1,6 @@
 //! The text of a multivariant playlist: the variants of one stream (RFC 8216, section 4.3.4).
 
+use std::cmp::Reverse;
 use std::fmt::Write;
 
 /// A variant of a stream, as a multivariant playlist describes it.
@@ -9,11 +10,18 @@ pub struct VariantStream {
     pub name: String,
     /// The URI of its media playlist.
     pub uri: String,
-    /// The greatest bit rate of a segment, in bits a second.
+    /// What its newest segments are like.
+    pub measured: Measured,
+}
+
+/// Bit rates and content of a variant's newest segments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The greatest bit rate of a segment, in bits a second; 1 where none could be measured.
     pub peak_bandwidth: u64,
-    /// The mean bit rate, in bits a second.
+    /// The mean bit rate, in bits a second; 1 where no segment could be measured.
     pub average_bandwidth: u64,
-    /// What its segments hold, as far as that is known.
+    /// What the newest segment holds, as far as that is known.
     pub media: MediaInfo,
 }
 
@@ -32,18 +40,18 @@ pub struct MediaInfo {
 ///
 /// An attribute that is unknown for one variant is omitted for all, because players compare variants by it.
 pub fn render(mut variants: Vec<VariantStream>) -> String {
-    variants.sort_by(|a, b| {
-        (b.peak_bandwidth, b.average_bandwidth)
-            .cmp(&(a.peak_bandwidth, a.average_bandwidth))
-            .then_with(|| a.name.cmp(&b.name))
+    variants.sort_by_cached_key(|VariantStream { name, measured, .. }| {
+        (Reverse((measured.peak_bandwidth, measured.average_bandwidth)), name.clone())
     });
-    let all_have = |known: fn(&MediaInfo) -> bool| variants.iter().all(|variant| known(&variant.media));
+    let all_have =
+        |is_known: fn(&MediaInfo) -> bool| variants.iter().all(|variant| is_known(&variant.measured.media));
     let with_codecs = all_have(|media| media.codecs.is_some());
     let with_resolution = all_have(|media| media.resolution.is_some());
     let with_frame_rate = all_have(|media| media.frame_rate.is_some());
 
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
-    for VariantStream { name, uri, peak_bandwidth, average_bandwidth, media } in &variants {
+    for VariantStream { name, uri, measured } in &variants {
+        let Measured { peak_bandwidth, average_bandwidth, media } = measured;
         let name = quotable(name);
         let mut line = format!("BANDWIDTH={peak_bandwidth},AVERAGE-BANDWIDTH={average_bandwidth}");
         if let (true, Some(codecs)) = (with_codecs, &media.codecs) {
@@ -87,13 +95,8 @@ mod tests {
 
     fn variant(name: &str, peak_bandwidth: u64, media: MediaInfo) -> VariantStream {
         let uri = format!("/playlist/s/{}.m3u8", super::super::encode(name));
-        VariantStream {
-            name: name.to_owned(),
-            uri,
-            peak_bandwidth,
-            average_bandwidth: peak_bandwidth / 2,
-            media,
-        }
+        let measured = Measured { peak_bandwidth, average_bandwidth: peak_bandwidth / 2, media };
+        VariantStream { name: name.to_owned(), uri, measured }
     }
 
     fn known() -> MediaInfo {

@@ -90,12 +90,12 @@ fn json_array(request: &Request, names: &[String]) -> Result<Reply> {
 
 fn json_reply(request: &Request, names: &NamesJson) -> Result<Reply> {
     let mut tag = Fnv::new();
-    tag.write_u64(names.fingerprint());
+    tag.write_u64(names.fingerprint);
     text_reply(request, "application/json", "max-age=1", tag, |reply| {
-        if is_compressed(request, names.json().len()) {
+        if is_compressed(request, names.json.len()) {
             let compressed = Arc::clone(names.compressed(gzip)?);
             return Ok(reply.with("Content-Encoding", "gzip").with_body(Body::bytes(compressed)));
         }
-        Ok(reply.with_body(Body::bytes(Arc::clone(names.json()))))
+        Ok(reply.with_body(Body::bytes(Arc::clone(&names.json))))
     })
 }

@@ -159,9 +159,7 @@ fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivaria
         variants.push(multivariant::VariantStream {
             uri: format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range.query()),
             name: variant,
-            peak_bandwidth: measured.peak_bandwidth,
-            average_bandwidth: measured.average_bandwidth,
-            media: measured.media,
+            measured,
         });
     }
     Ok(variants)

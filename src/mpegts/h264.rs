@@ -28,18 +28,13 @@ pub fn picture(bytes: &[u8]) -> Option<PictureFormat> {
     nal_units(bytes).filter(|nal| nal_unit_type(nal) == SPS).find_map(parse_sps)
 }
 
-/// Whether sequence parameter sets of a profile have `chroma_format_idc` (7.3.2.1.1).
-fn has_chroma_format(profile: u8) -> bool {
-    matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
-}
-
 fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let rbsp = unescape(nal);
     let [_, profile, constraints, level, ..] = rbsp[..] else { return None };
     let mut bits = BitReader::new(&rbsp[4..]);
     bits.ue()?; // seq_parameter_set_id
     let (mut chroma, mut depth) = (1, 8);
-    if has_chroma_format(profile) {
+    if matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
         chroma = bits.ue()?;
         if chroma == 3 {
             bits.skip(1)?; // separate_colour_plane_flag

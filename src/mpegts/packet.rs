@@ -87,20 +87,15 @@ impl<'a> Packet<'a> {
 
     /// The program clock reference (PCR), in ticks of 27 MHz.
     pub fn pcr(self) -> Option<u64> {
-        let field = self.adaptation_field()?;
-        let bytes: &[u8; 6] = field.get(1..7)?.try_into().ok()?;
-        (field[0] & 0x10 != 0).then(|| read_pcr(*bytes))
+        let [flags, b0, b1, b2, b3, b4, b5, ..] = *self.adaptation_field()? else { return None };
+        let base = u64::from(u32::from_be_bytes([b0, b1, b2, b3])) << 1 | u64::from(b4 >> 7);
+        let extension = (u64::from(b4 & 1) << 8 | u64::from(b5)) % 300;
+        (flags & 0x10 != 0).then_some(base * 300 + extension)
     }
 }
 
-/// Parses a PCR: a base of 33 bits in ticks of 90 kHz, 6 reserved bits, an extension of 9 bits in ticks of 27 MHz.
-fn read_pcr(bytes: [u8; 6]) -> u64 {
-    let base = u64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])) << 1
-        | u64::from(bytes[4] >> 7);
-    base * 300 + (u64::from(bytes[4] & 1) << 8 | u64::from(bytes[5])) % 300
-}
-
-/// The six bytes of a PCR, given in ticks of 27 MHz. Its base wraps at 33 bits.
+/// The six bytes of a PCR, given in ticks of 27 MHz: a base of 33 bits in ticks of 90 kHz, which wraps, 6 reserved bits,
+/// and an extension of 9 bits in ticks of 27 MHz.
 pub fn write_pcr(pcr: u64) -> [u8; 6] {
     let (base, extension) = ((pcr / 300) & 0x1_FFFF_FFFF, pcr % 300);
     let [.., b0, b1, b2, b3] = (base >> 1).to_be_bytes();
@@ -167,13 +162,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_pcr_parses_to_the_same_value() {
-        for pcr in [0, 299, 300, 27_000_000, 0x1_FFFF_FFFF * 300 + 299] {
-            assert_eq!(read_pcr(write_pcr(pcr)), pcr);
-        }
-    }
-
-    #[test]
     fn packets_are_found_after_bytes_without_sync_and_a_truncated_packet_is_ignored() {
         let mut bytes = vec![1, 2, SYNC, 3];
         for pid in [1_u8, 2] {
@@ -198,11 +186,13 @@ mod tests {
 
     #[test]
     fn a_pcr_packet_has_a_pcr_and_no_payload() {
-        let bytes = pcr_packet(0x100, 5, 27_000_123);
-        let packet = Packet::new(&bytes).expect("a packet");
-        assert_eq!(
-            (packet.pcr(), packet.has_payload(), packet.continuity_counter()),
-            (Some(27_000_123), false, 5)
-        );
+        for pcr in [0, 299, 300, 27_000_123, 0x1_FFFF_FFFF * 300 + 299] {
+            let bytes = pcr_packet(0x100, 5, pcr);
+            let packet = Packet::new(&bytes).expect("a packet");
+            assert_eq!(
+                (packet.pcr(), packet.has_payload(), packet.continuity_counter()),
+                (Some(pcr), false, 5)
+            );
+        }
     }
 }

@@ -82,7 +82,8 @@ impl Header {
         let length = usize::from(u16::from_be_bytes([*l1, *l0]));
         let packet_len = (length > 0).then_some(length + 6);
         let short = Self { stream_id: *stream_id, pts: None, dts: None, len: 6, packet_len };
-        if !has_flags(*stream_id) {
+        // Headers of these streams have neither flags nor timestamps (table 2-21).
+        if matches!(stream_id, 0xBC | 0xBE | 0xBF | 0xF0 | 0xF1 | 0xF2 | 0xF8 | 0xFF) {
             return Some(short);
         }
         let [marker, flags, header_length, ..] = rest else { return None };
@@ -94,11 +95,6 @@ impl Header {
         let dts = if flags & 0xC0 == 0xC0 { timestamp(DTS_OFFSET) } else { None };
         Some(Self { pts, dts, len: 9 + usize::from(*header_length), ..short })
     }
-}
-
-/// Whether headers with this `stream_id` have flags, timestamps and a header length (table 2-21).
-fn has_flags(stream_id: u8) -> bool {
-    !matches!(stream_id, 0xBC | 0xBE | 0xBF | 0xF0 | 0xF1 | 0xF2 | 0xF8 | 0xFF)
 }
 
 /// A whole PES packet with a PTS.

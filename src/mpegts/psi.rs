@@ -7,14 +7,12 @@ use super::packet::{PACKET_BYTES, Packet, SYNC, packets};
 pub const PAT_PID: u16 = 0;
 const PAT_TABLE_ID: u8 = 0x00;
 const PMT_TABLE_ID: u8 = 0x02;
-/// The longest section possible, in bytes.
-const MAX_SECTION: usize = 3 + 0xFFF;
 
 /// Assembles the PSI sections of one PID.
 #[derive(Debug, Clone, Default)]
 struct SectionAssembler {
-    section: Vec<u8>,
-    in_section: bool,
+    /// The bytes so far of a section that has begun.
+    section: Option<Vec<u8>>,
 }
 
 impl SectionAssembler {
@@ -29,23 +27,21 @@ impl SectionAssembler {
         let (pointer_field, rest) = payload.split_first()?;
         let (end_of_last, start_of_next) = rest.split_at_checked(usize::from(*pointer_field))?;
         let last = self.extend(end_of_last);
-        self.section.clear();
-        self.in_section = true;
+        self.section = Some(Vec::new());
         let next = self.extend(start_of_next);
         last.or(next)
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        if !self.in_section {
+        let section = self.section.as_mut()?;
+        section.extend_from_slice(bytes);
+        let [_, l1, l0, ..] = section[..] else { return None };
+        let length = 3 + usize::from(word(l1, l0) & 0x0FFF);
+        if section.len() < length {
             return None;
         }
-        let room = MAX_SECTION.saturating_sub(self.section.len());
-        self.section.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        let [_, l1, l0, ..] = self.section[..] else { return None };
-        let length = 3 + usize::from(word(l1, l0) & 0x0FFF);
-        let section = self.section.get(..length)?.to_vec();
-        self.in_section = false;
-        (crc32(&section) == 0).then_some(section)
+        section.truncate(length);
+        self.section.take().filter(|section| crc32(section) == 0)
     }
 }
 

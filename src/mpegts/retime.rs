@@ -146,7 +146,9 @@ impl<'a> Rewriter<'a> {
             }
             return false;
         }
-        let pcr = packet.pcr().filter(|_| pid == self.pcr_pid).map(|pcr| self.output_pcr(pcr));
+        let pcr = packet.pcr().filter(|_| pid == self.pcr_pid).and_then(|pcr| i64::try_from(pcr).ok());
+        // On the clock of the output, in ticks of 27 MHz.
+        let pcr = pcr.map(|pcr| self.pcr_clock.to_output_90k(Ticks::new(pcr / 300)) * 300 + pcr % 300);
         let mut is_replaced = false;
         if let Some(stream) = self.streams.iter_mut().rfind(|stream| stream.edit.input_pid == pid) {
             if stream.is_duplicate(packet) {
@@ -166,12 +168,6 @@ impl<'a> Rewriter<'a> {
             writer.insert_pcr(pcr, out);
         }
         is_replaced
-    }
-
-    /// A PCR of the segment on the clock of the output, in ticks of 27 MHz.
-    fn output_pcr(&self, pcr: u64) -> i64 {
-        let pcr = i64::try_from(pcr).unwrap_or(0);
-        self.pcr_clock.to_output_90k(Ticks::new(pcr / 300)) * 300 + pcr % 300
     }
 }
 
@@ -194,7 +190,7 @@ impl<'a> StreamRewriter<'a> {
         let Some(header) = Header::parse(packet.payload()) else {
             // A stream of sections has no PES packets: it is copied once the output has started.
             if self.units == 0 && self.edit.coding.is_none() {
-                self.action = writer.has_started().then_some(Action::Copy);
+                self.action = writer.has_started.then_some(Action::Copy);
             }
             return None;
         };

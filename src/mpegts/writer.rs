@@ -17,7 +17,7 @@ pub struct TsWriter {
     pcr_pid: u16,
     /// The last PCR in ticks of 27 MHz, which never goes back; before the first packet, the one to start with.
     pcr: Option<u64>,
-    has_started: bool,
+    pub(super) has_started: bool,
     /// The end of the last trimmed audio, by PID.
     pub(super) audio_ends_90k: BTreeMap<u16, i64>,
 }
@@ -48,10 +48,6 @@ impl TsWriter {
         if let Some(counter) = self.counters.get_mut(usize::from(pid)) {
             write_pes(pes, pid, counter, random_access, out);
         }
-    }
-
-    pub(super) fn has_started(&self) -> bool {
-        self.has_started
     }
 
     /// Writes the tables and the first PCR, if nothing has been written yet.

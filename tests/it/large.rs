@@ -153,7 +153,7 @@ fn a_selection_over_many_hours_does_not_evict_other_hours() {
     let hours = archive.hours(name).expect("the hours");
     let one_hour = archive.hour(name, hours[47]).expect("an hour");
     let hour_bytes = archive.cache_stats().bytes;
-    assert!(one_hour.len() == SEGMENTS_AN_HOUR && hour_bytes > 0, "one hour is in memory");
+    assert!(one_hour.segments().count() == SEGMENTS_AN_HOUR && hour_bytes > 0, "one hour is in memory");
     for walk in 1..=2 {
         let all_time = (Timestamp::MIN, Timestamp::MAX);
         let mut selection = Selection::new(&archive, name, &hours[..47], all_time);
