@@ -33,7 +33,7 @@ pub(super) struct DirectoryVersion {
 impl DirectoryVersion {
     /// The version of the directory at `path`; `None` where there is none.
     pub(super) fn of(path: &Path) -> Result<Option<Self>> {
-        let stat = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("look at", path))?;
+        let stat = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("inspect", path))?;
         Ok(stat.map(|stat| Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -131,7 +131,7 @@ fn entry_type(directory: impl AsFd, name: &CStr, listed: FileType, follow_links:
 
 /// Whether there is a directory at `path`.
 pub(super) fn is_directory(path: &Path) -> Result<bool> {
-    let stat = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("look at", path))?;
+    let stat = absent_is_none(rustix::fs::stat(path)).map_err(Error::io("inspect", path))?;
     Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()))
 }
 

@@ -34,9 +34,9 @@ pub struct OpenFile {
 impl FoundFile {
     /// Finds the file at `path`, following symbolic links.
     pub(super) fn at(path: PathBuf) -> Result<Self> {
-        let found = absent_is_none(std::fs::metadata(&path)).map_err(Error::io("look at", &path))?;
+        let found = absent_is_none(std::fs::metadata(&path)).map_err(Error::io("inspect", &path))?;
         let meta = found.filter(Metadata::is_file).ok_or_else(no_such_file)?;
-        let modified = meta.modified().map_err(Error::io("look at", &path))?;
+        let modified = meta.modified().map_err(Error::io("inspect", &path))?;
         Ok(Self { len: meta.len(), modified, path })
     }
 
@@ -58,11 +58,11 @@ pub fn open_regular(path: &Path) -> Result<OpenFile> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = absent_is_none(rustix::fs::open(path, flags, Mode::empty()));
     let file = File::from(opened.map_err(Error::io("open", path))?.ok_or_else(no_such_file)?);
-    let meta = file.metadata().map_err(Error::io("look at", path))?;
+    let meta = file.metadata().map_err(Error::io("inspect", path))?;
     if !meta.is_file() {
         return Err(no_such_file());
     }
-    let modified = meta.modified().map_err(Error::io("look at", path))?;
+    let modified = meta.modified().map_err(Error::io("inspect", path))?;
     Ok(OpenFile { file, len: meta.len(), modified })
 }
 

@@ -168,7 +168,7 @@ impl CacheValue for HourSummary {
 /// The best segment of each start, in the order of their starts.
 ///
 /// `full` segments come before `suspect` and these before `partial` ones. Of several `full` segments the longest is the
-/// best. Files are looked at only where that leaves two or more, and one that is gone by then is out of the running.
+/// best. Files are inspected only where that leaves two or more. One that was deleted meanwhile does not count.
 fn best_of_each_start<'a>(mut segments: Vec<Named<'a>>, path: &Path) -> Result<Vec<Named<'a>>> {
     let rank = |(_, segment): &Named| {
         let is_full = segment.segment_type == SegmentType::Full;
@@ -197,7 +197,7 @@ fn largest<'a>(segments: &[Named<'a>], path: &Path) -> Result<Option<Named<'a>>>
     let mut existing = Vec::with_capacity(segments.len());
     for (name, segment) in segments {
         let file = path.join(name);
-        let meta = absent_is_none(std::fs::metadata(&file)).map_err(Error::io("look at", &file))?;
+        let meta = absent_is_none(std::fs::metadata(&file)).map_err(Error::io("inspect", &file))?;
         existing.extend(meta.map(|meta| (meta.len(), (*name, *segment))));
     }
     let key = |(bytes, (name, segment)): &(u64, Named<'a>)| (*bytes, segment.duration, segment.hash, *name);

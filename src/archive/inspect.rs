@@ -22,7 +22,7 @@ use crate::timestamp::{Span, Timestamp};
 const PROBED_BYTES: u64 = 1024 * 1024;
 /// How many segments' contents are cached.
 const MAX_CACHED: usize = 1024;
-/// How long the ends of the newest segments are not looked for again.
+/// How long the ends of the newest segments are cached.
 const NEWEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A variant, and the end of its newest segment.
@@ -55,7 +55,7 @@ impl Inspector {
         let (mut peak, mut bits, mut micros) = (1, 0_u128, 0_u128);
         let mut newest = None;
         for (path, duration) in newest_first {
-            let meta = absent_is_none(std::fs::metadata(path)).map_err(Error::io("look at", path))?;
+            let meta = absent_is_none(std::fs::metadata(path)).map_err(Error::io("inspect", path))?;
             let (Some(meta), Ok(segment_micros @ 1..)) = (meta, u128::try_from(duration.micros())) else {
                 continue;
             };

@@ -33,7 +33,7 @@ impl HourList {
             match entry_type {
                 EntryType::Directory | EntryType::Link { to_directory: true } => hours.push(hour),
                 EntryType::Unreadable(errno) => {
-                    failure = Some(Error::io("look at", path.join(name))(errno.into()));
+                    failure = Some(Error::io("inspect", path.join(name))(errno.into()));
                 }
                 EntryType::File | EntryType::Link { to_directory: false } | EntryType::Other => {}
             }

@@ -22,9 +22,9 @@ use crate::timestamp::{Hour, Timestamp};
 const MAX_LOGGED_NAMES: usize = 4096;
 /// How many of a variant's newest segments are measured.
 const MEASURED_SEGMENTS: usize = 30;
-/// In how many of a variant's newest hours its newest segments are looked for.
+/// In how many of a variant's newest hours its newest segments are searched.
 const NEWEST_HOURS: usize = 2;
-/// Of how many variants the newest segments are looked for.
+/// Of how many variants the newest segments are searched.
 const MAX_NEWEST: usize = 1000;
 
 /// An archive of recordings.

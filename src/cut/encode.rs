@@ -1,4 +1,4 @@
-//! Pictures that ffmpeg encodes anew, in the codec and format of the group of pictures they belong to.
+//! Pictures that ffmpeg re-encodes, in the codec and format of the group of pictures they belong to.
 
 use std::collections::VecDeque;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Groups of pictures: which a cut copies, which it drops, and which must be encoded anew.
+//! Groups of pictures: which a cut copies, which it drops, and which must be re-encoded.
 //!
 //! Pure. A group begins with an IDR access unit that brings its parameter sets, so any encoder may have made what comes
 //! before it.
@@ -21,7 +21,7 @@ pub(super) struct Splice {
     pub(super) partial: Vec<PartialGroup>,
 }
 
-/// A group that is shown in part, and so encoded anew.
+/// A group that is shown in part, and so re-encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartialGroup {
     /// The group's units.

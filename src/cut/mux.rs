@@ -13,7 +13,7 @@ use super::segments::LoadedSegment;
 /// Takes finished bytes away.
 pub(super) type Output<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
-/// Returns the next frame that was encoded anew.
+/// Returns the next frame that was re-encoded.
 pub(super) type NextFrame<'a> = &'a mut dyn FnMut() -> Result<EncodedFrame>;
 
 /// A container that is being written.
@@ -39,7 +39,7 @@ pub(super) struct EditedSegment<'a> {
     pub(super) edits: Vec<Edit>,
 }
 
-/// A picture that was encoded anew.
+/// A picture that was re-encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EncodedFrame {
     /// When it is shown, in ticks of the output.

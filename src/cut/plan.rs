@@ -17,9 +17,9 @@ const CLOCK_TOLERANCE_90K: i64 = TICKS_PER_SECOND / 4;
 /// How an exact cut is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExactType {
-    /// Everything is encoded anew.
+    /// Everything is re-encoded.
     Full,
-    /// Only the groups of pictures at the ends are encoded anew.
+    /// Only the groups of pictures at the ends are re-encoded.
     Smart,
 }
 

@@ -1,4 +1,4 @@
-//! The smart cut: the groups of pictures at the ends are encoded anew, everything else is copied.
+//! The smart cut: the groups of pictures at the ends are re-encoded, everything else is copied.
 
 use std::collections::VecDeque;
 use std::io::Write;

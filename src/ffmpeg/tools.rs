@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::child::{Child, Feed};
 use crate::error::{Error, Result};
 
-/// How long a child may be without output, unless told otherwise.
+/// How long a child may be without output, by default.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long a query for a version, the encoders or a file's streams may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
@@ -133,7 +133,7 @@ impl Ffmpeg {
 
 /// The programs that cuts are made with. A search runs them, which takes a moment: concurrent first callers share one.
 ///
-/// An ffmpeg that was found is never looked for again, a missing one only after ten seconds. Nothing is remembered if
+/// An ffmpeg that was found is never searched for again, a missing one only after ten seconds. Nothing is remembered if
 /// the system could not start it.
 #[derive(Debug)]
 pub struct LazyTools {

@@ -152,7 +152,7 @@ impl Connections {
     }
 }
 
-/// The metrics of the archive. Their registry is made anew, because the archive counts itself and variants come and go.
+/// The metrics of the archive. Their registry is created each time, because the archive counts itself and variants come and go.
 fn gather_archive(archive: &Archive, now: Timestamp) -> Result<Vec<MetricFamily>> {
     let (registry, cache) = (Registry::new(), archive.cache_stats());
     for (name, help, value) in [

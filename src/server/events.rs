@@ -37,7 +37,7 @@ pub(super) struct EventSender {
     events: Sender<Event>,
     /// The eventfd that the event loop waits for. It is never read, so it must be watched edge-triggered.
     pub(super) waker: Arc<OwnedFd>,
-    /// Whether the eventfd was written since the event loop last looked for events.
+    /// Whether the eventfd was written since the event loop last checked for events.
     pub(super) is_woken: Arc<AtomicBool>,
 }
 

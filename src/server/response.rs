@@ -1,4 +1,4 @@
-//! A response of known length while it is sent. Sending can stop at any byte and go on later, on another thread.
+//! A response of known length while it is sent. Sending can stop at any byte and continue later, on another thread.
 
 use std::fs::File;
 use std::io::{self, IoSlice};

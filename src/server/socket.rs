@@ -22,7 +22,7 @@ pub(super) trait Socket: Send {
     /// Reads into `buffer`. Returns 0 once the client has closed its side.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends bytes that lie in several places. With `more`, the system may wait for further bytes to fill a packet.
+    /// Sends bytes from several buffers. With `more`, the system may wait for further bytes to fill a packet.
     fn send(&self, parts: &[IoSlice], more: bool) -> io::Result<usize>;
 
     /// Sends `count` bytes of a file from `offset` on, and advances `offset`.
