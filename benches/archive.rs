@@ -59,7 +59,7 @@ fn write_names(bencher: Bencher) {
     bencher.counter(ItemsCount::new(SEGMENTS)).bench(|| {
         let mut text = Vec::with_capacity(SEGMENTS as usize * 80);
         for segment in &segments {
-            segment.name.append_to(&mut text, b":");
+            segment.name.append_to(&mut text, &segment.name.time_digits(), b":");
         }
         text
     });

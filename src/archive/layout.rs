@@ -154,19 +154,22 @@ impl<'a> SegmentName<'a> {
         is_hash.then_some(parsed)
     }
 
-    /// Writes the name, with `colon` for the colon in it.
-    pub fn append_to<const N: usize>(&self, text: &mut Vec<u8>, colon: &[u8; N]) {
+    /// The digits of its times.
+    pub fn time_digits(&self) -> TimeDigits {
+        TimeDigits::new(self.offset, self.duration)
+    }
+
+    /// Writes the name, with `colon` for the colon in it. `digits` are those of its times.
+    pub fn append_to<const N: usize>(&self, text: &mut Vec<u8>, digits: &TimeDigits, colon: &[u8; N]) {
         let Widths { offset_fraction, duration_whole, duration_fraction } = self.widths;
-        let offset = offset_digits(self.offset);
-        text.extend_from_slice(&offset[..2]);
+        let TimeDigits { offset: ([m1, m0, s1, s0], offset_micros), duration: (seconds, micros) } = digits;
+        text.extend_from_slice(&[*m1, *m0]);
         text.extend_from_slice(colon);
-        text.extend_from_slice(&offset[2..4]);
-        push_fraction(text, &offset[4..], offset_fraction);
+        text.extend_from_slice(&[*s1, *s0]);
+        push_fraction(text, offset_micros, offset_fraction);
         text.push(b'-');
-        let duration = duration_digits(self.duration);
-        let (whole, fraction) = duration.split_at(9);
-        text.extend_from_slice(&whole[whole.len() - usize::from(duration_whole)..]);
-        push_fraction(text, fraction, duration_fraction);
+        text.extend_from_slice(&seconds[seconds.len() - usize::from(duration_whole)..]);
+        push_fraction(text, micros, duration_fraction);
         text.push(b'-');
         text.extend_from_slice(self.segment_type.name().as_bytes());
         text.push(b'-');
@@ -178,7 +181,7 @@ impl<'a> SegmentName<'a> {
 impl fmt::Display for SegmentName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::with_capacity(80);
-        self.append_to(&mut text, b":");
+        self.append_to(&mut text, &self.time_digits(), b":");
         f.write_str(&String::from_utf8_lossy(&text))
     }
 }
@@ -216,20 +219,29 @@ fn parse_offset(text: &str) -> Option<Span> {
     matches!(fraction, [] | [b'.', ..]).then(|| Span::from_micros(minutes * 60_000_000 + seconds.micros()))
 }
 
-/// The digits `MMSSffffff` of an offset in an hour.
-pub fn offset_digits(offset: Span) -> [u8; 10] {
-    let micros = offset.micros();
-    digits(micros / 60_000_000 * 100_000_000 + micros % 60_000_000)
+/// The decimal digits of the times in a segment's name, with leading zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeDigits {
+    /// Minutes and seconds of the offset, and its microseconds.
+    pub offset: ([u8; 4], [u8; 6]),
+    /// Seconds of the duration, as many digits as a name can have, and its microseconds.
+    pub duration: ([u8; 9], [u8; 6]),
 }
 
-/// The digits of a duration in microseconds: nine of seconds, as many as a name can have, and six of a fraction.
-pub fn duration_digits(duration: Span) -> [u8; 15] {
-    digits(duration.micros())
+impl TimeDigits {
+    fn new(offset: Span, duration: Span) -> Self {
+        let split = |micros: i64| (micros / 1_000_000, digits(micros % 1_000_000));
+        let (offset_seconds, offset_micros) = split(offset.micros());
+        let (seconds, micros) = split(duration.micros());
+        let minutes_and_seconds = digits(offset_seconds / 60 * 100 + offset_seconds % 60);
+        Self { offset: (minutes_and_seconds, offset_micros), duration: (digits(seconds), micros) }
+    }
 }
 
 /// The last `N` decimal digits of a number, with leading zeros.
 fn digits<const N: usize>(number: i64) -> [u8; N] {
-    let mut rest = number.unsigned_abs();
+    // In 32 bits, and in parts that do not depend on each other, the divisions take a fraction of the time.
+    let mut rest = u32::try_from(number).unwrap_or(u32::MAX);
     let mut digits = [b'0'; N];
     for digit in digits.iter_mut().rev() {
         *digit += u8::try_from(rest % 10).unwrap_or(0);
@@ -288,7 +300,7 @@ mod tests {
             let Some(parsed) = parsed else { continue };
             assert_eq!(parsed.to_string(), name);
             let mut encoded = Vec::new();
-            parsed.append_to(&mut encoded, b"%3A");
+            parsed.append_to(&mut encoded, &parsed.time_digits(), b"%3A");
             assert_eq!(String::from_utf8(encoded).expect("ASCII"), name.replace(':', "%3A"));
         }
     }

@@ -1,6 +1,6 @@
 //! The text of a media playlist: the segments of one variant, in order (RFC 8216, section 4.3).
 
-use crate::archive::layout::{Segment, duration_digits, hour_name, offset_digits};
+use crate::archive::layout::{Segment, TimeDigits, hour_name};
 use crate::timestamp::{Hour, Span};
 
 /// The target duration of a playlist whose segments' durations are not known, in seconds.
@@ -54,14 +54,15 @@ impl MediaPlaylist {
             _ => hour.insert(HourText::new(segment.hour, uri_prefix)),
         };
         text.extend_from_slice(hour.date.as_bytes());
-        let [m1, m0, s1, s0, micros @ ..] = offset_digits(segment.name.offset);
-        text.extend_from_slice(&[m1, m0, b':', s1, s0, b'.']);
-        text.extend_from_slice(&micros);
+        let digits = segment.name.time_digits();
+        let TimeDigits { offset: ([m1, m0, s1, s0], micros), duration } = &digits;
+        text.extend_from_slice(&[*m1, *m0, b':', *s1, *s0, b'.']);
+        text.extend_from_slice(micros);
         text.extend_from_slice(b"Z\n#EXTINF:");
-        push_seconds(text, segment.name.duration);
+        push_seconds(text, duration);
         text.extend_from_slice(hour.uri.as_bytes());
         // No other character of a segment's name needs percent-encoding.
-        segment.name.append_to(text, b"%3A");
+        segment.name.append_to(text, &digits, b"%3A");
         text.push(b'\n');
     }
 
@@ -87,9 +88,7 @@ impl HourText {
 }
 
 /// Writes a duration as [`Span`] displays it, but faster.
-fn push_seconds(text: &mut Vec<u8>, duration: Span) {
-    let digits = duration_digits(duration);
-    let (whole, fraction) = digits.split_at(9);
+fn push_seconds(text: &mut Vec<u8>, (whole, fraction): &([u8; 9], [u8; 6])) {
     let zeros = whole[..8].iter().take_while(|digit| **digit == b'0').count();
     text.extend_from_slice(&whole[zeros..]);
     text.push(b'.');
@@ -125,12 +124,14 @@ mod tests {
 
     #[test]
     fn durations_are_written_as_spans_display_them() {
-        for micros in
-            [0, 1, 999, 1000, 33_367, 999_000, 2_000_000, 9_999_999, 10_000_000, 999_999_999_999_999]
+        for duration in
+            ["0", "0.000001", "0.000999", "0.001", "0.033367", "0.999", "2", "9.999999", "999999999.999999"]
         {
-            let (mut text, span) = (Vec::new(), Span::from_micros(micros));
-            push_seconds(&mut text, span);
-            assert_eq!(String::from_utf8(text).unwrap(), span.to_string());
+            let name = format!("00:00-{duration}-full-x.ts");
+            let name = SegmentName::parse(&name).expect("a name");
+            let mut text = Vec::new();
+            push_seconds(&mut text, &name.time_digits().duration);
+            assert_eq!(String::from_utf8(text).unwrap(), name.duration.to_string());
         }
     }
 
