@@ -103,8 +103,7 @@ fn layer(name: &str) -> u8 {
         "main" | "config" | "check" | "record" | "server" => 4,
         "http" | "page" => 3,
         "hls" | "mp4" | "mpegts" => 1,
-        "archive" if ["archive/layout.rs", "archive/select.rs"].contains(&name) => 1,
-        // Until the branch with archive/layout.rs is merged.
+        _ if ["archive/layout.rs", "archive/select.rs", "cut/plan.rs", "cut/groups.rs"].contains(&name) => 1,
         "timestamp" | "fnv" | "error" | "clock" | "lib" => 0,
         _ => 2,
     }
