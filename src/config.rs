@@ -1,6 +1,6 @@
 //! The command line and the environment. No other module reads either.
 //!
-//! The options are defined in [`options`], in one table.
+//! The options are defined in one table, [`OPTIONS`].
 
 mod help;
 mod options;
