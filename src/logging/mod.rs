@@ -22,11 +22,12 @@ use self::repeats::{REPEATS_INTERVAL, Repeats};
 use crate::clock::Clock;
 use crate::metrics::process::count_log_line;
 
-/// Bounds of the queue.
 const MAX_QUEUED_LINES: usize = 8192;
 const MAX_QUEUED_BYTES: usize = 1024 * 1024;
 /// About how many bytes are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
+/// How long lines are gathered, so that a busy server does not wake the writer for each of them.
+const GATHER_TIME: Duration = Duration::from_millis(10);
 /// How long flushing waits for a reader that does not read.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
@@ -155,6 +156,9 @@ impl<W: Write> Writer<W> {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            if self.messages.is_empty() {
+                std::thread::sleep(GATHER_TIME);
+            }
             self.add_repeats(false);
             while let Some(message) = next {
                 match message {
