@@ -233,7 +233,7 @@ impl Response {
         self.file.take_if(|range| range.left == 0);
     }
 
-    /// Asks the system to read the next part of the file, so that the event loop does not wait for the disk.
+    /// Asks the system to read the next part of the file, so that the worker that continues the response waits less.
     fn read_ahead(&mut self) {
         let Some(range) = &mut self.file else { return };
         // The call costs time even where all is cached, and a fast client blocks often.
