@@ -11,7 +11,7 @@ use restreamer::cut::CutSegment;
 use tempfile::TempDir;
 
 use crate::footage::{self, FootageKind, run};
-use crate::harness::{Answer, ask, connect, take_apart, wait_until, write_whole};
+use crate::harness::{Answer, LEFT_UNREAD, ask, connect, take_apart, wait_until, write_whole};
 use crate::nginx::{self, Nginx};
 use crate::process::{Program, RESTREAMER, Running, Served};
 
@@ -245,9 +245,10 @@ fn ffmpeg_is_killed_when_its_client_disconnects() {
     for round in 0..13 {
         let clients: Vec<_> = (0..4)
             .map(|number| {
-                let kind = ["full", "smart"][(round + number) % 2];
+                let (kind, more) = (["full", "smart"][(round + number) % 2], LEFT_UNREAD[number]);
                 let mut stream = connect(served.address);
-                let request = format!("GET /cut/s/v.ts?{RANGE}&type={kind} HTTP/1.1\r\nHost: a\r\n\r\n");
+                let request =
+                    format!("GET /cut/s/v.ts?{RANGE}&type={kind} HTTP/1.1\r\nHost: a\r\n\r\n{more}");
                 stream.write_all(request.as_bytes()).expect("ask");
                 stream
             })

@@ -25,6 +25,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The workers of a test server.
 pub(crate) const WORKERS: Workers = Workers { each: 2, cut: 1 };
 
+/// What clients may have sent behind a request when they disconnect: nothing, one byte more, half of another request, or a
+/// whole one.
+pub(crate) const LEFT_UNREAD: [&str; 4] = ["", "\n", "GET /fil", "GET /files HTTP/1.1\r\nHost: a\r\n\r\n"];
+
 /// A server with its own archive.
 pub(crate) struct Site {
     pub(crate) archive: TempDir,

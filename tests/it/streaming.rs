@@ -13,7 +13,7 @@ use restreamer::http::{Pool, Routed, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::harness::{
-    PATIENCE, WORKERS, ask, connect, exchange, read_until_closed, serve, take_apart, wait_until,
+    LEFT_UNREAD, PATIENCE, WORKERS, ask, connect, exchange, read_until_closed, serve, take_apart, wait_until,
 };
 
 /// A service whose paths name what they do.
@@ -193,15 +193,23 @@ fn a_client_that_reads_a_streamed_body_too_slowly_is_aborted() {
 
 #[test]
 fn a_body_is_cancelled_when_its_client_disconnects() {
-    let stub = Arc::new(Stub::default());
-    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
-    let mut stream = connect(server.address());
-    stream.write_all(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
-    wait_until("it is open", || server.connections() == 1);
-    drop(stream);
-    wait_until("it is cancelled", || stub.cancelled.load(Ordering::SeqCst));
-    wait_until("it is closed", || server.connections() == 0);
-    assert!(server.stop(PATIENCE));
+    // What the client has sent behind its request stays unread.
+    for more in LEFT_UNREAD {
+        for is_sent_later in [false, true] {
+            let stub = Arc::new(Stub::default());
+            let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+            let mut stream = connect(server.address());
+            let request = "GET /silent HTTP/1.1\r\nHost: a\r\n\r\n".to_owned();
+            let (first, later) = if is_sent_later { (request, more) } else { (request + more, "") };
+            stream.write_all(first.as_bytes()).expect("send a request");
+            wait_until("a worker has it", || stub.calls.load(Ordering::SeqCst) == 1);
+            stream.write_all(later.as_bytes()).expect("send more");
+            drop(stream);
+            wait_until("it is cancelled", || stub.cancelled.load(Ordering::SeqCst));
+            wait_until("it is closed", || server.connections() == 0);
+            assert!(server.stop(PATIENCE), "{more:?}");
+        }
+    }
 }
 
 #[test]
