@@ -147,8 +147,8 @@ impl ConsoleLoop {
         session.last_input = Instant::now();
         while let Some(end) = self.sessions[index].line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.sessions[index].line.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let Some(answer) = self.answer(&mut line.split_whitespace()) else { return false };
+            let words = typed_line(&line).map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let Some(answer) = words.and_then(|words| self.answer(&words)) else { return false };
             if !self.sessions[index].write(&answer) {
                 return false;
             }
@@ -157,18 +157,19 @@ impl ConsoleLoop {
     }
 
     /// The answer to a command, with an empty line at its end. `None` ends the session.
-    fn answer(&self, words: &mut dyn Iterator<Item = &str>) -> Option<String> {
-        let mut text = match (words.next(), words.next()) {
-            (None, _) => String::new(),
-            (Some("quit" | "exit"), None) => return None,
-            (Some("help"), None) => HELP.to_owned(),
-            (Some("requests"), None) => self.requests(),
-            (Some("threads"), None) => process::threads(),
-            (Some("cache"), None) => self.cache(),
-            (Some("connections"), None) => self.connections(),
-            (Some("log"), level) => set_level(level),
-            (Some(word), _) => {
-                format!("there is no command `{}`; `help` lists those there are\n", word.escape_debug())
+    fn answer(&self, words: &[&str]) -> Option<String> {
+        let mut text = match words {
+            [] => String::new(),
+            ["quit" | "exit"] => return None,
+            ["help"] => HELP.to_owned(),
+            ["requests"] => self.requests(),
+            ["threads"] => process::threads(),
+            ["cache"] => self.cache(),
+            ["connections"] => self.connections(),
+            ["log", level] => set_level(level),
+            _ => {
+                let line = words.join(" ");
+                format!("there is no command `{}`; `help` lists those there are\n", line.escape_debug())
             }
         };
         text.push('\n');
@@ -261,8 +262,16 @@ impl Session {
     }
 }
 
-fn set_level(level: Option<&str>) -> String {
-    let Some(level) = level.and_then(|level| level.parse::<LevelFilter>().ok()) else {
+/// A line that an administrator can have typed. A web page can make a browser send commands behind a request line or in a
+/// TLS handshake, so `HTTP/` and bytes that are not text end the session.
+fn typed_line(line: &[u8]) -> Option<&str> {
+    let is_typed = |character: char| !character.is_control() || character.is_ascii_whitespace();
+    let line = std::str::from_utf8(line).ok()?;
+    (line.chars().all(is_typed) && !line.contains("HTTP/")).then_some(line)
+}
+
+fn set_level(level: &str) -> String {
+    let Ok(level) = level.parse::<LevelFilter>() else {
         return "levels are off, error, warn, info, debug and trace\n".to_owned();
     };
     let before = log::max_level();

@@ -111,12 +111,49 @@ fn the_console_responds_at_once_while_every_pool_is_full() {
         ["quick-0", "cut-0", "event-loop", "accept", "console"].iter().all(|name| text.contains(name)),
         "{text}"
     );
-    assert!(session.run("nonsense\u{7}").contains("no command `nonsense\\u{7}`"));
+    assert!(session.run("non\u{200b}sense").contains("no command `non\\u{200b}sense`"));
     stub.released.store(true, Ordering::SeqCst);
     drop(waiting);
     wait_until("no request is in progress", || session.run("requests").starts_with("0 requests"));
     assert!(server.stop(Duration::from_secs(10)));
     assert_eq!(read_until_closed(session.0.get_mut()), b"");
+}
+
+#[test]
+fn the_console_does_nothing_for_web_pages() {
+    let mut server = serve(Arc::new(Stub::default()), Limits::default());
+    let console = console_of(&mut server);
+    let level = log::max_level();
+    // What a browser sends for a page, in one or several packets. Each must end the session before the command in it.
+    let rows: [&[&[u8]]; 9] = [
+        &[b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\nlog trace\n"],
+        &[b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n", b"log trace\n"],
+        &[b"POST / HT", b"TP/1.1\r", b"\nHost: 127.0.0.1\r\n\r\nlog trace\n"],
+        &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nlog trace\n"],
+        &[b"POST / HTTP/1.1\nlog trace\n"],
+        &[b"log trace HTTP/1.1\nlog trace\n"],
+        &[b"POST / HTTP/1.1\rlog trace\n"],
+        // TLS and STUN, whose messages may hold bytes that a page or its server has chosen.
+        &[b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\nlog trace\n"],
+        &[b"\x00\x03\x00\x24\x21\x12\xa4\x42", b"\nlog trace\n"],
+    ];
+    for packets in rows {
+        let shown = String::from_utf8_lossy(&packets.concat()).into_owned();
+        let mut stream = Session::at(console).0.into_inner();
+        for packet in packets {
+            // The session may have ended already.
+            let _ = stream.write_all(packet);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(read_until_closed(&mut stream), b"", "{shown:?}");
+        assert_eq!(log::max_level(), level, "{shown:?}");
+    }
+    let mut session = Session::at(console);
+    for line in ["log", "log trace now", "please log trace", "LOG trace"] {
+        assert!(session.run(line).starts_with("there is no command `"), "{line}");
+    }
+    assert_eq!(log::max_level(), level);
+    server.stop(Duration::ZERO);
 }
 
 #[test]
