@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cuts::{RANGE, archive, fake};
-use crate::harness::{ask, connect, wait_until, write_whole};
-use crate::nginx::{Nginx, free_port, peer};
+use crate::harness::{ask, connect, exchange, wait_until, write_whole};
+use crate::nginx::{NOT_ROUGH, Nginx, ROUGH, free_port, peer};
 use crate::process::{Program, Running, Served};
 
 fn deploy(name: &str) -> PathBuf {
@@ -29,8 +29,20 @@ fn haproxy_and_nginx_accept_their_configurations() {
     let config = fs::read_to_string(deploy("nginx.conf")).expect("the configuration");
     let config = config
         .replace("127.0.0.1:8088", &format!("127.0.0.1:{port}"))
+        .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", free_port()))
         .replace("/var/cache/nginx-restreamer-", &cache.display().to_string());
-    Nginx::start(&nginx, directory, &config, port);
+    let _nginx = Nginx::start(&nginx, directory, &config, port);
+    // Over HTTP/1.0 only rough cuts are forwarded. There is no server behind this nginx.
+    let status = |query: &str| {
+        let request = format!("GET /cut/s/v.ts?{query} HTTP/1.0\r\nHost: a\r\n\r\n");
+        exchange(([127, 0, 0, 1], port).into(), request.as_bytes(), &[])[0].status
+    };
+    for query in NOT_ROUGH {
+        assert_eq!(status(query), 505, "{query}");
+    }
+    for query in ROUGH {
+        assert_eq!(status(query), 502, "{query}");
+    }
 }
 
 /// Starts `HAProxy` in front of three servers, with its configuration in `directory`. Returns its port too.
@@ -41,6 +53,15 @@ fn haproxy(servers: &[Served; 3], directory: &Path) -> Option<(Running, u16)> {
         config = config.replace(&format!("127.0.0.1:800{number}"), &served.address.to_string());
     }
     let path = directory.join("haproxy.cfg");
+    // Responses tell which backend the request went to. A busy machine must not make servers look dead.
+    for (old, new) in [
+        ("X-Served-By %s", "X-Served-By %b"),
+        ("check inter 1s fastinter 500ms downinter 1s", "check inter 1h fastinter 1h downinter 1h"),
+        ("timeout connect 1s", "timeout connect 20s"),
+    ] {
+        assert!(config.contains(old), "`{old}`");
+        config = config.replace(old, new);
+    }
     fs::write(&path, config.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")))
         .expect("its configuration");
     let running = Program::new(haproxy).args([Path::new("-db"), Path::new("-f"), &path]).start();
@@ -80,6 +101,32 @@ fn cuts_are_queued_by_haproxy_and_those_of_closed_connections_are_dropped() {
     assert!(rough.status == 200 && rough.whole, "rough cuts need no worker for exact cuts");
     drop(clients);
     wait_until("all have ended", || pools("busy_workers") == [0, 0, 0]);
+}
+
+#[test]
+fn haproxy_limits_every_cut_that_the_server_may_take_for_an_exact_one() {
+    let (base, dir) = (archive(), tempfile::tempdir().expect("a directory"));
+    let servers = [(); 3].map(|()| Served::over(base.path(), &[]));
+    let Some((_haproxy, port)) = haproxy(&servers, dir.path()) else { return };
+    let backend = |target: &str| {
+        let answer = ask(([127, 0, 0, 1], port).into(), "GET", target, &[]);
+        (answer.status, answer.header("x-served-by").to_owned())
+    };
+    // Without a range every cut is refused by the server.
+    for path in ["/cut/s/v.ts", "http://test/cut/s/v.ts", "/cut/s/v.mp4", "/cut/s/%76.ts"] {
+        let status = if path.ends_with("mp4") { 404 } else { 400 };
+        for query in NOT_ROUGH {
+            assert_eq!(backend(&format!("{path}?{query}")), (status, "cuts".to_owned()), "{path}?{query}");
+        }
+        for query in ROUGH {
+            assert_eq!(backend(&format!("{path}?{query}")), (status, "files".to_owned()), "{path}?{query}");
+        }
+        assert_eq!(backend(path).1, "cuts", "{path}");
+    }
+    // Paths that HAProxy does not take for cuts are none for the server either.
+    for path in ["//cut/s/v.ts", "/%63ut/s/v.ts", "/Cut/s/v.ts", "/./cut/s/v.ts", "/cut"] {
+        assert_eq!(backend(&format!("{path}?{RANGE}")), (404, "lists".to_owned()), "{path}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::cuts::{RANGE, archive, fake};
 use crate::footage::run;
 use crate::harness::{ask, wait_until, write_whole};
-use crate::nginx::{Nginx, certificate, free_port, peer};
+use crate::nginx::{NOT_ROUGH, Nginx, ROUGH, certificate, free_port, peer};
 use crate::process::{Program, Served};
 
 /// A finished playlist of two segments.
@@ -273,6 +273,20 @@ fn a_failed_cut_behind_nginx_fails_for_the_client() {
         // An HTTP/1.0 client could not detect a truncated cut, so exact cuts are refused.
         let old = front.get(&target, &["--http1.0"]);
         assert_eq!((old.code, old.status), (0, if kind == "rough" { 200 } else { 505 }), "{kind}");
+    }
+}
+
+#[test]
+fn over_http_1_0_nginx_forwards_only_cuts_that_are_rough_for_the_server() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let Some(front) = Front::before(&served, base.path()) else { return };
+    let status = |query: &str| front.get(&format!("/cut/s/v.ts?{query}"), &["--http1.0"]).status;
+    for query in NOT_ROUGH {
+        assert_eq!(status(query), 505, "{query}");
+    }
+    for query in ROUGH {
+        assert_eq!(status(&format!("{query}&{RANGE}")), 200, "{query}");
     }
 }
 

@@ -17,6 +17,27 @@ pub(crate) struct Nginx {
     pub(crate) directory: TempDir,
 }
 
+/// Queries of cuts that no proxy may take for those of rough cuts.
+pub(crate) const NOT_ROUGH: [&str; 14] = [
+    "",
+    "type=full",
+    "type=full&type=rough",
+    "type=rough&type=full",
+    "type&type=rough",
+    "a=b;type=rough",
+    "TYPE=rough",
+    "type=ROUGH",
+    "type=rough;",
+    "type=rough%20",
+    "%74ype=full&type=rough",
+    "t%79pe&type=rough",
+    "a=type=rough",
+    "a?type=rough",
+];
+
+/// Queries of rough cuts.
+pub(crate) const ROUGH: [&str; 3] = ["type=rough", "a=%26type&type=rough&b", "types=full&type=rough"];
+
 /// Returns the path of a program that runs in front of the server. Returns `None` and prints why if it is not installed or
 /// these tests are turned off.
 pub(crate) fn peer(name: &str) -> Option<PathBuf> {
