@@ -51,8 +51,7 @@ impl Pools {
         for (pool, name) in POOLS {
             let (count, waiting) = match pool {
                 Pool::Cut => (workers.cut, 2 * workers.cut),
-                Pool::Streaming => (workers.each, 2 * workers.each),
-                Pool::Quick | Pool::Playlist | Pool::Media => (workers.each, shared.limits.queue),
+                _ => (workers.each, shared.limits.queue),
             };
             let (sender, jobs) = bounded(waiting);
             let metrics = shared.metrics.pools.get(name);

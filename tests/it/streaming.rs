@@ -19,8 +19,8 @@ use crate::harness::{
 /// A service whose paths name what they do.
 #[derive(Debug, Default)]
 struct Stub {
-    /// Releases the handlers that block.
-    released: AtomicBool,
+    /// Releases the handlers and bodies that block.
+    released: Arc<AtomicBool>,
     /// Number of calls.
     calls: AtomicUsize,
     /// Set when a body has seen that it is cancelled.
@@ -71,6 +71,13 @@ impl Service for Stub {
                 sent(out.write_all(&vec![b'x'; 200_000]))?;
                 panic!("as it should")
             }),
+            "/list/held" => {
+                let released = Arc::clone(&self.released);
+                Body::streamed(move |out| {
+                    wait_until("the test releases it", || released.load(Ordering::SeqCst));
+                    sent(out.write_all(b"ready"))
+                })
+            }
             "/endless" | "/list/endless" => Body::streamed(endless),
             "/silent" => Body::streamed(move |out| {
                 let begun = Instant::now();
@@ -210,6 +217,23 @@ fn a_body_is_cancelled_when_its_client_disconnects() {
             assert!(server.stop(PATIENCE), "{more:?}");
         }
     }
+}
+
+#[test]
+fn sixteen_long_playlists_at_once_wait_for_their_turn() {
+    let stub = Arc::new(Stub::default());
+    let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());
+    let request = b"GET /list/held HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut clients: Vec<TcpStream> = (0..16).map(|_| connect(server.address())).collect();
+    for client in &mut clients {
+        client.write_all(request).expect("send a request");
+    }
+    wait_until("all have been routed", || stub.calls.load(Ordering::SeqCst) == 16);
+    stub.released.store(true, Ordering::SeqCst);
+    for mut client in clients {
+        assert_eq!(take_apart(&read_until_closed(&mut client), &[])[0].text(), "ready");
+    }
+    assert!(server.stop(PATIENCE));
 }
 
 #[test]
@@ -362,7 +386,7 @@ fn memory_for_slow_clients_is_bounded() {
 
 #[test]
 fn slow_readers_of_long_playlists_do_not_delay_short_playlists() {
-    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let server = serve(Arc::new(Stub::default()), Limits { queue: 4, ..Limits::default() });
     let begin = |number: usize| {
         let mut stream = connect(server.address());
         stream.write_all(b"GET /list/endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
