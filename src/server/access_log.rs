@@ -26,6 +26,8 @@ pub(super) enum Abort {
     WriteTimeout,
     /// The client read a streamed body too slowly.
     LowRate,
+    /// There were too many connections, and this one was without progress for longest.
+    Evicted,
     /// Slow clients held too much memory, and this one was without progress for longest.
     MemoryLimit,
     /// The server stops and the grace period is over.
@@ -76,11 +78,12 @@ impl RequestContext {
 
 impl Abort {
     /// The reason as the access log and the metrics name it.
-    fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::ClientClosed(_) => "client_closed",
             Self::WriteTimeout => "write_timeout",
             Self::LowRate => "low_rate",
+            Self::Evicted => "evicted",
             Self::MemoryLimit => "memory_limit",
             Self::Shutdown => "shutdown",
             Self::Body(_) => "body_error",

@@ -67,14 +67,19 @@ pub(super) enum Next {
     Close,
 }
 
+/// How many kinds of [`Activity`] there are.
+pub(super) const ACTIVITIES: usize = Activity::Closing as usize + 1;
+
 /// What a connection is counted as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activity {
     Idle,
-    /// It receives a request, or lingers.
+    /// It receives a request.
     Reading,
     Working,
     Sending,
+    /// It has sent its last response.
+    Closing,
 }
 
 impl Connection {
@@ -249,13 +254,22 @@ impl Connection {
     pub(super) fn time_out(&mut self, shared: &Shared) {
         let connections = &shared.metrics.connections;
         match self.activity() {
-            Activity::Sending => self.retry_send(shared),
-            Activity::Reading if !matches!(self.state, State::Lingering(_)) => {
+            Activity::Sending => self.retry_send(shared, &Abort::WriteTimeout),
+            Activity::Reading => {
                 connections.dropped("head_timeout");
                 self.refuse(REQUEST_TIMEOUT, shared);
             }
             _ => self.state = State::Closed,
         }
+    }
+
+    /// Ends the connection in favour of a new one, unless its client accepts more of its response.
+    pub(super) fn give_way(&mut self, shared: &Shared) {
+        if self.activity() == Activity::Sending {
+            return self.retry_send(shared, &Abort::Evicted);
+        }
+        shared.metrics.connections.dropped(Abort::Evicted.reason());
+        self.state = State::Closed;
     }
 
     /// Ends the connection. If it sends a response, that is cut off so that the client sees it.
@@ -271,14 +285,15 @@ impl Connection {
     pub(super) fn activity(&self) -> Activity {
         match &self.state {
             State::ReadingHead(None) => Activity::Idle,
+            State::ReadingHead(Some(_)) | State::ReadingBody(..) => Activity::Reading,
             State::Sending(_) | State::Streaming(_) => Activity::Sending,
-            _ => Activity::Reading,
+            State::Ended | State::Lingering(_) | State::Closed => Activity::Closing,
         }
     }
 
     /// Whether it waits for a request or receives one.
     pub(super) fn is_before_response(&self) -> bool {
-        matches!(self.state, State::ReadingHead(_) | State::ReadingBody(..))
+        matches!(self.activity(), Activity::Idle | Activity::Reading)
     }
 
     /// The memory that its unsent response holds, in bytes.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::connection::{Activity, Connection};
+use super::connection::{ACTIVITIES, Activity, Connection};
 use super::events::Snapshot;
 use super::socket::Readiness;
 use crate::metrics::Connections;
@@ -15,15 +15,9 @@ use crate::metrics::Connections;
 pub(super) struct ConnectionTable {
     slots: HashMap<u64, Slot>,
     last_token: u64,
-    /// The parked connections, by deadline.
-    deadlines: BTreeSet<(Instant, u64)>,
-    /// The parked connections that are idle, by deadline. The first one has been idle for longest.
-    idle: BTreeSet<(Instant, u64)>,
-    /// How many parked connections send a response.
-    sending: usize,
-    /// Those whose unsent responses hold memory, by deadline. The first one has been without progress for longest.
-    holding: BTreeSet<(Instant, u64)>,
-    /// How much memory it is, in bytes.
+    /// The deadlines of the parked connections, by activity. The first one of each has been without progress for longest.
+    deadlines: [BTreeSet<(Instant, u64)>; ACTIVITIES],
+    /// How much memory unsent responses hold, in bytes.
     pub(super) held_bytes: usize,
 }
 
@@ -65,25 +59,14 @@ impl ConnectionTable {
         let (activity, held_bytes) = (connection.activity(), connection.held_bytes());
         let Some(slot) = self.slots.get_mut(&token) else { return };
         slot.parked = Some(Parked { connection, activity, held_bytes });
-        self.deadlines.insert((deadline, token));
-        if activity == Activity::Idle {
-            self.idle.insert((deadline, token));
-        }
-        if held_bytes > 0 {
-            self.holding.insert((deadline, token));
-        }
-        self.sending += usize::from(activity == Activity::Sending);
+        self.deadlines[activity as usize].insert((deadline, token));
         self.held_bytes += held_bytes;
     }
 
     /// Takes a connection, if it is parked. Its slot stays.
     pub(super) fn unpark(&mut self, token: u64) -> Option<Box<Connection>> {
         let Parked { connection, activity, held_bytes } = self.slots.get_mut(&token)?.parked.take()?;
-        let key = (connection.deadline, token);
-        self.deadlines.remove(&key);
-        self.idle.remove(&key);
-        self.holding.remove(&key);
-        self.sending -= usize::from(activity == Activity::Sending);
+        self.deadlines[activity as usize].remove(&(connection.deadline, token));
         self.held_bytes -= held_bytes;
         Some(connection)
     }
@@ -111,27 +94,36 @@ impl ConnectionTable {
 
     /// The parked connection whose deadline comes next.
     pub(super) fn next_deadline(&self) -> Option<(Instant, u64)> {
-        self.deadlines.first().copied()
+        self.deadlines.iter().filter_map(BTreeSet::first).min().copied()
     }
 
-    /// Closes the connection that has been idle for longest. Returns whether there was one.
-    pub(super) fn evict_idle(&mut self) -> bool {
-        self.idle.first().copied().and_then(|(_, token)| self.remove(token)).is_some()
+    /// Takes the connection with this activity whose deadline comes next, if it is not later than `latest`.
+    pub(super) fn unpark_first(&mut self, activity: Activity, latest: Instant) -> Option<Box<Connection>> {
+        let (_, token) = self.first(activity).filter(|(deadline, _)| *deadline <= latest)?;
+        self.unpark(token)
     }
 
-    /// Takes the connection that holds memory and has been without progress for longest. `None` if only one holds any.
-    pub(super) fn remove_longest_holding(&mut self) -> Option<Box<Connection>> {
-        let (_, longest) = self.holding.first().copied().filter(|_| self.holding.len() > 1)?;
-        self.remove(longest)
+    /// Takes the connection whose response has been without progress for longest. `None` if there is only one.
+    pub(super) fn remove_longest_sending(&mut self) -> Option<Box<Connection>> {
+        let (_, token) = self.first(Activity::Sending).filter(|_| self.count(Activity::Sending) > 1)?;
+        self.remove(token)
+    }
+
+    fn first(&self, activity: Activity) -> Option<(Instant, u64)> {
+        self.deadlines[activity as usize].first().copied()
+    }
+
+    /// How many parked connections have this activity.
+    pub(super) fn count(&self, activity: Activity) -> usize {
+        self.deadlines[activity as usize].len()
     }
 
     /// Closes the connections that have no response under way.
     pub(super) fn remove_without_response(&mut self) {
-        let waiting =
-            |slot: &Slot| slot.parked.as_ref().is_some_and(|parked| parked.connection.is_before_response());
-        let tokens = self.slots.iter().filter(|(_, slot)| waiting(slot)).map(|(token, _)| *token);
-        for token in tokens.collect::<Vec<_>>() {
-            self.remove(token);
+        for activity in [Activity::Idle, Activity::Reading] {
+            while let Some((_, token)) = self.first(activity) {
+                self.remove(token);
+            }
         }
     }
 
@@ -141,9 +133,9 @@ impl ConnectionTable {
 
     /// Publishes how many connections there are, by what they do.
     pub(super) fn publish_counts(&self, connections: &Connections) {
-        let (idle, sending) = (self.idle.len(), self.sending);
         connections.open.store(self.slots.len(), Ordering::SeqCst);
-        connections.set_states(idle, self.deadlines.len().saturating_sub(idle + sending), sending);
+        let reading = self.count(Activity::Reading) + self.count(Activity::Closing);
+        connections.set_states(self.count(Activity::Idle), reading, self.count(Activity::Sending));
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {

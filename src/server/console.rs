@@ -17,7 +17,7 @@ use log::LevelFilter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::connection::Activity;
+use super::connection::{ACTIVITIES, Activity};
 use super::events::{EventSender, Snapshot};
 use super::limits::{Phase, Shared};
 use super::pool::POOLS;
@@ -224,7 +224,7 @@ impl ConsoleLoop {
 
 /// Writes a line for each of the addresses with most connections.
 fn list_addresses(snapshot: Snapshot, text: &mut String) {
-    let mut addresses: HashMap<IpAddr, [usize; 4]> = HashMap::new();
+    let mut addresses: HashMap<IpAddr, [usize; ACTIVITIES]> = HashMap::new();
     for (address, activity) in snapshot {
         addresses.entry(address).or_default()[activity as usize] += 1;
     }
@@ -232,7 +232,7 @@ fn list_addresses(snapshot: Snapshot, text: &mut String) {
     addresses.sort_unstable_by_key(|(address, counts)| (Reverse(counts.iter().sum::<usize>()), *address));
     for (address, counts) in addresses.iter().take(SHOWN_ADDRESSES) {
         let (total, count) = (counts.iter().sum::<usize>(), |activity| counts[activity as usize]);
-        let (idle, reading) = (count(Activity::Idle), count(Activity::Reading));
+        let (idle, reading) = (count(Activity::Idle), count(Activity::Reading) + count(Activity::Closing));
         let (working, sending) = (count(Activity::Working), count(Activity::Sending));
         let _ = writeln!(
             text,

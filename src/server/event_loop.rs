@@ -17,7 +17,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use super::access_log::Abort;
-use super::connection::{Connection, Next};
+use super::connection::{Activity, Connection, Next};
 use super::connection_table::ConnectionTable;
 use super::events::{Event, EventSender};
 use super::limits::{Phase, Shared};
@@ -160,18 +160,41 @@ impl EventLoop {
             self.connections.forget(token);
             return;
         }
-        let is_over = open >= shared.limits.max_connections;
         let mut connection = Box::new(Connection::new(Box::new(stream), client, token, &shared.limits));
         // Its request may have arrived already, and then it is not idle.
         connection.readiness.readable = true;
-        if is_over && !self.connections.evict_idle() {
+        // Connections that linger after their last response, such as a refusal, take no place from others.
+        let is_over = open - self.connections.count(Activity::Closing) >= shared.limits.max_connections;
+        let is_refused = is_over && !self.evict();
+        let shared = &self.shared;
+        shared.lacks_room.store(is_refused, Ordering::SeqCst);
+        if is_refused {
             shared.metrics.connections.dropped("connection_limit");
             let reply = Reply::unavailable("there are too many connections to this server just now");
             connection.respond(Response::refusal(client, reply, &shared.metrics), &shared.limits);
-        } else if is_over {
-            shared.metrics.connections.dropped("evicted");
         }
         self.step(connection);
+    }
+
+    /// Closes a connection in favour of a new one: the one that has been idle for longest, else the one that has been
+    /// without progress for longest. Returns whether there was one.
+    fn evict(&mut self) -> bool {
+        let (open, limits, now) = (self.connections.len(), self.shared.limits, Instant::now());
+        let stalled = |timeout: Duration| now + timeout.saturating_sub(limits.eviction_age);
+        for (activity, deadline) in [
+            (Activity::Idle, now + limits.idle_timeout),
+            (Activity::Sending, stalled(limits.write_timeout)),
+            (Activity::Reading, stalled(limits.head_timeout)),
+        ] {
+            while let Some(mut connection) = self.connections.unpark_first(activity, deadline) {
+                connection.give_way(&self.shared);
+                self.step(connection);
+                if self.connections.len() < open {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     fn resume(&mut self, token: u64) {
@@ -226,7 +249,7 @@ impl EventLoop {
     fn park(&mut self, connection: Box<Connection>) {
         self.connections.park(connection);
         while self.connections.held_bytes > self.shared.limits.held_bytes {
-            let Some(mut connection) = self.connections.remove_longest_holding() else { return };
+            let Some(mut connection) = self.connections.remove_longest_sending() else { return };
             self.shared.metrics.connections.dropped("memory_limit");
             connection.abort(&Abort::MemoryLimit);
         }

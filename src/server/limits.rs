@@ -1,7 +1,7 @@
 //! The limits of the transport, and the state that all of its threads share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::metrics::Metrics;
@@ -11,6 +11,8 @@ use crate::metrics::Metrics;
 pub struct Limits {
     /// The most connections at once.
     pub max_connections: usize,
+    /// How long a client must have been without progress to be evicted for a new connection.
+    pub eviction_age: Duration,
     /// The time from the first byte of a request to the last one, its body included.
     pub head_timeout: Duration,
     /// How long a connection may be idle between two requests.
@@ -33,6 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            eviction_age: Duration::from_secs(5),
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
@@ -52,6 +55,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// How many handlers and bodies have panicked.
     pub(super) panics: AtomicU64,
+    /// Whether the last connection was refused for want of room. A worker whose client is stalled then drops it.
+    pub(super) lacks_room: AtomicBool,
     phase: AtomicU8,
 }
 
@@ -69,7 +74,13 @@ pub(super) enum Phase {
 impl Shared {
     pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let phase = AtomicU8::new(Phase::Running as u8);
-        Arc::new(Self { limits, metrics, panics: AtomicU64::new(0), phase })
+        Arc::new(Self {
+            limits,
+            metrics,
+            panics: AtomicU64::new(0),
+            lacks_room: AtomicBool::new(false),
+            phase,
+        })
     }
 
     pub(super) fn open(&self) -> usize {

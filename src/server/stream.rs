@@ -4,6 +4,7 @@
 //! look complete: the last chunk is not sent, and the connection is reset.
 
 use std::io::{self, IoSlice, Write};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tiny_http::HTTPVersion;
@@ -157,6 +158,10 @@ impl StreamedBody<'_> {
                     }
                     if stalled >= limits.write_timeout {
                         return Err(Abort::WriteTimeout);
+                    }
+                    if stalled >= limits.eviction_age && self.shared.lacks_room.swap(false, Ordering::SeqCst)
+                    {
+                        return Err(Abort::Evicted);
                     }
                     self.pace.wait(waited, limits.rate_window, limits.min_rate)?;
                 }

@@ -220,6 +220,27 @@ fn a_body_is_cancelled_when_its_client_disconnects() {
 }
 
 #[test]
+fn streamed_bodies_without_progress_give_way_to_new_clients() {
+    let eviction_age = Duration::from_millis(100);
+    let limits = Limits { max_connections: 2, eviction_age, ..Limits::default() };
+    let server = serve(Arc::new(Stub::default()), limits);
+    let mut stalled: Vec<TcpStream> = (0..2).map(|_| connect(server.address())).collect();
+    for stream in &mut stalled {
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").expect("send a request");
+        stream.peek(&mut [0]).expect("the first byte");
+    }
+    wait_until("a new client is served", || {
+        let answer = exchange(server.address(), b"GET /list/short HTTP/1.0\r\n\r\n", &[]).remove(0);
+        answer.status == 200
+    });
+    wait_until("one of them has given way", || server.connections() < 2);
+    server.stop(Duration::ZERO);
+    for mut stream in stalled {
+        assert!(!take_apart(&read_until_closed(&mut stream), &[])[0].whole, "an aborted body looks complete");
+    }
+}
+
+#[test]
 fn sixteen_long_playlists_at_once_wait_for_their_turn() {
     let stub = Arc::new(Stub::default());
     let server = serve(Arc::clone(&stub) as Arc<dyn Service>, Limits::default());

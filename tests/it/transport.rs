@@ -277,7 +277,8 @@ fn a_file_that_is_deleted_while_it_is_sent_is_sent_completely() {
 
 #[test]
 fn the_longest_idle_connection_is_evicted_for_a_new_one() {
-    let site = Site::with(NOW, Limits { max_connections: 3, ..Limits::default() });
+    let eviction_age = Duration::from_secs(3600);
+    let site = Site::with(NOW, Limits { max_connections: 3, eviction_age, ..Limits::default() });
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let idle = || site.metrics.connections.states()[0];
     let mut first = connect(site.address);
@@ -291,7 +292,7 @@ fn the_longest_idle_connection_is_evicted_for_a_new_one() {
     assert_eq!(read_one(&mut second).status, 200, "the second is not");
     // It is now the one that has been idle for the shortest time.
     thread::sleep(Duration::from_millis(100));
-    // Busy connections are not evicted. If none is idle, a new connection gets a 503.
+    // If none is idle and none has been without progress for long enough, a new connection gets a 503.
     let more: Vec<TcpStream> = (0..2).map(|_| request_unread(&site, "/segments/s/large.bin")).collect();
     assert_eq!((read_until_closed(&mut second), read_until_closed(&mut third)), (Vec::new(), Vec::new()));
     let answer = take_apart(&read_until_closed(&mut connect(site.address)), &[]).remove(0);
@@ -300,6 +301,46 @@ fn the_longest_idle_connection_is_evicted_for_a_new_one() {
     drop((busy, more));
     wait_until("the busy ones are closed", || site.server().connections() == 0);
     assert_eq!(site.get("/files").status, 200);
+}
+
+#[test]
+fn clients_without_progress_give_way_to_new_ones() {
+    for (state, request) in
+        [("sending", "GET /segments/s/large.bin HTTP/1.1\r\nHost: a\r\n\r\n"), ("reading", "GET /fi")]
+    {
+        let eviction_age = Duration::from_millis(100);
+        let site = Site::with(NOW, Limits { max_connections: 4, eviction_age, ..Limits::default() });
+        site.write("s/large.bin", &vec![b'x'; LARGE]);
+        let mut stalled = Vec::new();
+        for _ in 0..5 {
+            wait_until("all connections are taken", || {
+                let mut client = connect(site.address);
+                // It may have been refused already.
+                let _ = client.write_all(request.as_bytes());
+                stalled.push(client);
+                site.metrics.connections.states().iter().any(|(name, count)| *name == state && *count >= 4)
+            });
+            wait_until("a new client is served", || {
+                let answers = exchange(site.address, b"GET /files HTTP/1.0\r\n\r\n", &[]);
+                answers[0].status == 200
+            });
+            // There is room for one client at a time now.
+            for _ in 0..10 {
+                assert_eq!(site.get("/files").status, 200, "{state}");
+            }
+        }
+        let page = site.get("/metrics").text();
+        let count = |metric: &str| {
+            let found = page.lines().find_map(|line| line.strip_prefix(metric)?.parse::<f64>().ok());
+            found.unwrap_or_default()
+        };
+        let evicted = count("connections_dropped_total{reason=\"evicted\"} ");
+        let aborted = count("aborted_responses_total{endpoint=\"segments\",reason=\"evicted\"} ");
+        assert!(evicted >= 5.0, "{state}: {page}");
+        assert_eq!(aborted.to_bits(), if state == "sending" { evicted } else { 0.0 }.to_bits(), "{page}");
+        let first = read_until_closed(&mut stalled[0]);
+        assert!(take_apart(&first, &[]).iter().all(|answer| !answer.whole), "{state}: the first was evicted");
+    }
 }
 
 #[test]

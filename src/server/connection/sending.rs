@@ -76,15 +76,15 @@ impl Connection {
         }
     }
 
-    /// Tries to send before a response is aborted: the system reports room only once a third of its buffer is free, which
-    /// a slow client may take longer for than the write timeout.
-    pub(super) fn retry_send(&mut self, shared: &Shared) {
+    /// Aborts a response, unless its client accepts more of it: the system reports room only once a third of its buffer is
+    /// free, which a slow client may take longer for than the write timeout.
+    pub(super) fn retry_send(&mut self, shared: &Shared, why: &Abort) {
         let State::Sending(response) = std::mem::replace(&mut self.state, State::Closed) else { return };
         let before = response.sent;
         let _ = self.send(response, shared);
         if matches!(&self.state, State::Sending(response) if response.sent == before) {
-            shared.metrics.connections.dropped("write_timeout");
-            self.abort(&Abort::WriteTimeout);
+            shared.metrics.connections.dropped(why.reason());
+            self.abort(why);
         }
     }
 }

@@ -252,6 +252,26 @@ fn a_slow_client_that_took_something_is_not_timed_out() {
 }
 
 #[test]
+fn only_a_connection_whose_client_accepts_nothing_more_gives_way() {
+    let rows: [&[&[u8]]; 2] = [&[], &[b"GET /"]];
+    for begun in rows {
+        let mut peer = Peer::new();
+        peer.receives(begun);
+        peer.connection.give_way(&peer.shared);
+        assert_eq!(target(peer.step()), "close", "{begun:?}");
+    }
+    // The system reports no room before a third of its buffer is free, but takes a little.
+    for (room, next) in [(0, "close"), (1, "wait")] {
+        let mut peer = Peer::new();
+        peer.socket.script().room = 10;
+        peer.respond(b"0123456789".to_vec(), After::Close);
+        peer.socket.script().room = room;
+        peer.connection.give_way(&peer.shared);
+        assert_eq!((target(peer.step()).as_str(), peer.socket.script().is_reset), (next, room == 0));
+    }
+}
+
+#[test]
 fn the_rest_of_a_response_from_the_disk_is_left_to_a_pool() {
     let mut peer = Peer::new();
     peer.socket.script().room = 1000;
