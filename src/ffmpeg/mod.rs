@@ -4,4 +4,4 @@ mod child;
 mod tools;
 
 pub use child::{Child, Feed};
-pub use tools::{LazyTools, Tools};
+pub use tools::{LazyTools, MAX_SEGMENT_BYTES, Tools};

@@ -13,10 +13,12 @@ use crate::error::{Error, Result};
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long a query for a version, the encoders or a file's streams may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
+/// The default limit to the size of a segment that is read for ffmpeg.
+pub const MAX_SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 /// How long a missing ffmpeg is remembered as missing.
 const MISSING_TTL: Duration = Duration::from_secs(10);
 
-/// The programs that cuts are made with.
+/// The programs that cuts are made with, and the limits for their use.
 #[derive(Debug, Clone)]
 pub struct Tools {
     ffmpeg: PathBuf,
@@ -25,6 +27,7 @@ pub struct Tools {
     ffprobe_version: Result<String, Arc<Error>>,
     threads: usize,
     stall_limit: Duration,
+    max_segment_bytes: u64,
 }
 
 /// An ffmpeg that runs.
@@ -44,6 +47,7 @@ impl Tools {
             ffprobe: ffprobe.to_path_buf(),
             threads: 1,
             stall_limit: STALL_LIMIT,
+            max_segment_bytes: MAX_SEGMENT_BYTES,
         }
     }
 
@@ -57,6 +61,17 @@ impl Tools {
     #[must_use]
     pub fn with_stall_limit(self, stall_limit: Duration) -> Self {
         Self { stall_limit, ..self }
+    }
+
+    /// The same with another limit to the size of a segment that is read for them.
+    #[must_use]
+    pub fn with_max_segment_bytes(self, max_segment_bytes: u64) -> Self {
+        Self { max_segment_bytes, ..self }
+    }
+
+    /// The size of the largest segment that is read for them: it is in memory as a whole.
+    pub fn max_segment_bytes(&self) -> u64 {
+        self.max_segment_bytes
     }
 
     /// ffmpeg's version, such as `5.1.9-0+deb12u1`, or why it cannot be used.
@@ -140,6 +155,7 @@ pub struct LazyTools {
     ffmpeg: PathBuf,
     ffprobe: PathBuf,
     threads: usize,
+    max_segment_bytes: u64,
     /// The result of the last search, and its time.
     last: Mutex<Option<(Arc<Tools>, Instant)>>,
 }
@@ -147,7 +163,13 @@ pub struct LazyTools {
 impl LazyTools {
     /// The programs at these paths, or of these names in `PATH`. Each process may use that many threads.
     pub fn new(ffmpeg: PathBuf, ffprobe: PathBuf, threads: usize) -> Self {
-        Self { ffmpeg, ffprobe, threads, last: Mutex::new(None) }
+        Self { ffmpeg, ffprobe, threads, max_segment_bytes: MAX_SEGMENT_BYTES, last: Mutex::new(None) }
+    }
+
+    /// The same with another limit to the size of a segment that is read for them.
+    #[must_use]
+    pub fn with_max_segment_bytes(self, max_segment_bytes: u64) -> Self {
+        Self { max_segment_bytes, ..self }
     }
 
     /// The result of the last search, or of a new one where that is no longer valid.
@@ -174,7 +196,8 @@ impl LazyTools {
     }
 
     fn find(&self) -> Arc<Tools> {
-        Arc::new(Tools::find(&self.ffmpeg, &self.ffprobe).with_threads(self.threads))
+        let tools = Tools::find(&self.ffmpeg, &self.ffprobe).with_threads(self.threads);
+        Arc::new(tools.with_max_segment_bytes(self.max_segment_bytes))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(Arc<Tools>, Instant)>> {
