@@ -8,7 +8,9 @@ use crate::mpegts::audio::Coding;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::frame_rate::{self, FrameRate};
 use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::picture_size::find_too_large;
 use crate::mpegts::probe::{self, Program};
+use crate::mpegts::psi::Pmt;
 use crate::mpegts::scan::{Scan, Track, Unit};
 use crate::timestamp::{Span, Timestamp};
 
@@ -43,6 +45,7 @@ impl LoadedSegment {
         if scan.split_header {
             return Err(unsupported(segment, "has PES headers that go over two packets"));
         }
+        check_picture_size(segment, &bytes, &scan.pmt)?;
         Ok(Self { bytes, scan })
     }
 
@@ -69,6 +72,17 @@ impl LoadedSegment {
             shown.sort_unstable_by_key(|pts: &Ticks| pts.since(lowest));
         }
         (shown, frame_90k)
+    }
+}
+
+/// Refuses a segment before a decoder gets pictures that would take gigabytes.
+fn check_picture_size(segment: &CutSegment, bytes: &[u8], pmt: &Pmt) -> Result<()> {
+    match find_too_large(bytes, pmt) {
+        Some((width, height)) => {
+            let why = format!("has pictures of {width}x{height}, and exact cuts take at most 8192x4320");
+            Err(unsupported(segment, &why))
+        }
+        None => Ok(()),
     }
 }
 
@@ -146,6 +160,7 @@ fn read_start(segment: CutSegment, max_bytes: u64, bytes: &mut Vec<u8>) -> Resul
             let track = scan.as_ref().and_then(Scan::reference_track);
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
+                program.iter().try_for_each(|program| check_picture_size(&segment, bytes, &program.pmt))?;
                 return Ok(program.zip(start).map(|(program, (lowest_pts, frame_90k))| {
                     let mut videos = program.streams.iter().filter_map(|stream| stream.video.as_ref());
                     let announced_rate = videos.find_map(|video| video.rate);
