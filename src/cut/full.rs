@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use crate::error::{Error, Result};
-use crate::ffmpeg::Tools;
+use crate::ffmpeg::{INPUT_OPTIONS, Tools};
 use crate::mpegts::packet::{PACKET_BYTES, packets};
 use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Stream;
@@ -133,7 +133,8 @@ fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
 
 fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> String {
     let threads = tools.threads();
-    let mut args = vec![format!("-hide_banner -v error -copyts -f mpegts -threads {threads} -i pipe:0")];
+    let mut args =
+        vec![format!("-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0")];
     let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
     args.extend(video.map(|stream| video_arguments(plan, stream, tools)));
     let seconds =
