@@ -48,7 +48,8 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
-        tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads()),
+        tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads())
+            .with_max_segment_bytes(config.max_segment_bytes),
         segments_url: config.segments_url.clone(),
         started: Instant::now(),
         auth: auth::everyone,

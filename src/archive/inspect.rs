@@ -3,25 +3,31 @@
 //! Only files are known here; [`super::Archive`] says which segments are the newest.
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::fs::{File, Metadata};
+use std::io::{Read, Seek};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
 use super::directory::absent_is_none;
 use super::file::open_regular;
+use super::media_info::{describe, needs_ffprobe};
+use super::probing::{ProbeQueue, Question};
 use crate::error::{Error, Result};
-use crate::ffmpeg::LazyTools;
+use crate::ffmpeg::Ffprobe;
 use crate::hls::multivariant::{Measured, MediaInfo};
-use crate::mpegts::probe::{Program, Stream, probe};
+use crate::mpegts::picture_size::find_too_large;
+use crate::mpegts::probe::{Program, probe};
 use crate::timestamp::{Span, Timestamp};
 
 /// How much of a segment is read to see what is in it.
 const PROBED_BYTES: u64 = 1024 * 1024;
 /// How many segments' contents are cached.
 const MAX_CACHED: usize = 1024;
+/// How long a failure of ffprobe is remembered.
+const FAILURE_TTL: Duration = Duration::from_secs(10);
 /// How long the ends of the newest segments are cached.
 const NEWEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -36,13 +42,61 @@ pub struct NewestSegment {
     pub end: Timestamp,
 }
 
+/// What identifies the content of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    len: u64,
+    modified: SystemTime,
+}
+
+/// A segment's file.
+#[derive(Debug)]
+struct SegmentFile {
+    path: PathBuf,
+    version: Version,
+}
+
+/// What is known of a segment.
+#[derive(Debug)]
+struct Look {
+    version: Version,
+    media: MediaInfo,
+    state: State,
+}
+
+/// Whether ffprobe was asked to complete a look.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// All is known that will be.
+    Final,
+    /// It was asked, and has not answered.
+    Asked,
+    /// It could not say, at that time.
+    Failed(Instant),
+}
+
+impl Look {
+    /// Whether the segment need not be looked at again.
+    fn is_valid_for(&self, version: Version) -> bool {
+        let is_over = matches!(self.state, State::Failed(at) if at.elapsed() >= FAILURE_TTL);
+        self.version == version && !is_over
+    }
+
+    /// What the segment holds, if that is all there is to be known.
+    fn is_final_for(&self, version: Version) -> Option<MediaInfo> {
+        let is_final = self.version == version && matches!(self.state, State::Final);
+        is_final.then(|| self.media.clone())
+    }
+}
+
 /// The ends of the newest segments as one look finds them. Concurrent callers wait for it.
 type NewestLook = Arc<OnceLock<Arc<[NewestSegment]>>>;
 
 /// Looks at segments, and caches what it has seen.
 #[derive(Debug, Default)]
 pub(super) struct Inspector {
-    media: Mutex<HashMap<PathBuf, MediaInfo>>,
+    looks: Arc<Mutex<HashMap<PathBuf, Look>>>,
+    queue: ProbeQueue,
     /// The latest look, and when it began.
     newest: Mutex<Option<(Instant, NewestLook)>>,
 }
@@ -50,12 +104,13 @@ pub(super) struct Inspector {
 impl Inspector {
     /// Measures segments, given by their paths and durations, the newest first. One that is gone is left out.
     ///
-    /// ffprobe, of `tools`, is asked only about streams that [`probe`] does not describe.
-    pub(super) fn measure(&self, newest_first: &[(PathBuf, Span)], tools: &LazyTools) -> Result<Measured> {
+    /// `ffprobe` is asked only about streams that [`probe`] does not describe, and nobody waits for its answer.
+    pub(super) fn measure(&self, newest_first: &[(PathBuf, Span)], ffprobe: &Ffprobe) -> Result<Measured> {
         let (mut peak, mut bits, mut micros) = (1, 0_u128, 0_u128);
-        let mut newest = None;
+        let mut files = Vec::new();
         for (path, duration) in newest_first {
             let meta = absent_is_none(std::fs::metadata(path)).map_err(Error::io("inspect", path))?;
+            let meta = meta.filter(Metadata::is_file);
             let (Some(meta), Ok(segment_micros @ 1..)) = (meta, u128::try_from(duration.micros())) else {
                 continue;
             };
@@ -63,38 +118,89 @@ impl Inspector {
             peak = peak.max(bits_per_second(segment_bits, segment_micros));
             bits += segment_bits;
             micros += segment_micros;
-            newest.get_or_insert(path);
+            if let (1.., Ok(modified)) = (meta.len(), meta.modified()) {
+                files
+                    .push(SegmentFile { path: path.clone(), version: Version { len: meta.len(), modified } });
+            }
         }
         let average_bandwidth = if micros > 0 { bits_per_second(bits, micros).max(1) } else { 1 };
-        let media = newest.map(|path| self.media(path, tools)).transpose()?.unwrap_or_default();
+        let media = self.newest_media(&files, ffprobe)?;
         Ok(Measured { peak_bandwidth: peak, average_bandwidth, media })
     }
 
-    /// What the segment at `path` holds; nothing is known of one that is gone.
-    fn media(&self, path: &Path, tools: &LazyTools) -> Result<MediaInfo> {
-        if let Some(cached) = lock(&self.media).get(path) {
-            return Ok(cached.clone());
+    /// What the newest of the segments holds. As long as ffprobe has not said what only it can say, that is what is known
+    /// of the newest segment of which all is known; else what the newest one itself says.
+    fn newest_media(&self, newest_first: &[SegmentFile], ffprobe: &Ffprobe) -> Result<MediaInfo> {
+        let Some((newest, older)) = newest_first.split_first() else { return Ok(MediaInfo::default()) };
+        let (media, is_final) = self.media(newest, ffprobe)?;
+        if is_final {
+            return Ok(media);
         }
-        let mut bytes = Vec::new();
-        match open_regular(path) {
-            Ok(open) => {
-                open.file.take(PROBED_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-            }
-            Err(Error::NotFound(_)) => return Ok(MediaInfo::default()),
+        let looks = lock(&self.looks);
+        let known = older.iter().find_map(|file| looks.get(&file.path)?.is_final_for(file.version));
+        Ok(known.unwrap_or(media))
+    }
+
+    /// What a segment holds, and whether no more will be known of it. Of one that is gone nothing is known.
+    fn media(&self, file: &SegmentFile, ffprobe: &Ffprobe) -> Result<(MediaInfo, bool)> {
+        if let Some(look) = lock(&self.looks).get(&file.path).filter(|look| look.is_valid_for(file.version)) {
+            return Ok((look.media.clone(), matches!(look.state, State::Final)));
+        }
+        let opened = match open_regular(&file.path) {
+            Ok(opened) => opened,
+            Err(Error::NotFound(_)) => return Ok((MediaInfo::default(), false)),
             Err(error) => return Err(error),
+        };
+        let version = Version { len: opened.len, modified: opened.modified };
+        let mut bytes = Vec::new();
+        let read = (&opened.file).take(PROBED_BYTES).read_to_end(&mut bytes);
+        read.and_then(|_| (&opened.file).rewind()).map_err(Error::io("read", &file.path))?;
+        let program = probe(&bytes);
+        let media = program.as_ref().map_or_else(MediaInfo::default, |known| describe(known, &Value::Null));
+        let file = SegmentFile { version, path: file.path.clone() };
+        let mut looks = lock(&self.looks);
+        // Another caller may have come first: ffprobe is asked once.
+        if let Some(look) = looks.get(&file.path).filter(|look| look.is_valid_for(version)) {
+            return Ok((look.media.clone(), matches!(look.state, State::Final)));
         }
-        let info = probe(&bytes).map_or_else(MediaInfo::default, |program| {
-            // A playlist is useful without what ffprobe would add.
-            let log = |error: &Error| log::debug!("{error}");
-            let ask = || tools.get().probe(path).inspect_err(log).unwrap_or_default();
-            describe(&program, &if is_complete(&program) { Value::Null } else { ask() })
-        });
-        let mut cached = lock(&self.media);
-        if cached.len() >= MAX_CACHED {
-            cached.clear();
+        if looks.len() >= MAX_CACHED {
+            looks.retain(|_, look| matches!(look.state, State::Asked));
         }
-        cached.insert(path.to_owned(), info.clone());
-        Ok(info)
+        let path = file.path.clone();
+        // ffprobe decodes pictures.
+        let may_decode = |program: &Program| find_too_large(&bytes, &program.pmt).is_none();
+        let state = match program.filter(|program| needs_ffprobe(program) && may_decode(program)) {
+            Some(program) => self.ask(file, program, opened.file, ffprobe),
+            None => State::Final,
+        };
+        let is_final = matches!(state, State::Final);
+        looks.insert(path, Look { version, media: media.clone(), state });
+        Ok((media, is_final))
+    }
+
+    /// Asks ffprobe to complete the description of a segment.
+    fn ask(&self, segment: SegmentFile, program: Program, file: File, ffprobe: &Ffprobe) -> State {
+        let looks = Arc::clone(&self.looks);
+        let done = move |answer: Result<Value>| {
+            let mut looks = lock(&looks);
+            let Some(look) = looks.get_mut(&segment.path).filter(|look| look.version == segment.version)
+            else {
+                return;
+            };
+            look.state = match answer {
+                Ok(streams) => {
+                    look.media = describe(&program, &streams);
+                    State::Final
+                }
+                Err(error) => {
+                    // A playlist is useful without what ffprobe would add.
+                    log::debug!("`{}`: {error}", segment.path.display());
+                    State::Failed(Instant::now())
+                }
+            };
+        };
+        let question = Question { file, ffprobe: ffprobe.clone(), done: Box::new(done) };
+        if self.queue.ask(question) { State::Asked } else { State::Failed(Instant::now()) }
     }
 
     /// The ends of the newest segments as `look` finds them, or as it found them less than a second before `now`.
@@ -121,67 +227,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The streams that a player can select: video and audio, not data.
-fn media_streams(program: &Program) -> impl Iterator<Item = &Stream> {
-    program.streams.iter().filter(|stream| stream.codec.is_video() || stream.codec.is_audio())
-}
-
-/// Whether the start of a segment describes its streams completely.
-fn is_complete(program: &Program) -> bool {
-    media_streams(program)
-        .all(|stream| stream.codecs.is_some() && stream.codec.is_video() == stream.video.is_some())
-}
-
-/// What a segment holds: by its own bytes, and where they leave it open by the output of ffprobe.
-fn describe(program: &Program, ffprobe: &Value) -> MediaInfo {
-    let described = |stream: &Stream| {
-        let id = format!("0x{:x}", stream.pid);
-        let streams = ffprobe["streams"].as_array().map_or(&[][..], Vec::as_slice);
-        streams.iter().find(|other| other["id"] == *id).unwrap_or(&Value::Null)
-    };
-    let codecs: Option<Vec<String>> = media_streams(program)
-        .map(|stream| stream.codecs.clone().or_else(|| codec_name(described(stream)["codec_name"].as_str()?)))
-        .collect();
-    let video = media_streams(program).find(|stream| stream.codec.is_video());
-    let resolution = video.and_then(|stream| {
-        if let Some(video) = &stream.video {
-            return Some((video.picture.width, video.picture.height));
-        }
-        let size = |name| u32::try_from(described(stream)[name].as_u64()?).ok();
-        Some((size("width")?, size("height")?))
-    });
-    let frame_rate = video.and_then(|stream| match stream.video.as_ref().and_then(|video| video.rate) {
-        Some(rate) => Some(f64::from(rate.num) / f64::from(rate.den)),
-        None => parse_rate(described(stream)["avg_frame_rate"].as_str()?),
-    });
-    MediaInfo {
-        codecs: codecs.filter(|codecs| !codecs.is_empty()).map(|codecs| codecs.join(",")),
-        resolution,
-        frame_rate,
-    }
-}
-
-/// The RFC 6381 name of a codec that `mpegts::probe` does not describe, by ffmpeg's name for it.
-fn codec_name(name: &str) -> Option<String> {
-    let name = match name {
-        "mpeg1video" => "mp4v.6A",
-        "mpeg2video" => "mp4v.61",
-        "mpeg4" => "mp4v.20.9",
-        "opus" => "opus",
-        "dts" => "dtsc",
-        "eac3" => "ec-3",
-        _ => return None,
-    };
-    Some(name.to_owned())
-}
-
-/// A frame rate such as `30000/1001`.
-fn parse_rate(text: &str) -> Option<f64> {
-    let (num, den) = text.split_once('/')?;
-    let (num, den): (f64, f64) = (num.parse().ok()?, den.parse().ok()?);
-    (num > 0.0 && den > 0.0).then_some(num / den)
-}
-
 /// `bits` in `micros` microseconds, in bits a second, rounded up.
 fn bits_per_second(bits: u128, micros: u128) -> u64 {
     u64::try_from((bits * 1_000_000).div_ceil(micros)).unwrap_or(u64::MAX)
@@ -190,7 +235,41 @@ fn bits_per_second(bits: u128, micros: u128) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ffmpeg::LazyTools;
+    use crate::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_failed_look_at_a_file_is_repeated_after_a_while() {
+        let streams = vec![ElementaryStream { pid: 0x100, stream_type: 2, descriptors: Vec::new() }];
+        let pmt = Pmt { program: 1, pcr_pid: 0x100, descriptors: Vec::new(), streams };
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("segment.ts");
+        std::fs::write(&path, [write_pat(1, 0x1000), write_pmt(0x1000, &pmt)].concat()).expect("a file");
+        let tools = LazyTools::new("ffmpeg".into(), "/nowhere/ffprobe".into(), 1);
+        let inspector = Inspector::default();
+        let state = || {
+            let measured = inspector.measure(&[(path.clone(), Span::from_secs(2))], tools.ffprobe());
+            assert_eq!(measured.expect("measured").media, MediaInfo::default());
+            lock(&inspector.looks).get(&path).map(|look| look.state)
+        };
+        let failure = || loop {
+            match state() {
+                Some(State::Failed(at)) => return at,
+                Some(State::Asked) => std::thread::sleep(Duration::from_millis(1)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let first = failure();
+        assert_eq!(failure(), first);
+        for look in lock(&inspector.looks).values_mut() {
+            look.state = State::Failed(first.checked_sub(FAILURE_TTL).expect("a time"));
+        }
+        assert!(failure() >= first, "it was asked again");
+        // A file that has changed is another one.
+        std::fs::write(&path, [write_pat(1, 0x1000), write_pat(1, 0x1000)].concat()).expect("a file");
+        assert!(matches!(state(), Some(State::Final)));
+    }
 
     #[test]
     fn the_newest_segments_are_looked_for_once_a_second_however_many_ask() {

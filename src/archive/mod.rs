@@ -8,6 +8,8 @@ pub mod hour;
 mod inspect;
 pub mod layout;
 pub mod listing;
+mod media_info;
+mod probing;
 pub mod select;
 pub mod selection;
 mod tree;

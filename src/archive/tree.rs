@@ -14,7 +14,7 @@ use super::inspect::{Inspector, NewestSegment};
 use super::layout::{Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
 use crate::error::{Error, Result};
-use crate::ffmpeg::LazyTools;
+use crate::ffmpeg::Ffprobe;
 use crate::hls::multivariant::Measured;
 use crate::timestamp::{Hour, Timestamp};
 
@@ -168,14 +168,14 @@ impl Archive {
 
     /// Measures the newest segments in `hours`, which are sorted hours of the variant: 30 segments in two hours at most.
     /// What is in the newest one is read from it.
-    pub fn measure(&self, name: VariantName, hours: &[Hour], tools: &LazyTools) -> Result<Measured> {
+    pub fn measure(&self, name: VariantName, hours: &[Hour], ffprobe: &Ffprobe) -> Result<Measured> {
         let mut segments = Vec::new();
         for hour in hours.iter().rev().take(NEWEST_HOURS) {
             let index = self.hour(name, *hour)?;
             let newest = index.segments().rev().take(MEASURED_SEGMENTS - segments.len());
             segments.extend(newest.map(|segment| (self.segment_path(name, &segment), segment.name.duration)));
         }
-        self.inspector.measure(&segments, tools)
+        self.inspector.measure(&segments, ffprobe)
     }
 
     /// When the newest segments of the first 1,000 variants ended. A variant without segments, or that cannot be read, is

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::ffmpeg::MAX_SEGMENT_BYTES;
+
 use super::values::{flag, level, number, path, seconds, text, url};
 
 /// The effective value of every option.
@@ -34,6 +36,8 @@ pub struct Config {
     pub workers: usize,
     /// Worker threads in the cut pool.
     pub cut_workers: usize,
+    /// The size of the largest segment that exact cuts take.
+    pub max_segment_bytes: u64,
     /// Path of the ffmpeg program.
     pub ffmpeg: PathBuf,
     /// Path of the ffprobe program.
@@ -56,6 +60,7 @@ impl Default for Config {
             backdoor_port: 0,
             workers: (2 * cores).clamp(4, 32),
             cut_workers: (cores / 2).clamp(2, 32),
+            max_segment_bytes: MAX_SEGMENT_BYTES,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
             log_level: LevelFilter::Info,
@@ -214,6 +219,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("N", |config, value| number(value, 1, 256).map(|count| config.cut_workers = count))
         .shown(|config| config.cut_workers.to_string())
         .computed_default("half the number of cores, 2 to 32"),
+    option("Workers", "max-segment-bytes")
+        .help("largest segment that full and smart cuts take, in bytes; each cut has up to two in memory")
+        .value("N", |config, value| number(value, 1, 1 << 40).map(|bytes| config.max_segment_bytes = bytes))
+        .shown(|config| config.max_segment_bytes.to_string()),
     option("Workers", "ffmpeg")
         .help("path of the ffmpeg program used for cuts")
         .value("PATH", |config, value| path(value).map(|path| config.ffmpeg = path))

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 
 use crate::error::{Error, Result};
-use crate::ffmpeg::{Child, Tools};
+use crate::ffmpeg::{Child, INPUT_OPTIONS, Tools};
 use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Video;
@@ -207,7 +207,7 @@ fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> S
     let has_reorder = format.video.picture.reorder.is_some();
     let probe = if has_reorder { " -analyzeduration 100000 -fpsprobesize 0" } else { "" };
     format!(
-        "-hide_banner -v error -threads {threads} -copyts{probe} -f mpegts -i pipe:0 \
+        "-hide_banner -v error -threads {threads} -copyts{probe} {INPUT_OPTIONS} -i pipe:0 \
         -map 0:v:0 -vf trim=start_pts={first_90k}:end_pts={end_90k} -threads {threads} {options} \
         {passthrough} passthrough -enc_time_base 1:90000 \
         -mpegts_copyts 1 -muxdelay 0 -muxpreload 0 -flush_packets 1 -f mpegts pipe:1",

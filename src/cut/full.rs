@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use crate::error::{Error, Result};
-use crate::ffmpeg::Tools;
+use crate::ffmpeg::{INPUT_OPTIONS, Tools};
 use crate::mpegts::packet::{PACKET_BYTES, packets};
 use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Stream;
@@ -97,7 +97,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     let mut muxer = Muxer::new(&plan, &mut container);
     let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
     for (index, planned) in plan.written().enumerate() {
-        let loaded = LoadedSegment::load(&planned.segment)?;
+        let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
         let mut no_frame = || Err(failed("no picture is replaced in its input"));
         muxer.segment(index, &loaded, actions(planned, &loaded), &mut no_frame, &mut write)?;
     }
@@ -114,7 +114,7 @@ fn actions(planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
 fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
     let mut pids = Vec::new();
     for planned in plan.segments.first().into_iter().chain(plan.segments.last()) {
-        let scan = LoadedSegment::load(&planned.segment)?.scan;
+        let scan = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?.scan;
         for (index, stream) in plan.program.streams.iter().enumerate() {
             let track = counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
             let is_heard = track.is_some_and(|track| {
@@ -133,7 +133,8 @@ fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
 
 fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> String {
     let threads = tools.threads();
-    let mut args = vec![format!("-hide_banner -v error -copyts -f mpegts -threads {threads} -i pipe:0")];
+    let mut args =
+        vec![format!("-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0")];
     let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
     args.extend(video.map(|stream| video_arguments(plan, stream, tools)));
     let seconds =

@@ -54,7 +54,14 @@ pub fn prepare(
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let plan = segments::plan(exact_type, segments, trailing, (start, end), is_cancelled)?;
+    let plan = segments::plan(
+        exact_type,
+        segments,
+        trailing,
+        (start, end),
+        tools.max_segment_bytes(),
+        is_cancelled,
+    )?;
     match exact_type {
         ExactType::Full => full::check(tools)?,
         ExactType::Smart => smart::check(&plan, tools)?,

@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub(super) start_90k: i64,
     /// Where the last frame that is shown ends in the output.
     pub(super) end_90k: i64,
+    /// The size of the largest segment that may be read into memory.
+    pub(super) max_segment_bytes: u64,
 }
 
 /// A segment of a plan.

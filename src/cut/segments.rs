@@ -1,15 +1,16 @@
 //! Segments on disk: read, scanned, and turned into a plan.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 
-use crate::archive::open_regular;
+use crate::archive::{OpenFile, open_regular};
 use crate::error::{Error, Result};
 use crate::mpegts::audio::Coding;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::frame_rate::{self, FrameRate};
 use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::picture_size::find_too_large;
 use crate::mpegts::probe::{self, Program};
+use crate::mpegts::psi::Pmt;
 use crate::mpegts::scan::{Scan, Track, Unit};
 use crate::timestamp::{Span, Timestamp};
 
@@ -19,8 +20,6 @@ use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment};
 const FIRST_READ_BYTES: u64 = 64 * 1024;
 /// Bytes of a segment that are read at most to describe its streams.
 const PROBE_BYTES: u64 = 1024 * 1024;
-/// The largest segment that is read into memory.
-const MAX_SEGMENT_BYTES: u64 = 1024 * 1024 * 1024;
 /// By how much names may overlap through rounding alone, so that no frame is there twice.
 const ROUNDING: Span = Span::from_millis(4);
 /// The output PTS of the first frame, unless its reorder delay needs more.
@@ -34,13 +33,10 @@ pub(super) struct LoadedSegment {
 }
 
 impl LoadedSegment {
-    /// Reads and scans a segment.
-    pub(super) fn load(segment: &CutSegment) -> Result<Self> {
-        let mut bytes = Vec::new();
-        let file = open(segment)?;
-        file.take(MAX_SEGMENT_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(Error::io("read the segment", &segment.path))?;
+    /// Reads and scans a segment of at most `max_bytes`.
+    pub(super) fn load(segment: &CutSegment, max_bytes: u64) -> Result<Self> {
+        let opened = open(segment, max_bytes)?;
+        let bytes = read_whole(opened).map_err(Error::io("read the segment", &segment.path))?;
         let scan = Scan::of(&bytes, segment.complete)
             .ok_or_else(|| unsupported(segment, "has no program tables"))?;
         if scan.scrambled {
@@ -49,6 +45,7 @@ impl LoadedSegment {
         if scan.split_header {
             return Err(unsupported(segment, "has PES headers that go over two packets"));
         }
+        check_picture_size(segment, &bytes, &scan.pmt)?;
         Ok(Self { bytes, scan })
     }
 
@@ -78,18 +75,39 @@ impl LoadedSegment {
     }
 }
 
-/// Opens a segment if it is a regular file: opening a pipe would block.
-fn open(segment: &CutSegment) -> Result<File> {
-    match open_regular(&segment.path) {
-        Ok(opened) if opened.len > MAX_SEGMENT_BYTES => {
-            Err(unsupported(segment, "is larger than a gigabyte"))
+/// Refuses a segment before a decoder gets pictures that would take gigabytes.
+fn check_picture_size(segment: &CutSegment, bytes: &[u8], pmt: &Pmt) -> Result<()> {
+    match find_too_large(bytes, pmt) {
+        Some((width, height)) => {
+            let why = format!("has pictures of {width}x{height}, and exact cuts take at most 8192x4320");
+            Err(unsupported(segment, &why))
         }
-        Ok(opened) => Ok(opened.file),
+        None => Ok(()),
+    }
+}
+
+/// Opens a segment of at most `max_bytes` if it is a regular file: opening a pipe would block.
+fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
+    match open_regular(&segment.path) {
+        Ok(opened) if opened.len > max_bytes => {
+            let why = format!("has {} bytes, and exact cuts take at most {max_bytes}", opened.len);
+            Err(unsupported(segment, &why))
+        }
+        Ok(opened) => Ok(opened),
         Err(Error::NotFound(_)) => {
             Err(Error::io("open the segment", &segment.path)(io::ErrorKind::NotFound.into()))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Reads a file up to the length that it had when it was opened, into a buffer of just that length: one that grows as it
+/// fills would take twice as much.
+fn read_whole(opened: OpenFile) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(opened.len).map_err(io::Error::other)?)?;
+    opened.file.take(opened.len).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A refusal that names the segment, and the type of cut that always works.
@@ -128,8 +146,8 @@ fn audio_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i
 /// Reads as much of a segment as it takes to know its streams and its lowest PTS; `None` if there are no frames.
 ///
 /// `bytes` is a buffer. As many bytes as the segment before needed are read at once.
-fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Program, Facts)>> {
-    let file = open(&segment)?;
+fn read_start(segment: CutSegment, max_bytes: u64, bytes: &mut Vec<u8>) -> Result<Option<(Program, Facts)>> {
+    let file = open(&segment, max_bytes)?.file;
     let mut len = (bytes.len() as u64).next_power_of_two().clamp(FIRST_READ_BYTES, PROBE_BYTES);
     bytes.clear();
     loop {
@@ -142,6 +160,7 @@ fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Progra
             let track = scan.as_ref().and_then(Scan::reference_track);
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
+                program.iter().try_for_each(|program| check_picture_size(&segment, bytes, &program.pmt))?;
                 return Ok(program.zip(start).map(|(program, (lowest_pts, frame_90k))| {
                     let mut videos = program.streams.iter().filter_map(|stream| stream.video.as_ref());
                     let announced_rate = videos.find_map(|video| video.rate);
@@ -184,16 +203,19 @@ pub(super) fn plan(
     segments: Vec<CutSegment>,
     trailing: Option<CutSegment>,
     (start, end): (Timestamp, Timestamp),
+    max_segment_bytes: u64,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
-    let (program, mut facts) = read_starts(exact_type, segments, is_cancelled)?;
-    let delay_90k = read_frames(&mut facts, (start, end), is_cancelled)?;
+    let (program, mut facts) = read_starts(exact_type, segments, max_segment_bytes, is_cancelled)?;
+    let delay_90k = read_frames(&mut facts, (start, end), max_segment_bytes, is_cancelled)?;
     let start_90k = FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10);
     let (segments, end_90k) = plan::plan(facts, (start, end), start_90k)?;
     let trailing = trailing.zip(segments.last());
-    let trailing =
-        trailing.and_then(|(trailing, last)| plan_trailing(exact_type, &program, last, trailing, end_90k));
-    Ok(Plan { segments, trailing, program, start_90k, end_90k })
+    let trailing = trailing.and_then(|(trailing, last)| {
+        let start = trailing_start(&program, trailing, max_segment_bytes)?;
+        plan_trailing(exact_type, &program, last, start, end_90k)
+    });
+    Ok(Plan { segments, trailing, program, start_90k, end_90k, max_segment_bytes })
 }
 
 /// Reads the starts of all segments: the streams of the first, which the others must have too, and the facts of each. A
@@ -201,6 +223,7 @@ pub(super) fn plan(
 fn read_starts(
     exact_type: ExactType,
     segments: Vec<CutSegment>,
+    max_segment_bytes: u64,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<(Program, Vec<Facts>)> {
     let mut first: Option<Program> = None;
@@ -212,7 +235,7 @@ fn read_starts(
             return Err(Error::Cancelled);
         }
         segment.gap_before |= std::mem::take(&mut gap);
-        match read_start(segment.clone(), &mut bytes)? {
+        match read_start(segment.clone(), max_segment_bytes, &mut bytes)? {
             Some((program, fact)) => {
                 if let Some(first) = &first {
                     check_format(exact_type, first, &segment, &program)?;
@@ -234,6 +257,7 @@ fn read_starts(
 fn read_frames(
     facts: &mut [Facts],
     (start, end): (Timestamp, Timestamp),
+    max_segment_bytes: u64,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<i64> {
     let continues = |pair: &[Facts]| pair[1].continues(&pair[0].segment, pair[0].lowest_pts);
@@ -250,7 +274,7 @@ fn read_frames(
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded = LoadedSegment::load(&fact.segment)?;
+        let loaded = LoadedSegment::load(&fact.segment, max_segment_bytes)?;
         let (frames, duration_90k) = loaded.frames(continuous[index]);
         fact.frames = Some(frames);
         if let Some(track) = loaded.reference_track() {
@@ -264,21 +288,29 @@ fn read_frames(
     Ok(delay_90k)
 }
 
-/// Plans the segment after the last one. A cut can do without it: there is none if it cannot be read, is not complete or
-/// does not continue the last one.
-fn plan_trailing(
-    exact_type: ExactType,
+/// The streams and facts of the segment after the last one. A cut can do without it: there is none if it cannot be read or
+/// is not complete.
+fn trailing_start(
     program: &Program,
-    last: &PlannedSegment,
     segment: CutSegment,
-    end_90k: i64,
-) -> Option<PlannedSegment> {
+    max_segment_bytes: u64,
+) -> Option<(Program, Facts)> {
     let has_video = program.streams.iter().any(|stream| stream.codec.is_video());
     let has_audio = program.streams.iter().any(|stream| stream.codec.is_audio());
     if !(has_video && has_audio && segment.complete) {
         return None;
     }
-    let (other, facts) = read_start(segment, &mut Vec::new()).ok()??;
+    read_start(segment, max_segment_bytes, &mut Vec::new()).ok()?
+}
+
+/// Plans the segment after the last one; `None` if it does not continue that.
+fn plan_trailing(
+    exact_type: ExactType,
+    program: &Program,
+    last: &PlannedSegment,
+    (other, facts): (Program, Facts),
+    end_90k: i64,
+) -> Option<PlannedSegment> {
     check_format(exact_type, program, &facts.segment, &other).ok()?;
     plan::plan_trailing(last, facts, end_90k)
 }

@@ -27,7 +27,7 @@ pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
         if is_inside {
             continue;
         }
-        let loaded = LoadedSegment::load(&planned.segment)?;
+        let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
         if !splice(planned, &loaded, true)?.partial.is_empty() {
             tools.check_encoder(format.encoder())?;
         }
@@ -80,7 +80,7 @@ pub(super) fn run(
     let mut copied = true;
     for (index, planned) in plan.written().enumerate() {
         let is_last = index + 1 == plan.segments.len();
-        let loaded = LoadedSegment::load(&planned.segment)?;
+        let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
         let splice = splice(planned, &loaded, copied)?;
         copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
         let mut encoders = match last_encoders.take_if(|_| is_last) {
@@ -94,7 +94,7 @@ pub(super) fn run(
         if index == 0 && !is_last {
             // The last segment is encoded while those in between are sent.
             let last = &plan.segments[plan.segments.len() - 1];
-            let loaded = LoadedSegment::load(&last.segment)?;
+            let loaded = LoadedSegment::load(&last.segment, plan.max_segment_bytes)?;
             let splice = self::splice(last, &loaded, true)?;
             last_encoders = Some(start_encoders(format.as_ref(), tools, last, &loaded, &splice)?);
         }

@@ -5,6 +5,7 @@
 //! process group is killed and the child reaped before the threads are joined, so none of them can wait for ever.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -34,6 +35,16 @@ const STDERR_BYTES: usize = 4096;
 /// Writes the input of a child. Called once, on the child's feeder thread.
 pub type Feed = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
 
+/// What a child reads from its stdin.
+pub(super) enum Input {
+    /// Nothing.
+    Nothing,
+    /// What is written on a thread.
+    Feed(Feed),
+    /// An open file, from its current offset on.
+    File(File),
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Child {
@@ -49,24 +60,29 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `path` with `args`, fed by `feed` or with an empty stdin.
+    /// Starts `path` with `args`, which reads `input`.
     ///
     /// `stall_limit` is how long it may be without output while its output is waited for.
     ///
     /// # Errors
     /// [`Error::ProgramMissing`] if it is not there or not executable; [`Error::NotStarted`] if the system refuses to
     /// start it, for want of processes, threads, descriptors or memory.
-    pub fn start(
+    pub(super) fn start(
         program: &'static str,
         path: &Path,
         args: impl IntoIterator<Item: AsRef<OsStr>>,
-        feed: Option<Feed>,
+        input: Input,
         stall_limit: Duration,
     ) -> Result<Self> {
         #[allow(clippy::disallowed_methods, reason = "this is the one place where children are started")]
         let mut command = Command::new(path);
         command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        command.stdin(if feed.is_some() { Stdio::piped() } else { Stdio::null() });
+        let (stdin, feed) = match input {
+            Input::Nothing => (Stdio::null(), None),
+            Input::Feed(feed) => (Stdio::piped(), Some(feed)),
+            Input::File(file) => (file.into(), None),
+        };
+        command.stdin(stdin);
         Self::spawn(program, &mut command, feed, stall_limit).map_err(|error| {
             let why = format!("`{}`: {error}", path.display());
             if is_missing(&error) {
@@ -267,7 +283,7 @@ mod tests {
         assert!(missing.into_iter().all(|errno| is_missing(&errno.into())));
         assert!(!refused.into_iter().any(|errno| is_missing(&errno.into())));
         for path in ["/nowhere/ffmpeg", "/dev/null", "/dev/null/ffmpeg"] {
-            let started = Child::start("ffmpeg", Path::new(path), [""; 0], None, Duration::ZERO);
+            let started = Child::start("ffmpeg", Path::new(path), [""; 0], Input::Nothing, Duration::ZERO);
             assert!(matches!(started, Err(Error::ProgramMissing { .. })), "{path}: {started:?}");
         }
     }
@@ -284,7 +300,7 @@ mod tests {
         let script = "sleep 1000 > /dev/null & echo $!";
         let limit = Duration::from_secs(20);
         let mut child =
-            Child::start("sh", Path::new("/bin/sh"), ["-c", script], None, limit).expect("a child");
+            Child::start("sh", Path::new("/bin/sh"), ["-c", script], Input::Nothing, limit).expect("a child");
         let orphan = child.next_chunk(&|| false).expect("output").expect("the orphan's pid");
         let orphan = String::from_utf8(orphan).expect("text");
         while !child.has_exited().expect("a child") {

@@ -4,4 +4,4 @@ mod child;
 mod tools;
 
 pub use child::{Child, Feed};
-pub use tools::{LazyTools, Tools};
+pub use tools::{Ffprobe, INPUT_OPTIONS, LazyTools, MAX_SEGMENT_BYTES, Tools};

@@ -1,30 +1,40 @@
 //! Which ffmpeg and ffprobe there are, and what they can do.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::child::{Child, Feed};
+use super::child::{Child, Feed, Input};
 use crate::error::{Error, Result};
 
 /// How long a child may be without output, by default.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
-/// How long a query for a version, the encoders or a file's streams may take.
+/// How long ffprobe may take for a file.
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
+/// How long a query for a version or the encoders may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
+/// The options of ffmpeg and ffprobe for a transport stream from a pipe, whatever it holds: it is taken for nothing else,
+/// opens no other file, and no picture above 40 million pixels is decoded (8192x4320 and what decoders add to it).
+pub const INPUT_OPTIONS: &str = "-f mpegts -protocol_whitelist file,pipe -max_pixels 40000000";
+/// The default limit to the size of a segment that is read for ffmpeg.
+pub const MAX_SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+/// The most output of a query that is read.
+const MAX_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
 /// How long a missing ffmpeg is remembered as missing.
 const MISSING_TTL: Duration = Duration::from_secs(10);
 
-/// The programs that cuts are made with.
+/// The programs that cuts are made with, and the limits for their use.
 #[derive(Debug, Clone)]
 pub struct Tools {
     ffmpeg: PathBuf,
-    ffprobe: PathBuf,
     found: Result<Ffmpeg, Arc<Error>>,
     ffprobe_version: Result<String, Arc<Error>>,
     threads: usize,
     stall_limit: Duration,
+    max_segment_bytes: u64,
 }
 
 /// An ffmpeg that runs.
@@ -41,9 +51,9 @@ impl Tools {
             found: Ffmpeg::find(ffmpeg).map_err(Arc::new),
             ffprobe_version: version("ffprobe", ffprobe).map_err(Arc::new),
             ffmpeg: ffmpeg.to_path_buf(),
-            ffprobe: ffprobe.to_path_buf(),
             threads: 1,
             stall_limit: STALL_LIMIT,
+            max_segment_bytes: MAX_SEGMENT_BYTES,
         }
     }
 
@@ -57,6 +67,17 @@ impl Tools {
     #[must_use]
     pub fn with_stall_limit(self, stall_limit: Duration) -> Self {
         Self { stall_limit, ..self }
+    }
+
+    /// The same with another limit to the size of a segment that is read for them.
+    #[must_use]
+    pub fn with_max_segment_bytes(self, max_segment_bytes: u64) -> Self {
+        Self { max_segment_bytes, ..self }
+    }
+
+    /// The size of the largest segment that is read for them: it is in memory as a whole.
+    pub fn max_segment_bytes(&self) -> u64 {
+        self.max_segment_bytes
     }
 
     /// ffmpeg's version, such as `5.1.9-0+deb12u1`, or why it cannot be used.
@@ -102,21 +123,7 @@ impl Tools {
 
     /// Starts ffmpeg with these arguments, which are separated by spaces.
     pub fn ffmpeg(&self, args: &str, feed: Feed) -> Result<Child> {
-        Child::start("ffmpeg", &self.ffmpeg, args.split(' '), Some(feed), self.stall_limit)
-    }
-
-    /// The streams and the format of a file, as ffprobe's JSON.
-    ///
-    /// # Errors
-    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than ten seconds or does not answer in JSON.
-    pub fn probe(&self, path: &Path) -> Result<serde_json::Value> {
-        let program = "ffprobe";
-        let mut file = OsString::from("file:");
-        file.push(path);
-        let options = ["-v", "error", "-of", "json", "-show_streams", "-show_format", "-i"].map(OsStr::new);
-        let answer = query(program, &self.ffprobe, options.into_iter().chain([&*file]))?;
-        let not_json = |error| Error::Child { program, why: format!("its answer is not JSON: {error}") };
-        serde_json::from_slice(&answer).map_err(not_json)
+        Child::start("ffmpeg", &self.ffmpeg, args.split(' '), Input::Feed(feed), self.stall_limit)
     }
 }
 
@@ -131,6 +138,26 @@ impl Ffmpeg {
     }
 }
 
+/// ffprobe, which may be missing.
+#[derive(Debug, Clone)]
+pub struct Ffprobe(PathBuf);
+
+impl Ffprobe {
+    /// The streams of a file, as ffprobe's JSON. ffprobe reads the open file, so that no name can lead it to another one.
+    ///
+    /// # Errors
+    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than three seconds or does not answer in JSON;
+    /// [`Error::Cancelled`] once `is_cancelled` returns true, which is called several times a second.
+    pub fn streams(&self, file: File, is_cancelled: &dyn Fn() -> bool) -> Result<serde_json::Value> {
+        let program = "ffprobe";
+        let args = format!("-v error -threads 1 {INPUT_OPTIONS} -of json -show_streams -i pipe:0");
+        let child = Child::start(program, &self.0, args.split(' '), Input::File(file), PROBE_LIMIT)?;
+        let answer = whole_output(program, child, PROBE_LIMIT, is_cancelled)?;
+        let not_json = |error| Error::Child { program, why: format!("its answer is not JSON: {error}") };
+        serde_json::from_slice(&answer).map_err(not_json)
+    }
+}
+
 /// The programs that cuts are made with. A search runs them, which takes a moment: concurrent first callers share one.
 ///
 /// An ffmpeg that was found is never searched for again, a missing one only after ten seconds. Nothing is remembered if
@@ -138,8 +165,9 @@ impl Ffmpeg {
 #[derive(Debug)]
 pub struct LazyTools {
     ffmpeg: PathBuf,
-    ffprobe: PathBuf,
+    ffprobe: Ffprobe,
     threads: usize,
+    max_segment_bytes: u64,
     /// The result of the last search, and its time.
     last: Mutex<Option<(Arc<Tools>, Instant)>>,
 }
@@ -147,7 +175,19 @@ pub struct LazyTools {
 impl LazyTools {
     /// The programs at these paths, or of these names in `PATH`. Each process may use that many threads.
     pub fn new(ffmpeg: PathBuf, ffprobe: PathBuf, threads: usize) -> Self {
-        Self { ffmpeg, ffprobe, threads, last: Mutex::new(None) }
+        let ffprobe = Ffprobe(ffprobe);
+        Self { ffmpeg, ffprobe, threads, max_segment_bytes: MAX_SEGMENT_BYTES, last: Mutex::new(None) }
+    }
+
+    /// The same with another limit to the size of a segment that is read for them.
+    #[must_use]
+    pub fn with_max_segment_bytes(self, max_segment_bytes: u64) -> Self {
+        Self { max_segment_bytes, ..self }
+    }
+
+    /// ffprobe, which is not searched for.
+    pub fn ffprobe(&self) -> &Ffprobe {
+        &self.ffprobe
     }
 
     /// The result of the last search, or of a new one where that is no longer valid.
@@ -174,7 +214,8 @@ impl LazyTools {
     }
 
     fn find(&self) -> Arc<Tools> {
-        Arc::new(Tools::find(&self.ffmpeg, &self.ffprobe).with_threads(self.threads))
+        let tools = Tools::find(&self.ffmpeg, &self.ffprobe.0).with_threads(self.threads);
+        Arc::new(tools.with_max_segment_bytes(self.max_segment_bytes))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(Arc<Tools>, Instant)>> {
@@ -192,18 +233,37 @@ fn version(program: &'static str, path: &Path) -> Result<String> {
 
 /// The whole output of a program that answers soon.
 fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Result<Vec<u8>> {
+    let child = Child::start(program, path, args, Input::Nothing, QUERY_LIMIT)?;
+    whole_output(program, child, QUERY_LIMIT, &|| false)
+}
+
+/// The whole output of a child that may run for `limit`.
+fn whole_output(
+    program: &'static str,
+    mut child: Child,
+    limit: Duration,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<u8>> {
     let since = Instant::now();
-    let mut child = Child::start(program, path, args, None, QUERY_LIMIT)?;
-    let mut answer = Vec::new();
+    let mut output = Vec::new();
     loop {
-        match child.next_chunk(&|| since.elapsed() >= QUERY_LIMIT) {
-            Ok(Some(chunk)) => answer.extend(chunk),
-            Ok(None) => return Ok(answer),
-            Err(Error::Cancelled) => {
-                return Err(Error::Child { program, why: format!("no answer in {QUERY_LIMIT:?}") });
+        let is_late = || since.elapsed() >= limit;
+        let why = match child.next_chunk(&|| is_cancelled() || is_late()) {
+            Ok(Some(chunk)) => {
+                output.extend(chunk);
+                if output.len() > MAX_OUTPUT_BYTES {
+                    format!("more than {MAX_OUTPUT_BYTES} bytes of output")
+                } else if is_late() {
+                    format!("not done after {limit:?}")
+                } else {
+                    continue;
+                }
             }
+            Ok(None) => return Ok(output),
+            Err(Error::Cancelled) if is_late() => format!("no answer in {limit:?}"),
             Err(error) => return Err(error),
-        }
+        };
+        return Err(Error::Child { program, why });
     }
 }
 

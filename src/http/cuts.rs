@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::disposition::attachment;
 use super::handler::{App, Handler, Pool};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
@@ -259,7 +260,7 @@ impl Write for FlushingSink<'_, '_> {
 fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage) -> Reply {
     Reply::empty(200)
         .with("Content-Type", "video/mp2t")
-        .with("Content-Disposition", format!("attachment; filename=\"{}\"", file_name(cut)))
+        .with("Content-Disposition", attachment(&file_name(cut)))
         .with("Cache-Control", "no-store")
         .with("X-Cut-Start", shown.0.to_string())
         .with("X-Cut-End", shown.1.to_string())
@@ -267,11 +268,9 @@ fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage
         .with("X-Cut-Holes", coverage.gaps.to_string())
 }
 
-/// `<stream>_<variant>_<start>.ts`, in characters that are valid on every file system.
+/// `<stream>_<variant>_<start>.ts`
 fn file_name(cut: &CutRequest) -> String {
-    let name = format!("{}_{}_{}", cut.variant.stream, cut.variant.variant, cut.range.0);
-    let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
-    name.chars().map(|character| if safe(character) { character } else { '-' }).collect::<String>() + ".ts"
+    format!("{}_{}_{}.ts", cut.variant.stream, cut.variant.variant, cut.range.0)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod conditional;
 mod cuts;
+mod disposition;
 mod files;
 mod handler;
 mod health;

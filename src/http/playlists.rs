@@ -155,7 +155,7 @@ fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivaria
         if is_outside || variant == CHAT {
             continue;
         }
-        let measured = app.archive.measure(name, &hours[..before_end], &app.tools)?;
+        let measured = app.archive.measure(name, &hours[..before_end], app.tools.ffprobe())?;
         variants.push(multivariant::VariantStream {
             uri: format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range.query()),
             name: variant,

@@ -2,7 +2,9 @@
 
 use super::frame_rate::FrameRate;
 use super::nal::{BitReader, nal_units, unescape};
-use super::video::{AccessUnitStart, NalType, PictureFormat, cropped_size, read_cropping, skip_vui_start};
+use super::video::{
+    AccessUnitStart, NalType, PictureFormat, Vui, cropped_size, read_cropping, read_vui_start,
+};
 
 const SLICE_NON_IDR: u8 = 1;
 const SLICE_IDR: u8 = 5;
@@ -25,10 +27,16 @@ pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.
 pub fn picture(bytes: &[u8]) -> Option<PictureFormat> {
-    nal_units(bytes).filter(|nal| nal_unit_type(nal) == SPS).find_map(parse_sps)
+    nal_units(bytes).filter(|nal| is_sps(nal[0])).find_map(parse_sps)
 }
 
-fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
+/// Whether the NAL unit with this first byte is a sequence parameter set.
+pub(super) fn is_sps(first: u8) -> bool {
+    nal_unit_type(&[first]) == SPS
+}
+
+/// The picture format in a sequence parameter set.
+pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let rbsp = unescape(nal);
     let [_, profile, constraints, level, ..] = rbsp[..] else { return None };
     let mut bits = BitReader::new(&rbsp[4..]);
@@ -58,17 +66,25 @@ fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     bits.skip(1)?; // direct_8x8_inference_flag
     let fields = if frame_mbs_only { 1 } else { 2 };
     let (crop_x, crop_y) = read_cropping(&mut bits, chroma)?;
-    let (rate, reorder) = if bits.flag()? { parse_vui(&mut bits).unwrap_or_default() } else { (None, None) };
+    let mut vui = Vui::default();
+    if bits.flag()? {
+        // What is behind a truncated field stays unknown.
+        let _ = parse_vui(&mut bits, &mut vui);
+    }
+    let coded = (columns.checked_mul(16)?, rows.checked_mul(16 * fields)?);
     Some(PictureFormat {
         codecs: format!("avc1.{profile:02X}{constraints:02X}{level:02X}"),
         profile,
-        width: cropped_size(columns.checked_mul(16)?, crop_x)?,
-        height: cropped_size(rows.checked_mul(16 * fields)?, crop_y.checked_mul(fields)?)?,
+        width: cropped_size(coded.0, crop_x)?,
+        height: cropped_size(coded.1, crop_y.checked_mul(fields)?)?,
+        coded,
+        sample_aspect_ratio: vui.sample_aspect_ratio,
+        field_sequence: false,
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 14)?,
         interlaced: !frame_mbs_only,
-        rate,
-        reorder,
+        rate: vui.rate,
+        reorder: vui.reorder,
     })
 }
 
@@ -104,16 +120,16 @@ fn skip_picture_order_count(bits: &mut BitReader<'_>) -> Option<()> {
     }
 }
 
-/// The frame rate, of which a frame takes two ticks, and the maximum number of reordered frames (E.2.1).
-fn parse_vui(bits: &mut BitReader<'_>) -> Option<(Option<FrameRate>, Option<u32>)> {
-    skip_vui_start(bits)?;
-    let mut rate = None;
+/// Reads the VUI (E.1.1), in which a frame takes two ticks.
+fn parse_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
+    read_vui_start(bits, vui)?;
     if bits.flag()? {
         let (num_units_in_tick, time_scale) = (bits.take(32)?, bits.take(32)?);
-        rate = FrameRate::new(time_scale.into(), u64::from(num_units_in_tick) * 2);
+        vui.rate = FrameRate::new(time_scale.into(), u64::from(num_units_in_tick) * 2);
         bits.skip(1)?; // fixed_frame_rate_flag
     }
-    Some((rate, max_num_reorder_frames(bits)))
+    vui.reorder = max_num_reorder_frames(bits);
+    Some(())
 }
 
 /// `max_num_reorder_frames`, after the HRD parameters and other bitstream restrictions.

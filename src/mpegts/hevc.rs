@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use super::frame_rate::FrameRate;
 use super::nal::{BitReader, nal_units, unescape};
-use super::video::{AccessUnitStart, NalType, PictureFormat, cropped_size, read_cropping, skip_vui_start};
+use super::video::{
+    AccessUnitStart, NalType, PictureFormat, Vui, cropped_size, read_cropping, read_vui_start,
+};
 
 const IDR_W_RADL: u8 = 19;
 const IDR_N_LP: u8 = 20;
@@ -29,10 +31,16 @@ pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.
 pub fn picture(bytes: &[u8]) -> Option<PictureFormat> {
-    nal_units(bytes).filter(|nal| nal_unit_type(nal) == SPS).find_map(parse_sps)
+    nal_units(bytes).filter(|nal| is_sps(nal[0])).find_map(parse_sps)
 }
 
-fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
+/// Whether the NAL unit with this first byte is a sequence parameter set.
+pub(super) fn is_sps(first: u8) -> bool {
+    nal_unit_type(&[first]) == SPS
+}
+
+/// The picture format in a sequence parameter set.
+pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let rbsp = unescape(nal);
     let mut bits = BitReader::new(rbsp.get(2..)?);
     bits.skip(4)?; // sps_video_parameter_set_id
@@ -49,21 +57,23 @@ fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let (columns, rows) = (bits.ue()?, bits.ue()?);
     let (crop_x, crop_y) = read_cropping(&mut bits, chroma)?;
     let depth = bits.ue()?.checked_add(8)?;
-    let (rate, reorder) = match parse_picture_order(&mut bits, max_sub_layers_minus1) {
-        Some((order_bits, reorder)) => (parse_frame_rate(&mut bits, order_bits), Some(reorder)),
-        None => (None, None),
-    };
+    let mut vui = Vui::default();
+    // What is behind a truncated field stays unknown.
+    let _ = parse_after_depth(&mut bits, max_sub_layers_minus1, &mut vui);
     Some(PictureFormat {
         codecs: codecs(*profile_tier_level),
         profile: profile_tier_level[0] & 0x1F,
         width: cropped_size(columns, crop_x)?,
         height: cropped_size(rows, crop_y)?,
+        coded: (columns, rows),
+        sample_aspect_ratio: vui.sample_aspect_ratio,
+        field_sequence: vui.field_sequence,
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 16)?,
         // general_progressive_source_flag is not set, general_interlaced_source_flag is.
         interlaced: profile_tier_level[5] & 0xC0 == 0x40,
-        rate,
-        reorder,
+        rate: vui.rate,
+        reorder: vui.reorder,
     })
 }
 
@@ -108,12 +118,14 @@ fn parse_picture_order(bits: &mut BitReader<'_>, max_sub_layers_minus1: u32) -> 
     Some((usize::try_from(order_bits).ok()?, reorder))
 }
 
-/// The frame rate in the VUI; `None` if scaling lists or predicted reference picture sets precede it, which are not
-/// parsed.
-fn parse_frame_rate(bits: &mut BitReader<'_>, order_bits: usize) -> Option<FrameRate> {
+/// Reads the rest of a sequence parameter set, from `bit_depth_chroma_minus8` to the timing information of the VUI.
+fn parse_after_depth(bits: &mut BitReader<'_>, max_sub_layers_minus1: u32, vui: &mut Vui) -> Option<()> {
+    let (order_bits, reorder) = parse_picture_order(bits, max_sub_layers_minus1)?;
+    vui.reorder = Some(reorder);
     bits.skip_ue(6)?; // sizes of coding and transform blocks
+    // scaling_list_enabled_flag, sps_scaling_list_data_present_flag
     if bits.flag()? && bits.flag()? {
-        return None;
+        skip_scaling_lists(bits)?;
     }
     bits.skip(2)?; // amp_enabled_flag, sample_adaptive_offset_enabled_flag
     if bits.flag()? {
@@ -128,16 +140,43 @@ fn parse_frame_rate(bits: &mut BitReader<'_>, order_bits: usize) -> Option<Frame
         }
     }
     bits.skip(2)?; // sps_temporal_mvp_enabled_flag, strong_intra_smoothing_enabled_flag
-    if bits.flag()? { parse_vui(bits) } else { None }
+    if bits.flag()? { parse_vui(bits, vui) } else { Some(()) }
 }
 
-/// Skips the short-term reference picture sets (7.3.7); `None` if one is predicted from another.
+/// Skips the scaling lists (7.3.4): six of 16 coefficients, twelve of 64, and two of 64 for the largest blocks. Those for
+/// the larger half of the blocks have a further one in front.
+fn skip_scaling_lists(bits: &mut BitReader<'_>) -> Option<()> {
+    for (lists, coefficients) in [(6, 16), (6, 64), (6, 65), (2, 65)] {
+        for _ in 0..lists {
+            if bits.flag()? {
+                // A signed code takes as many bits as an unsigned one.
+                bits.skip_ue(coefficients)?;
+            } else {
+                bits.ue()?; // scaling_list_pred_matrix_id_delta
+            }
+        }
+    }
+    Some(())
+}
+
+/// Skips the short-term reference picture sets (7.3.7). One may be predicted from the one before, whose number of pictures
+/// decides its length.
 fn skip_short_term_sets(bits: &mut BitReader<'_>) -> Option<()> {
+    let mut pictures = 0;
     for index in 0..bits.ue()?.min(64) {
         if index > 0 && bits.flag()? {
-            return None;
+            bits.skip(1)?; // delta_rps_sign
+            bits.ue()?; // abs_delta_rps_minus1
+            let mut kept = 0;
+            for _ in 0..=pictures {
+                // used_by_curr_pic_flag; where it is not set, use_delta_flag follows
+                kept += u32::from(bits.flag()? || bits.flag()?);
+            }
+            pictures = kept.min(32);
+            continue;
         }
-        for _ in 0..bits.ue()?.min(16) + bits.ue()?.min(16) {
+        pictures = bits.ue()?.min(16) + bits.ue()?.min(16);
+        for _ in 0..pictures {
             bits.ue()?; // delta_poc_s0_minus1 or delta_poc_s1_minus1
             bits.skip(1)?; // used_by_curr_pic_s0_flag or used_by_curr_pic_s1_flag
         }
@@ -145,16 +184,62 @@ fn skip_short_term_sets(bits: &mut BitReader<'_>) -> Option<()> {
     Some(())
 }
 
-/// The frame rate in the VUI, of which a frame takes one tick (E.2.1).
-fn parse_vui(bits: &mut BitReader<'_>) -> Option<FrameRate> {
-    skip_vui_start(bits)?;
-    bits.skip(3)?; // neutral_chroma_indication_flag, field_seq_flag, frame_field_info_present_flag
+/// Reads the VUI (E.2.1), in which a picture takes one tick.
+fn parse_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
+    read_vui_start(bits, vui)?;
+    bits.skip(1)?; // neutral_chroma_indication_flag
+    vui.field_sequence = bits.flag()?;
+    bits.skip(1)?; // frame_field_info_present_flag
     if bits.flag()? {
         bits.skip_ue(4)?; // default display window
     }
-    if !bits.flag()? {
-        return None;
+    if bits.flag()? {
+        let (num_units_in_tick, time_scale) = (bits.take(32)?, bits.take(32)?);
+        vui.rate = FrameRate::new(time_scale.into(), num_units_in_tick.into());
     }
-    let (num_units_in_tick, time_scale) = (bits.take(32)?, bits.take(32)?);
-    FrameRate::new(time_scale.into(), num_units_in_tick.into())
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of a text of bits, in which spaces do not count.
+    fn bytes(bits: &str) -> Vec<u8> {
+        let bits: Vec<u8> = bits.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0').collect();
+        let byte = |bits: &[u8]| bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | bit << (7 - at));
+        bits.chunks(8).map(byte).collect()
+    }
+
+    #[test]
+    fn what_precedes_the_vui_is_skipped_to_the_bit() {
+        let rest = "1010 0110 0001 0111";
+        let predicted = "0 010".repeat(6);
+        let explicit = format!("1 {}", "1".repeat(16));
+        let explicit_large = format!("1 {}", "00100".repeat(65));
+        let lists = [&predicted, &*predicted, &explicit_large, &"0 1".repeat(5), "0 1 0 1"].concat();
+        let others = [&explicit, &*"0 1".repeat(5), &predicted, &predicted, "0 1 0 1"].concat();
+        for text in [lists, others] {
+            let bytes = bytes(&format!("{text}{rest}"));
+            let mut bits = BitReader::new(&bytes);
+            skip_scaling_lists(&mut bits).expect("scaling lists");
+            assert_eq!(bits.take(16), Some(0xA617), "{text}");
+        }
+        let rows = [
+            // No set.
+            "1",
+            // One set: one picture before and two behind.
+            "010  010 011 1 1 1 1 010 0",
+            // Two, the second predicted from the first: of its four flags two keep a picture.
+            "011  010 010 1 1 1 1  1 0 1 1 00 01",
+            // Three: the third, predicted from two pictures, has three flags.
+            "00100  010 010 1 1 1 1  1 0 1 1 00 01  1 1 010 1 1 00",
+        ];
+        for text in rows {
+            let bytes = bytes(&format!("{text}{rest}"));
+            let mut bits = BitReader::new(&bytes);
+            skip_short_term_sets(&mut bits).expect("sets");
+            assert_eq!(bits.take(16), Some(0xA617), "{text}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub mod video;
 pub mod h264;
 pub mod hevc;
 
+pub mod picture_size;
 pub mod probe;
 pub mod scan;
 

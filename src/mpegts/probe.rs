@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::codec::Codec;
-use super::frame_rate::{FrameRate, estimate};
+use super::frame_rate::{FrameRate, estimate, mean};
 use super::packet::{Packet, packets};
 use super::pes::{Header, TICKS_PER_SECOND, Ticks};
 use super::psi::{ElementaryStream, Pmt, find_pmt};
@@ -41,6 +41,9 @@ pub struct Stream {
     pub codecs: Option<String>,
     /// Its video format, if it is H.264 or H.265 and a sequence parameter set was found.
     pub video: Option<Video>,
+    /// The mean frame rate of video by the timestamps of complete pictures, else by the sequence parameter set; `None` if
+    /// that is not known, as where PES packets have no timestamps.
+    pub mean_rate: Option<FrameRate>,
     /// Its audio format, if frames of its codec can be parsed and one was found.
     pub audio: Option<AudioFormat>,
 }
@@ -87,6 +90,10 @@ pub fn probe(bytes: &[u8]) -> Option<Program> {
 struct StreamProbe {
     bytes: Vec<u8>,
     timestamps: Vec<Ticks>,
+    /// The last DTS.
+    last_dts: Option<Ticks>,
+    /// Whether a PES packet has no timestamp.
+    has_untimed: bool,
     /// The time from the first DTS to its PTS.
     delay_90k: i64,
 }
@@ -100,7 +107,9 @@ impl StreamProbe {
         if packet.starts_unit() {
             let Some(header) = Header::parse(payload) else { return };
             payload = payload.get(header.len..).unwrap_or(&[]);
+            self.has_untimed |= header.pts.is_none();
             if let Some(pts) = header.pts.filter(|_| self.timestamps.len() < MAX_TIMESTAMPS) {
+                self.last_dts = header.dts.or(header.pts);
                 if self.timestamps.is_empty() {
                     self.delay_90k = header.dts.map_or(0, |dts| pts.since(dts));
                 }
@@ -129,12 +138,30 @@ impl StreamProbe {
                 (None, Some((coding, frame))) => Some(frame.codecs(coding)),
                 (None, None) => None,
             },
+            mean_rate: if codec.is_video() { self.mean_rate(picture.as_ref()) } else { None },
             video: picture.map(|picture| self.video(picture)),
             audio: frame.map(|(_, frame)| AudioFormat {
                 sample_rate: frame.sample_rate,
                 channels: frame.channels,
                 samples: frame.samples,
             }),
+        }
+    }
+
+    fn mean_rate(&self, picture: Option<&PictureFormat>) -> Option<FrameRate> {
+        let declared = picture.and_then(|picture| picture.rate);
+        // Pictures up to the last DTS are all there: a later one is shown at its own DTS or after that.
+        let is_behind = |pts: &&Ticks| self.last_dts.is_some_and(|dts| dts.since(**pts) >= 0);
+        let complete: Vec<Ticks> = self.timestamps.iter().filter(is_behind).copied().collect();
+        let measured = if self.has_untimed { declared } else { mean(&complete, declared) };
+        let of_pairs = |rate: FrameRate| FrameRate::new(rate.num.into(), u64::from(rate.den) * 2);
+        let halved = measured.and_then(of_pairs);
+        match picture {
+            // Each field is a picture.
+            Some(picture) if picture.field_sequence => halved,
+            // Each field may have a PES packet of its own; the declared rate is that of frames.
+            Some(picture) if picture.interlaced && halved == declared => declared,
+            _ => measured,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Program-specific information: the program association table (PAT) and the program map table (PMT), which say which
 //! elementary streams there are and on which PIDs (ISO/IEC 13818-1, 2.4.4).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::packet::{PACKET_BYTES, Packet, SYNC, packets};
 
 /// The PID of the PAT.
@@ -80,23 +82,24 @@ pub struct Pmt {
     pub pcr_pid: u16,
     /// The descriptors of the program, unparsed.
     pub descriptors: Vec<u8>,
-    /// The elementary streams, in the table's order.
+    /// The elementary streams, in the table's order, each PID once.
     pub streams: Vec<ElementaryStream>,
 }
 
 /// Finds the first PMT in `bytes`. Returns the number of programs in the PAT, the PID of the PMT, and the PMT.
 pub(super) fn find_pmt(bytes: &[u8]) -> Option<(usize, u16, Pmt)> {
     let mut pat = SectionAssembler::default();
-    let mut programs: Vec<(u16, SectionAssembler)> = Vec::new();
+    let mut count = 0;
+    let mut programs: BTreeMap<u16, SectionAssembler> = BTreeMap::new();
     for (_, packet) in packets(bytes) {
         if packet.pid() == PAT_PID && programs.is_empty() {
             let pids = pat.push(packet).and_then(|section| parse_pat(&section)).unwrap_or_default();
+            count = pids.len();
             programs = pids.into_iter().map(|pid| (pid, SectionAssembler::default())).collect();
-        } else if let Some((pid, pmt)) = programs.iter_mut().find(|(pid, _)| *pid == packet.pid())
+        } else if let Some(pmt) = programs.get_mut(&packet.pid())
             && let Some(pmt) = pmt.push(packet).and_then(|section| parse_pmt(&section))
         {
-            let pid = *pid;
-            return Some((programs.len(), pid, pmt));
+            return Some((count, packet.pid(), pmt));
         }
     }
     None
@@ -113,10 +116,13 @@ fn parse_pmt(section: &[u8]) -> Option<Pmt> {
     let [n1, n0, _, _, _, c1, c0, d1, d0, rest @ ..] = body(section, PMT_TABLE_ID)? else { return None };
     let (descriptors, mut rest) = rest.split_at_checked(usize::from(word(*d1, *d0) & 0x0FFF))?;
     let mut streams = Vec::new();
+    let mut pids = BTreeSet::new();
     while let [stream_type, p1, p0, l1, l0, after @ ..] = rest {
         let (descriptors, after) = after.split_at_checked(usize::from(word(*l1, *l0) & 0x0FFF))?;
         let (pid, stream_type) = (word(*p1, *p0) & 0x1FFF, *stream_type);
-        streams.push(ElementaryStream { pid, stream_type, descriptors: descriptors.to_vec() });
+        if pids.insert(pid) {
+            streams.push(ElementaryStream { pid, stream_type, descriptors: descriptors.to_vec() });
+        }
         rest = after;
     }
     let (program, pcr_pid) = (word(*n1, *n0), word(*c1, *c0) & 0x1FFF);
@@ -222,6 +228,17 @@ mod tests {
             let sections = sections_in(&write_pmt(0x1ABC, &pmt));
             assert_eq!(parse_pmt(&sections[0]).as_ref(), Some(&pmt), "{count}");
         }
+    }
+
+    #[test]
+    fn a_pid_that_is_listed_often_is_one_stream() {
+        let stream = |pid, stream_type| ElementaryStream { pid, stream_type, descriptors: Vec::new() };
+        let streams =
+            [vec![stream(0x100, 0x1B); 700], vec![stream(0x101, 0x0F), stream(0x100, 0x24)]].concat();
+        let pmt = Pmt { program: 1, pcr_pid: 0x100, descriptors: Vec::new(), streams };
+        let sections = sections_in(&write_pmt(0x1000, &pmt));
+        let parsed = parse_pmt(&sections[0]).expect("a PMT");
+        assert_eq!(parsed.streams, [stream(0x100, 0x1B), stream(0x101, 0x0F)]);
     }
 
     #[test]

@@ -53,6 +53,12 @@ pub struct PictureFormat {
     pub width: u32,
     /// The height of the cropped picture, in luma samples.
     pub height: u32,
+    /// Width and height before cropping, which are those that a decoder allocates.
+    pub coded: (u32, u32),
+    /// Width and height of a luma sample on the screen; `None` if they are not known.
+    pub sample_aspect_ratio: Option<(u32, u32)>,
+    /// Whether each picture is a field, half as high as a frame (`field_seq_flag` of H.265).
+    pub field_sequence: bool,
     /// `chroma_format_idc`: 0 is monochrome, 1 is 4:2:0, 2 is 4:2:2, 3 is 4:4:4.
     pub chroma: u8,
     /// The bit depth of luma samples.
@@ -63,6 +69,33 @@ pub struct PictureFormat {
     pub rate: Option<FrameRate>,
     /// The maximum number of frames that precede any frame in decoding order and follow it in presentation order.
     pub reorder: Option<u32>,
+}
+
+/// The longer side of the largest picture that is decoded.
+const MAX_LONG_SIDE: u32 = 8192;
+/// The shorter side of the largest picture that is decoded.
+const MAX_SHORT_SIDE: u32 = 4320;
+
+/// Whether pictures of that width and height, upright or across, are so large that no decoder is to be started for them.
+pub fn is_too_large((width, height): (u32, u32)) -> bool {
+    width.max(height) > MAX_LONG_SIDE || width.min(height) > MAX_SHORT_SIDE
+}
+
+impl PictureFormat {
+    /// The size of a frame on the screen, in square pixels.
+    pub fn display_size(&self) -> (u32, u32) {
+        let fields = if self.field_sequence { 2 } else { 1 };
+        display_size(self.width, self.height * fields, self.sample_aspect_ratio)
+    }
+}
+
+/// The size of a picture in square pixels. Its height stays; its width is that of its samples on the screen.
+pub fn display_size(width: u32, height: u32, sample_aspect_ratio: Option<(u32, u32)>) -> (u32, u32) {
+    let stretched = sample_aspect_ratio.and_then(|(x, y)| {
+        let doubled = u64::from(width) * u64::from(x) * 2 / u64::from(y).max(1);
+        u32::try_from(doubled.div_ceil(2)).ok().filter(|width| (1..=MAX_SIDE).contains(width))
+    });
+    (stretched.unwrap_or(width), height)
 }
 
 /// Parses the cropping rectangle (`frame_crop_*` of H.264, `conf_win_*` of H.265): the columns and rows to remove, in luma
@@ -82,16 +115,55 @@ pub(super) fn read_cropping(bits: &mut BitReader<'_>, chroma_format_idc: u32) ->
     Some((columns, rows))
 }
 
+/// The largest width or height that is taken for one.
+const MAX_SIDE: u32 = 65_536;
+
 /// The width or height left of `coded` samples; `None` if that is 0 or more than 65,536.
 pub(super) fn cropped_size(coded: u32, cropped: u32) -> Option<u32> {
-    coded.checked_sub(cropped).filter(|size| (1..=65_536).contains(size))
+    coded.checked_sub(cropped).filter(|size| (1..=MAX_SIDE).contains(size))
 }
 
-/// Skips the fields that the VUI parameters of H.264 and H.265 begin with, up to the chroma sample location.
-pub(super) fn skip_vui_start(bits: &mut BitReader<'_>) -> Option<()> {
-    // aspect_ratio_idc, of which 255 is Extended_SAR
-    if bits.flag()? && bits.take(8)? == 255 {
-        bits.skip(32)?;
+/// What is read of the video usability information (VUI, annex E of both).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Vui {
+    pub(super) sample_aspect_ratio: Option<(u32, u32)>,
+    pub(super) field_sequence: bool,
+    pub(super) rate: Option<FrameRate>,
+    pub(super) reorder: Option<u32>,
+}
+
+/// The sample aspect ratios for values of `aspect_ratio_idc` from 1 on (table E-1 of H.264 and of H.265).
+const SAMPLE_ASPECT_RATIOS: [(u32, u32); 16] = [
+    (1, 1),
+    (12, 11),
+    (10, 11),
+    (16, 11),
+    (40, 33),
+    (24, 11),
+    (20, 11),
+    (32, 11),
+    (80, 33),
+    (18, 11),
+    (15, 11),
+    (64, 33),
+    (160, 99),
+    (4, 3),
+    (3, 2),
+    (2, 1),
+];
+/// The `aspect_ratio_idc` that is followed by the ratio itself (`Extended_SAR`).
+const EXTENDED_SAR: u32 = 255;
+
+/// Reads the fields that the VUI parameters of H.264 and H.265 begin with, up to the chroma sample location.
+pub(super) fn read_vui_start(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
+    if bits.flag()? {
+        vui.sample_aspect_ratio = match bits.take(8)? {
+            EXTENDED_SAR => Some((bits.take(16)?, bits.take(16)?)).filter(|(x, y)| *x > 0 && *y > 0),
+            idc => {
+                let index = usize::try_from(idc).ok()?.checked_sub(1);
+                index.and_then(|index| SAMPLE_ASPECT_RATIOS.get(index)).copied()
+            }
+        };
     }
     // overscan_appropriate_flag
     if bits.flag()? {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use restreamer::cut::{CutSegment, ExactType, prepare};
 use restreamer::error::{Error, Result};
-use restreamer::ffmpeg::Tools;
+use restreamer::ffmpeg::{LazyTools, Tools};
 use restreamer::timestamp::{Span, Timestamp};
 
 use crate::cuts;
@@ -236,9 +236,9 @@ fn without_ffmpeg_only_cuts_that_need_none_can_be_made() {
 
 #[test]
 fn ffprobe_describes_a_segment_as_json() {
-    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
-    let segments = segments("asked");
-    let answer = tools.probe(&segments[0].path).expect("an answer");
+    let tools = LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1);
+    let ask = |path: &Path| tools.ffprobe().streams(std::fs::File::open(path).expect("a file"), &|| false);
+    let answer = ask(&segments("asked")[0].path).expect("an answer");
     assert_eq!(answer["streams"][0]["codec_name"], "h264");
-    assert!(matches!(tools.probe(Path::new("/nowhere")), Err(Error::Child { .. })));
+    assert!(matches!(ask(Path::new("/dev/null")), Err(Error::Child { .. })));
 }

@@ -19,6 +19,7 @@ mod keep_alive;
 mod large;
 mod lexer;
 mod logs;
+mod measured;
 mod metrics;
 mod nginx;
 mod openapi;

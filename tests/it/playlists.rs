@@ -248,9 +248,9 @@ fn codecs_are_read_from_segments_or_by_ffprobe() {
         let codecs: Vec<&str> = codecs.split(' ').collect();
         let args = [&video[..], &sound, &codecs, &["-pix_fmt", "yuv420p", "-f", "mpegts", "-"]].concat();
         site.write(&format!("{stream}/v/2026-11-20T10/00:00.000-1.000-full-x.ts"), &ffmpeg(&args));
-        let text = site.get(&format!("/playlist/{stream}.m3u8")).text();
+        let text = || site.get(&format!("/playlist/{stream}.m3u8")).text();
         let expected = format!(",CODECS=\"{name}\",RESOLUTION=320x180,FRAME-RATE=29.970,VIDEO=");
-        assert!(text.contains(&expected), "{text}");
+        wait_until(&expected, || text().contains(&expected));
     }
 }
 

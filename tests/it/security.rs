@@ -35,6 +35,10 @@ fn segments(base: &Path) -> Vec<PathBuf> {
     paths
 }
 
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).expect("a file").len()
+}
+
 fn pipe(path: &Path) {
     mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).expect("a pipe");
 }
@@ -104,7 +108,8 @@ fn a_segment_of_a_terabyte_is_not_read_into_memory() {
     for kind in ["full", "smart"] {
         let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{range}&type={kind}"), &[]);
         assert!(
-            answer.status == 501 && answer.text().contains("larger than a gigabyte"),
+            answer.status == 501
+                && answer.text().contains("has 1099511627776 bytes, and exact cuts take at most 268435456"),
             "{}",
             answer.text()
         );
@@ -112,6 +117,36 @@ fn a_segment_of_a_terabyte_is_not_read_into_memory() {
     assert_eq!(ask(served.address, "GET", "/playlist/s.m3u8", &[]).status, 200);
     let peak_kib = crate::abuse::status_of(&served.running, "VmHWM");
     assert!(peak_kib < 32 * 1024, "it took {peak_kib} KiB");
+}
+
+#[test]
+fn segments_above_the_limit_are_refused_by_exact_cuts_alone() {
+    let base = archive();
+    let largest = segments(base.path()).iter().map(|path| size(path)).max().expect("segments");
+    let rows = [(largest, "full", 200), (largest, "smart", 200), (largest - 1, "full", 501)];
+    for (limit, kind, status) in rows.into_iter().chain([(1, "smart", 501), (1, "rough", 200)]) {
+        let served = Served::over(base.path(), &["--max-segment-bytes", &limit.to_string()]);
+        let target = format!("/cut/s/v.ts?{RANGE}&type={kind}");
+        for method in ["GET", "HEAD"] {
+            let answer = ask(served.address, method, &target, &[]);
+            assert_eq!(answer.status, status, "{method} {kind} {limit}: {:.99?}", answer.body);
+        }
+    }
+}
+
+#[test]
+fn a_segment_takes_its_size_in_memory_and_no_more() {
+    const MIB: u64 = 1024 * 1024;
+    let base = archive();
+    // Beyond its packets the file has a hole, which takes no room on the disk.
+    let first = &segments(base.path())[0];
+    fs::File::options().write(true).open(first).and_then(|file| file.set_len(32 * MIB)).expect("a length");
+    let (served, _) = at_rest(base.path(), &[]);
+    let range = "start=2026-11-20T10:59:57.1&end=2026-11-20T10:59:57.5";
+    let answer = ask(served.address, "HEAD", &format!("/cut/s/v.ts?{range}&type=full"), &[]);
+    assert_eq!(answer.status, 200, "{:?}", answer.headers);
+    let peak_kib = crate::abuse::status_of(&served.running, "VmHWM");
+    assert!(peak_kib < 60 * 1024, "it took {peak_kib} KiB");
 }
 
 #[test]

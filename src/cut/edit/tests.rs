@@ -104,14 +104,15 @@ fn plan(from: i64, to: i64) -> Plan {
         frame_90k: FRAME,
         last_90k: None,
     };
-    let stream = |(pid, codec, audio)| Stream { pid, codec, codecs: None, video: None, audio };
+    let stream =
+        |(pid, codec, audio)| Stream { pid, codec, codecs: None, video: None, mean_rate: None, audio };
     let audio = AudioFormat { sample_rate: 25_600, channels: 2, samples: 1024 };
     let streams = [(VIDEO, Codec::H264, None), (AUDIO, Codec::Aac, Some(audio))].map(stream).to_vec();
     let pmt = segment(0).scan.pmt;
     let program = Program { pmt_pid: 0x1000, pmt, programs: 1, streams };
     let segments = vec![planned(0), planned(8)];
     let end_90k = START + (to - from) * FRAME;
-    Plan { segments, trailing: None, program, start_90k: START, end_90k }
+    Plan { segments, trailing: None, program, start_90k: START, end_90k, max_segment_bytes: 0 }
 }
 
 #[test]
