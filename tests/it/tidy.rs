@@ -97,6 +97,7 @@ fn is_pure(name: &str) -> bool {
         "config/values.rs",
         "cut/groups.rs",
         "cut/plan.rs",
+        "cut/planned.rs",
         "http/conditional.rs",
         "http/path.rs",
         "http/query.rs",
