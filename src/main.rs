@@ -50,6 +50,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         clock: Clock::System,
         tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads()),
         segments_url: config.segments_url.clone(),
+        max_cut_hours: config.max_cut_hours,
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints())

@@ -34,6 +34,8 @@ pub struct Config {
     pub workers: usize,
     /// Worker threads in the cut pool.
     pub cut_workers: usize,
+    /// The longest range of an exact cut, in hours.
+    pub max_cut_hours: u32,
     /// Path of the ffmpeg program.
     pub ffmpeg: PathBuf,
     /// Path of the ffprobe program.
@@ -56,6 +58,7 @@ impl Default for Config {
             backdoor_port: 0,
             workers: (2 * cores).clamp(4, 32),
             cut_workers: (cores / 2).clamp(2, 32),
+            max_cut_hours: 24,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
             log_level: LevelFilter::Info,
@@ -214,6 +217,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("N", |config, value| number(value, 1, 256).map(|count| config.cut_workers = count))
         .shown(|config| config.cut_workers.to_string())
         .computed_default("half the number of cores, 2 to 32"),
+    option("Workers", "max-cut-hours")
+        .help("longest range of an exact cut, in hours; rough cuts have no limit")
+        .value("N", |config, value| number(value, 1, 8784).map(|hours| config.max_cut_hours = hours))
+        .shown(|config| config.max_cut_hours.to_string()),
     option("Workers", "ffmpeg")
         .help("path of the ffmpeg program used for cuts")
         .value("PATH", |config, value| path(value).map(|path| config.ffmpeg = path))

@@ -152,6 +152,9 @@ fn exact_cut(
     exact_type: ExactType,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Reply> {
+    if cut.range.1 - cut.range.0 > Span::from_secs(i64::from(app.max_cut_hours) * 3600) {
+        return Err(Error::CutTooLong { max_hours: app.max_cut_hours });
+    }
     let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
     let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |chosen| segments.push(chosen))?;
     let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
