@@ -16,8 +16,8 @@ use super::values::{flag, level, number, path, seconds, text, url};
 pub struct Config {
     /// Root directory of the archive.
     pub base_dir: PathBuf,
-    /// Memory for cached hour directories; 0 reads every hour directory again.
-    pub cache_bytes: usize,
+    /// Memory for cached hour directories; 0 reads every hour directory again; `None` derives it from the memory there is.
+    pub cache_bytes: Option<usize>,
     /// Address or name of the interface to listen on.
     pub host: String,
     /// TCP port to listen on; 0 lets the system choose one.
@@ -49,7 +49,7 @@ impl Default for Config {
         let cores = cores();
         Self {
             base_dir: PathBuf::from("."),
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: None,
             host: "0.0.0.0".to_owned(),
             port: 8000,
             max_connections: None,
@@ -170,13 +170,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         .shown(|config| config.base_dir.display().to_string()),
     option("Archive", "cache-bytes")
         .help("memory for cached hour directories, in bytes; 0 turns the cache off")
-        .value("N", |config, value| number(value, 0, usize::MAX).map(|bytes| config.cache_bytes = bytes))
-        .shown(|config| config.cache_bytes.to_string()),
+        .value("N", |config, value| {
+            number(value, 0, usize::MAX).map(|bytes| config.cache_bytes = Some(bytes))
+        })
+        .shown(|config| config.cache_bytes.map_or("auto".to_owned(), |bytes| bytes.to_string()))
+        .computed_default("a twelfth of the memory, at most 67108864"),
     option("Archive", "no-cache")
         .help("same as --cache-bytes 0, for file systems with unreliable modification times of directories")
         .switch(|config, value| {
             if flag(value)? {
-                config.cache_bytes = 0;
+                config.cache_bytes = Some(0);
             }
             Ok(())
         }),
