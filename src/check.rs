@@ -79,11 +79,13 @@ impl Report<'_> {
 fn describe_memory(config: &Config, memory: &MemoryUse, report: &mut Report) {
     report.heading("memory");
     match &memory.limit {
-        Some(limit) => report.finding(format_args!("{} bytes, by `{}`", limit.bytes, limit.file.display())),
-        None => report.finding("unknown: neither /proc/meminfo nor a control group has a limit"),
+        Some(limit) => {
+            report.finding(format_args!("limit {} bytes, by `{}`", limit.bytes, limit.file.display()));
+        }
+        None => report.finding("limit unknown: neither /proc/meminfo nor a control group has a limit"),
     }
-    report.finding(format_args!("{} bytes for directories", config.cache_bytes.unwrap_or_default()));
-    report.finding(format_args!("{} bytes for unsent responses", memory.held_bytes));
+    report.finding(format_args!("directories {} bytes", config.cache_bytes.unwrap_or_default()));
+    report.finding(format_args!("unsent responses {} bytes", memory.held_bytes));
 }
 
 fn check_archive(config: &Config, report: &mut Report) {

@@ -157,14 +157,16 @@ fn the_check_shows_the_memory_there_is_and_what_comes_of_it() {
         check.run().stdout
     };
     let shown = check(&[]);
-    for line in
-        ["50331648 bytes, by `/sys/fs/cgroup/", "4194304 bytes for directories", "8388608 bytes for unsent"]
-    {
+    for line in [
+        "limit 50331648 bytes, by `/sys/fs/cgroup/",
+        "directories 4194304 bytes",
+        "unsent responses 8388608 bytes",
+    ] {
         assert!(shown.lines().any(|found| found.trim_start().starts_with(line)), "{line}: {shown}");
     }
     let given = check(&["--cache-bytes", "100000000"]);
     assert!(
-        given.contains("100000000 bytes for directories") && given.contains("8388608 bytes for unsent"),
+        given.contains("directories 100000000 bytes") && given.contains("unsent responses 8388608 bytes"),
         "{given}"
     );
 }
