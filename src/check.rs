@@ -12,14 +12,29 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ffmpeg::Tools;
+use crate::process::MemoryLimit;
 use crate::timestamp::Span;
+
+/// The memory there is, and what is used for responses.
+#[derive(Debug)]
+pub struct MemoryUse {
+    /// The limit, if it is known.
+    pub limit: Option<MemoryLimit>,
+    /// The most memory for unsent responses.
+    pub held_bytes: usize,
+}
 
 /// Checks everything and writes a report to `out`. `address` is what to listen on, or why the options do not give that.
 /// Returns whether there is no problem.
 ///
 /// # Errors
 /// The report cannot be written.
-pub fn check(config: &Config, address: Result<SocketAddr, String>, out: &mut impl Write) -> io::Result<bool> {
+pub fn check(
+    config: &Config,
+    address: Result<SocketAddr, String>,
+    memory: &MemoryUse,
+    out: &mut impl Write,
+) -> io::Result<bool> {
     let mut report = Report { out, problems: 0 };
     report.heading("effective options");
     for (name, value) in config.settings() {
@@ -28,6 +43,7 @@ pub fn check(config: &Config, address: Result<SocketAddr, String>, out: &mut imp
     if let Err(why) = address {
         report.problem(why);
     }
+    describe_memory(config, memory, &mut report);
     check_archive(config, &mut report);
     check_tools(&Tools::find(&config.ffmpeg, &config.ffprobe), &mut report);
     let problems = report.problems;
@@ -60,9 +76,21 @@ impl Report<'_> {
     }
 }
 
+fn describe_memory(config: &Config, memory: &MemoryUse, report: &mut Report) {
+    report.heading("memory");
+    match &memory.limit {
+        Some(limit) => {
+            report.finding(format_args!("limit {} bytes, by `{}`", limit.bytes, limit.file.display()));
+        }
+        None => report.finding("limit unknown: neither /proc/meminfo nor a control group has a limit"),
+    }
+    report.finding(format_args!("directories {} bytes", config.cache_bytes.unwrap_or_default()));
+    report.finding(format_args!("unsent responses {} bytes", memory.held_bytes));
+}
+
 fn check_archive(config: &Config, report: &mut Report) {
     report.heading("archive");
-    let archive = Archive::new(&config.base_dir, config.cache_bytes);
+    let archive = Archive::new(&config.base_dir, config.cache_bytes.unwrap_or_default());
     if let Err(error) = archive.check() {
         return report.problem(format_args!("cannot serve `{}`: {error}", config.base_dir.display()));
     }

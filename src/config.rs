@@ -113,8 +113,8 @@ mod tests {
         assert_eq!((config.host.as_str(), config.head_timeout), ("0.0.0.0", Duration::from_millis(500)));
         assert_eq!(served(&["--port", "1", "--port", "3"], &[]).port, 3);
         assert_eq!(served(&["--port", "1"], &[("RESTREAMER_PORT", "x")]).port, 1);
-        assert_eq!(served(&["--no-cache"], &[("RESTREAMER_CACHE_BYTES", "7")]).cache_bytes, 0);
-        assert_eq!(served(&[], &[("RESTREAMER_NO_CACHE", "1")]).cache_bytes, 0);
+        assert_eq!(served(&["--no-cache"], &[("RESTREAMER_CACHE_BYTES", "7")]).cache_bytes, Some(0));
+        assert_eq!(served(&[], &[("RESTREAMER_NO_CACHE", "1")]).cache_bytes, Some(0));
         assert_eq!(served(&[], &[("WUBLOADER_LOG_LEVEL", "DEBUG")]).log_level, LevelFilter::Debug);
         assert_eq!(
             served(&["--segments-url", "https://cdn.example/x/"], &[]).segments_url,
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn every_shown_value_can_be_given_again() {
-        let given = Config { max_connections: Some(7), ..Config::default() };
+        let given = Config { max_connections: Some(7), cache_bytes: Some(1 << 20), ..Config::default() };
         let mut arguments = Vec::new();
         for (name, value) in given.settings() {
             arguments.extend([format!("--{name}"), value]);

@@ -43,6 +43,11 @@ pub enum Error {
     },
     /// A cut whose end is not after its start.
     EndNotAfterStart,
+    /// An exact cut of more hours than the server allows.
+    CutTooLong {
+        /// How many it allows.
+        max_hours: u32,
+    },
     /// What a request names is not in the archive. The message names it as the request did.
     NotFound(String),
     /// The range of a cut has gaps, which the request does not allow.
@@ -113,6 +118,13 @@ impl fmt::Display for Error {
             }
             Self::MissingParameter { name, expected } => write!(f, "missing {name}: expected {expected}"),
             Self::EndNotAfterStart => write!(f, "End must be after start"),
+            Self::CutTooLong { max_hours } => {
+                let hours = if *max_hours == 1 { "hour" } else { "hours" };
+                write!(
+                    f,
+                    "the range of an exact cut is at most {max_hours} {hours} on this server: cut shorter ranges, or use type=rough"
+                )
+            }
             Self::NotFound(message) | Self::Unsupported(message) => write!(f, "{message}"),
             Self::RangeHasHoles => write!(f, "Requested time range contains holes or is incomplete."),
             Self::RangeIsEmpty => write!(f, "We have no content available within the requested time range."),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use restreamer::archive::Archive;
-use restreamer::check::check;
+use restreamer::check::{MemoryUse, check};
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::LazyTools;
@@ -18,11 +18,14 @@ use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
-use restreamer::process::raise_descriptor_limit;
+use restreamer::process::{MemoryLimit, memory_limit, raise_descriptor_limit};
 use restreamer::server::{Limits, Server, Workers};
 
 /// Time to finish responses after the first signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// Memory for cached directories on a machine with enough of it.
+const DEFAULT_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 fn main() -> ExitCode {
     match Command::from_process() {
@@ -41,16 +44,19 @@ fn start_log(config: &Config) -> Result<Log, String> {
 /// Serves until a signal stops the server.
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let log = start_log(config)?;
-    let archive = Archive::new(&config.base_dir, config.cache_bytes);
+    let memory = memory_limit();
+    let config = &Config { cache_bytes: Some(cache_bytes(config, memory.as_ref())), ..config.clone() };
+    let archive = Archive::new(&config.base_dir, cache_bytes(config, memory.as_ref()));
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
     let signals = catch_signals()?;
-    let limits = limits(config, raise_descriptor_limit());
+    let limits = limits(config, raise_descriptor_limit(), memory.as_ref());
     let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
         tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads())
             .with_max_segment_bytes(config.max_segment_bytes),
         segments_url: config.segments_url.clone(),
+        max_cut_hours: config.max_cut_hours,
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints())
@@ -98,8 +104,12 @@ fn log_ffmpeg(app: &App) {
 /// Prints the report of `--check`.
 fn run_check(mut config: Config) -> Result<ExitCode, String> {
     let _log = start_log(&config)?;
-    config.max_connections = Some(limits(&config, raise_descriptor_limit()).max_connections);
-    let is_fine = check(&config, resolve(&config), &mut io::stdout().lock()).unwrap_or(false);
+    let memory = memory_limit();
+    let limits = limits(&config, raise_descriptor_limit(), memory.as_ref());
+    config.max_connections = Some(limits.max_connections);
+    config.cache_bytes = Some(cache_bytes(&config, memory.as_ref()));
+    let memory = MemoryUse { limit: memory, held_bytes: limits.held_bytes };
+    let is_fine = check(&config, resolve(&config), &memory, &mut io::stdout().lock()).unwrap_or(false);
     Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -111,9 +121,24 @@ fn resolve(config: &Config) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("cannot listen at `{}`: the name has no address", config.host))
 }
 
-/// Derives the limits from the options and the number of file descriptors. A connection can need two descriptors: its
+/// The size of a cache or buffer of `bytes` on a machine with enough memory. Elsewhere all of them together take at most a
+/// quarter of the memory there is, because ffmpeg and the page cache need the rest.
+fn scaled(bytes: usize, memory: Option<&MemoryLimit>) -> usize {
+    let whole = (DEFAULT_CACHE_BYTES + Limits::default().held_bytes) as u64;
+    match memory.map(|memory| memory.bytes / 4).filter(|quarter| *quarter < whole) {
+        Some(quarter) => usize::try_from(quarter * bytes as u64 / whole).unwrap_or(bytes),
+        None => bytes,
+    }
+}
+
+/// Memory for cached directories.
+fn cache_bytes(config: &Config, memory: Option<&MemoryLimit>) -> usize {
+    config.cache_bytes.unwrap_or_else(|| scaled(DEFAULT_CACHE_BYTES, memory))
+}
+
+/// Derives the limits from the options, the number of file descriptors and the memory there is. A connection can need two descriptors: its
 /// socket and the file that is sent.
-fn limits(config: &Config, descriptors: u64) -> Limits {
+fn limits(config: &Config, descriptors: u64, memory: Option<&MemoryLimit>) -> Limits {
     let defaults = Limits::default();
     let reserved = 32 + 3 * config.workers + 8 * config.cut_workers;
     let available = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(reserved);
@@ -121,6 +146,7 @@ fn limits(config: &Config, descriptors: u64) -> Limits {
     Limits {
         max_connections: config.max_connections.unwrap_or(possible),
         head_timeout: config.head_timeout,
+        held_bytes: scaled(defaults.held_bytes, memory),
         ..defaults
     }
 }

@@ -1,8 +1,8 @@
 //! A cache of what was read from directories.
 //!
-//! A cached value holds while the directory's version (device, inode, modification time) is the same. A directory that
-//! changed moments before it was read has a racy mtime: it may change again without a change of its version. What was read
-//! then is used once and not cached, and later readers wait until the mtime's granularity has passed. Concurrent requests
+//! A cached value holds while the directory's version (device, inode, mtime, ctime) is the same. A directory that
+//! changed moments before it was read has a racy ctime: it may change again without a change of its version. What was read
+//! then is used once and not cached, and later readers wait until the ctime's granularity has passed. Concurrent requests
 //! for a directory share one reading. So a change costs at most two readings, however many requests need it.
 //!
 //! A walk through more hours than fit caches the first ones, up to a share of the cache, and leaves the rest of it to other
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::directory::{DirectoryVersion, MTIME_GRANULARITY_US};
+use super::directory::{CTIME_GRANULARITY_US, DirectoryVersion};
 use crate::error::Result;
 
 /// The memory that a cached directory takes beside its value and its path.
@@ -54,7 +54,7 @@ struct CacheState<V> {
 #[derive(Debug)]
 struct Cached<V> {
     version: DirectoryVersion,
-    /// `None` of a directory that was read while its mtime was racy.
+    /// `None` of a directory that was read while its ctime was racy.
     value: Option<Arc<V>>,
     used: u64,
     bytes: usize,
@@ -100,7 +100,7 @@ impl<V: CacheValue> DirectoryCache<V> {
             let mut state = self.lock();
             let reading = match state.touch(path, version).map(|cached| cached.value.clone()) {
                 Some(Some(value)) => return Ok(self.hit(value)),
-                Some(None) if (0..=MTIME_GRANULARITY_US).contains(&racy_for_us) => None,
+                Some(None) if (0..=CTIME_GRANULARITY_US).contains(&racy_for_us) => None,
                 _ => Some(Arc::clone(state.readings.entry((path.to_owned(), version)).or_default())),
             };
             drop(state);
@@ -167,7 +167,7 @@ impl<V: CacheValue> DirectoryCache<V> {
         shared
     }
 
-    /// Reads a directory. Returns the value, and whether it will hold for as long as the version does: not if the mtime
+    /// Reads a directory. Returns the value, and whether it will hold for as long as the version does: not if the ctime
     /// was racy, or if the directory was moved away meanwhile.
     fn read(
         &self,
@@ -217,7 +217,7 @@ impl<V: CacheValue> CacheState<V> {
         Some(cached)
     }
 
-    /// Caches a value, or that the directory has a racy mtime, and evicts the least recently used entries beyond the bound.
+    /// Caches a value, or that the directory has a racy ctime, and evicts the least recently used entries beyond the bound.
     fn insert(&mut self, path: &Path, version: DirectoryVersion, value: Option<Arc<V>>, limit_bytes: usize) {
         self.remove(path);
         let value_bytes = value.as_ref().map_or(0, |value| value.bytes());
@@ -260,7 +260,7 @@ mod tests {
         fs::create_dir(&path).expect("an hour");
         fs::write(path.join("segment"), b"x").expect("a segment");
         // A racy version is not cached anyway.
-        std::thread::sleep(Duration::from_micros(MTIME_GRANULARITY_US.unsigned_abs() * 2));
+        std::thread::sleep(Duration::from_micros(CTIME_GRANULARITY_US.unsigned_abs() * 2));
         let cache = DirectoryCache::new(1 << 20);
         let count = || Ok(fs::read_dir(&path).map_or(0, Iterator::count));
         let moved = cache.get(&path, || {
@@ -270,6 +270,7 @@ mod tests {
         assert_eq!(*moved.expect("no error"), 0);
         assert_eq!(*cache.get(&path, count).expect("no error"), 0, "it is away");
         fs::rename(&away, &path).expect("move it back");
+        std::thread::sleep(Duration::from_micros(CTIME_GRANULARITY_US.unsigned_abs() * 2));
         for _ in 0..2 {
             assert_eq!(*cache.get(&path, count).expect("no error"), 1);
         }
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn a_reader_that_fails_or_panics_leaves_the_next_one_to_read() {
         let base = tempfile::tempdir().expect("a directory");
-        std::thread::sleep(Duration::from_micros(MTIME_GRANULARITY_US.unsigned_abs() * 2));
+        std::thread::sleep(Duration::from_micros(CTIME_GRANULARITY_US.unsigned_abs() * 2));
         let cache = DirectoryCache::<usize>::new(1 << 20);
         let failed = cache.get(base.path(), || Err(crate::error::Error::Cancelled));
         assert!(failed.is_err());

@@ -16,18 +16,22 @@ use crate::error::{Error, Result};
 /// How many bytes of directory entries are read by one system call.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// The granularity of modification times: two changes within it may leave the same time. The kernel takes file times from
-/// its tick, which is 10 ms at most.
-pub(super) const MTIME_GRANULARITY_US: i64 = 12_000;
+/// The granularity of ctimes: two changes within it may leave the same time. The kernel takes file times from its tick,
+/// which is 10 ms at most.
+pub(super) const CTIME_GRANULARITY_US: i64 = 12_000;
 /// The same on a file system that seems to keep whole seconds, or pairs of them.
-const COARSE_MTIME_GRANULARITY_US: i64 = 2_100_000;
+const COARSE_CTIME_GRANULARITY_US: i64 = 2_100_000;
 
 /// The version of a directory, which changes whenever a name in it is added or removed.
+///
+/// Programs that copy directories set the mtime, also to one that the directory has had before. They cannot set the ctime,
+/// which is when the directory or its mtime last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct DirectoryVersion {
     device: u64,
     inode: u64,
     mtime_ns: i128,
+    ctime_ns: i128,
 }
 
 impl DirectoryVersion {
@@ -38,16 +42,17 @@ impl DirectoryVersion {
             device: stat.st_dev,
             inode: stat.st_ino,
             mtime_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+            ctime_ns: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         }))
     }
 
-    /// For how many microseconds from now on the directory may change without a change of its version (a racy mtime); no
+    /// For how many microseconds from now on the directory may change without a change of its version (a racy ctime); no
     /// longer if negative.
     pub(super) fn racy_for_us(&self) -> i64 {
-        let is_coarse = self.mtime_ns % 1_000_000_000 == 0;
-        let granularity_us = if is_coarse { COARSE_MTIME_GRANULARITY_US } else { MTIME_GRANULARITY_US };
-        let mtime_us = i64::try_from(self.mtime_ns / 1000).unwrap_or(i64::MAX);
-        mtime_us.saturating_add(granularity_us).saturating_sub(Clock::System.now().micros())
+        let is_coarse = self.ctime_ns % 1_000_000_000 == 0;
+        let granularity_us = if is_coarse { COARSE_CTIME_GRANULARITY_US } else { CTIME_GRANULARITY_US };
+        let ctime_us = i64::try_from(self.ctime_ns / 1000).unwrap_or(i64::MAX);
+        ctime_us.saturating_add(granularity_us).saturating_sub(Clock::System.now().micros())
     }
 }
 

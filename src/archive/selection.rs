@@ -34,6 +34,8 @@ pub struct Chosen<'a> {
     pub variant: VariantName<'a>,
     /// The segment.
     pub segment: Segment<'a>,
+    /// The index of its hour, and its position there.
+    pub place: (&'a Arc<HourIndex>, usize),
     /// Whether there is a gap right before it.
     pub gap_before: bool,
 }
@@ -78,8 +80,11 @@ impl Selection {
     /// [`crate::error::Error::Io`] if an hour cannot be read.
     pub fn next_segment(&mut self) -> Result<Option<Chosen<'_>>> {
         let Some((position, gap_before)) = self.advance()? else { return Ok(None) };
-        let segment = self.current.as_ref().and_then(|(index, _)| index.segment(position));
-        Ok(segment.map(|segment| Chosen { variant: self.name(), segment, gap_before }))
+        let chosen = self.current.as_ref().and_then(|(index, _)| {
+            let segment = index.segment(position)?;
+            Some(Chosen { variant: self.name(), segment, place: (index, position), gap_before })
+        });
+        Ok(chosen)
     }
 
     /// Moves behind the next segment of the range. Returns its position in its hour, and whether a gap is before it.

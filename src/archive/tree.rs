@@ -15,11 +15,12 @@ use super::layout::{Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
 use crate::error::{Error, Result};
 use crate::ffmpeg::Ffprobe;
+use crate::fnv::Fnv;
 use crate::hls::multivariant::Measured;
 use crate::timestamp::{Hour, Timestamp};
 
-/// How many unparsable names are remembered, so that each is logged once.
-const MAX_LOGGED_NAMES: usize = 4096;
+/// How many unparsable names are remembered, in 8 bytes each, so that each is counted and logged once.
+const MAX_NOTED_NAMES: usize = 65_536;
 /// How many of a variant's newest segments are measured.
 const MEASURED_SEGMENTS: usize = 30;
 /// In how many of a variant's newest hours its newest segments are searched.
@@ -37,7 +38,8 @@ pub struct Archive {
     listings: DirectoryCache<Listing>,
     inspector: Inspector,
     unparsable_total: AtomicU64,
-    unparsable_logged: Mutex<HashSet<String>>,
+    /// Hashes of names that were counted, with their directories, and of names that were logged.
+    unparsable_noted: Mutex<HashSet<u64>>,
 }
 
 impl Archive {
@@ -51,7 +53,7 @@ impl Archive {
             listings: DirectoryCache::new(cache_bytes / 8),
             inspector: Inspector::default(),
             unparsable_total: AtomicU64::new(0),
-            unparsable_logged: Mutex::default(),
+            unparsable_noted: Mutex::default(),
         }
     }
 
@@ -117,7 +119,7 @@ impl Archive {
         let path = self.hour_path(name, hour);
         let read = || {
             let (index, unparsable) = HourIndex::read(hour, &path)?;
-            self.note_unparsable(unparsable, &path);
+            self.note_unparsable(&unparsable, &path);
             Ok(index)
         };
         if walked_bytes <= self.indexes.share_bytes() {
@@ -210,7 +212,7 @@ impl Archive {
         Ok(None)
     }
 
-    /// How many unparsable names have been met.
+    /// How many different unparsable names have been met; the same name in two directories counts twice.
     pub fn unparsable_names_total(&self) -> u64 {
         self.unparsable_total.load(Ordering::Relaxed)
     }
@@ -220,17 +222,22 @@ impl Archive {
         self.indexes.stats()
     }
 
-    /// Counts the names of an hour that did not parse, and logs each the first time.
-    fn note_unparsable(&self, mut unparsable: Unparsable, path: &Path) {
-        let count = unparsable.names.len() + unparsable.not_utf8;
-        if count == 0 {
-            return;
+    /// Counts the names of an hour that did not parse, each the first time. Logs a name the first time it is met anywhere.
+    fn note_unparsable(&self, unparsable: &Unparsable, path: &Path) {
+        let mut noted = self.unparsable_noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_new = |hash| noted.len() < MAX_NOTED_NAMES && noted.insert(hash);
+        let directory = path.to_string_lossy();
+        // Names that are not UTF-8 are told apart by their number.
+        let mut count =
+            (0..unparsable.not_utf8).filter(|number| is_new(hash(&directory, &number.to_string()))).count();
+        let mut unlogged = Vec::new();
+        for name in &unparsable.names {
+            count += usize::from(is_new(hash(&format!("{directory}/"), name)));
+            unlogged.extend(is_new(hash("", name)).then_some(name));
         }
+        drop(noted);
         self.unparsable_total.fetch_add(count as u64, Ordering::Relaxed);
-        let mut logged = self.unparsable_logged.lock().unwrap_or_else(PoisonError::into_inner);
-        unparsable.names.retain(|name| logged.len() < MAX_LOGGED_NAMES && logged.insert(name.clone()));
-        drop(logged);
-        for name in unparsable.names {
+        for name in unlogged {
             log::warn!(
                 "skipped `{}` in `{}`: not the name of a segment",
                 name.escape_debug(),
@@ -238,6 +245,13 @@ impl Archive {
             );
         }
     }
+}
+
+fn hash(directory: &str, name: &str) -> u64 {
+    let mut hash = Fnv::new();
+    hash.write_str(directory);
+    hash.write_str(name);
+    hash.finish()
 }
 
 /// The names of the directories in `path` that are not hidden, sorted.

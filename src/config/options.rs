@@ -18,8 +18,8 @@ use super::values::{flag, level, number, path, seconds, text, url};
 pub struct Config {
     /// Root directory of the archive.
     pub base_dir: PathBuf,
-    /// Memory for cached hour directories; 0 reads every hour directory again.
-    pub cache_bytes: usize,
+    /// Memory for cached hour directories; 0 reads every hour directory again; `None` derives it from the memory there is.
+    pub cache_bytes: Option<usize>,
     /// Address or name of the interface to listen on.
     pub host: String,
     /// TCP port to listen on; 0 lets the system choose one.
@@ -38,6 +38,8 @@ pub struct Config {
     pub cut_workers: usize,
     /// The size of the largest segment that exact cuts take.
     pub max_segment_bytes: u64,
+    /// The longest range of an exact cut, in hours.
+    pub max_cut_hours: u32,
     /// Path of the ffmpeg program.
     pub ffmpeg: PathBuf,
     /// Path of the ffprobe program.
@@ -51,7 +53,7 @@ impl Default for Config {
         let cores = cores();
         Self {
             base_dir: PathBuf::from("."),
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: None,
             host: "0.0.0.0".to_owned(),
             port: 8000,
             max_connections: None,
@@ -61,6 +63,7 @@ impl Default for Config {
             workers: (2 * cores).clamp(4, 32),
             cut_workers: (cores / 2).clamp(2, 32),
             max_segment_bytes: MAX_SEGMENT_BYTES,
+            max_cut_hours: 24,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
             log_level: LevelFilter::Info,
@@ -172,13 +175,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         .shown(|config| config.base_dir.display().to_string()),
     option("Archive", "cache-bytes")
         .help("memory for cached hour directories, in bytes; 0 turns the cache off")
-        .value("N", |config, value| number(value, 0, usize::MAX).map(|bytes| config.cache_bytes = bytes))
-        .shown(|config| config.cache_bytes.to_string()),
+        .value("N", |config, value| {
+            number(value, 0, usize::MAX).map(|bytes| config.cache_bytes = Some(bytes))
+        })
+        .shown(|config| config.cache_bytes.map_or("auto".to_owned(), |bytes| bytes.to_string()))
+        .computed_default("a twelfth of the memory, at most 67108864"),
     option("Archive", "no-cache")
         .help("same as --cache-bytes 0, for file systems with unreliable modification times of directories")
         .switch(|config, value| {
             if flag(value)? {
-                config.cache_bytes = 0;
+                config.cache_bytes = Some(0);
             }
             Ok(())
         }),
@@ -223,6 +229,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         .help("largest segment that full and smart cuts take, in bytes; each cut has up to two in memory")
         .value("N", |config, value| number(value, 1, 1 << 40).map(|bytes| config.max_segment_bytes = bytes))
         .shown(|config| config.max_segment_bytes.to_string()),
+    option("Workers", "max-cut-hours")
+        .help("longest range of an exact cut, in hours; rough cuts have no limit")
+        .value("N", |config, value| number(value, 1, 8784).map(|hours| config.max_cut_hours = hours))
+        .shown(|config| config.max_cut_hours.to_string()),
     option("Workers", "ffmpeg")
         .help("path of the ffmpeg program used for cuts")
         .value("PATH", |config, value| path(value).map(|path| config.ffmpeg = path))

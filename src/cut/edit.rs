@@ -46,9 +46,9 @@ impl<'a> Muxer<'a> {
         next_frame: NextFrame<'_>,
         out: Output<'_>,
     ) -> Result<()> {
-        let mut rest = self.plan.written().skip(index);
-        let (Some(planned), next) = (rest.next(), rest.next()) else { return Ok(()) };
-        let edits = self.edits(planned, next, loaded, video_actions)?;
+        let Some(planned) = self.plan.written_at(index) else { return Ok(()) };
+        let next = self.plan.written_at(index + 1);
+        let edits = self.edits(&planned, next.as_ref(), loaded, video_actions)?;
         let segment = EditedSegment { loaded, clock: planned.clock, continuous: planned.continuous, edits };
         self.mux.write(segment, next_frame, out)
     }

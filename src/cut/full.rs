@@ -33,16 +33,12 @@ pub(super) fn check(tools: &Tools) -> Result<()> {
 
 /// Makes a full cut.
 pub(super) fn run(
-    mut plan: Plan,
+    plan: Plan,
     tools: &Tools,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    for planned in plan.segments.iter_mut().chain(&mut plan.trailing) {
-        planned.clock = planned.clock.shifted(SHIFT_90K);
-        planned.last_90k = planned.last_90k.map(|last| last + SHIFT_90K);
-    }
-    (plan.start_90k, plan.end_90k) = (plan.start_90k + SHIFT_90K, plan.end_90k + SHIFT_90K);
+    let plan = plan.shifted(SHIFT_90K);
     let args = arguments(&plan, &audio_pids(&plan)?, tools);
     let expected_90k = plan.end_90k - plan.start_90k;
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
@@ -99,7 +95,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     for (index, planned) in plan.written().enumerate() {
         let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
         let mut no_frame = || Err(failed("no picture is replaced in its input"));
-        muxer.segment(index, &loaded, actions(planned, &loaded), &mut no_frame, &mut write)?;
+        muxer.segment(index, &loaded, actions(&planned, &loaded), &mut no_frame, &mut write)?;
     }
     Ok(())
 }
@@ -113,7 +109,7 @@ fn actions(planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
 /// The PIDs of the audio streams that are heard at one of the ends; ffmpeg fails if a stream it maps has no frames.
 fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
     let mut pids = Vec::new();
-    for planned in plan.segments.first().into_iter().chain(plan.segments.last()) {
+    for planned in [plan.segments.first(), plan.segments.last()].into_iter().flatten() {
         let scan = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?.scan;
         for (index, stream) in plan.program.streams.iter().enumerate() {
             let track = counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());

@@ -5,6 +5,7 @@
 //! A cut shows each frame with `start <= time < end` once, in order.
 
 mod plan;
+mod planned;
 
 mod groups;
 mod segments;
@@ -17,6 +18,7 @@ mod encode;
 
 mod full;
 pub mod rough;
+pub mod selected;
 mod smart;
 
 use std::io::Write;
@@ -26,7 +28,7 @@ use crate::ffmpeg::Tools;
 use crate::timestamp::Timestamp;
 
 use plan::Plan;
-pub use plan::{CutSegment, ExactType};
+pub use plan::{CutSegment, ExactType, SegmentList};
 use transport_stream::TransportStream;
 
 /// A cut that can be made, as far as that can be known before it is.
@@ -48,7 +50,7 @@ pub struct PreparedCut {
 /// read; `Cancelled` once `is_cancelled` returns true, which is called once per segment.
 pub fn prepare(
     exact_type: ExactType,
-    segments: Vec<CutSegment>,
+    segments: impl SegmentList + 'static,
     trailing: Option<CutSegment>,
     (start, end): (Timestamp, Timestamp),
     tools: &Tools,
@@ -56,7 +58,7 @@ pub fn prepare(
 ) -> Result<PreparedCut> {
     let plan = segments::plan(
         exact_type,
-        segments,
+        Box::new(segments),
         trailing,
         (start, end),
         tools.max_segment_bytes(),
@@ -64,7 +66,7 @@ pub fn prepare(
     )?;
     match exact_type {
         ExactType::Full => full::check(tools)?,
-        ExactType::Smart => smart::check(&plan, tools)?,
+        ExactType::Smart => smart::check(&plan, tools, is_cancelled)?,
     }
     Ok(PreparedCut { exact_type, plan, tools: tools.clone() })
 }

@@ -2,14 +2,15 @@
 //!
 //! Pure: what is known of the segments comes in as [`Facts`]. Times in the output are in ticks of 90 kHz.
 
-use std::path::PathBuf;
-
 use crate::error::{Error, Result};
 use crate::mpegts::frame_rate::FrameRate;
 use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Program;
 use crate::mpegts::retime::ClockMapping;
-use crate::timestamp::{Span, Timestamp};
+use crate::timestamp::Timestamp;
+
+pub use super::planned::{CutSegment, SegmentList};
+pub(super) use super::planned::{PlannedSegment, PlannedSegments, ShownRange, to_90k};
 
 /// By how much names and timestamps may disagree on the distance of two segments with one clock.
 const CLOCK_TOLERANCE_90K: i64 = TICKS_PER_SECOND / 4;
@@ -23,26 +24,11 @@ pub enum ExactType {
     Smart,
 }
 
-/// A segment of a cut's range.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CutSegment {
-    /// The file.
-    pub path: PathBuf,
-    /// When it starts, by its name.
-    pub start: Timestamp,
-    /// When it ends, by its name.
-    pub end: Timestamp,
-    /// Whether something is missing between the segment before and this one.
-    pub gap_before: bool,
-    /// Whether it is known to be complete (`full`), so that its last frame is not truncated.
-    pub complete: bool,
-}
-
 /// The plan of a cut.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Plan {
     /// The segments that contribute to it; never empty.
-    pub(super) segments: Vec<PlannedSegment>,
+    pub(super) segments: PlannedSegments,
     /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
     pub(super) trailing: Option<PlannedSegment>,
     /// The streams of the output: those of the first segment.
@@ -55,60 +41,23 @@ pub(super) struct Plan {
     pub(super) max_segment_bytes: u64,
 }
 
-/// A segment of a plan.
-#[derive(Debug, Clone)]
-pub(super) struct PlannedSegment {
-    pub(super) segment: CutSegment,
-    /// Its clock, mapped to that of the output.
-    pub(super) clock: ClockMapping,
-    /// Whether its clock continues that of the segment before.
-    pub(super) continuous: bool,
-    /// The frames of it that are shown.
-    pub(super) shown: ShownRange,
-    /// The usual duration of a frame.
-    pub(super) frame_90k: i64,
-    /// The output PTS of its last frame that is shown, if its frames had to be read for the plan.
-    pub(super) last_90k: Option<i64>,
-}
-
-/// Which frames of a segment a cut shows, by their time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ShownRange {
-    pub(super) segment_start: Timestamp,
-    pub(super) lowest_pts: Ticks,
-    pub(super) start: Timestamp,
-    /// A frame at this time is not shown.
-    pub(super) end: Timestamp,
-    /// The time of the last frame of the segment before, if this segment repeats frames up to it.
-    pub(super) after: Option<Timestamp>,
-}
-
 impl Plan {
     /// All segments to be written; the trailing one follows the last one.
-    pub(super) fn written(&self) -> impl Iterator<Item = &PlannedSegment> {
-        self.segments.iter().chain(&self.trailing)
-    }
-}
-
-impl PlannedSegment {
-    /// Where the frame after the segment's last one starts in the output.
-    fn end_90k(&self) -> i64 {
-        let named = || self.clock.output_90k + to_90k(self.segment.end - self.segment.start);
-        self.last_90k.map_or_else(named, |last| last + self.frame_90k)
-    }
-}
-
-impl ShownRange {
-    /// When a frame is shown.
-    fn time(&self, pts: Ticks) -> Timestamp {
-        // A tick is 100/9 microseconds; halves cannot occur.
-        self.segment_start + Span::from_micros((pts.since(self.lowest_pts) * 200 + 9).div_euclid(18))
+    pub(super) fn written(&self) -> impl Iterator<Item = PlannedSegment> {
+        self.segments.iter().chain(self.trailing.clone())
     }
 
-    /// Whether the cut shows a frame.
-    pub(super) fn contains(&self, pts: Ticks) -> bool {
-        let time = self.time(pts);
-        self.start <= time && time < self.end && self.after.is_none_or(|after| time > after)
+    /// Segment `index` of those.
+    pub(super) fn written_at(&self, index: usize) -> Option<PlannedSegment> {
+        let trailing = || self.trailing.clone().filter(|_| index == self.segments.len());
+        self.segments.get(index).or_else(trailing)
+    }
+
+    /// The same plan with an output that is `ticks` later.
+    pub(super) fn shifted(mut self, ticks: i64) -> Self {
+        self.segments.shift(ticks);
+        self.trailing = self.trailing.map(|trailing| trailing.shifted(ticks));
+        Self { start_90k: self.start_90k + ticks, end_90k: self.end_90k + ticks, ..self }
     }
 }
 
@@ -135,57 +84,68 @@ impl Facts {
     }
 }
 
-/// A span in ticks of 90 kHz, rounded down.
-fn to_90k(span: Span) -> i64 {
-    span.micros().saturating_mul(9).div_euclid(100)
+/// Plans a cut, segment by segment, so that no more than the facts of two of them are in memory.
+pub(super) struct Planner {
+    segments: PlannedSegments,
+    range: (Timestamp, Timestamp),
+    /// The last segment that was planned, and what is known of it.
+    last: Option<(PlannedSegment, Facts)>,
 }
 
-/// Plans the cut from `start` to before `end`: its segments, and where it ends in the output.
-///
-/// The frames of the first and the last segment must be known, and of any next to a discontinuity of the clock.
-/// `start_90k` is the output PTS of the first frame.
-///
-/// # Errors
-/// [`Error::RangeIsEmpty`] if no segment has a frame in the range.
-pub(super) fn plan(
-    facts: Vec<Facts>,
-    (start, end): (Timestamp, Timestamp),
-    start_90k: i64,
-) -> Result<(Vec<PlannedSegment>, i64)> {
-    let mut planned: Vec<PlannedSegment> = Vec::new();
-    let mut before: Option<Facts> = None;
-    for fact in facts {
-        let continuous =
-            before.as_ref().is_some_and(|before| fact.continues(&before.segment, before.lowest_pts));
+impl Planner {
+    /// A planner of segments on `list`.
+    pub(super) fn new(list: Box<dyn SegmentList>, range: (Timestamp, Timestamp)) -> Self {
+        Self { segments: PlannedSegments::new(list, range), range, last: None }
+    }
+
+    /// The list of all segments.
+    pub(super) fn list(&self) -> &dyn SegmentList {
+        self.segments.list()
+    }
+
+    /// Plans segment `number` of the list, unless it has no frame in the range. `start_90k` is the output PTS of the first
+    /// frame.
+    ///
+    /// The frames of the first and the last segment must be known, and of any next to a discontinuity of the clock.
+    pub(super) fn push(&mut self, number: u32, fact: Facts, start_90k: i64) {
+        let (start, end) = self.range;
+        let last = self.last.as_ref();
+        let continuous = last.is_some_and(|(_, before)| fact.continues(&before.segment, before.lowest_pts));
         let (segment_start, lowest_pts) = (fact.segment.start, fact.lowest_pts);
         let mut shown = ShownRange { segment_start, lowest_pts, start, end, after: None };
-        if let (Some(before), Some(last)) = (&before, planned.last()) {
-            shown.after = repeated_until(last, before, &fact, continuous);
-        }
+        shown.after = last.and_then(|(last, before)| repeated_until(last, before, &fact, continuous));
         let mut frames = fact.frames.iter().flatten().copied().filter(|pts| shown.contains(*pts));
         let ends = frames.next().map(|first| (first, frames.next_back().unwrap_or(first)));
         if fact.frames.is_some() && ends.is_none() {
-            continue;
+            return;
         }
         let first = ends.map_or(lowest_pts, |ends| ends.0);
-        let (input, output_90k) = match planned.last() {
-            Some(last) if continuous => (lowest_pts, last.clock.to_output_90k(lowest_pts)),
-            Some(last) => (first, last.end_90k()),
+        let (input, output_90k) = match last {
+            Some((last, _)) if continuous => (lowest_pts, last.clock.to_output_90k(lowest_pts)),
+            Some((last, _)) => (first, last.end_90k()),
             None => (first, start_90k),
         };
         let clock = ClockMapping { input, output_90k };
-        planned.push(PlannedSegment {
+        let planned = PlannedSegment {
             segment: fact.segment.clone(),
             clock,
             continuous,
             shown,
             frame_90k: fact.frame_90k,
             last_90k: ends.map(|ends| clock.to_output_90k(ends.1)),
-        });
-        before = Some(fact);
+        };
+        self.segments.push(number, &planned);
+        self.last = Some((planned, fact));
     }
-    let end_90k = planned.last().map(PlannedSegment::end_90k).ok_or(Error::RangeIsEmpty)?;
-    Ok((planned, end_90k))
+
+    /// The segments, and where the cut ends in the output.
+    ///
+    /// # Errors
+    /// [`Error::RangeIsEmpty`] if no segment has a frame in the range.
+    pub(super) fn finish(self) -> Result<(PlannedSegments, i64)> {
+        let end_90k = self.last.map(|(last, _)| last.end_90k()).ok_or(Error::RangeIsEmpty)?;
+        Ok((self.segments, end_90k))
+    }
 }
 
 /// Plans the segment after the last one, if its clock continues there. The cut ends at `end_90k` in the output.
@@ -224,6 +184,7 @@ fn repeated_until(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timestamp::Span;
 
     const FRAME: i64 = 3600;
 
@@ -238,6 +199,39 @@ mod tests {
 
     fn millis(millis: i64) -> Timestamp {
         Timestamp::from_micros(millis * 1000)
+    }
+
+    fn plan(
+        facts: Vec<Facts>,
+        range: (Timestamp, Timestamp),
+        start_90k: i64,
+    ) -> Result<(Vec<PlannedSegment>, i64)> {
+        let list: Vec<CutSegment> = facts.iter().map(|fact| fact.segment.clone()).collect();
+        let mut planner = Planner::new(Box::new(list), range);
+        for (number, fact) in (0..).zip(facts) {
+            planner.push(number, fact, start_90k);
+        }
+        let (segments, end_90k) = planner.finish()?;
+        Ok((segments.iter().collect(), end_90k))
+    }
+
+    #[test]
+    fn planned_segments_come_back_as_they_were() {
+        let mut second = fact(2, 7_000_000, false, true);
+        second.segment.start = millis(1955);
+        let third = fact(4, 7_180_000, true, false);
+        let facts = [fact(0, 0, false, true), second, third, fact(9, 900, false, true)];
+        let list: Vec<CutSegment> = facts.iter().map(|fact| fact.segment.clone()).collect();
+        let mut planner = Planner::new(Box::new(list), (millis(100), millis(20_000)));
+        let mut given = Vec::new();
+        for (number, fact) in (0..).zip(facts) {
+            planner.push(number, fact, 54_000);
+            given.extend(planner.last.as_ref().map(|(planned, _)| format!("{planned:?}")));
+        }
+        let (segments, _) = planner.finish().expect("a plan");
+        assert_eq!(segments.len(), 4);
+        let kept: Vec<_> = segments.iter().map(|planned| format!("{planned:?}")).collect();
+        assert_eq!(kept, given);
     }
 
     #[test]

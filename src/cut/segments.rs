@@ -14,7 +14,7 @@ use crate::mpegts::psi::Pmt;
 use crate::mpegts::scan::{Scan, Track, Unit};
 use crate::timestamp::{Span, Timestamp};
 
-use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment};
+use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment, Planner, SegmentList};
 
 /// Bytes of a segment that are read first; they are often enough.
 const FIRST_READ_BYTES: u64 = 64 * 1024;
@@ -197,95 +197,98 @@ fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
     frame_rate::estimate(&timestamps, announced).map_or(TICKS_PER_SECOND / 25, FrameRate::frame_90k)
 }
 
-/// Plans a cut from what is on disk.
+/// Plans a cut from what is on disk. Of all segments but three at a time only the plan is in memory.
 pub(super) fn plan(
     exact_type: ExactType,
-    segments: Vec<CutSegment>,
+    list: Box<dyn SegmentList>,
     trailing: Option<CutSegment>,
     (start, end): (Timestamp, Timestamp),
     max_segment_bytes: u64,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
-    let (program, mut facts) = read_starts(exact_type, segments, max_segment_bytes, is_cancelled)?;
-    let delay_90k = read_frames(&mut facts, (start, end), max_segment_bytes, is_cancelled)?;
-    let start_90k = FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10);
-    let (segments, end_90k) = plan::plan(facts, (start, end), start_90k)?;
-    let trailing = trailing.zip(segments.last());
-    let trailing = trailing.and_then(|(trailing, last)| {
+    let mut starts =
+        Starts { exact_type, max_segment_bytes, number: 0, first: None, gap: false, bytes: Vec::new() };
+    let mut planner = Planner::new(list, (start, end));
+    let (mut continuous, mut joins, mut start_90k) = (false, false, None);
+    let mut current = starts.next(planner.list(), is_cancelled)?;
+    while let Some((number, mut facts)) = current {
+        let next = starts.next(planner.list(), is_cancelled)?;
+        let continues =
+            next.as_ref().is_some_and(|(_, next)| next.continues(&facts.segment, facts.lowest_pts));
+        let overlaps = |next: &Facts| next.segment.start + ROUNDING < facts.segment.end;
+        let joins_next = continues && next.as_ref().is_some_and(|(_, next)| !overlaps(next));
+        let is_inside = start <= facts.segment.start && facts.segment.end <= end;
+        if !(is_inside && joins && joins_next) {
+            let delay_90k = read_frames(&mut facts, continuous, max_segment_bytes)?;
+            start_90k.get_or_insert(FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10));
+        }
+        planner.push(number, facts, start_90k.unwrap_or(FIRST_PTS_90K));
+        (current, continuous, joins) = (next, continues, joins_next);
+    }
+    let (program, start_90k) = starts.first.zip(start_90k).ok_or(Error::RangeIsEmpty)?;
+    let (segments, end_90k) = planner.finish()?;
+    let trailing = trailing.zip(segments.last()).and_then(|(trailing, last)| {
         let start = trailing_start(&program, trailing, max_segment_bytes)?;
-        plan_trailing(exact_type, &program, last, start, end_90k)
+        plan_trailing(exact_type, &program, &last, start, end_90k)
     });
     Ok(Plan { segments, trailing, program, start_90k, end_90k, max_segment_bytes })
 }
 
-/// Reads the starts of all segments: the streams of the first, which the others must have too, and the facts of each. A
-/// segment that is not known to be complete and has no frames is left out.
-fn read_starts(
+/// Reads the starts of segments, one after another.
+struct Starts {
     exact_type: ExactType,
-    segments: Vec<CutSegment>,
     max_segment_bytes: u64,
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<(Program, Vec<Facts>)> {
-    let mut first: Option<Program> = None;
-    let mut facts = Vec::with_capacity(segments.len());
-    let mut gap = false;
-    let mut bytes = Vec::new();
-    for mut segment in segments {
-        if is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        segment.gap_before |= std::mem::take(&mut gap);
-        match read_start(segment.clone(), max_segment_bytes, &mut bytes)? {
-            Some((program, fact)) => {
-                if let Some(first) = &first {
-                    check_format(exact_type, first, &segment, &program)?;
-                }
-                facts.push(fact);
-                first.get_or_insert(program);
-            }
-            None if segment.complete => {
-                return Err(unsupported(&segment, "has no pictures or sound that can be read"));
-            }
-            None => gap = true,
-        }
-    }
-    first.map(|program| (program, facts)).ok_or(Error::RangeIsEmpty)
+    /// The number of the next segment.
+    number: u32,
+    /// The streams of the first one, which the others must have too.
+    first: Option<Program>,
+    /// Whether a segment was left out before the next one.
+    gap: bool,
+    bytes: Vec<u8>,
 }
 
-/// Adds the frames of the segments at the ends of the range and next to discontinuities. Returns the reorder delay of the
-/// first segment.
-fn read_frames(
-    facts: &mut [Facts],
-    (start, end): (Timestamp, Timestamp),
-    max_segment_bytes: u64,
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<i64> {
-    let continues = |pair: &[Facts]| pair[1].continues(&pair[0].segment, pair[0].lowest_pts);
-    let continuous: Vec<bool> = std::iter::once(false).chain(facts.windows(2).map(continues)).collect();
-    let overlaps = |pair: &[Facts]| pair[1].segment.start + ROUNDING < pair[0].segment.end;
-    let joins_smoothly: Vec<bool> = facts.windows(2).map(|pair| continues(pair) && !overlaps(pair)).collect();
-    let mut delay_90k = 0;
-    for (index, fact) in facts.iter_mut().enumerate() {
-        let is_inside = start <= fact.segment.start && fact.segment.end <= end;
-        let joins = index > 0 && joins_smoothly[index - 1] && joins_smoothly.get(index) == Some(&true);
-        if is_inside && joins {
-            continue;
-        }
-        if is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let loaded = LoadedSegment::load(&fact.segment, max_segment_bytes)?;
-        let (frames, duration_90k) = loaded.frames(continuous[index]);
-        fact.frames = Some(frames);
-        if let Some(track) = loaded.reference_track() {
-            fact.frame_90k = duration_90k.unwrap_or_else(|| frame_90k(track, fact.announced_rate));
-            fact.lowest_pts = track.lowest_pts().unwrap_or(fact.lowest_pts);
-            if index == 0 {
-                delay_90k = track.units.iter().map(|unit| unit.pts.since(unit.dts)).max().unwrap_or(0);
+impl Starts {
+    /// The next segment's number and what its start tells; `None` after the last one. A segment that is not known to be
+    /// complete and has no frames is left out.
+    fn next(
+        &mut self,
+        list: &dyn SegmentList,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<(u32, Facts)>> {
+        while let Some(mut segment) = list.segment(self.number) {
+            if is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let number = self.number;
+            self.number += 1;
+            segment.gap_before |= std::mem::take(&mut self.gap);
+            match read_start(segment.clone(), self.max_segment_bytes, &mut self.bytes)? {
+                Some((program, facts)) => {
+                    if let Some(first) = &self.first {
+                        check_format(self.exact_type, first, &segment, &program)?;
+                    }
+                    self.first.get_or_insert(program);
+                    return Ok(Some((number, facts)));
+                }
+                None if segment.complete => {
+                    return Err(unsupported(&segment, "has no pictures or sound that can be read"));
+                }
+                None => self.gap = true,
             }
         }
+        Ok(None)
     }
-    Ok(delay_90k)
+}
+
+/// Adds the frames of a segment at an end of the range or next to a discontinuity. Returns its reorder delay.
+fn read_frames(facts: &mut Facts, continuous: bool, max_segment_bytes: u64) -> Result<i64> {
+    let loaded = LoadedSegment::load(&facts.segment, max_segment_bytes)?;
+    let (frames, duration_90k) = loaded.frames(continuous);
+    facts.frames = Some(frames);
+    let Some(track) = loaded.reference_track() else { return Ok(0) };
+    facts.frame_90k = duration_90k.unwrap_or_else(|| frame_90k(track, facts.announced_rate));
+    facts.lowest_pts = track.lowest_pts().unwrap_or(facts.lowest_pts);
+    Ok(track.units.iter().map(|unit| unit.pts.since(unit.dts)).max().unwrap_or(0))
 }
 
 /// The streams and facts of the segment after the last one. A cut can do without it: there is none if it cannot be read or

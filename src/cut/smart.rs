@@ -16,19 +16,23 @@ use super::plan::{Plan, PlannedSegment};
 use super::segments::{LoadedSegment, unsupported};
 
 /// Checks that a smart cut can be made, as far as that can be known before it is.
-pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
+pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
     if !plan.program.streams.iter().any(|stream| stream.codec.is_video()) {
         return Ok(());
     }
-    let format = format(plan).map_err(|why| refused(&plan.segments[0], why))?;
+    let Some(first) = plan.segments.first() else { return Err(Error::RangeIsEmpty) };
+    let format = format(plan).map_err(|why| refused(&first, why))?;
     let last = plan.segments.len() - 1;
     for (index, planned) in plan.segments.iter().enumerate() {
         let is_inside = index > 1 && index < last && planned.continuous && planned.shown.after.is_none();
         if is_inside {
             continue;
         }
+        if is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
-        if !splice(planned, &loaded, true)?.partial.is_empty() {
+        if !splice(&planned, &loaded, true)?.partial.is_empty() {
             tools.check_encoder(format.encoder())?;
         }
     }
@@ -81,25 +85,24 @@ pub(super) fn run(
     for (index, planned) in plan.written().enumerate() {
         let is_last = index + 1 == plan.segments.len();
         let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
-        let splice = splice(planned, &loaded, copied)?;
+        let splice = splice(&planned, &loaded, copied)?;
         copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
         let mut encoders = match last_encoders.take_if(|_| is_last) {
             Some(encoders) => encoders,
-            None => start_encoders(format.as_ref(), tools, planned, &loaded, &splice)?,
+            None => start_encoders(format.as_ref(), tools, &planned, &loaded, &splice)?,
         };
         if index == 0 {
             // Nothing is sent before there is a picture, so that a failure can still be answered with an error.
             encoders.front_mut().map_or(Ok(()), |encoder| encoder.wait(is_cancelled))?;
         }
-        if index == 0 && !is_last {
+        if let Some(last) = plan.segments.last().filter(|_| index == 0 && !is_last) {
             // The last segment is encoded while those in between are sent.
-            let last = &plan.segments[plan.segments.len() - 1];
             let loaded = LoadedSegment::load(&last.segment, plan.max_segment_bytes)?;
-            let splice = self::splice(last, &loaded, true)?;
-            last_encoders = Some(start_encoders(format.as_ref(), tools, last, &loaded, &splice)?);
+            let splice = self::splice(&last, &loaded, true)?;
+            last_encoders = Some(start_encoders(format.as_ref(), tools, &last, &loaded, &splice)?);
         }
         let mut next_frame = || {
-            let changed = || refused(planned, "has changed since the cut was prepared");
+            let changed = || refused(&planned, "has changed since the cut was prepared");
             let encoder = encoders.front_mut().ok_or_else(changed)?;
             let frame = encoder.next_frame(is_cancelled);
             if encoder.is_finished() {

@@ -32,6 +32,10 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes of stderr that are kept.
 const STDERR_BYTES: usize = 4096;
 
+/// The badness that is added to a child's for the kernel: its maximum, so that where memory runs out the children are killed
+/// before the server.
+const OOM_SCORE_ADJ: &str = "1000";
+
 /// Writes the input of a child. Called once, on the child's feeder thread.
 pub type Feed = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
 
@@ -100,6 +104,7 @@ impl Child {
         stall_limit: Duration,
     ) -> io::Result<Self> {
         let mut process = command.spawn()?;
+        offer_to_oom_killer(process.id());
         let (stdin, stdout, stderr) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (sender, chunks) = bounded(QUEUE);
         let tail = Arc::new(Mutex::new(Vec::new()));
@@ -227,6 +232,16 @@ impl Drop for Child {
     }
 }
 
+/// Asks the kernel to kill a child first where memory runs out. A process may always ask that of its children.
+///
+/// The child has been running for some microseconds by then, in which it cannot have allocated much. Without unsafe code it
+/// cannot be done in the child before it runs.
+fn offer_to_oom_killer(pid: u32) {
+    if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ) {
+        log::debug!("cannot set the OOM score of process {pid}: {error}");
+    }
+}
+
 /// Runs `feed`. A program that closes its stdin early has all it needs, so that is no failure.
 fn feed_stdin(feed: Feed, mut stdin: impl Write) -> Result<()> {
     match feed(&mut stdin) {
@@ -307,6 +322,8 @@ mod tests {
             thread::sleep(EXIT_POLL);
         }
         let pid = child.process.id().to_string();
+        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a score");
+        assert_eq!(score.trim(), OOM_SCORE_ADJ);
         assert_eq!(state(&pid).as_deref(), Some("Z"));
         assert!(state(orphan.trim()).is_some_and(|state| state != "Z"), "the orphan has exited by itself");
         assert!(child.next_chunk(&|| false).expect("success").is_none());

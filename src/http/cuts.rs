@@ -12,10 +12,10 @@ use super::query::Query;
 use super::reply::{Body, Piece, Reply, Sink};
 use super::request::Request;
 use crate::archive::OpenFile;
-use crate::archive::layout::{Segment, SegmentType};
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
-use crate::cut::{self, CutSegment, ExactType, rough};
+use crate::cut::selected::SelectedSegments;
+use crate::cut::{self, CutSegment, ExactType, SegmentList, rough};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::timestamp::{Span, Timestamp};
@@ -24,7 +24,7 @@ use crate::timestamp::{Span, Timestamp};
 const MAX_AUDIO_DELAY: Span = Span::from_secs(1);
 
 /// How many segments are selected between two checks for cancellation.
-const CANCELLATION_STRIDE: usize = 4096;
+const CANCELLATION_STRIDE: usize = 256;
 
 /// The segments of a range, counted.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     Ok(Selection::new(&app.archive, name, &hours, cut.range))
 }
 
-/// Calls `each` with the segments of the range, and whether a gap lies before them.
+/// Calls `each` with the segments of the range.
 ///
 /// # Errors
 /// [`Error::RangeIsEmpty`], [`Error::RangeHasHoles`], [`Error::Cancelled`]; those of `each`.
@@ -98,21 +98,21 @@ fn for_each_segment(
     cut: &CutRequest,
     mut selection: Selection,
     is_cancelled: &dyn Fn() -> bool,
-    mut each: impl FnMut(&Segment, bool) -> Result<()>,
+    mut each: impl FnMut(&Chosen) -> Result<()>,
 ) -> Result<Coverage> {
     let mut coverage = Coverage::default();
-    while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
+    while let Some(chosen) = selection.next_segment()? {
         coverage.segments += 1;
         if coverage.segments.is_multiple_of(CANCELLATION_STRIDE) && is_cancelled() {
             return Err(Error::Cancelled);
         }
-        coverage.gaps += usize::from(gap_before);
+        coverage.gaps += usize::from(chosen.gap_before);
         if coverage.gaps > 0 && !cut.allow_holes {
             return Err(Error::RangeHasHoles);
         }
-        let start = coverage.span.map_or(segment.start(), |(start, _)| start);
-        coverage.span = Some((start, segment.end()));
-        each(&segment, gap_before)?;
+        let start = coverage.span.map_or(chosen.segment.start(), |(start, _)| start);
+        coverage.span = Some((start, chosen.segment.end()));
+        each(&chosen)?;
     }
     coverage.gaps += usize::from(selection.ends_in_gap());
     match coverage {
@@ -126,8 +126,8 @@ fn for_each_segment(
 fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
     let selection = selection(app, cut)?;
     let mut len = 0;
-    let coverage = for_each_segment(cut, selection.clone(), is_cancelled, |segment, _| {
-        len += rough::measure(&app.archive.segment_path(cut.variant.name(), segment))?;
+    let coverage = for_each_segment(cut, selection.clone(), is_cancelled, |chosen| {
+        len += rough::measure(&app.archive.segment_path(chosen.variant, &chosen.segment))?;
         Ok(())
     })?;
     // Segments that were added after the last one meanwhile are not sent.
@@ -153,13 +153,14 @@ fn exact_cut(
     exact_type: ExactType,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Reply> {
-    let mut segments = Vec::new();
-    let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |segment, gap_before| {
-        segments.push(cut_segment(app, cut, segment, gap_before));
-        Ok(())
-    })?;
-    let trailing = match segments.last() {
-        Some(last) if last.complete => trailing_segment(app, cut, last.end)?,
+    if cut.range.1 - cut.range.0 > Span::from_secs(i64::from(app.max_cut_hours) * 3600) {
+        return Err(Error::CutTooLong { max_hours: app.max_cut_hours });
+    }
+    let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
+    let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |chosen| segments.push(chosen))?;
+    let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
+    let trailing = match last {
+        Some(last) if last.complete => trailing_segment(app, cut, &segments, last.end)?,
         _ => None,
     };
     let reply = describe(cut, cut.range, &coverage);
@@ -185,20 +186,14 @@ fn exact_cut(
     })))
 }
 
-/// A segment as the cut engine takes it.
-fn cut_segment(app: &App, cut: &CutRequest, segment: &Segment, gap_before: bool) -> CutSegment {
-    CutSegment {
-        path: app.archive.segment_path(cut.variant.name(), segment),
-        start: segment.start(),
-        end: segment.end(),
-        gap_before,
-        complete: segment.name.segment_type == SegmentType::Full,
-    }
-}
-
-/// The segment after the last one of a cut, which ends at `end`. `None` if it does not follow without a gap, or if the
+/// The segment after the last one of `segments`, which ends at `end`. `None` if it does not follow without a gap, or if the
 /// cut ends too early for it to hold sound of the cut.
-fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Option<CutSegment>> {
+fn trailing_segment(
+    app: &App,
+    cut: &CutRequest,
+    segments: &SelectedSegments,
+    end: Timestamp,
+) -> Result<Option<CutSegment>> {
     if end - cut.range.1 > MAX_AUDIO_DELAY {
         return Ok(None);
     }
@@ -208,7 +203,7 @@ fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Optio
     while let Some(Chosen { segment, .. }) = following.next_segment()? {
         if segment.start() >= end - TOLERANCE {
             let follows = segment.start() <= end + TOLERANCE;
-            return Ok(follows.then(|| cut_segment(app, cut, &segment, false)));
+            return Ok(follows.then(|| segments.cut_segment(&segment, false)));
         }
     }
     Ok(None)

@@ -26,6 +26,8 @@ pub struct App {
     pub tools: LazyTools,
     /// The prefix of segment URIs in playlists: `/segments`, or the URL of another server.
     pub segments_url: String,
+    /// The longest range of an exact cut, in hours.
+    pub max_cut_hours: u32,
     /// When the server started.
     pub started: Instant,
     /// Which requests are allowed.

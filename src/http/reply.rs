@@ -114,7 +114,8 @@ impl Reply {
             Error::BadPart { .. }
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
-            | Error::EndNotAfterStart => (400, &*shown),
+            | Error::EndNotAfterStart
+            | Error::CutTooLong { .. } => (400, &*shown),
             Error::HiddenPart(_) => (403, &*shown),
             Error::NoSuchRoute | Error::NotFound(_) => (404, &*shown),
             Error::RangeHasHoles | Error::RangeIsEmpty => (406, &*shown),

@@ -158,7 +158,7 @@ fn gather_archive(archive: &Archive, now: Timestamp) -> Result<Vec<MetricFamily>
     for (name, help, value) in [
         (
             "archive_unparsable_names_total",
-            "Names that are not segment names.",
+            "Names in the hours read so far that are not segment names, each counted once.",
             archive.unparsable_names_total(),
         ),
         ("hour_cache_hits_total", "Directory lookups that the cache answered.", cache.hits),

@@ -93,6 +93,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         clock,
         tools: LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1),
         segments_url: "/segments".to_owned(),
+        max_cut_hours: 24,
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).expect("counters"),

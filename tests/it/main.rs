@@ -32,6 +32,7 @@ mod security;
 mod selection;
 mod shortage;
 mod slow_clients;
+mod small_boxes;
 mod source;
 mod streaming;
 mod tidy;

@@ -272,16 +272,82 @@ fn an_hour_that_changes_is_read_again_even_within_the_mtime_granularity() {
     assert_eq!(selected(&archive, start, end), [Entry::Hole]);
 }
 
+/// Waits until the ctimes of all directories that were changed so far are no longer racy.
+fn settle() {
+    std::thread::sleep(std::time::Duration::from_millis(50));
+}
+
+/// Sets the mtime of a directory, as programs do that copy directories.
+fn set_mtime(directory: &Path, seconds: u64) {
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let times = fs::FileTimes::new().set_modified(modified);
+    File::open(directory).expect("the directory").set_times(times).expect("set its time");
+}
+
+#[test]
+fn an_hour_that_is_completed_under_the_same_mtime_is_seen_and_any_mtime_is_cached() {
+    // Long ago, and in the future, on a server whose clock is right.
+    for mtime in [1_500_000_000, 7_500_000_000] {
+        let base = tempfile::tempdir().expect("a directory");
+        let (variant, hour) = (base.path().join("s/v"), base.path().join("s/v/2026-11-20T10"));
+        fs::create_dir_all(&hour).expect("an hour");
+        let archive = Arc::new(Archive::new(base.path(), 1 << 20));
+        let index = Hour::parse("2026-11-20T10").expect("an hour");
+        for passes in 1..=3 {
+            for second in 0..10 {
+                let name = format!("0{passes}:{second:02}.000-1.000-full-x.ts");
+                fs::write(hour.join(name), b"").expect("a segment");
+            }
+            fs::create_dir(variant.join(format!("2026-11-20T1{passes}"))).expect("another hour");
+            set_mtime(&hour, mtime);
+            set_mtime(&variant, mtime);
+            settle();
+            let before = archive.cache_stats();
+            for _ in 0..3 {
+                assert_eq!(archive.hour(NAME, index).expect("an hour").segments().count(), passes * 10);
+                let listing = archive.listing(NAME, "2026-11-20T10").expect("a listing");
+                let names: Vec<String> = serde_json::from_slice(&listing.visible.json).expect("JSON");
+                assert_eq!(names.len(), passes * 10);
+                assert_eq!(archive.hours(NAME).expect("hours").len(), passes + 1);
+            }
+            let after = archive.cache_stats();
+            assert_eq!((after.misses - before.misses, after.hits - before.hits), (1, 2), "{mtime} {passes}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_not_a_segments_is_counted_once() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let base = tempfile::tempdir().expect("a directory");
+    let hours = ["2026-11-20T10", "2026-11-20T11"].map(|hour| base.path().join("s/v").join(hour));
+    // Nothing is cached, so each hour is read each time.
+    let archive = Archive::new(base.path(), 0);
+    let read = || {
+        for hour in archive.hours(NAME).expect("the hours").iter() {
+            archive.hour(NAME, *hour).expect("an hour");
+        }
+        archive.unparsable_names_total()
+    };
+    for hour in &hours {
+        fs::create_dir_all(hour).expect("an hour");
+        for name in ["Thumbs.db".as_ref(), "a.ts".as_ref(), std::ffi::OsStr::from_bytes(b"\xff.ts")] {
+            fs::write(hour.join(name), b"").expect("a file");
+        }
+    }
+    assert_eq!([read(), read(), read()], [6, 6, 6]);
+    fs::write(hours[1].join("b.ts"), b"").expect("a file");
+    fs::write(hours[1].join(std::ffi::OsStr::from_bytes(b"\xfe.ts")), b"").expect("a file");
+    assert_eq!([read(), read()], [8, 8]);
+}
+
 #[test]
 fn an_unchanged_hour_is_read_once() {
     let base = tempfile::tempdir().expect("a directory");
     let hour = base.path().join("s/v/2026-11-20T10");
     fs::create_dir_all(&hour).expect("an hour");
     fs::write(hour.join("00:00.000-1.000-full-x.ts"), b"").expect("a segment");
-    // Long before the present, so that the mtime is not racy.
-    let times = fs::FileTimes::new()
-        .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_500_000_000_123));
-    File::open(&hour).expect("the hour").set_times(times).expect("set its time");
+    settle();
     let archive = Arc::new(Archive::new(base.path(), 1 << 20));
     let index = Hour::parse("2026-11-20T10").expect("an hour");
     for _ in 0..5 {
@@ -399,8 +465,8 @@ fn summaries_outlive_the_indexes_of_evicted_hours() {
             fs::write(directory.join(name), b"").expect("a segment");
         }
     }
-    // Directories with a racy mtime are not cached.
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    // Directories with a racy ctime are not cached.
+    settle();
     // 55 KiB of it are for indexes, of about 25 KiB for each hour.
     let archive = Archive::new(base.path(), 80 * 1024);
     let hours = archive.hours(NAME).expect("the hours");

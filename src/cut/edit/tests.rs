@@ -1,7 +1,7 @@
 use super::*;
 use crate::cut::groups;
 use crate::cut::mux::EncodedFrame;
-use crate::cut::plan::{CutSegment, ShownRange};
+use crate::cut::plan::{CutSegment, PlannedSegments, ShownRange};
 use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::Ticks;
 use crate::mpegts::probe::{AudioFormat, Program, Stream};
@@ -110,7 +110,10 @@ fn plan(from: i64, to: i64) -> Plan {
     let streams = [(VIDEO, Codec::H264, None), (AUDIO, Codec::Aac, Some(audio))].map(stream).to_vec();
     let pmt = segment(0).scan.pmt;
     let program = Program { pmt_pid: 0x1000, pmt, programs: 1, streams };
-    let segments = vec![planned(0), planned(8)];
+    let both = [planned(0), planned(8)];
+    let list: Vec<CutSegment> = both.iter().map(|planned| planned.segment.clone()).collect();
+    let mut segments = PlannedSegments::new(Box::new(list), (time(from), time(to)));
+    (0..).zip(&both).for_each(|(number, planned)| segments.push(number, planned));
     let end_90k = START + (to - from) * FRAME;
     Plan { segments, trailing: None, program, start_90k: START, end_90k, max_segment_bytes: 0 }
 }
