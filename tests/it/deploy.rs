@@ -356,7 +356,6 @@ fn the_debian_package_contains_the_program_the_unit_and_the_settings() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let output = with_cargo_variables(Program::new(source("scripts/package")))
         .args(["--binary", RESTREAMER, "--output", directory.path().to_str().expect("text")])
-        .patience(std::time::Duration::from_secs(120))
         .run();
     assert_eq!(output.code, Some(0), "{} {}", output.stdout, output.stderr);
     let mut packages: Vec<_> =
