@@ -1,9 +1,10 @@
 //! What a newcomer runs first: what the scripts install, and `scripts/demo`, also after it was interrupted.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use restreamer::archive::layout::hour_name;
 use restreamer::clock::Clock;
@@ -11,8 +12,9 @@ use restreamer::timestamp::Timestamp;
 use rustix::process::{Signal, kill_process_group};
 use tempfile::TempDir;
 
+use crate::footage::{self, FootageKind};
 use crate::harness::{wait_until, write_whole};
-use crate::process::{Program, RESTREAMER, Running, find, setting};
+use crate::process::{Program, RESTREAMER, Running, Served, find, setting};
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
@@ -264,4 +266,80 @@ fn each_line_that_the_demo_prints_can_be_pasted_and_only_this_machine_is_served(
         running.signal(Signal::TERM);
         assert_eq!(running.wait().code, Some(143));
     }
+}
+
+/// Writes real footage from ten seconds before a full hour to a minute after it, with the gap of the demo.
+fn write_real_footage(archive: &Path) {
+    let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
+    let kind = FootageKind {
+        name: "jobs",
+        rate: (25, 1),
+        seconds: 64,
+        segment_seconds: 2,
+        codecs,
+        options: "",
+        sounds: 1,
+        pictures: true,
+    };
+    let full_hour = Timestamp::parse("2026-11-20T11").expect("a time").micros() / 1_000_000;
+    let seconds = (-10..30).chain(36..60).step_by(2);
+    for (segment, second) in footage::make(&kind).segments.iter().zip(seconds) {
+        let start = Timestamp::from_micros((full_hour + second) * 1_000_000);
+        let hour = archive.join("demo/source").join(hour_name(start.hour()));
+        fs::create_dir_all(&hour).expect("an hour");
+        let offset = start.to_string()["2026-11-20T10:".len()..].replace("000Z", "");
+        fs::copy(&segment.path, hour.join(format!("{offset}-2.000-full-x.ts"))).expect("a segment");
+    }
+}
+
+#[test]
+fn each_line_of_the_table_of_jobs_in_the_readme_works() {
+    let base = tempfile::tempdir().expect("a directory");
+    let archive = base.path().join("demo-archive");
+    write_real_footage(&archive);
+    let old = archive.join("demo/480p/2026-10-01T00");
+    write_whole(&old.join("00:00.000-2.000-full-x.ts"), b"x");
+    let long_ago = Clock::System.now().micros() - 40 * 86_400 * 1_000_000;
+    let long_ago = UNIX_EPOCH + Duration::from_micros(u64::try_from(long_ago).expect("after 1970"));
+    let readme = fs::read_to_string(script("../README.md")).expect("README.md");
+    let hour = readme.lines().find(|line| line.starts_with("hour=")).expect("how to set the hour");
+    let jobs = readme.split_once("| job | command |").expect("the table of jobs").1;
+    let rows = jobs.lines().skip(2).take_while(|line| line.starts_with("| "));
+    let rows: Vec<(&str, &str)> = rows
+        .map(|row| row[2..].split_once(" | `").expect("two columns"))
+        .map(|(job, command)| (job, command.trim_end_matches("` |")))
+        .collect();
+    let bin = base.path().join("bin");
+    stand_in(&bin.join("ffplay"), "exec curl -o played \"$@\"");
+    let served = Served::over(&archive, &[]);
+    File::open(&old).and_then(|file| file.set_modified(long_ago)).expect("an old hour");
+    // What the commands print that make no file, by the first word of the job.
+    let shown = [
+        ("find", "\"2026-11-20T11\""),
+        ("list", "\"00:58.000-2.000-full-x.ts\""),
+        ("share", "?start=2026-11-20T11:00:05&end=2026-11-20T11:00:25\n"),
+        ("gaps", "all holes together last 6.000 s"),
+        ("watch", ""),
+        ("delete", ""),
+    ];
+    for (job, command) in &rows {
+        let text = format!("cd {} && {hour} && {command}", base.path().display());
+        let text = text.replace("127.0.0.1:8000", &served.address.to_string());
+        let ran = Program::new("bash").args(["-c", &text]).env("PATH", path_with(&bin)).run();
+        let expected = shown.iter().find(|(word, _)| job.starts_with(word)).map_or("", |(_, text)| text);
+        assert!(ran.code == Some(0) && ran.stdout.contains(expected), "{job}: {ran:?}");
+    }
+    let is_cut = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ts");
+    let files = fs::read_dir(base.path()).expect("a directory").map(|entry| entry.expect("a file").path());
+    let cuts: Vec<PathBuf> = files.filter(is_cut).collect();
+    assert_eq!((cuts.len(), rows.len()), (4, shown.len() + 4), "{cuts:?}");
+    for cut in cuts {
+        assert!(fs::metadata(&cut).expect("a cut").len() > 50_000, "{} is an error", cut.display());
+    }
+    assert!(
+        !old.exists() && archive.join("demo/source/2026-11-20T11").exists(),
+        "only old hours are deleted"
+    );
+    let played = fs::read_to_string(base.path().join("played")).expect("a playlist");
+    assert!(played.starts_with("#EXTM3U"), "{played}");
 }
