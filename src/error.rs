@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::timestamp::{Span, Timestamp};
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -14,8 +16,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// only.
 #[derive(Debug)]
 pub enum Error {
-    /// A path names no route.
-    NoSuchRoute,
+    /// A path names no route. Holds the path that was probably meant, percent-encoded.
+    NoSuchRoute(Option<String>),
     /// A part of a path (`stream`, `variant`, `hour` or `path`) cannot be the name of a file.
     BadPart {
         /// Which part it is.
@@ -51,7 +53,12 @@ pub enum Error {
     /// What a request names is not in the archive. The message names it as the request did.
     NotFound(String),
     /// The range of a cut has gaps, which the request does not allow.
-    RangeHasHoles,
+    RangeHasHoles {
+        /// Where the first gap starts and ends. Both are the same where a truncated segment is followed by another.
+        first: (Timestamp, Timestamp),
+        /// The length of all gaps together.
+        total: Span,
+    },
     /// The range of a cut has no content.
     RangeIsEmpty,
     /// A valid request that cannot be served. The message says why, and what would work.
@@ -110,7 +117,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchRoute => write!(f, "there is no such page; `/` lists what there is"),
+            Self::NoSuchRoute(None) => write!(f, "there is no such page; `/` lists what there is"),
+            Self::NoSuchRoute(Some(path)) => {
+                write!(f, "there is no such page; `{}` was probably meant", path.escape_debug())
+            }
             Self::BadPart { part, why } => write!(f, "bad {part}: {why}"),
             Self::HiddenPart(part) => write!(f, "Bad {part}: May not start with a period"),
             Self::BadParameter { name, value, expected } => {
@@ -126,7 +136,11 @@ impl fmt::Display for Error {
                 )
             }
             Self::NotFound(message) | Self::Unsupported(message) => write!(f, "{message}"),
-            Self::RangeHasHoles => write!(f, "Requested time range contains holes or is incomplete."),
+            Self::RangeHasHoles { first: (start, end), total } => write!(
+                f,
+                "Requested time range contains holes or is incomplete. The first hole is from {start} to {end}, all \
+                 holes together last {total} s. With `allow_holes=true` the range is cut all the same."
+            ),
             Self::RangeIsEmpty => write!(f, "We have no content available within the requested time range."),
             Self::Cancelled => write!(f, "the request was cancelled"),
             Self::Changed(what) => write!(f, "{what} changed while it was being read"),

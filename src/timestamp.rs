@@ -20,7 +20,7 @@ const EPOCH_JULIAN_DAY: i32 = 2_440_588;
 pub struct Timestamp(i64);
 
 /// A length of time in microseconds. The difference of an earlier and a later instant is negative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(i64);
 
 /// An hour of UTC, counted from 1970-01-01T00.
@@ -123,6 +123,13 @@ impl Timestamp {
         };
         let parsed = Self(parse_date(date, extended)? + since_midnight);
         (Self::MIN..=Self::MAX).contains(&parsed).then_some(parsed)
+    }
+}
+
+impl Add for Span {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
     }
 }
 

@@ -28,8 +28,16 @@ def say(text=""):
     print(text, flush=True)
 
 
+def need(*commands):
+    """Installs the Debian packages of commands that are missing: see scripts/lib/apt.sh."""
+    script = ["bash", "-c", '. "$1" && shift && need "$@"', "need", ROOT / "scripts/lib/apt.sh"]
+    if subprocess.run([*script, *commands], check=False).returncode:
+        raise Failed("a program is missing; the reason is above")
+
+
 def build():
     """Builds the server and returns its path."""
+    need("cc")
     subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
     return TARGET / "release/restreamer"
 
@@ -38,6 +46,7 @@ def build():
 
 def make_footage(directory, seconds=40):
     """Encodes segments of video and audio on one clock; returns their paths in order, with their hashes."""
+    need("ffmpeg")
     directory.mkdir()
     subprocess.run(
         ["ffmpeg", "-nostdin", "-v", "error",

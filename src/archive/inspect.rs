@@ -274,12 +274,16 @@ mod tests {
     #[test]
     fn the_newest_segments_are_looked_for_once_a_second_however_many_ask() {
         let inspector = Inspector::default();
-        let looks = AtomicUsize::new(0);
+        let (asked, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let begun = Instant::now();
         let ask = |millis| {
+            asked.fetch_add(1, Ordering::SeqCst);
             let ends = inspector.newest_ends(begun + Duration::from_millis(millis), || {
                 let look = looks.fetch_add(1, Ordering::SeqCst);
-                // Long enough for the others to come meanwhile.
+                // The others come meanwhile.
+                while asked.load(Ordering::SeqCst) < 16 {
+                    std::thread::yield_now();
+                }
                 std::thread::sleep(Duration::from_millis(50));
                 let end = Timestamp::from_micros(i64::try_from(look).expect("a small number"));
                 vec![NewestSegment { stream: "s".to_owned(), variant: "v".to_owned(), end }]

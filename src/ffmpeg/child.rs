@@ -313,7 +313,7 @@ mod tests {
     fn a_process_is_reaped_only_after_its_group_was_killed() {
         // Its own child keeps stderr open and outlives it.
         let script = "sleep 1000 > /dev/null & echo $!";
-        let limit = Duration::from_secs(20);
+        let limit = Duration::from_secs(180);
         let mut child =
             Child::start("sh", Path::new("/bin/sh"), ["-c", script], Input::Nothing, limit).expect("a child");
         let orphan = child.next_chunk(&|| false).expect("output").expect("the orphan's pid");

@@ -31,8 +31,22 @@ const CANCELLATION_STRIDE: usize = 256;
 struct Coverage {
     segments: usize,
     gaps: usize,
+    /// Where the first gap starts and ends.
+    first_gap: Option<(Timestamp, Timestamp)>,
+    /// The length of all gaps together.
+    gap_total: Span,
     /// The start of the first segment and the end of the last.
     span: Option<(Timestamp, Timestamp)>,
+}
+
+impl Coverage {
+    /// Counts a gap. A truncated segment may claim to last until the next one starts, or longer.
+    fn add_gap(&mut self, start: Timestamp, end: Timestamp) {
+        let end = end.max(start);
+        self.gaps += 1;
+        self.gap_total = self.gap_total + (end - start);
+        self.first_gap = self.first_gap.or(Some((start, end)));
+    }
 }
 
 /// `/cut/{stream}/{variant}.ts`: a time range as one file.
@@ -90,7 +104,7 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     Ok(Selection::new(&app.archive, name, &hours, cut.range))
 }
 
-/// Calls `each` with the segments of the range.
+/// Calls `each` with the segments of the range; from a gap that is not allowed on, only measures the gaps.
 ///
 /// # Errors
 /// [`Error::RangeIsEmpty`], [`Error::RangeHasHoles`], [`Error::Cancelled`]; those of `each`.
@@ -106,19 +120,22 @@ fn for_each_segment(
         if coverage.segments.is_multiple_of(CANCELLATION_STRIDE) && is_cancelled() {
             return Err(Error::Cancelled);
         }
-        coverage.gaps += usize::from(chosen.gap_before);
-        if coverage.gaps > 0 && !cut.allow_holes {
-            return Err(Error::RangeHasHoles);
+        if chosen.gap_before {
+            coverage.add_gap(coverage.span.map_or(cut.range.0, |(_, end)| end), chosen.segment.start());
         }
         let start = coverage.span.map_or(chosen.segment.start(), |(start, _)| start);
         coverage.span = Some((start, chosen.segment.end()));
-        each(&chosen)?;
+        if coverage.gaps == 0 || cut.allow_holes {
+            each(&chosen)?;
+        }
     }
-    coverage.gaps += usize::from(selection.ends_in_gap());
-    match coverage {
-        Coverage { segments: 0, .. } => Err(Error::RangeIsEmpty),
-        Coverage { gaps: 1.., .. } if !cut.allow_holes => Err(Error::RangeHasHoles),
-        coverage => Ok(coverage),
+    let Some((_, last_end)) = coverage.span else { return Err(Error::RangeIsEmpty) };
+    if selection.ends_in_gap() {
+        coverage.add_gap(last_end, cut.range.1);
+    }
+    match coverage.first_gap {
+        Some(first) if !cut.allow_holes => Err(Error::RangeHasHoles { first, total: coverage.gap_total }),
+        _ => Ok(coverage),
     }
 }
 

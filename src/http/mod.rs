@@ -50,7 +50,9 @@ impl Service for App {
         if request.target == "*" && request.method == Method::Options {
             return Reply::empty(200).with("Allow", ALLOW);
         }
-        let Some(found) = routed.found else { return Reply::of_error(&Error::NoSuchRoute) };
+        let Some(found) = routed.found else {
+            return Reply::of_error(&Error::NoSuchRoute(route::similar_path(request.path())));
+        };
         let reply = match &request.method {
             Method::Options => Reply::empty(200).with("Allow", ALLOW),
             method if is_get_or_head(method) => found

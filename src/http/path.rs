@@ -80,7 +80,7 @@ impl PathNames {
     /// # Errors
     /// [`Error::NoSuchRoute`] if their number differs, which is a mistake in the table of routes.
     pub fn exactly<const N: usize>(self) -> Result<[String; N]> {
-        self.0.try_into().map_err(|_| Error::NoSuchRoute)
+        self.0.try_into().map_err(|_| Error::NoSuchRoute(None))
     }
 
     /// The names of a stream and a variant.

@@ -117,8 +117,8 @@ impl Reply {
             | Error::EndNotAfterStart
             | Error::CutTooLong { .. } => (400, &*shown),
             Error::HiddenPart(_) => (403, &*shown),
-            Error::NoSuchRoute | Error::NotFound(_) => (404, &*shown),
-            Error::RangeHasHoles | Error::RangeIsEmpty => (406, &*shown),
+            Error::NoSuchRoute(_) | Error::NotFound(_) => (404, &*shown),
+            Error::RangeHasHoles { .. } | Error::RangeIsEmpty => (406, &*shown),
             Error::Unsupported(_) => (501, &*shown),
             Error::ProgramMissing { .. } => (503, "this needs ffmpeg, which is not installed on this server"),
             Error::NotStarted { program, .. } => {

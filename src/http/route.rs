@@ -16,7 +16,7 @@ use super::path::{Captures, PathNames, VariantPath};
 use super::playlists::{MediaRequest, MultivariantRequest};
 use super::query::Query;
 use super::segments::FileRequest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
 pub static ROUTES: [Route; 13] = [
@@ -66,6 +66,21 @@ pub fn find(path: &str, query: &str) -> Option<Match> {
     let (route, captures) = ROUTES.iter().find_map(matching)?;
     let handler = captures.names().and_then(|names| (route.decode)(names, Query::new(query)));
     Some(Match { route, variant: captures.variant(), handler })
+}
+
+/// The path that was probably meant by one that no route matches: without the slash at its end, or with the suffix that
+/// the route needs.
+pub fn similar_path(path: &str) -> Option<String> {
+    let path = path.trim_end_matches('/');
+    let stem = [".m3u8", ".m3u", ".ts", ".mp4"].iter().find_map(|suffix| path.strip_suffix(suffix));
+    let stem = stem.unwrap_or(path);
+    let candidates = [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.ts")];
+    candidates.into_iter().find(|path| find(path, "").is_some_and(|found| is_named(&found)))
+}
+
+/// Whether the path of a match names everything that its route needs: `/files//.m3u8` does not.
+fn is_named(found: &Match) -> bool {
+    !matches!(found.handler, Err(Error::BadPart { .. } | Error::HiddenPart(_)))
 }
 
 /// The metrics labels of all routes, each once.

@@ -50,7 +50,6 @@ fn repeats_are_reported_after_a_second_even_if_nothing_else_is_logged() {
 #[test]
 fn repeats_are_reported_at_the_end() {
     let (log, mut reader) = log();
-    let begun = Instant::now();
     for _ in 0..5 {
         log.queue.push("0 ERROR it fails\n".to_owned());
     }
@@ -58,7 +57,6 @@ fn repeats_are_reported_at_the_end() {
     assert_eq!(line(&mut reader), "0 ERROR it fails\n");
     let reported = line(&mut reader);
     assert!(reported.ends_with("Z ERROR it fails (and 4 times more since)\n"), "{reported:?}");
-    assert!(begun.elapsed() < Duration::from_millis(900));
 }
 
 #[test]

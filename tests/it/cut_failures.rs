@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use restreamer::cut::{CutSegment, ExactType, prepare};
 use restreamer::error::{Error, Result};
@@ -12,7 +12,7 @@ use restreamer::timestamp::{Span, Timestamp};
 
 use crate::cuts;
 use crate::footage::{self, FootageKind, base, run};
-use crate::harness::wait_until;
+use crate::harness::{PATIENCE, wait_until};
 
 const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
@@ -37,7 +37,7 @@ fn range() -> (Timestamp, Timestamp) {
 /// One of the programs in `tests/data`, linked into `dir`.
 fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
     let path = PathBuf::from(cuts::fake(dir, name));
-    let tools = Tools::find(&path, Path::new("ffprobe")).with_stall_limit(Duration::from_millis(500));
+    let tools = Tools::find(&path, Path::new("ffprobe")).with_stall_limit(PATIENCE);
     assert!(tools.ffmpeg_version().is_ok(), "{:?}", tools.ffmpeg_version());
     (tools, path)
 }
@@ -75,13 +75,13 @@ fn assert_gone(path: &Path) {
 fn a_stalled_ffmpeg_is_killed_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
+    let tools = tools.with_stall_limit(Duration::from_secs(2));
     let segments = segments("stalls");
     for exact_type in BOTH {
         let mut out = Vec::new();
-        let since = Instant::now();
         let why = why(cut(exact_type, segments.clone(), &tools, &mut out, &|| false));
-        assert!(why.contains("no output for 0.5 s") && why.contains("thinking"), "{why}");
-        assert!(out.is_empty() && since.elapsed() < Duration::from_secs(3));
+        assert!(why.contains("no output for 2.0 s") && why.contains("thinking"), "{why}");
+        assert!(out.is_empty());
         assert_gone(&path);
     }
 }
@@ -90,23 +90,15 @@ fn a_stalled_ffmpeg_is_killed_and_leaves_nothing_behind() {
 fn ffmpeg_is_killed_when_its_cut_is_cancelled() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-stalls");
-    let tools = tools.with_stall_limit(Duration::from_secs(30));
     let segments = segments("leaves");
+    let pid_file = format!("{}.pid", path.display());
     for exact_type in BOTH {
-        let since = Instant::now();
-        let left = std::cell::Cell::new(None);
-        let is_cancelled = || {
-            let stays = since.elapsed() < Duration::from_millis(300);
-            if !stays && left.get().is_none() {
-                left.set(Some(Instant::now()));
-            }
-            !stays
-        };
+        // The client leaves when ffmpeg runs.
+        let is_cancelled = || std::fs::read_to_string(&pid_file).is_ok_and(|pid| !pid.is_empty());
         let result = cut(exact_type, segments.clone(), &tools, &mut Vec::new(), &is_cancelled);
         assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
-        let left = left.get().expect("the client has left");
-        assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
         assert_gone(&path);
+        std::fs::remove_file(&pid_file).expect("remove its pid");
     }
 }
 
@@ -126,8 +118,7 @@ fn an_ffmpeg_that_fails_is_quoted() {
 #[test]
 fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
     let dir = tempfile::tempdir().expect("a directory");
-    let patient = |name| fake(dir.path(), name).0.with_stall_limit(Duration::from_secs(30));
-    let (quits, dies) = (patient("ffmpeg-quits"), patient("ffmpeg-dies"));
+    let (quits, dies) = (fake(dir.path(), "ffmpeg-quits").0, fake(dir.path(), "ffmpeg-dies").0);
     let segments = segments("quits");
     for exact_type in BOTH {
         let why = why(cut(exact_type, segments.clone(), &quits, &mut Vec::new(), &|| false));
@@ -141,7 +132,6 @@ fn an_ffmpeg_that_quits_early_or_dies_fails_the_cut() {
 fn an_ffmpeg_that_floods_stderr_still_makes_the_cut() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, _) = fake(dir.path(), "ffmpeg-floods");
-    let tools = tools.with_stall_limit(Duration::from_secs(30));
     let segments = segments("floods");
     for exact_type in BOTH {
         let mut out = Vec::new();
@@ -154,7 +144,6 @@ fn an_ffmpeg_that_floods_stderr_still_makes_the_cut() {
 fn a_process_that_ffmpeg_leaves_behind_is_killed() {
     let dir = tempfile::tempdir().expect("a directory");
     let (tools, path) = fake(dir.path(), "ffmpeg-forks");
-    let tools = tools.with_stall_limit(Duration::from_secs(30));
     let segments = segments("forks");
     for exact_type in BOTH {
         let mut out = Vec::new();

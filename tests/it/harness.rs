@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
 use tempfile::TempDir;
 
-/// The time limit for anything a test waits for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The only time limit of tests, for anything that they wait for. It is never reached unless something is broken: no
+/// test depends on the speed of the machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The workers of a test server.
 pub(crate) const WORKERS: Workers = Workers { each: 2, cut: 1 };
@@ -170,11 +171,20 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 pub(crate) fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
-            panic!("after {} bytes: {error}", bytes.len())
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        result => {
+            received(result, "the end of the connection");
         }
-        _ => bytes,
     }
+    bytes
+}
+
+/// The result of a read from a stream of [`connect`]. Panics with what was waited for.
+pub(crate) fn received<T>(result: std::io::Result<T>, what: &str) -> T {
+    result.unwrap_or_else(|error| match error.kind() {
+        ErrorKind::WouldBlock => panic!("timed out after {PATIENCE:?} waiting for {what}"),
+        _ => panic!("waiting for {what}: {error}"),
+    })
 }
 
 /// Reads one response from a connection that stays open.
@@ -186,7 +196,7 @@ pub(crate) fn read_one(stream: &mut TcpStream) -> Answer {
         if let Some(answer) = answers.into_iter().next().filter(|answer| answer.whole) {
             return answer;
         }
-        let count = stream.read(&mut buffer).expect("read a response");
+        let count = received(stream.read(&mut buffer), "a response");
         assert!(count > 0, "the connection ended after {bytes:?}");
         bytes.extend_from_slice(&buffer[..count]);
     }
@@ -252,7 +262,7 @@ fn read_body<'a>(answer: &mut Answer, bytes: &'a [u8]) -> &'a [u8] {
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "timed out waiting for this: {what}");
+        assert!(begun.elapsed() < PATIENCE, "timed out after {PATIENCE:?} waiting for this: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

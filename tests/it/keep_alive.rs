@@ -13,9 +13,6 @@ use restreamer::server::Limits;
 
 use crate::harness::{PATIENCE, Site, WORKERS, connect, read_one, read_until_closed, serve, wait_until};
 
-/// Much shorter than any timeout, and much longer than waking a thread takes.
-const SOON: Duration = Duration::from_secs(5);
-
 /// A service with two pools. `/media/wait` blocks until it is released, and sets `waits` meanwhile.
 #[derive(Default)]
 struct Stub {
@@ -65,12 +62,10 @@ fn a_keep_alive_connection_can_use_other_pools_while_its_last_pool_is_busy() {
         send(stream, "/media/wait");
     }
     wait_until("a worker waits", || stub.waits.load(Ordering::SeqCst));
-    let begun = Instant::now();
     for (number, stream) in connections.iter_mut().enumerate() {
         let target = format!("/quick/{number}");
         assert_eq!(get(stream, &target), target);
     }
-    assert!(begun.elapsed() < SOON, "they took {:?}", begun.elapsed());
     stub.released.store(true, Ordering::SeqCst);
     for stream in &mut busy {
         assert_eq!(read_one(stream).text(), "/media/wait");
@@ -177,12 +172,12 @@ fn clients_that_pipeline_without_end_do_not_starve_the_others() {
 
 #[test]
 fn an_idle_keep_alive_connection_is_closed_after_the_idle_timeout() {
-    let limits = Limits { idle_timeout: Duration::from_millis(400), ..Limits::default() };
+    let limits = Limits { idle_timeout: Duration::from_secs(2), ..Limits::default() };
     let server = serve(Arc::new(Stub::default()), limits);
     let begun = Instant::now();
     let mut stream = keep_alive(server.address(), "/quick/1");
     assert!(read_until_closed(&mut stream).is_empty());
-    assert!((limits.idle_timeout..SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= limits.idle_timeout, "{:?}", begun.elapsed());
     wait_until("it is closed", || server.connections() == 0);
     assert!(server.stop(PATIENCE));
 }
@@ -212,12 +207,11 @@ fn connections_are_evicted_in_the_order_in_which_they_became_idle() {
 
 #[test]
 fn idle_keep_alive_connections_do_not_delay_a_stop() {
-    let server = serve(Arc::new(Stub::default()), Limits::default());
+    let limits = Limits { idle_timeout: 2 * PATIENCE, ..Limits::default() };
+    let server = serve(Arc::new(Stub::default()), limits);
     let mut connections =
         [keep_alive(server.address(), "/quick/1"), keep_alive(server.address(), "/media/2")];
-    let begun = Instant::now();
     assert!(server.stop(PATIENCE));
-    assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
     for stream in &mut connections {
         assert!(read_until_closed(stream).is_empty());
     }
@@ -225,7 +219,7 @@ fn idle_keep_alive_connections_do_not_delay_a_stop() {
 
 #[test]
 fn a_file_is_sent_to_a_slow_client_and_aborted_for_a_stalled_one() {
-    let limits = Limits { write_timeout: Duration::from_millis(1500), ..Limits::default() };
+    let limits = Limits { write_timeout: Duration::from_secs(3), ..Limits::default() };
     let site = Site::with("2026-11-22T00:00:00", limits);
     // No two parts of the file are equal.
     let mix = |index: u32| u8::try_from(index.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0);
@@ -233,10 +227,10 @@ fn a_file_is_sent_to_a_slow_client_and_aborted_for_a_stalled_one() {
     site.write("s/v/large.bin", &bytes);
     let mut slow = connect(site.address);
     send(&mut slow, "/segments/s/v/large.bin");
-    // The client reads in steps, and its pauses are shorter than the write timeout.
+    // The client reads in steps, and its pauses are much shorter than the write timeout.
     let mut taken = vec![0; 2 * 1024 * 1024];
     let mut all = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         std::thread::sleep(Duration::from_secs(1));
         slow.read_exact(&mut taken).expect("a part");
         all.extend_from_slice(&taken);
@@ -252,8 +246,8 @@ fn a_file_is_sent_to_a_slow_client_and_aborted_for_a_stalled_one() {
     assert!(all[head..] == bytes[..], "{} bytes came", all.len() - head);
     let mut stalled = connect(site.address);
     send(&mut stalled, "/segments/s/v/large.bin");
+    stalled.peek(&mut [0]).expect("the first byte");
     drop(slow);
-    wait_until("it is open", || site.server().connections() == 1);
     wait_until("it is aborted", || site.server().connections() == 0);
     let mut rest = Vec::new();
     let _ = stalled.read_to_end(&mut rest);

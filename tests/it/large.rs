@@ -12,7 +12,7 @@ use restreamer::archive::{Archive, VariantName};
 use restreamer::timestamp::Timestamp;
 use tempfile::TempDir;
 
-use crate::harness::{ask, connect};
+use crate::harness::{ask, connect, received};
 use crate::process::{Running, Served, is_long_run, say};
 
 const DAYS: usize = 30;
@@ -81,7 +81,7 @@ fn check_whole_playlist(served: &Served) {
     let mut client = connect(served.address);
     client.write_all(format!("GET {WHOLE} HTTP/1.0\r\n\r\n").as_bytes()).expect("ask");
     let mut lines = BufReader::with_capacity(256 * 1024, client).lines();
-    let mut next = || lines.next().map(|line| line.expect("read on"));
+    let mut next = || lines.next().map(|line| received(line, "the next line of the playlist"));
     assert_eq!(next().as_deref(), Some("HTTP/1.1 200 OK"));
     let first_byte = begun.elapsed();
     while next().is_some_and(|line| !line.is_empty()) {}

@@ -28,6 +28,7 @@ mod playlists;
 mod process;
 mod recording;
 mod routes;
+mod scripts;
 mod security;
 mod selection;
 mod shortage;

@@ -375,11 +375,8 @@ fn a_rough_cut_concatenates_the_segments() {
     ] {
         assert_eq!(answer.header(name), value, "{name}");
     }
-    let holes = "Requested time range contains holes or is incomplete.\n";
     let nothing = "We have no content available within the requested time range.\n";
     for (query, status, text) in [
-        ("start=2026-11-20T10:00:01&end=2026-11-20T10:00:07", 406, holes),
-        ("start=2026-11-20T09:59:59&end=2026-11-20T10:00:06", 406, holes),
         ("start=2026-11-20T10:00:06&end=2026-11-20T10:00:10&allow_holes=true", 406, nothing),
         ("start=2026-11-20T10:00:05&end=2026-11-20T10:00:11&allow_holes=true", 200, "cccddd"),
     ] {
@@ -389,4 +386,39 @@ fn a_rough_cut_concatenates_the_segments() {
     let head =
         ask(site.address, "HEAD", "/cut/s/v.ts?type=rough&start=2026-11-20T10&end=2026-11-20T10:00:06", &[]);
     assert_eq!((head.status, head.header("content-length"), head.header("x-cut-segments")), (200, "9", "3"));
+}
+
+#[test]
+fn a_cut_with_holes_says_where_the_first_is_and_how_long_all_are() {
+    let site = Site::at("2026-11-20T12:00:00");
+    for name in ["00:00.000-2.000-full-x", "00:02.000-2.000-full-x", "00:10.000-2.000-full-x"] {
+        site.write(&format!("{HOUR}/{name}.ts"), b"x");
+    }
+    for name in ["00:00.000-2.000-partial-x", "00:01.500-2.000-full-x", "00:05.000-1.000-suspect-x"] {
+        site.write(&format!("s/truncated/2026-11-20T10/{name}.ts"), b"x");
+    }
+    let rows = [
+        ("v", ("10:00:01", "10:00:07"), ("10:00:04.000000", "10:00:07.000000"), "3.000"),
+        ("v", ("09:59:59", "10:00:04"), ("09:59:59.000000", "10:00:00.000000"), "1.000"),
+        ("v", ("10:00:01", "10:00:11"), ("10:00:04.000000", "10:00:10.000000"), "6.000"),
+        ("v", ("09:59:59.5", "10:00:12.25"), ("09:59:59.500000", "10:00:00.000000"), "6.750"),
+        // What a truncated segment lacks is unknown.
+        ("truncated", ("10:00:00", "10:00:02"), ("10:00:02.000000", "10:00:02.000000"), "0.000"),
+        ("truncated", ("10:00:02", "10:00:06"), ("10:00:03.500000", "10:00:05.000000"), "1.500"),
+    ];
+    for (variant, (start, end), first, total) in rows {
+        let range = format!("start=2026-11-20T{start}&end=2026-11-20T{end}");
+        let text = format!(
+            "Requested time range contains holes or is incomplete. The first hole is from 2026-11-20T{}Z to \
+             2026-11-20T{}Z, all holes together last {total} s. With `allow_holes=true` the range is cut all the \
+             same.\n",
+            first.0, first.1
+        );
+        for cut_type in ["rough", "smart", "full"] {
+            let target = format!("/cut/s/{variant}.ts?{range}&type={cut_type}");
+            let answer = site.get(&target);
+            assert_eq!((answer.status, answer.text()), (406, text.clone()), "{target}");
+            assert_eq!(ask(site.address, "HEAD", &target, &[]).status, 406, "{target}");
+        }
+    }
 }

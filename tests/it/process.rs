@@ -21,7 +21,6 @@ pub(crate) const RESTREAMER: &str = env!("CARGO_BIN_EXE_restreamer");
 #[derive(Debug)]
 pub(crate) struct Program {
     command: Command,
-    patience: Duration,
     stderr_is_unread: bool,
 }
 
@@ -32,7 +31,6 @@ pub(crate) struct Running {
     child: Child,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
-    patience: Duration,
     reaped: bool,
 }
 
@@ -63,7 +61,7 @@ impl Program {
         command.args(["--pdeathsig", "KILL", "--"]).arg(name).process_group(0);
         command.env_clear().env("PATH", setting("PATH").expect("a PATH"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, patience: PATIENCE, stderr_is_unread: false }
+        Self { command, stderr_is_unread: false }
     }
 
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -73,12 +71,6 @@ impl Program {
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
-        self
-    }
-
-    /// Sets the time limit for it to exit, instead of [`PATIENCE`].
-    pub(crate) fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
         self
     }
 
@@ -102,7 +94,7 @@ impl Program {
         let mut child = self.command.spawn().expect("start a program");
         let stderr = if self.stderr_is_unread { None } else { child.stderr.take() };
         let stderr = stderr.map(|stderr| collect(BufReader::new(stderr)));
-        Running { name, child, stdout: None, stderr, patience: self.patience, reaped: false }
+        Running { name, child, stdout: None, stderr, reaped: false }
     }
 
     /// Runs it to its end.
@@ -136,10 +128,10 @@ impl Running {
     pub(crate) fn wait(mut self) -> Output {
         let begun = Instant::now();
         while !self.has_ended() {
-            if begun.elapsed() > self.patience {
+            if begun.elapsed() > PATIENCE {
                 self.kill();
                 let stderr = self.stderr.take().map(join).unwrap_or_default();
-                panic!("{} did not end in {:?}; its stderr: {stderr}", self.name, self.patience);
+                panic!("{} did not end in {PATIENCE:?}; its stderr: {stderr}", self.name);
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use restreamer::server::Limits;
 
 use crate::harness::{
-    Answer, Site, ask, connect, exchange, read_one, read_until_closed, take_apart, wait_until,
+    Answer, PATIENCE, Site, ask, connect, exchange, read_one, read_until_closed, take_apart, wait_until,
 };
 
 const NOW: &str = "2026-11-22T00:00:00";
@@ -110,7 +110,7 @@ fn an_incomplete_request_times_out_with_408() {
 
 #[test]
 fn an_idle_connection_is_closed_without_a_response() {
-    let site = Site::with(NOW, Limits { idle_timeout: Duration::from_millis(200), ..Limits::default() });
+    let site = Site::with(NOW, Limits { idle_timeout: Duration::from_secs(2), ..Limits::default() });
     assert_eq!(read_until_closed(&mut connect(site.address)), b"");
     let mut stream = connect(site.address);
     stream.write_all(b"GET /files HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
@@ -243,7 +243,7 @@ fn a_client_that_reads_nothing_is_aborted() {
     let site = Site::with(NOW, Limits { write_timeout: Duration::from_millis(300), ..Limits::default() });
     site.write("s/large.bin", &vec![b'x'; LARGE]);
     let mut stream = request_unread(&site, "/segments/s/large.bin");
-    wait_until("the connection is open", || site.server().connections() == 1);
+    stream.peek(&mut [0]).expect("the first byte");
     wait_until("the connection is dropped", || site.server().connections() == 0);
     let answers = take_apart(&read_until_closed(&mut stream), &[]);
     assert!(answers.iter().all(|answer| !answer.whole), "an aborted body looks complete");
@@ -356,7 +356,7 @@ fn a_stopping_server_finishes_responses_in_progress() {
     wait_until("all are open", || site.server().connections() == 3);
     let address = site.address;
     thread::scope(|scope| {
-        let stopping = scope.spawn(|| site.stop(Duration::from_secs(20)));
+        let stopping = scope.spawn(|| site.stop(PATIENCE));
         assert_eq!(read_until_closed(&mut idle), b"");
         assert_eq!(read_until_closed(&mut halfway), b"");
         wait_until("new connections are refused", || TcpStream::connect(address).is_err());

@@ -7,7 +7,7 @@ use crate::metrics::UNKNOWN_ENDPOINT;
 /// The decoded request of a whole target.
 fn decode(target: &str) -> Result<Box<dyn Handler>> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    find(path, query).ok_or(Error::NoSuchRoute)?.handler
+    find(path, query).ok_or(Error::NoSuchRoute(None))?.handler
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn unknown_paths_are_unknown() {
         "/openapi.yaml/x",
     ];
     for target in rows {
-        assert!(matches!(decode(target), Err(Error::NoSuchRoute)), "{target}: {:?}", decode(target));
+        assert!(matches!(decode(target), Err(Error::NoSuchRoute(_))), "{target}: {:?}", decode(target));
     }
 }
 
@@ -147,5 +147,34 @@ fn malformed_and_hidden_names_are_refused() {
     for (target, shown) in rows {
         let error = decode(target).expect_err(target).to_string();
         assert!(error.starts_with(shown), "{target}: {error}");
+    }
+}
+
+#[test]
+fn a_path_without_a_route_is_answered_with_the_path_that_was_probably_meant() {
+    let rows = [
+        ("/files/", Some("/files")),
+        ("/files/s/v//", Some("/files/s/v")),
+        ("/health/", Some("/health")),
+        ("/playlist/s", Some("/playlist/s.m3u8")),
+        ("/playlist/s/", Some("/playlist/s.m3u8")),
+        ("/playlist/s/v", Some("/playlist/s/v.m3u8")),
+        ("/playlist/s/v.m3u", Some("/playlist/s/v.m3u8")),
+        ("/playlist/s/v.m3u8/", Some("/playlist/s/v.m3u8")),
+        ("/playlist/s/v.ts", Some("/playlist/s/v.m3u8")),
+        ("/cut/s/v", Some("/cut/s/v.ts")),
+        ("/cut/s/v1.5", Some("/cut/s/v1.5.ts")),
+        ("/cut/s/v.mp4", Some("/cut/s/v.ts")),
+        ("/segments/s/v/", Some("/segments/s/v")),
+        ("/playlist/", None),
+        ("/cut/s", None),
+        ("/files//v/", None),
+        ("/files/../", None),
+        ("/nothing/", None),
+        ("//", None),
+    ];
+    for (path, meant) in rows {
+        assert!(find(path, "").is_none(), "{path} has a route");
+        assert_eq!(similar_path(path).as_deref(), meant, "{path}");
     }
 }
