@@ -21,6 +21,7 @@ pub mod route;
 mod segments;
 mod service;
 mod text;
+mod time_range;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::cuts::CutRequest;
+use super::cuts::CutQuery;
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::handler::{Handler, Pool};
 use super::health::HealthRequest;
@@ -32,7 +32,7 @@ pub static ROUTES: [Route; 13] = [
     route::<FileRequest>("/segments/{path...}", "segments", Pool::Media).uncompressed(),
     route::<MultivariantRequest>("/playlist/{stream}.m3u8", "generate_master_playlist", Pool::Playlist),
     route::<MediaRequest>("/playlist/{stream}/{variant}.m3u8", "generate_media_playlist", Pool::Playlist),
-    route::<CutRequest>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
+    route::<CutQuery>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
 ];
 
 /// A row of the table.

@@ -34,5 +34,6 @@ mod slow_clients;
 mod source;
 mod streaming;
 mod tidy;
+mod times;
 mod transport;
 mod words;

@@ -19,7 +19,7 @@ fn targets_decode_to_their_requests() {
         format!("NamesRequest {{ variant: {variant}, hour: \"2026-11-20T10\", tombstones: {tombstones} }}")
     };
     let file = |path: &[&str]| format!("FileRequest {{ path: {path:?} }}");
-    let always = "range: TimeRange { start: None, end: None }";
+    let always = "range: TimeRange { start: None, end: None, given: [] }";
     let gdq_source = variant("gdq", "source");
     let rows = [
         ("/", "FrontPageRequest".to_owned()),
@@ -91,6 +91,9 @@ fn unknown_paths_are_unknown() {
         "/playlist/a",
         "/playlist/a/b",
         "/playlist/a/b/c.m3u8",
+        "/playlist/a/b/archive.m3u8",
+        "/playlist/a/b/archive-1795171502-60",
+        "/playlist/a/b/c/timeshift_rel-60.m3u8",
         "/playlist/a.m3u8/",
         "/cut/a.ts",
         "/cut/a/b",
