@@ -37,8 +37,10 @@ pub(super) struct MultivariantRequest {
 /// `/playlist/{stream}/{variant}.m3u8`: the media playlist of a variant.
 #[derive(Debug)]
 pub(super) struct MediaRequest {
-    variant: VariantPath,
-    range: TimeRange,
+    pub(super) variant: VariantPath,
+    pub(super) range: TimeRange,
+    /// Whether players shall begin at the start of a live playlist (`EXT-X-START`), and not near its end.
+    pub(super) plays_from_start: bool,
 }
 
 impl Handler for MultivariantRequest {
@@ -60,7 +62,7 @@ impl Handler for MultivariantRequest {
 
 impl Handler for MediaRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        Ok(Self { variant: names.variant()?, range: TimeRange::read(query)? })
+        Ok(Self { variant: names.variant()?, range: TimeRange::read(query)?, plays_from_start: false })
     }
 
     /// A recorder may add a segment after the first lines were decided that contradicts them: then they are decided
@@ -118,6 +120,7 @@ impl MediaRequest {
             hours,
             now,
             uri_prefix: format!("{}/{}/{}", app.segments_url, encode(stream), encode(variant)),
+            plays_from_start: self.plays_from_start,
         })
     }
 }

@@ -52,6 +52,12 @@ impl TimeRange {
         Ok(Self { start, end, given })
     }
 
+    /// The range from `start` on, which ends at `end` if that is given.
+    pub(super) fn absolute(start: Timestamp, end: Option<Timestamp>) -> Self {
+        let absolute = TimeExpression::Absolute;
+        Self { start: Some(absolute(start)), end: end.map(absolute), given: Vec::new() }
+    }
+
     /// The same range, which ends at the live end if no end is given.
     pub(super) fn or_until_live(self) -> Self {
         Self { end: Some(self.end.unwrap_or(TimeExpression::Live(Span::ZERO))), ..self }

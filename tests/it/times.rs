@@ -249,3 +249,64 @@ fn cuts_have_relative_ranges_durations_and_ends_that_may_be_missing() {
         assert_eq!(site.get(&format!("/cut/s/empty.ts{query}")).status, 406, "{query}");
     }
 }
+
+/// What a player gets at an address: segments with what players do with them, or a status.
+fn outcome(site: &Site, target: &str) -> String {
+    let answer = site.get(target);
+    let text = answer.text();
+    assert_eq!(answer.header("access-control-allow-origin"), "*", "{target}");
+    if answer.status != 200 {
+        let is_redirect = answer.status == 302;
+        assert_eq!(
+            (answer.header("cache-control"), text.lines().count()),
+            ("no-store", usize::from(!is_redirect))
+        );
+        assert_eq!(range(&answer).0, if is_redirect { "2026-11-20T10:59:56" } else { "" }, "{target}");
+        return format!("{} {}", answer.status, answer.header("location")).trim_end().to_owned();
+    }
+    let kind = if text.ends_with("#EXT-X-ENDLIST\n") { "finished" } else { "live" };
+    let from_start = if text.contains("\n#EXT-X-START:TIME-OFFSET=0\n") { " from start" } else { "" };
+    format!("{kind}{from_start} {}", starts(&answer).join(" ")).trim_end().to_owned()
+}
+
+/// A recording of a minute that ended five seconds ago.
+fn on_air() -> Site {
+    let site = Site::at("2026-11-20T11:00:05");
+    record(&site, "v", "2026-11-20T10:59:00", 30);
+    site
+}
+
+#[test]
+fn addresses_of_other_servers_are_answered() {
+    let site = on_air();
+    let rows = [
+        // Flussonic: a programme, one that is on air, a delayed stream, a stream that is so long behind.
+        ("archive-1795172340-4.m3u8", "finished 10:59:00 10:59:02"),
+        ("archive-1795172396-60.m3u8", "live 10:59:56 10:59:58"),
+        ("archive-1795172340-0.m3u8", "live"),
+        ("archive-1795172396-now.m3u8", "live 10:59:56 10:59:58"),
+        ("timeshift_abs-1795172396.m3u8", "live from start 10:59:56 10:59:58"),
+        ("timeshift_rel-9.m3u8", "302 timeshift_abs-1795172396.m3u8"),
+        ("timeshift_rel-9.m3u8?token=x", "302 timeshift_abs-1795172396.m3u8?token=x"),
+        ("timeshift_abs-1795172396.m3u8?token=x", "live from start 10:59:56 10:59:58"),
+        // Nimble Streamer.
+        ("playlist_dvr_range-1795172340-4.m3u8", "finished 10:59:00 10:59:02"),
+        ("playlist_dvr_range-1795172396-now.m3u8", "live 10:59:56 10:59:58"),
+        // A template that was not filled in, and what is not served.
+        ("archive-{utc}-{duration}.m3u8", "400"),
+        ("archive-1795172340.m3u8", "400"),
+        ("timeshift_rel--5.m3u8", "400"),
+        ("timeshift_rel-9.ts", "404"),
+        ("index.m3u8", "404"),
+        ("mono-timeshift_rel-9.m3u8", "404"),
+    ];
+    for (name, expected) in rows {
+        assert_eq!(outcome(&site, &format!("/playlist/s/v/{name}")), expected, "{name}");
+    }
+    assert_eq!(outcome(&site, "/playlist/s/none/archive-1795172340-4.m3u8"), "404");
+    assert_eq!(outcome(&site, "/playlist/s/.v/archive-1795172340-4.m3u8"), "403");
+    let etag = site.get("/playlist/s/v/timeshift_abs-1795172396.m3u8");
+    let unchanged = [("If-None-Match", etag.header("etag"))];
+    let other = ask(site.address, "GET", "/playlist/s/v/archive-1795172396-now.m3u8", &unchanged);
+    assert_eq!(other.status, 200, "only one of the two has EXT-X-START");
+}
