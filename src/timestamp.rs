@@ -3,8 +3,10 @@
 //! All times are integers: no floating point, no time zones, no leap seconds. This is the only module that uses the crate
 //! `time`, for its calendar.
 
+pub mod expression;
+
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::{Add, Neg, Sub};
 
 use time::{Date, Month};
 
@@ -130,6 +132,13 @@ impl Add for Span {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Neg for Span {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(self.0.saturating_neg())
     }
 }
 

@@ -34,6 +34,8 @@ pub struct HourSummary {
     pub longest: Span,
     /// When the last of them ends; [`Timestamp::MIN`] where there are none.
     pub latest_end: Timestamp,
+    /// When the last `full` one of them ends, if there is one.
+    pub latest_full_end: Option<Timestamp>,
     /// A hash of the segments' names: equal on all servers that have the same files, whichever build they run.
     pub fingerprint: u64,
 }
@@ -143,11 +145,13 @@ impl HourIndex {
 
     /// The summary of the hour.
     pub(super) fn summary(&self) -> HourSummary {
+        let is_full = |segment: &Segment| segment.name.segment_type == SegmentType::Full;
         HourSummary {
             hour: self.hour,
             segments: self.entries.len(),
             longest: self.segments().map(|segment| segment.name.duration).max().unwrap_or(Span::ZERO),
             latest_end: self.segments().map(|segment| segment.end()).max().unwrap_or(Timestamp::MIN),
+            latest_full_end: self.segments().filter(is_full).map(|segment| segment.end()).max(),
             fingerprint: self.fingerprint,
         }
     }

@@ -13,6 +13,7 @@ use super::hour::{HourIndex, HourSummary, Unparsable};
 use super::inspect::{Inspector, NewestSegment};
 use super::layout::{Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
+use super::select::LOOK_BACK;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Ffprobe;
 use crate::fnv::Fnv;
@@ -142,6 +143,31 @@ impl Archive {
             summaries.push(*summary);
         }
         Ok(summaries)
+    }
+
+    /// The live end of a variant, which has these sorted `hours`: when the last of its `full` segments ends, whenever that
+    /// was. `None` if it has none.
+    pub fn live_end(&self, name: VariantName, hours: &[Hour]) -> Result<Option<Timestamp>> {
+        let mut latest = None;
+        for hour in hours.iter().rev() {
+            // A long segment of the hour before may end last; none of an earlier hour that selections find.
+            if latest.is_some_and(|latest| latest >= hour.end() + LOOK_BACK) {
+                break;
+            }
+            let summaries = self.summaries(name, std::slice::from_ref(hour))?;
+            latest = latest.max(summaries.iter().filter_map(|summary| summary.latest_full_end).max());
+        }
+        Ok(latest)
+    }
+
+    /// The start of the first segment of a variant, which has these sorted `hours`.
+    pub fn first_start(&self, name: VariantName, hours: &[Hour]) -> Result<Option<Timestamp>> {
+        for hour in hours {
+            if let Some(first) = self.hour(name, *hour)?.segment(0) {
+                return Ok(Some(first.start()));
+            }
+        }
+        Ok(None)
     }
 
     /// Finds a regular file, following symbolic links. `parts` are the names that lead to it: none may hold `/` or begin

@@ -42,6 +42,12 @@ impl MediaPlaylist {
         Self { text: text.into_bytes(), uri_prefix, is_finished, is_empty: true, hour: None }
     }
 
+    /// Asks players to begin at the first segment, and not near the end of a live playlist (RFC 8216, section 4.3.5.2).
+    /// Called before the first segment.
+    pub fn play_from_start(&mut self) {
+        self.text.extend_from_slice(b"#EXT-X-START:TIME-OFFSET=0\n");
+    }
+
     /// Writes the next segment. A gap before the first one is not written.
     pub fn segment(&mut self, segment: &Segment, gap_before: bool) {
         let Self { text, uri_prefix, hour, is_empty, .. } = self;

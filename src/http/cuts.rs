@@ -11,6 +11,7 @@ use super::path::{PathNames, VariantPath};
 use super::query::Query;
 use super::reply::{Body, Piece, Reply, Sink};
 use super::request::Request;
+use super::time_range::TimeRange;
 use crate::archive::OpenFile;
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
@@ -51,7 +52,16 @@ impl Coverage {
 
 /// `/cut/{stream}/{variant}.ts`: a time range as one file.
 #[derive(Debug)]
-pub(super) struct CutRequest {
+pub(super) struct CutQuery {
+    variant: VariantPath,
+    range: TimeRange,
+    allow_holes: bool,
+    exact_type: Option<ExactType>,
+}
+
+/// A cut whose range is resolved.
+#[derive(Debug)]
+struct CutRequest {
     variant: VariantPath,
     /// The first instant of the range, and the first one behind it.
     range: (Timestamp, Timestamp),
@@ -61,11 +71,12 @@ pub(super) struct CutRequest {
     exact_type: Option<ExactType>,
 }
 
-impl Handler for CutRequest {
+impl Handler for CutQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let variant = names.variant()?;
-        let range = (query.required_time("start")?, query.required_time("end")?);
-        if range.1 <= range.0 {
+        let range = TimeRange::read(query)?;
+        // A request that is certainly wrong does not wait for a worker.
+        if range.is_backwards() {
             return Err(Error::EndNotAfterStart);
         }
         let allow_holes = query.flag("allow_holes")?;
@@ -85,23 +96,46 @@ impl Handler for CutRequest {
 
     /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        match self.exact_type {
-            Some(exact_type) => exact_cut(app, self, exact_type, is_cancelled),
-            None => rough_cut(app, self, is_cancelled),
+        let cut = self.resolve(app)?;
+        match cut.exact_type {
+            Some(exact_type) => exact_cut(app, &cut, exact_type, is_cancelled),
+            None => rough_cut(app, &cut, is_cancelled),
         }
+    }
+}
+
+impl CutQuery {
+    /// The cut as it is meant now. Without a start it begins with the first segment, without an end it ends at the live end.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if the range depends on segments, and there
+    /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives.
+    fn resolve(&self, app: &App) -> Result<CutRequest> {
+        let Self { variant, range, allow_holes, exact_type } = self;
+        let name = variant.name();
+        let hours = app.archive.hours(name)?;
+        if hours.is_empty() && !app.archive.has_variant(name)? {
+            let VariantPath { stream, variant } = variant;
+            let what = format!("there is no variant `{variant}` of a stream `{stream}`");
+            return Err(Error::NotFound(what.escape_debug().to_string()));
+        }
+        let has_both_ends = range.start.is_some() && range.end.is_some();
+        let range = range.clone().or_until_live();
+        let resolved = range.resolve(&app.archive, name, &hours, app.clock.now())?;
+        let (start, end) = resolved.ok_or(Error::RangeIsEmpty)?;
+        let start = start.map_or_else(|| app.archive.first_start(name, &hours), |start| Ok(Some(start)))?;
+        let range = start.zip(end).ok_or(Error::RangeIsEmpty)?;
+        if range.1 <= range.0 {
+            return Err(if has_both_ends { Error::EndNotAfterStart } else { Error::RangeIsEmpty });
+        }
+        Ok(CutRequest { variant: variant.clone(), range, allow_holes: *allow_holes, exact_type: *exact_type })
     }
 }
 
 /// The segments of the range.
 fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     let name = cut.variant.name();
-    let hours = app.archive.hours(name)?;
-    if hours.is_empty() && !app.archive.has_variant(name)? {
-        let VariantPath { stream, variant } = &cut.variant;
-        let what = format!("there is no variant `{variant}` of a stream `{stream}`");
-        return Err(Error::NotFound(what.escape_debug().to_string()));
-    }
-    Ok(Selection::new(&app.archive, name, &hours, cut.range))
+    Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, cut.range))
 }
 
 /// Calls `each` with the segments of the range; from a gap that is not allowed on, only measures the gaps.
@@ -290,9 +324,9 @@ mod tests {
     use super::*;
     use crate::http::path::Captures;
 
-    fn decode(query: &str) -> Result<CutRequest, String> {
+    fn decode(query: &str) -> Result<CutQuery, String> {
         let captures = Captures::of("/cut/{stream}/{variant}.ts", "/cut/s/v.ts").expect("a cut");
-        let decoded = captures.names().and_then(|names| CutRequest::decode(names, Query::new(query)));
+        let decoded = captures.names().and_then(|names| CutQuery::decode(names, Query::new(query)));
         decoded.map_err(|error| error.to_string())
     }
 
@@ -317,8 +351,7 @@ mod tests {
             assert_eq!(decoded, expected.map_err(str::to_owned), "{more}");
         }
         let rows = [
-            ("", "missing start"),
-            ("start=2026-11-20", "missing end"),
+            ("duration=30s", "missing start or end: expected one of them beside `duration`"),
             ("start=2026-11-20&end=x", "bad end `x`"),
             ("start=2026-11-20&end=2026-11-20", "End must be after start"),
             ("start=2026-11-20&end=2026-11-19", "End must be after start"),

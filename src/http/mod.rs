@@ -3,6 +3,7 @@
 //! A request's target is looked up in the table of [`route`], which names its handler. Each family of routes has a module
 //! with its handlers. Errors become responses in [`reply::Reply::of_error`].
 
+mod aliases;
 pub mod auth;
 pub mod conditional;
 mod cuts;
@@ -22,6 +23,7 @@ pub mod route;
 mod segments;
 mod service;
 mod text;
+mod time_range;
 
 use std::sync::Arc;
 

@@ -77,6 +77,14 @@ fn front_page(app: &App, request: &Request) -> Reply {
             "the segments that cover a time range, as one file",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start={start}&end={end}&type=rough'"),
         ),
+        (
+            "the same from an hour ago on, by a name that IPTV players know",
+            format!("ffplay {base}/playlist/{stream}/{variant}/timeshift_rel-3600.m3u8"),
+        ),
+        (
+            "the last 30 seconds there are, as one file",
+            format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start=-30s&type=smart'"),
+        ),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),
         ("its API, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),

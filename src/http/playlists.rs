@@ -11,6 +11,7 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use super::text::{text_reply, with_streamed_text, with_text};
+use super::time_range::{ResolvedRange, TimeRange};
 use crate::archive::VariantName;
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
@@ -36,15 +37,10 @@ pub(super) struct MultivariantRequest {
 /// `/playlist/{stream}/{variant}.m3u8`: the media playlist of a variant.
 #[derive(Debug)]
 pub(super) struct MediaRequest {
-    variant: VariantPath,
-    range: TimeRange,
-}
-
-/// The time range of a request: each end with the text it was read from, `None` if it was not given.
-#[derive(Debug)]
-struct TimeRange {
-    start: Option<(Timestamp, String)>,
-    end: Option<(Timestamp, String)>,
+    pub(super) variant: VariantPath,
+    pub(super) range: TimeRange,
+    /// Whether players shall begin at the start of a live playlist (`EXT-X-START`), and not near its end.
+    pub(super) plays_from_start: bool,
 }
 
 impl Handler for MultivariantRequest {
@@ -54,51 +50,61 @@ impl Handler for MultivariantRequest {
     }
 
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
-        let text = multivariant::render(variants(app, &self.stream, &self.range)?);
+        let (variants, span) = variants(app, &self.stream, &self.range)?;
+        let text = multivariant::render(variants);
         let mut tag = Fnv::new();
         tag.write_str(&text);
-        text_reply(request, CONTENT_TYPE, "max-age=1", tag, |reply| with_text(request, reply, text.into()))
+        let body = |reply| with_text(request, reply, text.into());
+        let reply = text_reply(request, CONTENT_TYPE, "max-age=1", tag, body)?;
+        Ok(with_range(reply, span.filter(|_| self.range.is_relative())))
     }
 }
 
 impl Handler for MediaRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        Ok(Self { variant: names.variant()?, range: TimeRange::read(query)? })
+        Ok(Self { variant: names.variant()?, range: TimeRange::read(query)?, plays_from_start: false })
     }
 
     /// A recorder may add a segment after the first lines were decided that contradicts them: then they are decided
     /// again.
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let now = app.clock.now();
         for _ in 1..ATTEMPTS {
-            match self.reply(app, request) {
+            match self.reply(app, request, now) {
                 Err(Error::Changed(_)) => {}
                 reply => return reply,
             }
         }
-        self.reply(app, request)
+        self.reply(app, request, now)
     }
 }
 
 impl MediaRequest {
-    fn reply(&self, app: &App, request: &Request) -> Result<Reply> {
-        let source = self.source(app)?;
+    fn reply(&self, app: &App, request: &Request, now: Timestamp) -> Result<Reply> {
+        let source = self.source(app, now)?;
         let outline = source.outline()?;
-        let cache_control = if outline.is_finished { "max-age=60" } else { "max-age=1" };
-        text_reply(request, CONTENT_TYPE, cache_control, source.tag(&outline), |reply| {
+        // A relative time means another range soon.
+        let is_relative = self.range.is_relative();
+        let cache_control = if outline.is_finished && !is_relative { "max-age=60" } else { "max-age=1" };
+        let span = is_relative.then_some(source.range);
+        let reply = text_reply(request, CONTENT_TYPE, cache_control, source.tag(&outline), |reply| {
             if outline.is_long() {
                 return Ok(with_streamed_text(request, reply, move |out| source.render(&outline, out)));
             }
             let mut text = Vec::new();
             source.render(&outline, &mut text)?;
             with_text(request, reply, text)
-        })
+        })?;
+        Ok(with_range(reply, span))
     }
 
-    fn source(&self, app: &App) -> Result<Source> {
+    fn source(&self, app: &App, now: Timestamp) -> Result<Source> {
         let VariantPath { stream, variant } = &self.variant;
-        let hours = app.archive.hours(self.variant.name())?;
-        if hours.is_empty() {
-            let what = if app.archive.has_variant(self.variant.name())? {
+        let name = self.variant.name();
+        let hours = app.archive.hours(name)?;
+        let range = self.range.resolve(&app.archive, name, &hours, now)?.filter(|_| !hours.is_empty());
+        let Some(range) = range else {
+            let what = if app.archive.has_variant(name)? {
                 format!("nothing has been recorded of variant `{variant}` of stream `{stream}`")
             } else {
                 format!(
@@ -106,55 +112,55 @@ impl MediaRequest {
                 )
             };
             return Err(Error::NotFound(what.escape_debug().to_string()));
-        }
+        };
         Ok(Source {
             archive: Arc::clone(&app.archive),
             variant: self.variant.clone(),
-            range: self.range.within(&hours),
+            range: within(range, &hours),
             hours,
-            now: app.clock.now(),
+            now,
             uri_prefix: format!("{}/{}/{}", app.segments_url, encode(stream), encode(variant)),
+            plays_from_start: self.plays_from_start,
         })
     }
 }
 
-impl TimeRange {
-    fn read(query: Query) -> Result<Self> {
-        Ok(Self { start: query.time("start")?, end: query.time("end")? })
-    }
-
-    /// The range with its defaults: from the first hour to one hour after the last.
-    fn within(&self, hours: &[Hour]) -> (Timestamp, Timestamp) {
-        let first = hours.first().map_or(Timestamp::MIN, |hour| hour.start());
-        let last = hours.last().map_or(Timestamp::MIN, |hour| hour.end() + Span::from_secs(3600));
-        (self.start.as_ref().map_or(first, |start| start.0), self.end.as_ref().map_or(last, |end| end.0))
-    }
-
-    /// The query that asks for the same range, with its question mark; empty for a range without ends.
-    fn query(&self) -> String {
-        let start = self.start.iter().map(|(_, text)| format!("start={}", encode(text)));
-        let end = self.end.iter().map(|(_, text)| format!("end={}", encode(text)));
-        let parameters = start.chain(end).collect::<Vec<_>>().join("&");
-        if parameters.is_empty() { parameters } else { format!("?{parameters}") }
-    }
+/// The range with its defaults: from the first hour to one hour after the last.
+fn within((start, end): ResolvedRange, hours: &[Hour]) -> (Timestamp, Timestamp) {
+    let first = hours.first().map_or(Timestamp::MIN, |hour| hour.start());
+    let last = hours.last().map_or(Timestamp::MIN, |hour| hour.end() + Span::from_secs(3600));
+    (start.unwrap_or(first), end.unwrap_or(last))
 }
 
-/// The variants of a stream that have recordings in the range.
-fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivariant::VariantStream>> {
+/// The response with the range that relative times were resolved to, if there is one.
+fn with_range(reply: Reply, range: Option<(Timestamp, Timestamp)>) -> Reply {
+    let Some((start, end)) = range else { return reply };
+    reply.with("X-Range-Start", start.to_string()).with("X-Range-End", end.to_string())
+}
+
+/// Variants, and the span from the earliest start to the latest end of their ranges.
+type VariantsInRange = (Vec<multivariant::VariantStream>, Option<(Timestamp, Timestamp)>);
+
+/// The variants of a stream that have recordings in the range. A time relative to the live end is relative to that of each.
+fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<VariantsInRange> {
     if !app.archive.has_stream(stream)? {
         let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
         return Err(Error::NotFound(what));
     }
-    let mut variants = Vec::new();
-    for variant in app.archive.variants(stream)? {
+    let now = app.clock.now();
+    let (mut variants, mut span) = (Vec::new(), None);
+    for variant in app.archive.variants(stream)?.into_iter().filter(|variant| variant != CHAT) {
         let name = VariantName { stream, variant: &variant };
         let hours = app.archive.hours(name)?;
-        let (start, end) = range.within(&hours);
+        let Some(resolved) = range.resolve(&app.archive, name, &hours, now)? else { continue };
+        let (start, end) = within(resolved, &hours);
         let before_end = hours.partition_point(|hour| hour.start() < end);
         let is_outside = hours.last().is_none_or(|last| last.end() <= start) || before_end == 0;
-        if is_outside || variant == CHAT {
+        if is_outside {
             continue;
         }
+        let (first, last) = span.unwrap_or((start, end));
+        span = Some((start.min(first), end.max(last)));
         let measured = app.archive.measure(name, &hours[..before_end], app.tools.ffprobe())?;
         variants.push(multivariant::VariantStream {
             uri: format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range.query()),
@@ -162,5 +168,5 @@ fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<Vec<multivaria
             measured,
         });
     }
-    Ok(variants)
+    Ok((variants, span))
 }

@@ -5,11 +5,15 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
-use crate::timestamp::Timestamp;
+use crate::timestamp::Span;
+use crate::timestamp::expression::{TimeExpression, parse_length};
 
-/// The expected form of a time, for error texts.
-const GOOD_TIME: &str =
-    "a time in ISO 8601 such as `2026-11-20T10:55:02.123` or `2026-11-20T11:55:02%2B01:00`";
+/// The expected forms of a time, for error texts.
+const GOOD_TIME: &str = "a time such as `2026-11-20T10:55:02.123`, `2026-11-20T11:55:02%2B01:00`, `1795171502` (seconds \
+    since 1970), `now-90s`, or `-30s` (before the end of the newest recording)";
+
+/// The expected forms of a length of time, for error texts.
+const GOOD_LENGTH: &str = "a length of time such as `30s`, `12.5`, `1h30m` or `500ms`";
 
 /// The parameters of a query. Each route reads those that it knows; the others are ignored.
 #[derive(Debug, Clone, Copy)]
@@ -41,14 +45,13 @@ impl<'a> Query<'a> {
     }
 
     /// A time, with the text it was read from.
-    pub fn time(self, name: &'static str) -> Result<Option<(Timestamp, String)>> {
-        self.parsed(name, GOOD_TIME, |text| Some((Timestamp::parse(text)?, text.to_owned())))
+    pub fn time(self, name: &'static str) -> Result<Option<(TimeExpression, String)>> {
+        self.parsed(name, GOOD_TIME, |text| Some((TimeExpression::parse(text)?, text.to_owned())))
     }
 
-    /// A time without which the request is refused.
-    pub fn required_time(self, name: &'static str) -> Result<Timestamp> {
-        let found = self.time(name)?.map(|(time, _)| time);
-        found.ok_or(Error::MissingParameter { name, expected: GOOD_TIME })
+    /// A length of time, with the text it was read from.
+    pub fn length(self, name: &'static str) -> Result<Option<(Span, String)>> {
+        self.parsed(name, GOOD_LENGTH, |text| Some((parse_length(text)?, text.to_owned())))
     }
 
     /// A flag: `true` or `false`, in any case; false if it is not given.
@@ -74,6 +77,7 @@ pub fn decode(text: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn the_first_of_repeated_parameters_counts_and_unknown_ones_are_ignored() {
@@ -113,7 +117,8 @@ mod tests {
         ];
         for (query, shown) in rows {
             let (time, _) = Query::new(query).time("start").unwrap().unwrap();
-            assert_eq!(time.to_string(), shown, "{query}");
+            let expected = Timestamp::parse(shown).map(TimeExpression::Absolute);
+            assert_eq!(Some(time), expected, "{query}");
         }
     }
 }

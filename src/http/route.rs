@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::cuts::CutRequest;
+use super::aliases::AliasRequest;
+use super::cuts::CutQuery;
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::handler::{Handler, Pool};
 use super::health::HealthRequest;
@@ -19,7 +20,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 13] = [
+pub static ROUTES: [Route; 14] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
@@ -32,7 +33,12 @@ pub static ROUTES: [Route; 13] = [
     route::<FileRequest>("/segments/{path...}", "segments", Pool::Media).uncompressed(),
     route::<MultivariantRequest>("/playlist/{stream}.m3u8", "generate_master_playlist", Pool::Playlist),
     route::<MediaRequest>("/playlist/{stream}/{variant}.m3u8", "generate_media_playlist", Pool::Playlist),
-    route::<CutRequest>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
+    route::<AliasRequest>(
+        "/playlist/{stream}/{variant}/{alias}.m3u8",
+        "generate_archive_playlist",
+        Pool::Playlist,
+    ),
+    route::<CutQuery>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
 ];
 
 /// A row of the table.

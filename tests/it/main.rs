@@ -37,5 +37,6 @@ mod small_boxes;
 mod source;
 mod streaming;
 mod tidy;
+mod times;
 mod transport;
 mod words;

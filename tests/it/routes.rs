@@ -192,7 +192,7 @@ fn every_response_has_cors_headers_and_errors_are_one_line() {
         ("GET", "/playlist/nope.m3u8", 404),
         ("GET", "/playlist/gdq/nope.m3u8", 404),
         ("GET", "/playlist/gdq/source.m3u8?start=x", 400),
-        ("GET", "/cut/gdq/source.ts", 400),
+        ("GET", "/cut/gdq/source.ts?duration=5s", 400),
         ("OPTIONS", "/files", 200),
         ("OPTIONS", "*", 200),
         ("OPTIONS", "/nope", 404),

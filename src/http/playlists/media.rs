@@ -38,6 +38,8 @@ pub(super) struct Source {
     pub(super) range: (Timestamp, Timestamp),
     pub(super) now: Timestamp,
     pub(super) uri_prefix: String,
+    /// Whether players shall begin at the start (`EXT-X-START`).
+    pub(super) plays_from_start: bool,
 }
 
 /// What must be known of a media playlist before its first line is written.
@@ -133,6 +135,9 @@ impl Source {
         tag.write_u64(outline.is_finished.into());
         tag.write_u64(outline.segments as u64);
         tag.write_u64(outline.state);
+        if self.plays_from_start {
+            tag.write_str("EXT-X-START");
+        }
         tag
     }
 
@@ -140,6 +145,9 @@ impl Source {
     pub(super) fn render(&self, outline: &Outline, out: &mut dyn Write) -> Result<()> {
         let mut send = |text: &[u8]| out.write_all(text).map_err(Error::io("send to", "the client"));
         let mut playlist = MediaPlaylist::begin(&self.uri_prefix, outline.target_secs, outline.is_finished);
+        if self.plays_from_start {
+            playlist.play_from_start();
+        }
         self.walk(|segment, gap_before| {
             if target_secs(segment.name.duration) > outline.target_secs {
                 return Err(Error::Changed(format!("hour `{}`", segment.hour)));
@@ -195,6 +203,7 @@ mod tests {
             range: (Timestamp::from_micros(-1), Timestamp::from_micros(1_000_000)),
             now: Timestamp::from_micros(0),
             uri_prefix: "/segments/s/v".to_owned(),
+            plays_from_start: false,
         };
         let outline = Outline { target_secs: 2, is_finished: true, segments: 3, state: u64::MAX };
         // FNV-1a of the fields, computed by another program.

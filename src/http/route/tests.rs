@@ -19,7 +19,7 @@ fn targets_decode_to_their_requests() {
         format!("NamesRequest {{ variant: {variant}, hour: \"2026-11-20T10\", tombstones: {tombstones} }}")
     };
     let file = |path: &[&str]| format!("FileRequest {{ path: {path:?} }}");
-    let always = "range: TimeRange { start: None, end: None }";
+    let always = "range: TimeRange { start: None, end: None, given: [] }";
     let gdq_source = variant("gdq", "source");
     let rows = [
         ("/", "FrontPageRequest".to_owned()),
@@ -43,7 +43,11 @@ fn targets_decode_to_their_requests() {
         ("/segments/%252e%252e/x", file(&["%2e%2e", "x"])),
         ("/playlist/gdq.m3u8", format!("MultivariantRequest {{ stream: \"gdq\", {always} }}")),
         ("/playlist/a.b.m3u8", format!("MultivariantRequest {{ stream: \"a.b\", {always} }}")),
-        ("/playlist/gdq/source.m3u8", format!("MediaRequest {{ variant: {gdq_source}, {always} }}")),
+        (
+            "/playlist/gdq/source.m3u8",
+            format!("MediaRequest {{ variant: {gdq_source}, {always}, plays_from_start: false }}"),
+        ),
+        ("/playlist/gdq/source/timeshift_rel-60.m3u8", "Ago(Span(60000000))".to_owned()),
     ];
     for (target, expected) in rows {
         assert_eq!(format!("{:?}", decode(target).expect(target)), expected, "{target}");
@@ -56,6 +60,7 @@ fn every_pattern_finds_its_own_route_and_labels_are_unique() {
     for route in &ROUTES {
         let path: String =
             route.pattern.replace('}', "{").split('{').map(|part| part.trim_end_matches("...")).collect();
+        let path = path.replace("/alias.", "/timeshift_abs-1795171502.");
         let times = "start=2026-11-20T10&end=2026-11-20T11";
         let found = find(&path, times).expect(route.pattern);
         assert_eq!(found.route.pattern, route.pattern);
@@ -91,6 +96,9 @@ fn unknown_paths_are_unknown() {
         "/playlist/a",
         "/playlist/a/b",
         "/playlist/a/b/c.m3u8",
+        "/playlist/a/b/archive.m3u8",
+        "/playlist/a/b/archive-1795171502-60",
+        "/playlist/a/b/c/timeshift_rel-60.m3u8",
         "/playlist/a.m3u8/",
         "/cut/a.ts",
         "/cut/a/b",
