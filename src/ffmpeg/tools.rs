@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// How long a child may be without output, by default.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
-/// How long a query for a version, the encoders or a file's streams may take.
+/// How long a query for a version, a table of codecs or a file's streams may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
 /// How long a missing ffmpeg is remembered as missing.
 const MISSING_TTL: Duration = Duration::from_secs(10);
@@ -32,6 +32,7 @@ pub struct Tools {
 struct Ffmpeg {
     version: String,
     encoders: BTreeSet<String>,
+    decoders: BTreeSet<String>,
 }
 
 impl Tools {
@@ -80,17 +81,29 @@ impl Tools {
     /// [`Error::ProgramMissing`] if there is no ffmpeg, [`Error::ProgramLacks`] if it has no such encoder,
     /// [`Error::NotStarted`] or [`Error::Child`] if it could not be asked.
     pub fn check_encoder(&self, name: &'static str) -> Result<()> {
-        let program = "ffmpeg";
-        match self.found.as_ref().map_err(AsRef::as_ref) {
-            Ok(found) if found.encoders.contains(name) => Ok(()),
-            Ok(_) => Err(Error::ProgramLacks { program, what: format!("the encoder {name}") }),
-            Err(Error::ProgramMissing { why, .. }) => {
-                Err(Error::ProgramMissing { program, why: why.clone() })
-            }
-            Err(Error::NotStarted { why, .. }) => Err(Error::NotStarted { program, why: why.clone() }),
-            Err(Error::Child { why, .. }) => Err(Error::Child { program, why: why.clone() }),
-            Err(error) => Err(Error::Child { program, why: error.to_string() }),
+        if self.found()?.encoders.contains(name) {
+            return Ok(());
         }
+        Err(Error::ProgramLacks { program: "ffmpeg", what: format!("the encoder {name}") })
+    }
+
+    /// Whether ffmpeg has one of these decoders.
+    ///
+    /// # Errors
+    /// Those of [`Tools::check_encoder`], except [`Error::ProgramLacks`].
+    pub fn has_decoder(&self, names: &[&str]) -> Result<bool> {
+        let decoders = &self.found()?.decoders;
+        Ok(names.iter().any(|name| decoders.contains(*name)))
+    }
+
+    fn found(&self) -> Result<&Ffmpeg> {
+        let program = "ffmpeg";
+        self.found.as_ref().map_err(|error| match &**error {
+            Error::ProgramMissing { why, .. } => Error::ProgramMissing { program, why: why.clone() },
+            Error::NotStarted { why, .. } => Error::NotStarted { program, why: why.clone() },
+            Error::Child { why, .. } => Error::Child { program, why: why.clone() },
+            error => Error::Child { program, why: error.to_string() },
+        })
     }
 
     /// The option that passes frames through with their time stamps: ffmpeg 5.1 renamed it.
@@ -123,12 +136,16 @@ impl Tools {
 impl Ffmpeg {
     fn find(path: &Path) -> Result<Self> {
         let version = version("ffmpeg", path)?;
-        let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"])?;
-        let text = String::from_utf8_lossy(&answer);
-        let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
-        let encoders = rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect();
-        Ok(Self { version, encoders })
+        Ok(Self { version, encoders: codecs(path, "-encoders")?, decoders: codecs(path, "-decoders")? })
     }
+}
+
+/// The names in one of ffmpeg's tables of codecs.
+fn codecs(path: &Path, table: &str) -> Result<BTreeSet<String>> {
+    let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", table])?;
+    let text = String::from_utf8_lossy(&answer);
+    let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
+    Ok(rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect())
 }
 
 /// The programs that cuts are made with. A search runs them, which takes a moment: concurrent first callers share one.
