@@ -7,6 +7,7 @@
 mod plan;
 
 mod groups;
+mod program;
 mod segments;
 
 mod mux;
@@ -14,6 +15,8 @@ mod transport_stream;
 
 mod edit;
 mod encode;
+
+mod presence;
 
 mod full;
 pub mod rough;
@@ -54,9 +57,10 @@ pub fn prepare(
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let plan = segments::plan(exact_type, segments, trailing, (start, end), is_cancelled)?;
+    let mut plan = segments::plan(exact_type, segments, trailing, (start, end), is_cancelled)?;
+    presence::drop_absent_streams(exact_type, &mut plan, is_cancelled)?;
     match exact_type {
-        ExactType::Full => full::check(tools)?,
+        ExactType::Full => full::check(&plan, tools)?,
         ExactType::Smart => smart::check(&plan, tools)?,
     }
     Ok(PreparedCut { exact_type, plan, tools: tools.clone() })

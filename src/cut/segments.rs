@@ -14,6 +14,7 @@ use crate::mpegts::scan::{Scan, Track, Unit};
 use crate::timestamp::{Span, Timestamp};
 
 use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment};
+use super::program::{Streams, check_format};
 
 /// Bytes of a segment that are read first; they are often enough.
 const FIRST_READ_BYTES: u64 = 64 * 1024;
@@ -128,7 +129,7 @@ fn audio_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i
 /// Reads as much of a segment as it takes to know its streams and its lowest PTS; `None` if there are no frames.
 ///
 /// `bytes` is a buffer. As many bytes as the segment before needed are read at once.
-fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Program, Facts)>> {
+fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Program, Scan, Facts)>> {
     let file = open(&segment)?;
     let mut len = (bytes.len() as u64).next_power_of_two().clamp(FIRST_READ_BYTES, PROBE_BYTES);
     bytes.clear();
@@ -142,10 +143,10 @@ fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Progra
             let track = scan.as_ref().and_then(Scan::reference_track);
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
-                return Ok(program.zip(start).map(|(program, (lowest_pts, frame_90k))| {
+                return Ok(program.zip(scan).zip(start).map(|((program, scan), (lowest_pts, frame_90k))| {
                     let mut videos = program.streams.iter().filter_map(|stream| stream.video.as_ref());
                     let announced_rate = videos.find_map(|video| video.rate);
-                    (program, Facts { segment, lowest_pts, frame_90k, announced_rate, frames: None })
+                    (program, scan, Facts { segment, lowest_pts, frame_90k, announced_rate, frames: None })
                 }));
             }
         }
@@ -186,24 +187,26 @@ pub(super) fn plan(
     (start, end): (Timestamp, Timestamp),
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
-    let (program, mut facts) = read_starts(exact_type, segments, is_cancelled)?;
+    let (streams, mut facts) = read_starts(exact_type, segments, (start, end), is_cancelled)?;
+    let (program, found_in) = streams.finish().ok_or(Error::RangeIsEmpty)?;
     let delay_90k = read_frames(&mut facts, (start, end), is_cancelled)?;
     let start_90k = FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10);
     let (segments, end_90k) = plan::plan(facts, (start, end), start_90k)?;
     let trailing = trailing.zip(segments.last());
     let trailing =
         trailing.and_then(|(trailing, last)| plan_trailing(exact_type, &program, last, trailing, end_90k));
-    Ok(Plan { segments, trailing, program, start_90k, end_90k })
+    Ok(Plan { segments, trailing, program, found_in, start_90k, end_90k })
 }
 
-/// Reads the starts of all segments: the streams of the first, which the others must have too, and the facts of each. A
-/// segment that is not known to be complete and has no frames is left out.
+/// Reads the starts of all segments: their streams together, and the facts of each. A segment that is not known to be
+/// complete and has no frames is left out.
 fn read_starts(
     exact_type: ExactType,
     segments: Vec<CutSegment>,
+    range: (Timestamp, Timestamp),
     is_cancelled: &dyn Fn() -> bool,
-) -> Result<(Program, Vec<Facts>)> {
-    let mut first: Option<Program> = None;
+) -> Result<(Streams, Vec<Facts>)> {
+    let mut streams = Streams::default();
     let mut facts = Vec::with_capacity(segments.len());
     let mut gap = false;
     let mut bytes = Vec::new();
@@ -213,12 +216,10 @@ fn read_starts(
         }
         segment.gap_before |= std::mem::take(&mut gap);
         match read_start(segment.clone(), &mut bytes)? {
-            Some((program, fact)) => {
-                if let Some(first) = &first {
-                    check_format(exact_type, first, &segment, &program)?;
-                }
+            Some((program, scan, fact)) => {
+                let added = streams.add(exact_type, range, &fact, (program, &scan));
+                added.map_err(|why| unsupported(&segment, why))?;
                 facts.push(fact);
-                first.get_or_insert(program);
             }
             None if segment.complete => {
                 return Err(unsupported(&segment, "has no pictures or sound that can be read"));
@@ -226,7 +227,7 @@ fn read_starts(
             None => gap = true,
         }
     }
-    first.map(|program| (program, facts)).ok_or(Error::RangeIsEmpty)
+    Ok((streams, facts))
 }
 
 /// Adds the frames of the segments at the ends of the range and next to discontinuities. Returns the reorder delay of the
@@ -278,35 +279,7 @@ fn plan_trailing(
     if !(has_video && has_audio && segment.complete) {
         return None;
     }
-    let (other, facts) = read_start(segment, &mut Vec::new()).ok()??;
-    check_format(exact_type, program, &facts.segment, &other).ok()?;
+    let (other, _, facts) = read_start(segment, &mut Vec::new()).ok()??;
+    check_format(exact_type, program, &other).ok()?;
     plan::plan_trailing(last, facts, end_90k)
-}
-
-/// Refuses a segment whose streams cannot continue those of the first one.
-fn check_format(exact_type: ExactType, first: &Program, segment: &CutSegment, other: &Program) -> Result<()> {
-    let video = |program: &Program| {
-        let stream = program.streams.iter().find(|stream| stream.codec.is_video())?;
-        let format = stream.video.as_ref().map(|video| {
-            let picture = &video.picture;
-            (picture.width, picture.height, picture.chroma, picture.depth)
-        });
-        Some((stream.codec, format))
-    };
-    let audio = |program: &Program| -> Vec<_> {
-        let streams = program.streams.iter().filter(|stream| stream.audio.is_some());
-        streams.map(|stream| (stream.codec, stream.audio)).collect()
-    };
-    let (old, new) = (video(first), video(other));
-    if old.map(|old| old.0) != new.map(|new| new.0) {
-        return Err(unsupported(segment, "has pictures of another kind than the ones before"));
-    }
-    let sound_differs = audio(first).iter().zip(&audio(other)).any(|(old, new)| old != new);
-    let what = match exact_type {
-        ExactType::Smart if old != new => "pictures",
-        ExactType::Smart if sound_differs => "sound",
-        ExactType::Smart | ExactType::Full => return Ok(()),
-    };
-    let why = format!("has {what} of another format than the ones before; type=full can cut it");
-    Err(unsupported(segment, &why))
 }

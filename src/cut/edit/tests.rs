@@ -111,7 +111,7 @@ fn plan(from: i64, to: i64) -> Plan {
     let program = Program { pmt_pid: 0x1000, pmt, programs: 1, streams };
     let segments = vec![planned(0), planned(8)];
     let end_90k = START + (to - from) * FRAME;
-    Plan { segments, trailing: None, program, start_90k: START, end_90k }
+    Plan { segments, trailing: None, program, found_in: vec![None; 2], start_90k: START, end_90k }
 }
 
 #[test]
