@@ -4,15 +4,15 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::TICKS_PER_SECOND;
-use crate::mpegts::probe::{Program, Stream};
+use crate::mpegts::probe::Stream;
 use crate::mpegts::retime::{Action, ClockMapping, Edit};
-use crate::mpegts::scan::{Scan, Track, Unit};
+use crate::mpegts::scan::{Track, Unit};
 
 use super::mux::{EditedSegment, Mux, NextFrame, Output};
 use super::plan::{Plan, PlannedSegment};
-use super::segments::{LoadedSegment, unsupported};
+use super::program::counterparts;
+use super::segments::LoadedSegment;
 
 /// The duration of an audio frame whose header does not tell it.
 const AUDIO_FRAME_90K: i64 = TICKS_PER_SECOND / 40;
@@ -36,8 +36,7 @@ impl<'a> Muxer<'a> {
     /// Writes segment `index`. If its reference track is video, `video_actions` are done with the units of that.
     ///
     /// # Errors
-    /// [`crate::error::Error::Unsupported`] if a stream has another codec than that of the first segment; those of
-    /// `next_frame` and `out`.
+    /// Those of `next_frame` and `out`.
     pub(super) fn segment(
         &mut self,
         index: usize,
@@ -48,7 +47,7 @@ impl<'a> Muxer<'a> {
     ) -> Result<()> {
         let Some(planned) = self.plan.written_at(index) else { return Ok(()) };
         let next = self.plan.written_at(index + 1);
-        let edits = self.edits(&planned, next.as_ref(), loaded, video_actions)?;
+        let edits = self.edits(&planned, next.as_ref(), loaded, video_actions);
         let segment = EditedSegment { loaded, clock: planned.clock, continuous: planned.continuous, edits };
         self.mux.write(segment, next_frame, out)
     }
@@ -60,17 +59,15 @@ impl<'a> Muxer<'a> {
         next: Option<&PlannedSegment>,
         loaded: &LoadedSegment,
         mut video_actions: Vec<Action>,
-    ) -> Result<Vec<Edit>> {
+    ) -> Vec<Edit> {
         let plan = self.plan;
         let reference = loaded.reference_track().map(|track| track.pid);
         let end_90k = self.end_90k(planned, loaded);
         let continues = next.is_some_and(|next| next.continuous);
         let mut edits = Vec::new();
-        for (index, stream) in plan.program.streams.iter().enumerate() {
-            let Some(track) = counterpart(&plan.program, index, &loaded.scan) else { continue };
-            if track.codec != stream.codec {
-                return Err(unsupported(&planned.segment, "is of another codec than the ones before"));
-            }
+        let tracks = counterparts(&plan.program, &loaded.scan);
+        for (index, (stream, track)) in plan.program.streams.iter().zip(tracks).enumerate() {
+            let Some(track) = track else { continue };
             let is_reference = reference == Some(track.pid);
             let (mut clock, mut keep_90k) = (planned.clock, 0..0);
             let actions = if is_reference && track.codec.is_video() {
@@ -95,7 +92,7 @@ impl<'a> Muxer<'a> {
             let (input_pid, output_pid, coding) = (track.pid, stream.pid, track.codec.coding());
             edits.push(Edit { input_pid, output_pid, clock, actions, keep_90k, coding });
         }
-        Ok(edits)
+        edits
     }
 
     /// Where the last frame of a segment that is shown ends in the output.
@@ -143,20 +140,6 @@ fn audio_frame_90k(stream: &Stream) -> i64 {
     stream.audio.map_or(AUDIO_FRAME_90K, |audio| {
         i64::from(audio.samples) * TICKS_PER_SECOND / i64::from(audio.sample_rate.max(1))
     })
-}
-
-/// The track of a segment that continues stream `index` of the first segment: the one with its PID if both are of one
-/// codec, else the one that has as many of its kind before it.
-pub(super) fn counterpart<'a>(program: &Program, index: usize, scan: &'a Scan) -> Option<&'a Track> {
-    let stream = program.streams.get(index)?;
-    let is_same_kind = |codec: Codec| {
-        (codec.is_video(), codec.is_audio()) == (stream.codec.is_video(), stream.codec.is_audio())
-    };
-    let ordinal = program.streams[..index].iter().filter(|other| is_same_kind(other.codec)).count();
-    scan.tracks
-        .iter()
-        .find(|track| track.pid == stream.pid && track.codec == stream.codec)
-        .or_else(|| scan.tracks.iter().filter(|track| is_same_kind(track.codec)).nth(ordinal))
 }
 
 /// What is done with the units of an audio track, of which the frames that start in `keep` stay. `at_edge` says that a

@@ -6,6 +6,7 @@ use std::io::Write;
 use crate::error::{Error, Result};
 use crate::ffmpeg::{Child, INPUT_OPTIONS, Tools};
 use crate::mpegts::codec::Codec;
+use crate::mpegts::frame_rate::FrameRate;
 use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Video;
 use crate::mpegts::psi::Pmt;
@@ -21,6 +22,8 @@ use super::transport_stream::TransportStream;
 const GROUP_PTS_90K: i64 = 100 * TICKS_PER_SECOND;
 /// The PID that ffmpeg gives to the first stream it writes.
 pub(super) const FFMPEG_PID: u16 = 0x100;
+/// A higher frame rate in a sequence parameter set is the resolution of a clock.
+const MAX_ANNOUNCED_RATE: i64 = 240;
 /// The options of libx264. Above quantizer 22 a rate factor alone ruins pictures such as confetti.
 const X264_OPTIONS: &str = "-preset ultrafast -tune zerolatency -crf 18 -qmax 22 -bf 0 -x264-params";
 /// The options of libx265.
@@ -166,8 +169,14 @@ impl Encoder {
 }
 
 /// The frame rate of a video as an option of x264 and x265; empty if it is not known.
+///
+/// Decoders take the distance of frames from it, so it is the one that the source announces unless that is far too high:
+/// where the rate varies, the usual distance of frames is not the smallest one.
 pub(super) fn rate_option(video: &Video) -> String {
-    video.rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den))
+    let is_plausible = |rate: &FrameRate| rate.frame_90k() >= TICKS_PER_SECOND / MAX_ANNOUNCED_RATE;
+    let announced = video.picture.rate.filter(is_plausible);
+    let rate = announced.into_iter().chain(video.rate).min_by_key(|rate| rate.frame_90k());
+    rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den))
 }
 
 /// A failure of ffmpeg that it did not report itself.

@@ -7,16 +7,19 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::{INPUT_OPTIONS, Tools};
-use crate::mpegts::packet::{PACKET_BYTES, packets};
+use crate::mpegts::codec::Codec;
+use crate::mpegts::packet::{NULL_PID, PACKET_BYTES, packets};
 use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
-use crate::mpegts::probe::Stream;
-use crate::mpegts::retime::Action;
+use crate::mpegts::probe::{self, Stream};
+use crate::mpegts::retime::{Action, ClockMapping, Edit};
+use crate::mpegts::scan::Unit;
 
-use super::edit::{Muxer, counterpart};
+use super::edit::Muxer;
 use super::encode::{failed, rate_option};
 use super::groups;
-use super::mux::send;
-use super::plan::{Plan, PlannedSegment};
+use super::mux::{EditedSegment, Mux, Output, send};
+use super::plan::{CutSegment, Plan, PlannedSegment};
+use super::program::counterparts;
 use super::segments::{LoadedSegment, undecodable};
 use super::transport_stream::TransportStream;
 
@@ -24,11 +27,65 @@ use super::transport_stream::TransportStream;
 const SHIFT_90K: i64 = 100 * TICKS_PER_SECOND;
 /// How much sound ffmpeg gets beyond the ends, to cut it at the sample.
 const AUDIO_MARGIN_90K: i64 = TICKS_PER_SECOND;
+/// How much of a sound that begins late is announced to ffmpeg, and as much time to let it end.
+const ANNOUNCED_90K: i64 = TICKS_PER_SECOND;
+/// The channel layouts that AAC has a `channel_configuration` for (ISO/IEC 14496-3, 1.6.3.4), by ffmpeg's names.
+const AAC_LAYOUTS: &str = "mono|stereo|3.0|4.0|5.0|5.1|7.1";
 
-/// Checks that ffmpeg has the encoders.
-pub(super) fn check(tools: &Tools) -> Result<()> {
+/// Checks that ffmpeg has the encoders, and the decoders of all sound.
+pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
     tools.check_encoder("libx264")?;
-    tools.check_encoder("aac")
+    tools.check_encoder("aac")?;
+    for (stream, found_in) in plan.program.streams.iter().zip(&plan.found_in) {
+        if !stream.codec.is_audio() {
+            continue;
+        }
+        let listed = plan.program.pmt.streams.iter().find(|listed| listed.pid == stream.pid);
+        let stream_type = listed.map_or(0, |listed| listed.stream_type);
+        let (codec, decoders) = decoders(stream, stream_type);
+        let why = if !tools.has_decoder(decoders)? {
+            "which this server's ffmpeg cannot decode"
+        } else if !has_frame(stream, found_in.as_ref(), plan.max_segment_bytes)? {
+            "without a frame"
+        } else {
+            continue;
+        };
+        let pid = stream.pid;
+        return Err(Error::Unsupported(format!(
+            "the sound on PID {pid:#x} is {codec}, {why}; type=smart and type=rough keep it"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a sound has a frame, if its frames can be parsed. The starts of the segments need not have shown one.
+fn has_frame(stream: &Stream, found_in: Option<&CutSegment>, max_segment_bytes: u64) -> Result<bool> {
+    let Some(segment) = found_in.filter(|_| stream.audio.is_none() && stream.codec.coding().is_some()) else {
+        return Ok(true);
+    };
+    let program = probe::probe(&LoadedSegment::load(segment, max_segment_bytes)?.bytes);
+    let mut streams = program.iter().flat_map(|program| &program.streams);
+    Ok(streams.any(|other| other.codec == stream.codec && other.audio.is_some()))
+}
+
+/// The name of the codec of a sound, and ffmpeg's decoders, of which one is enough.
+fn decoders(stream: &Stream, stream_type: u8) -> (String, &'static [&'static str]) {
+    let (name, decoders): (&str, &[&str]) = match (stream.codec, stream_type) {
+        // With stream types of SAMPLE-AES (HLS) the frames are encrypted.
+        (_, 0xC1 | 0xC2 | 0xCF) => ("encrypted", &[]),
+        (Codec::Ac3, _) if stream.codecs.as_deref() == Some("ec-3") => ("E-AC-3", &["eac3"]),
+        (Codec::Ac3, _) => ("AC-3", &["ac3"]),
+        (Codec::MpegAudio, _) => ("MPEG audio", &["mp3float", "mp3"]),
+        (Codec::Aac, _) | (Codec::OtherAudio, 0x1C) => ("AAC", &["aac"]),
+        (Codec::AacLatm, _) => ("AAC in LATM", &["aac_latm"]),
+        (Codec::Opus, _) => ("Opus", &["opus", "libopus"]),
+        (Codec::Dts, _) => ("DTS", &["dca"]),
+        (Codec::S302m, _) => ("SMPTE 302M", &["s302m"]),
+        (_, 0x80) => ("PCM", &["pcm_bluray"]),
+        (_, 0x83) => ("TrueHD", &["truehd"]),
+        _ => ("of an unknown codec", &[]),
+    };
+    (format!("{name} (stream type {stream_type:#04x})"), decoders)
 }
 
 /// Makes a full cut.
@@ -39,16 +96,35 @@ pub(super) fn run(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
     let plan = plan.shifted(SHIFT_90K);
-    let args = arguments(&plan, &audio_pids(&plan)?, tools);
+    let args = arguments(&plan, tools);
     let expected_90k = plan.end_90k - plan.start_90k;
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
     let mut child = tools.ffmpeg(&args, feed)?;
     let mut length = OutputLength::default();
-    while let Some(chunk) = child.next_chunk(is_cancelled)? {
+    while let Some(chunk) = child.next_chunk(is_cancelled).map_err(|error| blame(error, &length))? {
         length.push(&chunk);
         send(&chunk, out, is_cancelled)?;
     }
     length.check(expected_90k)
+}
+
+/// What ffmpeg says before its first output if the footage cannot be decoded.
+const UNDECODABLE: [&str; 4] = [
+    "Cannot determine format of input stream",
+    "not found for input stream",
+    "Could not find codec parameters",
+    "Invalid data found when processing input",
+];
+
+/// A failure before the first output is not the server's if ffmpeg says that it cannot decode its input.
+fn blame(error: Error, length: &OutputLength) -> Error {
+    let Error::Child { why, .. } = &error else { return error };
+    match UNDECODABLE.iter().find(|text| why.contains(**text)) {
+        Some(reason) if !length.has_begun => Error::Unsupported(format!(
+            "ffmpeg cannot decode the segments (`{reason}`); type=rough works with any"
+        )),
+        _ => error,
+    }
 }
 
 /// The length of ffmpeg's output, by the stream that lasts longest. It may be too short though ffmpeg succeeded.
@@ -57,10 +133,12 @@ struct OutputLength {
     /// Bytes of an incomplete packet.
     rest: Vec<u8>,
     highest_pts_90k: i64,
+    has_begun: bool,
 }
 
 impl OutputLength {
     fn push(&mut self, chunk: &[u8]) {
+        self.has_begun = true;
         self.rest.extend_from_slice(chunk);
         let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
         for (_, packet) in packets(&self.rest[..whole]).filter(|(_, packet)| packet.starts_unit()) {
@@ -90,12 +168,48 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
         trailing.last_90k = Some(plan.end_90k - trailing.frame_90k);
     }
     let mut container = TransportStream::new(&plan);
-    let mut muxer = Muxer::new(&plan, &mut container);
     let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
+    announce_late_sound(&plan, &mut container, &mut write)?;
+    let mut muxer = Muxer::new(&plan, &mut container);
     for (index, planned) in plan.written().enumerate() {
         let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
         let mut no_frame = || Err(failed("no picture is replaced in its input"));
         muxer.segment(index, &loaded, actions(&planned, &loaded), &mut no_frame, &mut write)?;
+    }
+    Ok(())
+}
+
+/// Writes the start of each sound that begins later than the cut before all else, where none of it is heard.
+///
+/// ffmpeg neither knows the format of a sound before its first frame nor writes anything before it knows all formats.
+fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Output<'_>) -> Result<()> {
+    let Some(first) = plan.written().next() else { return Ok(()) };
+    let begins_with = LoadedSegment::load(&first.segment, plan.max_segment_bytes)?;
+    let tracks = counterparts(&plan.program, &begins_with.scan);
+    let is_soon = |unit: &Unit| {
+        let start = first.clock.to_output_90k(unit.pts);
+        (plan.start_90k..plan.start_90k + 2 * AUDIO_MARGIN_90K).contains(&start)
+    };
+    for (index, (stream, track)) in plan.program.streams.iter().zip(tracks).enumerate() {
+        if !stream.codec.is_audio() || track.is_some_and(|track| track.units.iter().any(is_soon)) {
+            continue;
+        }
+        let Some(found_in) = plan.found_in.get(index).and_then(Option::as_ref) else { continue };
+        let mut loaded = LoadedSegment::load(found_in, plan.max_segment_bytes)?;
+        // Its clock references say nothing here.
+        loaded.scan.pmt.pcr_pid = NULL_PID;
+        let tracks = counterparts(&plan.program, &loaded.scan);
+        let Some((track, unit)) = tracks[index].and_then(|track| Some((track, track.units.first()?))) else {
+            continue;
+        };
+        let clock = ClockMapping { input: unit.pts, output_90k: plan.start_90k - ANNOUNCED_90K };
+        let is_first = |unit: &Unit| (0..ANNOUNCED_90K / 2).contains(&unit.pts.since(clock.input));
+        let action = |unit: &Unit| if is_first(unit) { Action::Copy } else { Action::Drop };
+        let actions = track.units.iter().map(action).collect();
+        let (input_pid, output_pid) = (track.pid, stream.pid);
+        let edit = Edit { input_pid, output_pid, clock, actions, keep_90k: 0..0, coding: None };
+        let segment = EditedSegment { loaded: &loaded, clock, continuous: true, edits: vec![edit] };
+        container.write(segment, &mut || Err(failed("no picture is replaced in its input")), write)?;
     }
     Ok(())
 }
@@ -106,28 +220,7 @@ fn actions(planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
     })
 }
 
-/// The PIDs of the audio streams that are heard at one of the ends; ffmpeg fails if a stream it maps has no frames.
-fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
-    let mut pids = Vec::new();
-    for planned in [plan.segments.first(), plan.segments.last()].into_iter().flatten() {
-        let scan = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?.scan;
-        for (index, stream) in plan.program.streams.iter().enumerate() {
-            let track = counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
-            let is_heard = track.is_some_and(|track| {
-                let starts = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
-                // The first unit may begin before the cut and go on into it.
-                let ends = starts.clone().skip(1).chain([i64::MAX]);
-                starts.zip(ends).any(|(start, end)| start < plan.end_90k && end > plan.start_90k)
-            });
-            if is_heard && stream.audio.is_some() && !pids.contains(&stream.pid) {
-                pids.push(stream.pid);
-            }
-        }
-    }
-    Ok(pids)
-}
-
-fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> String {
+fn arguments(plan: &Plan, tools: &Tools) -> String {
     let threads = tools.threads();
     let mut args =
         vec![format!("-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0")];
@@ -136,15 +229,21 @@ fn arguments(plan: &Plan, audio_pids: &[u16], tools: &Tools) -> String {
     let seconds =
         |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
     let (start, end) = (seconds(plan.start_90k), seconds(plan.end_90k));
-    let filter = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB");
-    let audio = |(index, pid)| format!("-map 0:i:{pid} -filter:a:{index} {filter}");
-    args.extend(audio_pids.iter().enumerate().map(audio));
+    let trim = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB");
+    let sounds = plan.program.streams.iter().filter(|stream| stream.codec.is_audio());
+    args.extend(sounds.enumerate().map(|(index, stream)| {
+        let pid = stream.pid;
+        format!("-map 0:i:{pid} -filter:a:{index} {trim},aformat=channel_layouts={AAC_LAYOUTS}")
+    }));
     args.push("-c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1".to_owned());
     args.join(" ")
 }
 
 fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools) -> String {
-    let (pid, start, end) = (stream.pid, plan.start_90k, plan.end_90k);
+    let (pid, start) = (stream.pid, plan.start_90k);
+    // Where the frame rate varies, the next frame may come before the last one's usual end.
+    let last = plan.segments.last().and_then(|planned| planned.last_90k);
+    let end = last.map_or(plan.end_90k, |last| last + 1);
     let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
     // Frames that two segments have come twice, and the second time they go back.
     let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";

@@ -8,6 +8,7 @@ mod plan;
 mod planned;
 
 mod groups;
+mod program;
 mod segments;
 
 mod mux;
@@ -15,6 +16,8 @@ mod transport_stream;
 
 mod edit;
 mod encode;
+
+mod presence;
 
 mod full;
 pub mod rough;
@@ -56,7 +59,7 @@ pub fn prepare(
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let plan = segments::plan(
+    let mut plan = segments::plan(
         exact_type,
         Box::new(segments),
         trailing,
@@ -64,8 +67,9 @@ pub fn prepare(
         tools.max_segment_bytes(),
         is_cancelled,
     )?;
+    presence::drop_absent_streams(exact_type, &mut plan, is_cancelled)?;
     match exact_type {
-        ExactType::Full => full::check(tools)?,
+        ExactType::Full => full::check(&plan, tools)?,
         ExactType::Smart => smart::check(&plan, tools, is_cancelled)?,
     }
     Ok(PreparedCut { exact_type, plan, tools: tools.clone() })

@@ -31,8 +31,10 @@ pub(super) struct Plan {
     pub(super) segments: PlannedSegments,
     /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
     pub(super) trailing: Option<PlannedSegment>,
-    /// The streams of the output: those of the first segment.
+    /// The streams of the output.
     pub(super) program: Program,
+    /// For each of them a segment that is known to have some of it in the range.
+    pub(super) found_in: Vec<Option<CutSegment>>,
     /// The output PTS of the first frame that is shown.
     pub(super) start_90k: i64,
     /// Where the last frame that is shown ends in the output.

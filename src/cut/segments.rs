@@ -15,6 +15,7 @@ use crate::mpegts::scan::{Scan, Track, Unit};
 use crate::timestamp::{Span, Timestamp};
 
 use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment, Planner, SegmentList};
+use super::program::{Streams, check_format};
 
 /// Bytes of a segment that are read first; they are often enough.
 const FIRST_READ_BYTES: u64 = 64 * 1024;
@@ -146,7 +147,11 @@ fn audio_frames(bytes: &[u8], pid: u16, coding: Coding) -> (Vec<Ticks>, Option<i
 /// Reads as much of a segment as it takes to know its streams and its lowest PTS; `None` if there are no frames.
 ///
 /// `bytes` is a buffer. As many bytes as the segment before needed are read at once.
-fn read_start(segment: CutSegment, max_bytes: u64, bytes: &mut Vec<u8>) -> Result<Option<(Program, Facts)>> {
+fn read_start(
+    segment: CutSegment,
+    max_bytes: u64,
+    bytes: &mut Vec<u8>,
+) -> Result<Option<(Program, Scan, Facts)>> {
     let file = open(&segment, max_bytes)?.file;
     let mut len = (bytes.len() as u64).next_power_of_two().clamp(FIRST_READ_BYTES, PROBE_BYTES);
     bytes.clear();
@@ -161,10 +166,10 @@ fn read_start(segment: CutSegment, max_bytes: u64, bytes: &mut Vec<u8>) -> Resul
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
                 program.iter().try_for_each(|program| check_picture_size(&segment, bytes, &program.pmt))?;
-                return Ok(program.zip(start).map(|(program, (lowest_pts, frame_90k))| {
+                return Ok(program.zip(scan).zip(start).map(|((program, scan), (lowest_pts, frame_90k))| {
                     let mut videos = program.streams.iter().filter_map(|stream| stream.video.as_ref());
                     let announced_rate = videos.find_map(|video| video.rate);
-                    (program, Facts { segment, lowest_pts, frame_90k, announced_rate, frames: None })
+                    (program, scan, Facts { segment, lowest_pts, frame_90k, announced_rate, frames: None })
                 }));
             }
         }
@@ -206,8 +211,15 @@ pub(super) fn plan(
     max_segment_bytes: u64,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
-    let mut starts =
-        Starts { exact_type, max_segment_bytes, number: 0, first: None, gap: false, bytes: Vec::new() };
+    let mut starts = Starts {
+        exact_type,
+        range: (start, end),
+        max_segment_bytes,
+        number: 0,
+        streams: Streams::default(),
+        gap: false,
+        bytes: Vec::new(),
+    };
     let mut planner = Planner::new(list, (start, end));
     let (mut continuous, mut joins, mut start_90k) = (false, false, None);
     let mut current = starts.next(planner.list(), is_cancelled)?;
@@ -225,23 +237,25 @@ pub(super) fn plan(
         planner.push(number, facts, start_90k.unwrap_or(FIRST_PTS_90K));
         (current, continuous, joins) = (next, continues, joins_next);
     }
-    let (program, start_90k) = starts.first.zip(start_90k).ok_or(Error::RangeIsEmpty)?;
+    let ((program, found_in), start_90k) =
+        starts.streams.finish().zip(start_90k).ok_or(Error::RangeIsEmpty)?;
     let (segments, end_90k) = planner.finish()?;
     let trailing = trailing.zip(segments.last()).and_then(|(trailing, last)| {
         let start = trailing_start(&program, trailing, max_segment_bytes)?;
         plan_trailing(exact_type, &program, &last, start, end_90k)
     });
-    Ok(Plan { segments, trailing, program, start_90k, end_90k, max_segment_bytes })
+    Ok(Plan { segments, trailing, program, found_in, start_90k, end_90k, max_segment_bytes })
 }
 
 /// Reads the starts of segments, one after another.
 struct Starts {
     exact_type: ExactType,
+    range: (Timestamp, Timestamp),
     max_segment_bytes: u64,
     /// The number of the next segment.
     number: u32,
-    /// The streams of the first one, which the others must have too.
-    first: Option<Program>,
+    /// The streams of those so far.
+    streams: Streams,
     /// Whether a segment was left out before the next one.
     gap: bool,
     bytes: Vec<u8>,
@@ -263,11 +277,9 @@ impl Starts {
             self.number += 1;
             segment.gap_before |= std::mem::take(&mut self.gap);
             match read_start(segment.clone(), self.max_segment_bytes, &mut self.bytes)? {
-                Some((program, facts)) => {
-                    if let Some(first) = &self.first {
-                        check_format(self.exact_type, first, &segment, &program)?;
-                    }
-                    self.first.get_or_insert(program);
+                Some((program, scan, facts)) => {
+                    let added = self.streams.add(self.exact_type, self.range, &facts, (program, &scan));
+                    added.map_err(|why| unsupported(&segment, why))?;
                     return Ok(Some((number, facts)));
                 }
                 None if segment.complete => {
@@ -303,7 +315,8 @@ fn trailing_start(
     if !(has_video && has_audio && segment.complete) {
         return None;
     }
-    read_start(segment, max_segment_bytes, &mut Vec::new()).ok()?
+    let (program, _, facts) = read_start(segment, max_segment_bytes, &mut Vec::new()).ok()??;
+    Some((program, facts))
 }
 
 /// Plans the segment after the last one; `None` if it does not continue that.
@@ -314,34 +327,6 @@ fn plan_trailing(
     (other, facts): (Program, Facts),
     end_90k: i64,
 ) -> Option<PlannedSegment> {
-    check_format(exact_type, program, &facts.segment, &other).ok()?;
+    check_format(exact_type, program, &other).ok()?;
     plan::plan_trailing(last, facts, end_90k)
-}
-
-/// Refuses a segment whose streams cannot continue those of the first one.
-fn check_format(exact_type: ExactType, first: &Program, segment: &CutSegment, other: &Program) -> Result<()> {
-    let video = |program: &Program| {
-        let stream = program.streams.iter().find(|stream| stream.codec.is_video())?;
-        let format = stream.video.as_ref().map(|video| {
-            let picture = &video.picture;
-            (picture.width, picture.height, picture.chroma, picture.depth)
-        });
-        Some((stream.codec, format))
-    };
-    let audio = |program: &Program| -> Vec<_> {
-        let streams = program.streams.iter().filter(|stream| stream.audio.is_some());
-        streams.map(|stream| (stream.codec, stream.audio)).collect()
-    };
-    let (old, new) = (video(first), video(other));
-    if old.map(|old| old.0) != new.map(|new| new.0) {
-        return Err(unsupported(segment, "has pictures of another kind than the ones before"));
-    }
-    let sound_differs = audio(first).iter().zip(&audio(other)).any(|(old, new)| old != new);
-    let what = match exact_type {
-        ExactType::Smart if old != new => "pictures",
-        ExactType::Smart if sound_differs => "sound",
-        ExactType::Smart | ExactType::Full => return Ok(()),
-    };
-    let why = format!("has {what} of another format than the ones before; type=full can cut it");
-    Err(unsupported(segment, &why))
 }

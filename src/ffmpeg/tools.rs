@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long ffprobe may take for a file.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
-/// How long a query for a version or the encoders may take.
+/// How long a query for a version or a table of codecs may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
 /// The options of ffmpeg and ffprobe for a transport stream from a pipe, whatever it holds: it is taken for nothing else,
 /// opens no other file, and no picture above 40 million pixels is decoded (8192x4320 and what decoders add to it).
@@ -42,6 +42,7 @@ pub struct Tools {
 struct Ffmpeg {
     version: String,
     encoders: BTreeSet<String>,
+    decoders: BTreeSet<String>,
 }
 
 impl Tools {
@@ -101,17 +102,29 @@ impl Tools {
     /// [`Error::ProgramMissing`] if there is no ffmpeg, [`Error::ProgramLacks`] if it has no such encoder,
     /// [`Error::NotStarted`] or [`Error::Child`] if it could not be asked.
     pub fn check_encoder(&self, name: &'static str) -> Result<()> {
-        let program = "ffmpeg";
-        match self.found.as_ref().map_err(AsRef::as_ref) {
-            Ok(found) if found.encoders.contains(name) => Ok(()),
-            Ok(_) => Err(Error::ProgramLacks { program, what: format!("the encoder {name}") }),
-            Err(Error::ProgramMissing { why, .. }) => {
-                Err(Error::ProgramMissing { program, why: why.clone() })
-            }
-            Err(Error::NotStarted { why, .. }) => Err(Error::NotStarted { program, why: why.clone() }),
-            Err(Error::Child { why, .. }) => Err(Error::Child { program, why: why.clone() }),
-            Err(error) => Err(Error::Child { program, why: error.to_string() }),
+        if self.found()?.encoders.contains(name) {
+            return Ok(());
         }
+        Err(Error::ProgramLacks { program: "ffmpeg", what: format!("the encoder {name}") })
+    }
+
+    /// Whether ffmpeg has one of these decoders.
+    ///
+    /// # Errors
+    /// Those of [`Tools::check_encoder`], except [`Error::ProgramLacks`].
+    pub fn has_decoder(&self, names: &[&str]) -> Result<bool> {
+        let decoders = &self.found()?.decoders;
+        Ok(names.iter().any(|name| decoders.contains(*name)))
+    }
+
+    fn found(&self) -> Result<&Ffmpeg> {
+        let program = "ffmpeg";
+        self.found.as_ref().map_err(|error| match &**error {
+            Error::ProgramMissing { why, .. } => Error::ProgramMissing { program, why: why.clone() },
+            Error::NotStarted { why, .. } => Error::NotStarted { program, why: why.clone() },
+            Error::Child { why, .. } => Error::Child { program, why: why.clone() },
+            error => Error::Child { program, why: error.to_string() },
+        })
     }
 
     /// The option that passes frames through with their time stamps: ffmpeg 5.1 renamed it.
@@ -130,11 +143,7 @@ impl Tools {
 impl Ffmpeg {
     fn find(path: &Path) -> Result<Self> {
         let version = version("ffmpeg", path)?;
-        let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", "-encoders"])?;
-        let text = String::from_utf8_lossy(&answer);
-        let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
-        let encoders = rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect();
-        Ok(Self { version, encoders })
+        Ok(Self { version, encoders: codecs(path, "-encoders")?, decoders: codecs(path, "-decoders")? })
     }
 }
 
@@ -156,6 +165,14 @@ impl Ffprobe {
         let not_json = |error| Error::Child { program, why: format!("its answer is not JSON: {error}") };
         serde_json::from_slice(&answer).map_err(not_json)
     }
+}
+
+/// The names in one of ffmpeg's tables of codecs.
+fn codecs(path: &Path, table: &str) -> Result<BTreeSet<String>> {
+    let answer = query("ffmpeg", path, ["-hide_banner", "-nostdin", table])?;
+    let text = String::from_utf8_lossy(&answer);
+    let rows = text.lines().skip_while(|line| !line.contains("------")).skip(1);
+    Ok(rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect())
 }
 
 /// The programs that cuts are made with. A search runs them, which takes a moment: concurrent first callers share one.

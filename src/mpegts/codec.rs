@@ -18,6 +18,14 @@ pub enum Codec {
     MpegAudio,
     /// AC-3 or E-AC-3.
     Ac3,
+    /// AAC in LATM.
+    AacLatm,
+    /// Opus.
+    Opus,
+    /// DTS, in all its versions.
+    Dts,
+    /// SMPTE 302M: PCM.
+    S302m,
     /// Another audio codec.
     OtherAudio,
     /// Anything else: timed metadata, subtitles, sections.
@@ -32,7 +40,8 @@ impl Codec {
 
     /// Whether it is an audio codec.
     pub fn is_audio(self) -> bool {
-        matches!(self, Self::Aac | Self::MpegAudio | Self::Ac3 | Self::OtherAudio)
+        self.coding().is_some()
+            || matches!(self, Self::AacLatm | Self::Opus | Self::Dts | Self::S302m | Self::OtherAudio)
     }
 
     /// The coding of its audio frames, if they can be parsed.
@@ -55,29 +64,66 @@ impl Codec {
             }
             0x0F => Self::Aac,
             0x03 | 0x04 => Self::MpegAudio,
-            0x81 | 0x87 | 0xC1 | 0xC2 => Self::Ac3,
-            0x11 | 0x1C | 0x80 | 0x82..=0x85 | 0x8A | 0xCF => Self::OtherAudio,
+            0x81 | 0x84 | 0x87 | 0xC1 | 0xC2 => Self::Ac3,
+            0x11 => Self::AacLatm,
+            0x82 | 0x85 | 0x8A => Self::Dts,
+            0x1C | 0x80 | 0x83 | 0xCF => Self::OtherAudio,
             0x06 => Self::of_private(stream),
             _ => Self::Data,
         }
     }
 
-    /// The codec of a stream of private PES packets, by its registration descriptor or those of DVB for AC-3, E-AC-3, DTS
-    /// and AAC.
+    /// The codec of a stream of private PES packets, by its registration descriptor or those of DVB (ETSI EN 300 468, tables
+    /// 12 and 109) for AC-3, E-AC-3, DTS, AAC and AC-4.
     fn of_private(stream: &ElementaryStream) -> Self {
         let registered = stream.descriptors_with(0x05).find_map(|body| match body.get(..4)? {
             b"AC-3" | b"EAC3" => Some(Self::Ac3),
             b"HEVC" => Some(Self::Hevc),
-            b"Opus" | b"DTS1" | b"DTS2" | b"DTS3" | b"BSSD" => Some(Self::OtherAudio),
+            b"Opus" => Some(Self::Opus),
+            b"DTS1" | b"DTS2" | b"DTS3" => Some(Self::Dts),
+            b"BSSD" => Some(Self::S302m),
+            b"AC-4" | b"mlpa" => Some(Self::OtherAudio),
             b"AV01" | b"VC-1" | b"drac" => Some(Self::OtherVideo),
             _ => None,
         });
         let has = |tag| stream.descriptors_with(tag).next().is_some();
+        let extends = |tag| stream.descriptors_with(0x7F).any(|body| body.first() == Some(&tag));
         match registered {
             Some(codec) => codec,
             None if has(0x6A) || has(0x7A) => Self::Ac3,
-            None if has(0x7B) || has(0x7C) => Self::OtherAudio,
+            None if has(0x7B) || extends(0x0E) => Self::Dts,
+            None if has(0x7C) || extends(0x15) => Self::OtherAudio,
             None => Self::Data,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codecs_are_told_by_stream_type_and_descriptors() {
+        for (stream_type, descriptors, expected) in [
+            (0x1B, &[][..], Codec::H264),
+            (0x11, &[], Codec::AacLatm),
+            (0x06, b"\x05\x04Opus\x7F\x02\x80\x02", Codec::Opus),
+            (0x06, b"\x05\x04BSSD", Codec::S302m),
+            (0x06, b"\x05\x04DTS2", Codec::Dts),
+            (0x06, b"\x7B\x05\0\0\0\0\0", Codec::Dts),
+            (0x06, b"\x0A\x04eng\0\x7F\x01\x0E", Codec::Dts),
+            (0x06, b"\x6A\x01\0", Codec::Ac3),
+            (0x06, b"\x7F\x01\x15", Codec::OtherAudio),
+            (0x06, b"\x59\x00", Codec::Data),
+            (0x06, b"\x05\x04KLVA", Codec::Data),
+            (0x15, b"", Codec::Data),
+            (0x8A, b"", Codec::Dts),
+        ] {
+            let stream = ElementaryStream { pid: 0x100, stream_type, descriptors: descriptors.to_vec() };
+            assert_eq!(Codec::of(&stream), expected, "{stream_type:#x} {descriptors:?}");
+        }
+        let sound = [Codec::Aac, Codec::MpegAudio, Codec::Ac3, Codec::Opus, Codec::S302m, Codec::OtherAudio];
+        assert!(sound.into_iter().all(Codec::is_audio));
+        assert!(!Codec::Data.is_audio() && !Codec::H264.is_audio());
     }
 }

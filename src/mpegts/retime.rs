@@ -157,6 +157,11 @@ impl<'a> Rewriter<'a> {
             let header = stream.start_pes(packet, writer, out);
             match stream.action {
                 Some(Action::Copy) => {
+                    if stream.edit.output_pid != writer.pcr_pid
+                        && let Some(pcr) = pcr.filter(|pcr| *pcr < self.end_27m)
+                    {
+                        writer.insert_pcr(pcr, out);
+                    }
                     stream.copy(packet, header, pcr, writer, out);
                     return false;
                 }
@@ -203,7 +208,7 @@ impl<'a> StreamRewriter<'a> {
         Some(header)
     }
 
-    /// Copies a packet with new PID, continuity counter, PCR and timestamps.
+    /// Copies a packet with new PID, continuity counter, PCR and timestamps. It keeps a PCR only on the PID for that.
     fn copy(
         &mut self,
         packet: Packet<'_>,
@@ -222,8 +227,11 @@ impl<'a> StreamRewriter<'a> {
             // Neither counters nor clock of the output are discontinuous: clear discontinuity_indicator.
             bytes[5] &= 0x7F;
         }
-        if let Some(pcr) = pcr {
-            bytes[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(writer.next_pcr(pcr)));
+        match pcr {
+            Some(pcr) if writer.pcr_pid == self.edit.output_pid => {
+                bytes[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(writer.next_pcr(pcr)));
+            }
+            _ => remove_pcr(&mut bytes),
         }
         if let Some(header) = header {
             let start = PACKET_BYTES - packet.payload().len();
@@ -258,6 +266,17 @@ impl<'a> StreamRewriter<'a> {
         pes.pts = Ticks::new(pts_90k);
         pes.dts = pes.pts;
         writer.insert(&pes, *output_pid, true, out);
+    }
+}
+
+/// Removes the PCR from a packet. Its place becomes stuffing, so the length stays.
+fn remove_pcr(packet: &mut [u8; PACKET_BYTES]) {
+    let end = 5 + usize::from(packet[4]);
+    let has_field = packet[3] & 0x20 != 0 && (PCR_OFFSET + 6..=PACKET_BYTES).contains(&end);
+    if has_field && packet[5] & 0x10 != 0 {
+        packet[5] &= !0x10;
+        packet.copy_within(PCR_OFFSET + 6..end, PCR_OFFSET);
+        packet[end - 6..end].fill(0xFF);
     }
 }
 

@@ -14,7 +14,7 @@ pub struct TsWriter {
     /// The continuity counter of the last packet, by PID.
     counters: Vec<u8>,
     /// The PID that carries the PCR.
-    pcr_pid: u16,
+    pub(super) pcr_pid: u16,
     /// The last PCR in ticks of 27 MHz, which never goes back; before the first packet, the one to start with.
     pcr: Option<u64>,
     pub(super) has_started: bool,

@@ -115,7 +115,15 @@ fn plan(from: i64, to: i64) -> Plan {
     let mut segments = PlannedSegments::new(Box::new(list), (time(from), time(to)));
     (0..).zip(&both).for_each(|(number, planned)| segments.push(number, planned));
     let end_90k = START + (to - from) * FRAME;
-    Plan { segments, trailing: None, program, start_90k: START, end_90k, max_segment_bytes: 0 }
+    Plan {
+        segments,
+        trailing: None,
+        program,
+        found_in: vec![None; 2],
+        start_90k: START,
+        end_90k,
+        max_segment_bytes: 0,
+    }
 }
 
 #[test]

@@ -146,3 +146,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_clock_reference_stays_on_its_pid_wherever_a_segment_has_it() {
+    let mut bytes = segment(9_000_000);
+    let scan = Scan::of(&bytes, true).expect("a PMT");
+    let mut pmt = Pmt { pcr_pid: AUDIO, ..scan.pmt };
+    pmt.program = 1;
+    // The segment's clock reference moves into the packets of the sound, before what they have of stuffing.
+    let tables = [write_pat(1, 0x1000), write_pmt(0x1000, &pmt)].concat();
+    bytes.splice(..tables.len(), tables);
+    let mut packets_of_sound = 0;
+    for packet in bytes.chunks_exact_mut(PACKET_BYTES) {
+        let pid = u16::from_be_bytes([packet[1] & 0x1F, packet[2]]);
+        if pid == AUDIO && packet[4] > 7 {
+            packet[5] |= 0x10;
+            packet[PCR_OFFSET..PCR_OFFSET + 6]
+                .copy_from_slice(&write_pcr(8_990_000 * 300 + packets_of_sound));
+            packets_of_sound += 1;
+        }
+    }
+    assert!(packets_of_sound > 0);
+    let clock = ClockMapping { input: Ticks::new(9_000_000), output_90k: 90_000 };
+    let scan = Scan::of(&bytes, true).expect("a PMT");
+    let mut edits = edits(&scan, clock, &[Action::Copy], 0..i64::MAX);
+    for edit in &mut edits {
+        edit.actions = vec![Action::Copy];
+    }
+    let mut rewriter = Rewriter::new(&bytes, &scan, clock, i64::MAX, edits);
+    let mut out = Vec::new();
+    while rewriter.step(&mut writer(&bytes), &mut out) != Step::Done {}
+    let carriers: Vec<_> = packets(&out).filter(|(_, packet)| packet.pcr().is_some()).collect();
+    assert!(!carriers.is_empty() && carriers.iter().all(|(_, packet)| packet.pid() == VIDEO + 0x100));
+    assert_eq!(pes_packets(&out, AUDIO + 0x100).len(), pes_packets(&bytes, AUDIO).len());
+}
