@@ -97,7 +97,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     let mut muxer = Muxer::new(&plan, &mut container);
     let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
     for (index, planned) in plan.written().enumerate() {
-        let loaded = LoadedSegment::load(&planned.segment)?;
+        let loaded = LoadedSegment::load(&planned.segment, plan.next(index))?;
         let mut no_frame = || Err(failed("no picture is replaced in its input"));
         muxer.segment(index, &loaded, actions(planned, &loaded), &mut no_frame, &mut write)?;
     }
@@ -114,7 +114,7 @@ fn actions(planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
 fn audio_pids(plan: &Plan) -> Result<Vec<u16>> {
     let mut pids = Vec::new();
     for planned in plan.segments.first().into_iter().chain(plan.segments.last()) {
-        let scan = LoadedSegment::load(&planned.segment)?.scan;
+        let scan = LoadedSegment::load(&planned.segment, None)?.scan;
         for (index, stream) in plan.program.streams.iter().enumerate() {
             let track = counterpart(&plan.program, index, &scan).filter(|track| track.codec.is_audio());
             let is_heard = track.is_some_and(|track| {

@@ -13,6 +13,10 @@ use crate::timestamp::{Span, Timestamp};
 
 /// By how much names and timestamps may disagree on the distance of two segments with one clock.
 const CLOCK_TOLERANCE_90K: i64 = TICKS_PER_SECOND / 4;
+/// By how much names may overlap through rounding alone, so that no frame is there twice.
+const ROUNDING: Span = Span::from_millis(4);
+/// The distance of names up to which a segment may follow another without a frame missing between them.
+const MAX_DISTANCE: Span = Span::from_millis(250);
 
 /// How an exact cut is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,13 @@ pub struct CutSegment {
     pub gap_before: bool,
     /// Whether it is known to be complete (`full`), so that its last frame is not truncated.
     pub complete: bool,
+}
+
+impl CutSegment {
+    /// Whether, by their names, `next` begins where this segment ends.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        self.end - ROUNDING <= next.start && next.start <= self.end + MAX_DISTANCE
+    }
 }
 
 /// The plan of a cut.
@@ -85,6 +96,13 @@ impl Plan {
     /// All segments to be written; the trailing one follows the last one.
     pub(super) fn written(&self) -> impl Iterator<Item = &PlannedSegment> {
         self.segments.iter().chain(&self.trailing)
+    }
+
+    /// The segment that continues segment `index` of [`Self::written`], so that frames may go on there.
+    pub(super) fn next(&self, index: usize) -> Option<&CutSegment> {
+        let mut rest = self.written().skip(index);
+        let (planned, next) = rest.next().zip(rest.next())?;
+        (next.continuous && planned.segment.is_followed_by(&next.segment)).then_some(&next.segment)
     }
 }
 

@@ -10,10 +10,11 @@ use crate::mpegts::codec::Codec;
 use crate::mpegts::frame_rate::{self, FrameRate};
 use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::{self, Program};
+use crate::mpegts::repacketize::repacketize;
 use crate::mpegts::scan::{Scan, Track, Unit};
-use crate::timestamp::{Span, Timestamp};
+use crate::timestamp::Timestamp;
 
-use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment};
+use super::plan::{self, CutSegment, ExactType, Facts, Plan};
 
 /// Bytes of a segment that are read first; they are often enough.
 const FIRST_READ_BYTES: u64 = 64 * 1024;
@@ -21,12 +22,10 @@ const FIRST_READ_BYTES: u64 = 64 * 1024;
 const PROBE_BYTES: u64 = 1024 * 1024;
 /// The largest segment that is read into memory.
 const MAX_SEGMENT_BYTES: u64 = 1024 * 1024 * 1024;
-/// By how much names may overlap through rounding alone, so that no frame is there twice.
-const ROUNDING: Span = Span::from_millis(4);
 /// The output PTS of the first frame, unless its reorder delay needs more.
 const FIRST_PTS_90K: i64 = 6 * TICKS_PER_SECOND / 10;
 
-/// A segment in memory.
+/// A segment in memory, with frames that begin and end with its PES packets.
 #[derive(Debug)]
 pub(super) struct LoadedSegment {
     pub(super) bytes: Vec<u8>,
@@ -34,8 +33,8 @@ pub(super) struct LoadedSegment {
 }
 
 impl LoadedSegment {
-    /// Reads and scans a segment.
-    pub(super) fn load(segment: &CutSegment) -> Result<Self> {
+    /// Reads and scans a segment. Frames that go on in the segment that continues it, `next`, are completed from there.
+    pub(super) fn load(segment: &CutSegment, next: Option<&CutSegment>) -> Result<Self> {
         let mut bytes = Vec::new();
         let file = open(segment)?;
         file.take(MAX_SEGMENT_BYTES)
@@ -46,10 +45,33 @@ impl LoadedSegment {
         if scan.scrambled {
             return Err(unsupported(segment, "is encrypted"));
         }
-        if scan.split_header {
+        let loaded = Self { bytes, scan }.aligned(segment.complete, next)?;
+        if loaded.scan.split_header {
             return Err(unsupported(segment, "has PES headers that go over two packets"));
         }
-        Ok(Self { bytes, scan })
+        Ok(loaded)
+    }
+
+    /// Aligns the frames with the PES packets, if they are not.
+    fn aligned(self, whole: bool, next: Option<&CutSegment>) -> Result<Self> {
+        if self.scan.is_aligned() {
+            return Ok(self);
+        }
+        let file = next.map(open).transpose()?;
+        let (mut start, mut len) = (Vec::new(), FIRST_READ_BYTES);
+        loop {
+            let missing = len - start.len() as u64;
+            let mut is_at_end = true;
+            if let Some((file, next)) = file.as_ref().zip(next) {
+                let read = file.take(missing).read_to_end(&mut start);
+                is_at_end = (read.map_err(Error::io("read the segment", &next.path))? as u64) < missing;
+            }
+            match repacketize(&self.bytes, &self.scan, whole, &start) {
+                Some(aligned) if aligned.needs_more && !is_at_end => len *= 2,
+                Some(aligned) => return Ok(Self { bytes: aligned.bytes, scan: aligned.scan }),
+                None => return Ok(self),
+            }
+        }
     }
 
     /// The track whose frames the cut counts: the first video, else the first sound.
@@ -138,7 +160,10 @@ fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Progra
         let at_end = (read.map_err(Error::io("read the segment", &segment.path))? as u64) < missing;
         let program = probe::probe(bytes);
         if at_end || len >= PROBE_BYTES || program.as_ref().is_some_and(is_described) {
-            let scan = Scan::of(bytes, false);
+            let scan = Scan::of(bytes, false).map(|scan| match repacketize(bytes, &scan, false, &[]) {
+                Some(aligned) => aligned.scan,
+                None => scan,
+            });
             let track = scan.as_ref().and_then(Scan::reference_track);
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
@@ -187,12 +212,12 @@ pub(super) fn plan(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
     let (program, mut facts) = read_starts(exact_type, segments, is_cancelled)?;
-    let delay_90k = read_frames(&mut facts, (start, end), is_cancelled)?;
+    let trailing = trailing.and_then(|trailing| read_trailing(exact_type, &program, trailing));
+    let delay_90k = read_frames(&mut facts, trailing.as_ref(), (start, end), is_cancelled)?;
     let start_90k = FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10);
     let (segments, end_90k) = plan::plan(facts, (start, end), start_90k)?;
     let trailing = trailing.zip(segments.last());
-    let trailing =
-        trailing.and_then(|(trailing, last)| plan_trailing(exact_type, &program, last, trailing, end_90k));
+    let trailing = trailing.and_then(|(trailing, last)| plan::plan_trailing(last, trailing, end_90k));
     Ok(Plan { segments, trailing, program, start_90k, end_90k })
 }
 
@@ -233,16 +258,18 @@ fn read_starts(
 /// first segment.
 fn read_frames(
     facts: &mut [Facts],
+    trailing: Option<&Facts>,
     (start, end): (Timestamp, Timestamp),
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<i64> {
     let continues = |pair: &[Facts]| pair[1].continues(&pair[0].segment, pair[0].lowest_pts);
     let continuous: Vec<bool> = std::iter::once(false).chain(facts.windows(2).map(continues)).collect();
-    let overlaps = |pair: &[Facts]| pair[1].segment.start + ROUNDING < pair[0].segment.end;
-    let joins_smoothly: Vec<bool> = facts.windows(2).map(|pair| continues(pair) && !overlaps(pair)).collect();
+    let joins = |pair: &[Facts]| continues(pair) && pair[0].segment.is_followed_by(&pair[1].segment);
+    let joins_smoothly: Vec<bool> = facts.windows(2).map(joins).collect();
     let mut delay_90k = 0;
-    for (index, fact) in facts.iter_mut().enumerate() {
-        let is_inside = start <= fact.segment.start && fact.segment.end <= end;
+    for index in 0..facts.len() {
+        let (segment, lowest_pts) = (&facts[index].segment, facts[index].lowest_pts);
+        let is_inside = start <= segment.start && segment.end <= end;
         let joins = index > 0 && joins_smoothly[index - 1] && joins_smoothly.get(index) == Some(&true);
         if is_inside && joins {
             continue;
@@ -250,8 +277,11 @@ fn read_frames(
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded = LoadedSegment::load(&fact.segment)?;
+        let next = facts.get(index + 1).or(trailing).filter(|next| next.continues(segment, lowest_pts));
+        let next = next.map(|next| &next.segment).filter(|next| segment.is_followed_by(next));
+        let loaded = LoadedSegment::load(segment, next)?;
         let (frames, duration_90k) = loaded.frames(continuous[index]);
+        let fact = &mut facts[index];
         fact.frames = Some(frames);
         if let Some(track) = loaded.reference_track() {
             fact.frame_90k = duration_90k.unwrap_or_else(|| frame_90k(track, fact.announced_rate));
@@ -264,23 +294,15 @@ fn read_frames(
     Ok(delay_90k)
 }
 
-/// Plans the segment after the last one. A cut can do without it: there is none if it cannot be read, is not complete or
-/// does not continue the last one.
-fn plan_trailing(
-    exact_type: ExactType,
-    program: &Program,
-    last: &PlannedSegment,
-    segment: CutSegment,
-    end_90k: i64,
-) -> Option<PlannedSegment> {
-    let has_video = program.streams.iter().any(|stream| stream.codec.is_video());
-    let has_audio = program.streams.iter().any(|stream| stream.codec.is_audio());
-    if !(has_video && has_audio && segment.complete) {
+/// Reads the start of the segment after the last one. A cut can do without it: there is none if it cannot be read or is
+/// not complete.
+fn read_trailing(exact_type: ExactType, program: &Program, segment: CutSegment) -> Option<Facts> {
+    if !segment.complete {
         return None;
     }
     let (other, facts) = read_start(segment, &mut Vec::new()).ok()??;
     check_format(exact_type, program, &facts.segment, &other).ok()?;
-    plan::plan_trailing(last, facts, end_90k)
+    Some(facts)
 }
 
 /// Refuses a segment whose streams cannot continue those of the first one.

@@ -6,6 +6,8 @@ use std::io::Write;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
 use crate::mpegts::codec::Codec;
+use crate::mpegts::elementary::JoinedStream;
+use crate::mpegts::frames::units_with_untimed_pictures;
 use crate::mpegts::retime::Action;
 
 use super::edit::Muxer;
@@ -27,8 +29,10 @@ pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
         if is_inside {
             continue;
         }
-        let loaded = LoadedSegment::load(&planned.segment)?;
-        if !splice(planned, &loaded, true)?.partial.is_empty() {
+        let loaded = LoadedSegment::load(&planned.segment, plan.next(index))?;
+        let splice = splice(planned, &loaded, true)?;
+        if !splice.partial.is_empty() {
+            check_times(&loaded, &splice).map_err(|why| refused(planned, why))?;
             tools.check_encoder(format.encoder())?;
         }
     }
@@ -65,6 +69,17 @@ fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Res
     groups::splice(track, &planned.shown, planned.continuous, copied).map_err(|why| refused(planned, why))
 }
 
+/// Checks that each picture that is encoded has a time of its own.
+fn check_times(loaded: &LoadedSegment, splice: &Splice) -> Result<(), &'static str> {
+    let Some(track) = loaded.video_track() else { return Ok(()) };
+    let stream = JoinedStream::of(&loaded.bytes, track.pid);
+    let is_encoded = |unit: usize| splice.partial.iter().any(|group| group.units.contains(&unit));
+    if units_with_untimed_pictures(track.codec, &stream).any(is_encoded) {
+        return Err("has PES packets with several pictures");
+    }
+    Ok(())
+}
+
 /// Makes a smart cut.
 pub(super) fn run(
     plan: &Plan,
@@ -80,7 +95,7 @@ pub(super) fn run(
     let mut copied = true;
     for (index, planned) in plan.written().enumerate() {
         let is_last = index + 1 == plan.segments.len();
-        let loaded = LoadedSegment::load(&planned.segment)?;
+        let loaded = LoadedSegment::load(&planned.segment, plan.next(index))?;
         let splice = splice(planned, &loaded, copied)?;
         copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
         let mut encoders = match last_encoders.take_if(|_| is_last) {
@@ -93,8 +108,9 @@ pub(super) fn run(
         }
         if index == 0 && !is_last {
             // The last segment is encoded while those in between are sent.
-            let last = &plan.segments[plan.segments.len() - 1];
-            let loaded = LoadedSegment::load(&last.segment)?;
+            let last_index = plan.segments.len() - 1;
+            let last = &plan.segments[last_index];
+            let loaded = LoadedSegment::load(&last.segment, plan.next(last_index))?;
             let splice = self::splice(last, &loaded, true)?;
             last_encoders = Some(start_encoders(format.as_ref(), tools, last, &loaded, &splice)?);
         }

@@ -8,6 +8,7 @@ mod console;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
+mod cut_unaligned;
 mod cuts;
 mod dependencies;
 mod deploy;
