@@ -63,7 +63,7 @@ fn has_frame(stream: &Stream, found_in: Option<&CutSegment>, max_segment_bytes: 
     let Some(segment) = found_in.filter(|_| stream.audio.is_none() && stream.codec.coding().is_some()) else {
         return Ok(true);
     };
-    let program = probe::probe(&LoadedSegment::load(segment, max_segment_bytes)?.bytes);
+    let program = probe::probe(&LoadedSegment::load(segment, None, max_segment_bytes)?.bytes);
     let mut streams = program.iter().flat_map(|program| &program.streams);
     Ok(streams.any(|other| other.codec == stream.codec && other.audio.is_some()))
 }
@@ -172,7 +172,8 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     announce_late_sound(&plan, &mut container, &mut write)?;
     let mut muxer = Muxer::new(&plan, &mut container);
     for (index, planned) in plan.written().enumerate() {
-        let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
+        let loaded =
+            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
         let mut no_frame = || Err(failed("no picture is replaced in its input"));
         muxer.segment(index, &loaded, actions(&planned, &loaded), &mut no_frame, &mut write)?;
     }
@@ -184,7 +185,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
 /// ffmpeg neither knows the format of a sound before its first frame nor writes anything before it knows all formats.
 fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Output<'_>) -> Result<()> {
     let Some(first) = plan.written().next() else { return Ok(()) };
-    let begins_with = LoadedSegment::load(&first.segment, plan.max_segment_bytes)?;
+    let begins_with = LoadedSegment::load(&first.segment, plan.next(0).as_ref(), plan.max_segment_bytes)?;
     let tracks = counterparts(&plan.program, &begins_with.scan);
     let is_soon = |unit: &Unit| {
         let start = first.clock.to_output_90k(unit.pts);
@@ -195,7 +196,7 @@ fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Outp
             continue;
         }
         let Some(found_in) = plan.found_in.get(index).and_then(Option::as_ref) else { continue };
-        let mut loaded = LoadedSegment::load(found_in, plan.max_segment_bytes)?;
+        let mut loaded = LoadedSegment::load(found_in, None, plan.max_segment_bytes)?;
         // Its clock references say nothing here.
         loaded.scan.pmt.pcr_pid = NULL_PID;
         let tracks = counterparts(&plan.program, &loaded.scan);

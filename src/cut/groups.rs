@@ -118,6 +118,7 @@ fn groups(units: &[Unit], first: usize) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mpegts::alignment::Alignment;
     use crate::mpegts::video::AccessUnitStart;
     use crate::timestamp::{Span, Timestamp};
 
@@ -135,7 +136,12 @@ mod tests {
                 complete: true,
             }
         };
-        Track { pid: 256, codec: Codec::H264, units: (0..groups * 4).map(unit).collect() }
+        Track {
+            pid: 256,
+            codec: Codec::H264,
+            units: (0..groups * 4).map(unit).collect(),
+            alignment: Alignment::default(),
+        }
     }
 
     /// Shows frames `from` to before `to`.

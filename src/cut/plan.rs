@@ -55,6 +55,12 @@ impl Plan {
         self.segments.get(index).or_else(trailing)
     }
 
+    /// The segment that continues segment `index` of [`Self::written`], so that frames may go on there.
+    pub(super) fn next(&self, index: usize) -> Option<CutSegment> {
+        let (planned, next) = self.written_at(index).zip(self.written_at(index + 1))?;
+        (next.continuous && planned.segment.is_followed_by(&next.segment)).then_some(next.segment)
+    }
+
     /// The same plan with an output that is `ticks` later.
     pub(super) fn shifted(mut self, ticks: i64) -> Self {
         self.segments.shift(ticks);

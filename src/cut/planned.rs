@@ -10,6 +10,11 @@ use crate::mpegts::pes::Ticks;
 use crate::mpegts::retime::ClockMapping;
 use crate::timestamp::{Span, Timestamp};
 
+/// By how much names may overlap through rounding alone, so that no frame is there twice.
+const ROUNDING: Span = Span::from_millis(4);
+/// The distance of names up to which a segment may follow another without a frame missing between them.
+const MAX_DISTANCE: Span = Span::from_millis(250);
+
 /// A segment of a cut's range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutSegment {
@@ -23,6 +28,13 @@ pub struct CutSegment {
     pub gap_before: bool,
     /// Whether it is known to be complete (`full`), so that its last frame is not truncated.
     pub complete: bool,
+}
+
+impl CutSegment {
+    /// Whether, by their names, `next` begins where this segment ends.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        self.end - ROUNDING <= next.start && next.start <= self.end + MAX_DISTANCE
+    }
 }
 
 /// The segments of a cut's range, in order. A plan keeps only their numbers, so that a long cut takes little memory.

@@ -44,7 +44,8 @@ pub(super) fn drop_absent_streams(
             return Err(Error::Cancelled);
         }
         let Some(planned) = plan.written_at(index) else { continue };
-        let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
+        let loaded =
+            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
         let present = match exact_type {
             ExactType::Full => overlapping(plan, &planned, &loaded),
             ExactType::Smart => written(plan, index, &planned, &loaded)?,

@@ -65,6 +65,11 @@ impl Streams {
         Ok(())
     }
 
+    /// The streams of the segments so far.
+    pub(super) fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
+    }
+
     /// The streams of all segments, and for each a segment that is known to have some of it in the range.
     pub(super) fn finish(self) -> Option<(Program, Vec<Option<CutSegment>>)> {
         Some((self.program?, self.found_in))

@@ -11,22 +11,21 @@ use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::picture_size::find_too_large;
 use crate::mpegts::probe::{self, Program};
 use crate::mpegts::psi::Pmt;
+use crate::mpegts::repacketize::repacketize;
 use crate::mpegts::scan::{Scan, Track, Unit};
-use crate::timestamp::{Span, Timestamp};
+use crate::timestamp::Timestamp;
 
-use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment, Planner, SegmentList};
+use super::plan::{self, CutSegment, ExactType, Facts, Plan, Planner, SegmentList};
 use super::program::{Streams, check_format};
 
 /// Bytes of a segment that are read first; they are often enough.
 const FIRST_READ_BYTES: u64 = 64 * 1024;
 /// Bytes of a segment that are read at most to describe its streams.
 const PROBE_BYTES: u64 = 1024 * 1024;
-/// By how much names may overlap through rounding alone, so that no frame is there twice.
-const ROUNDING: Span = Span::from_millis(4);
 /// The output PTS of the first frame, unless its reorder delay needs more.
 const FIRST_PTS_90K: i64 = 6 * TICKS_PER_SECOND / 10;
 
-/// A segment in memory.
+/// A segment in memory, with frames that begin and end with its PES packets.
 #[derive(Debug)]
 pub(super) struct LoadedSegment {
     pub(super) bytes: Vec<u8>,
@@ -34,8 +33,9 @@ pub(super) struct LoadedSegment {
 }
 
 impl LoadedSegment {
-    /// Reads and scans a segment of at most `max_bytes`.
-    pub(super) fn load(segment: &CutSegment, max_bytes: u64) -> Result<Self> {
+    /// Reads and scans a segment of at most `max_bytes`. Frames that go on in the segment that continues it, `next`, are
+    /// completed from there.
+    pub(super) fn load(segment: &CutSegment, next: Option<&CutSegment>, max_bytes: u64) -> Result<Self> {
         let opened = open(segment, max_bytes)?;
         let bytes = read_whole(opened).map_err(Error::io("read the segment", &segment.path))?;
         let scan = Scan::of(&bytes, segment.complete)
@@ -43,11 +43,34 @@ impl LoadedSegment {
         if scan.scrambled {
             return Err(unsupported(segment, "is encrypted"));
         }
-        if scan.split_header {
+        check_picture_size(segment, &bytes, &scan.pmt)?;
+        let loaded = Self { bytes, scan }.aligned(segment.complete, next, max_bytes)?;
+        if loaded.scan.split_header {
             return Err(unsupported(segment, "has PES headers that go over two packets"));
         }
-        check_picture_size(segment, &bytes, &scan.pmt)?;
-        Ok(Self { bytes, scan })
+        Ok(loaded)
+    }
+
+    /// Aligns the frames with the PES packets, if they are not.
+    fn aligned(self, whole: bool, next: Option<&CutSegment>, max_bytes: u64) -> Result<Self> {
+        if self.scan.is_aligned() {
+            return Ok(self);
+        }
+        let file = next.map(|next| open(next, max_bytes)).transpose()?.map(|opened| opened.file);
+        let (mut start, mut len) = (Vec::new(), FIRST_READ_BYTES);
+        loop {
+            let missing = len - start.len() as u64;
+            let mut is_at_end = true;
+            if let Some((file, next)) = file.as_ref().zip(next) {
+                let read = file.take(missing).read_to_end(&mut start);
+                is_at_end = (read.map_err(Error::io("read the segment", &next.path))? as u64) < missing;
+            }
+            match repacketize(&self.bytes, &self.scan, whole, &start) {
+                Some(aligned) if aligned.needs_more && !is_at_end => len *= 2,
+                Some(aligned) => return Ok(Self { bytes: aligned.bytes, scan: aligned.scan }),
+                None => return Ok(self),
+            }
+        }
     }
 
     /// The track whose frames the cut counts: the first video, else the first sound.
@@ -161,7 +184,10 @@ fn read_start(
         let at_end = (read.map_err(Error::io("read the segment", &segment.path))? as u64) < missing;
         let program = probe::probe(bytes);
         if at_end || len >= PROBE_BYTES || program.as_ref().is_some_and(is_described) {
-            let scan = Scan::of(bytes, false);
+            let scan = Scan::of(bytes, false).map(|scan| match repacketize(bytes, &scan, false, &[]) {
+                Some(aligned) => aligned.scan,
+                None => scan,
+            });
             let track = scan.as_ref().and_then(Scan::reference_track);
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
@@ -223,15 +249,20 @@ pub(super) fn plan(
     let mut planner = Planner::new(list, (start, end));
     let (mut continuous, mut joins, mut start_90k) = (false, false, None);
     let mut current = starts.next(planner.list(), is_cancelled)?;
+    let mut trailing_facts = None;
     while let Some((number, mut facts)) = current {
         let next = starts.next(planner.list(), is_cancelled)?;
-        let continues =
-            next.as_ref().is_some_and(|(_, next)| next.continues(&facts.segment, facts.lowest_pts));
-        let overlaps = |next: &Facts| next.segment.start + ROUNDING < facts.segment.end;
-        let joins_next = continues && next.as_ref().is_some_and(|(_, next)| !overlaps(next));
+        if next.is_none() {
+            trailing_facts = trailing.as_ref().and_then(|trailing| starts.trailing(trailing.clone()));
+        }
+        let follower = next.as_ref().map(|(_, next)| next).or(trailing_facts.as_ref());
+        let follower = follower.filter(|next| next.continues(&facts.segment, facts.lowest_pts));
+        let continues = next.is_some() && follower.is_some();
+        let follower = follower.map(|next| &next.segment).filter(|next| facts.segment.is_followed_by(next));
+        let joins_next = next.is_some() && follower.is_some();
         let is_inside = start <= facts.segment.start && facts.segment.end <= end;
         if !(is_inside && joins && joins_next) {
-            let delay_90k = read_frames(&mut facts, continuous, max_segment_bytes)?;
+            let delay_90k = read_frames(&mut facts, continuous, follower, max_segment_bytes)?;
             start_90k.get_or_insert(FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10));
         }
         planner.push(number, facts, start_90k.unwrap_or(FIRST_PTS_90K));
@@ -240,10 +271,8 @@ pub(super) fn plan(
     let ((program, found_in), start_90k) =
         starts.streams.finish().zip(start_90k).ok_or(Error::RangeIsEmpty)?;
     let (segments, end_90k) = planner.finish()?;
-    let trailing = trailing.zip(segments.last()).and_then(|(trailing, last)| {
-        let start = trailing_start(&program, trailing, max_segment_bytes)?;
-        plan_trailing(exact_type, &program, &last, start, end_90k)
-    });
+    let trailing = trailing_facts.zip(segments.last());
+    let trailing = trailing.and_then(|(trailing, last)| plan::plan_trailing(&last, trailing, end_90k));
     Ok(Plan { segments, trailing, program, found_in, start_90k, end_90k, max_segment_bytes })
 }
 
@@ -290,43 +319,32 @@ impl Starts {
         }
         Ok(None)
     }
+
+    /// What the start of the segment after the last one tells. A cut can do without it: there is none if it cannot be read
+    /// or is not complete.
+    fn trailing(&self, segment: CutSegment) -> Option<Facts> {
+        if !segment.complete {
+            return None;
+        }
+        let (other, _, facts) = read_start(segment, self.max_segment_bytes, &mut Vec::new()).ok()??;
+        check_format(self.exact_type, self.streams.program()?, &other).ok()?;
+        Some(facts)
+    }
 }
 
-/// Adds the frames of a segment at an end of the range or next to a discontinuity. Returns its reorder delay.
-fn read_frames(facts: &mut Facts, continuous: bool, max_segment_bytes: u64) -> Result<i64> {
-    let loaded = LoadedSegment::load(&facts.segment, max_segment_bytes)?;
+/// Adds the frames of a segment at an end of the range or next to a discontinuity; `next` continues it. Returns its reorder
+/// delay.
+fn read_frames(
+    facts: &mut Facts,
+    continuous: bool,
+    next: Option<&CutSegment>,
+    max_segment_bytes: u64,
+) -> Result<i64> {
+    let loaded = LoadedSegment::load(&facts.segment, next, max_segment_bytes)?;
     let (frames, duration_90k) = loaded.frames(continuous);
     facts.frames = Some(frames);
     let Some(track) = loaded.reference_track() else { return Ok(0) };
     facts.frame_90k = duration_90k.unwrap_or_else(|| frame_90k(track, facts.announced_rate));
     facts.lowest_pts = track.lowest_pts().unwrap_or(facts.lowest_pts);
     Ok(track.units.iter().map(|unit| unit.pts.since(unit.dts)).max().unwrap_or(0))
-}
-
-/// The streams and facts of the segment after the last one. A cut can do without it: there is none if it cannot be read or
-/// is not complete.
-fn trailing_start(
-    program: &Program,
-    segment: CutSegment,
-    max_segment_bytes: u64,
-) -> Option<(Program, Facts)> {
-    let has_video = program.streams.iter().any(|stream| stream.codec.is_video());
-    let has_audio = program.streams.iter().any(|stream| stream.codec.is_audio());
-    if !(has_video && has_audio && segment.complete) {
-        return None;
-    }
-    let (program, _, facts) = read_start(segment, max_segment_bytes, &mut Vec::new()).ok()??;
-    Some((program, facts))
-}
-
-/// Plans the segment after the last one; `None` if it does not continue that.
-fn plan_trailing(
-    exact_type: ExactType,
-    program: &Program,
-    last: &PlannedSegment,
-    (other, facts): (Program, Facts),
-    end_90k: i64,
-) -> Option<PlannedSegment> {
-    check_format(exact_type, program, &other).ok()?;
-    plan::plan_trailing(last, facts, end_90k)
 }

@@ -6,6 +6,8 @@ use std::io::Write;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
 use crate::mpegts::codec::Codec;
+use crate::mpegts::elementary::JoinedStream;
+use crate::mpegts::frames::units_with_untimed_pictures;
 use crate::mpegts::retime::Action;
 
 use super::edit::Muxer;
@@ -31,8 +33,11 @@ pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool)
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
-        if !splice(&planned, &loaded, true)?.partial.is_empty() {
+        let loaded =
+            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
+        let splice = splice(&planned, &loaded, true)?;
+        if !splice.partial.is_empty() {
+            check_times(&loaded, &splice).map_err(|why| refused(&planned, why))?;
             tools.check_encoder(format.encoder())?;
         }
     }
@@ -69,6 +74,17 @@ fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Res
     groups::splice(track, &planned.shown, planned.continuous, copied).map_err(|why| refused(planned, why))
 }
 
+/// Checks that each picture that is encoded has a time of its own.
+fn check_times(loaded: &LoadedSegment, splice: &Splice) -> Result<(), &'static str> {
+    let Some(track) = loaded.video_track() else { return Ok(()) };
+    let stream = JoinedStream::of(&loaded.bytes, track.pid);
+    let is_encoded = |unit: usize| splice.partial.iter().any(|group| group.units.contains(&unit));
+    if units_with_untimed_pictures(track.codec, &stream).any(is_encoded) {
+        return Err("has PES packets with several pictures");
+    }
+    Ok(())
+}
+
 /// Makes a smart cut.
 pub(super) fn run(
     plan: &Plan,
@@ -84,7 +100,8 @@ pub(super) fn run(
     let mut copied = true;
     for (index, planned) in plan.written().enumerate() {
         let is_last = index + 1 == plan.segments.len();
-        let loaded = LoadedSegment::load(&planned.segment, plan.max_segment_bytes)?;
+        let loaded =
+            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
         let mut encoders = match last_encoders.take_if(|_| is_last) {
@@ -97,7 +114,8 @@ pub(super) fn run(
         }
         if let Some(last) = plan.segments.last().filter(|_| index == 0 && !is_last) {
             // The last segment is encoded while those in between are sent.
-            let loaded = LoadedSegment::load(&last.segment, plan.max_segment_bytes)?;
+            let next = plan.next(plan.segments.len() - 1);
+            let loaded = LoadedSegment::load(&last.segment, next.as_ref(), plan.max_segment_bytes)?;
             let splice = self::splice(&last, &loaded, true)?;
             last_encoders = Some(start_encoders(format.as_ref(), tools, &last, &loaded, &splice)?);
         }

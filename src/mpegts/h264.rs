@@ -7,22 +7,38 @@ use super::video::{
 };
 
 const SLICE_NON_IDR: u8 = 1;
+const DATA_PARTITION_B: u8 = 3;
+const DATA_PARTITION_C: u8 = 4;
 const SLICE_IDR: u8 = 5;
+const SEI: u8 = 6;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
+const DELIMITER: u8 = 9;
 
 /// `nal_unit_type` (table 7-1).
 fn nal_unit_type(nal: &[u8]) -> u8 {
     nal[0] & 0x1F
 }
 
+/// The type of a NAL unit, which is not empty and may be truncated behind its second byte (7.4.1.2.3).
+pub(super) fn nal_type(nal: &[u8]) -> NalType {
+    match nal_unit_type(nal) {
+        DELIMITER => NalType::Delimiter,
+        set @ (SPS | PPS) => NalType::ParameterSet(usize::from(set - SPS)),
+        // Table 7-1 reserves these types for what comes before a picture.
+        SEI | 14..=18 => NalType::Prefix,
+        DATA_PARTITION_B | DATA_PARTITION_C => NalType::Slice { idr: false, first: false },
+        // A slice begins with first_mb_in_slice; the Exp-Golomb code of zero is a set bit.
+        slice @ SLICE_NON_IDR..=SLICE_IDR => {
+            NalType::Slice { idr: slice == SLICE_IDR, first: nal.get(1).is_none_or(|byte| byte & 0x80 != 0) }
+        }
+        _ => NalType::Other,
+    }
+}
+
 /// Parses the start of an access unit, up to its first slice.
 pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
-    AccessUnitStart::parse::<2>(bytes, |nal| match nal_unit_type(nal) {
-        set @ (SPS | PPS) => NalType::ParameterSet(usize::from(set - SPS)),
-        slice @ SLICE_NON_IDR..=SLICE_IDR => NalType::Slice { idr: slice == SLICE_IDR },
-        _ => NalType::Other,
-    })
+    AccessUnitStart::parse::<2>(bytes, nal_type)
 }
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.

@@ -14,19 +14,36 @@ const LAST_SLICE: u8 = 31;
 const VPS: u8 = 32;
 const SPS: u8 = 33;
 const PPS: u8 = 34;
+const DELIMITER: u8 = 35;
+const PREFIX_SEI: u8 = 39;
 
 /// `nal_unit_type` (table 7-1).
 fn nal_unit_type(nal: &[u8]) -> u8 {
     nal[0] >> 1 & 0x3F
 }
 
+/// The type of a NAL unit, which is not empty and may be truncated behind its third byte (7.4.2.4.4).
+pub(super) fn nal_type(nal: &[u8]) -> NalType {
+    // Only units of the base layer, with a nuh_layer_id of 0, begin an access unit.
+    let is_base = nal[0] & 1 == 0 && nal.get(1).is_none_or(|byte| byte >> 3 == 0);
+    match nal_unit_type(nal) {
+        slice @ 0..=LAST_SLICE => {
+            // first_slice_segment_in_pic_flag
+            let first = is_base && nal.get(2).is_none_or(|byte| byte & 0x80 != 0);
+            NalType::Slice { idr: matches!(slice, IDR_W_RADL | IDR_N_LP), first }
+        }
+        _ if !is_base => NalType::Other,
+        set @ VPS..=PPS => NalType::ParameterSet(usize::from(set - VPS)),
+        DELIMITER => NalType::Delimiter,
+        // Table 7-1 reserves these types for what comes before a picture.
+        PREFIX_SEI | 41..=44 | 48..=55 => NalType::Prefix,
+        _ => NalType::Other,
+    }
+}
+
 /// Parses the start of an access unit, up to its first slice.
 pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
-    AccessUnitStart::parse::<3>(bytes, |nal| match nal_unit_type(nal) {
-        set @ VPS..=PPS => NalType::ParameterSet(usize::from(set - VPS)),
-        slice @ 0..=LAST_SLICE => NalType::Slice { idr: matches!(slice, IDR_W_RADL | IDR_N_LP) },
-        _ => NalType::Other,
-    })
+    AccessUnitStart::parse::<3>(bytes, nal_type)
 }
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.

@@ -17,9 +17,15 @@ pub mod video;
 pub mod h264;
 pub mod hevc;
 
+pub mod elementary;
+pub mod frames;
 pub mod picture_size;
+
+pub mod alignment;
 pub mod probe;
 pub mod scan;
+
+pub mod repacketize;
 
 pub mod retime;
 pub mod writer;

@@ -74,14 +74,22 @@ pub(super) fn unescape(nal: &[u8]) -> Vec<u8> {
 
 /// The NAL units in a byte stream, without start codes. The last may be truncated; trailing zeros may stay with a unit.
 pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut next = after_start_code(bytes, 0);
+    let mut starts = nal_starts(bytes).peekable();
     std::iter::from_fn(move || {
-        let start = next?;
-        next = after_start_code(bytes, start);
-        let end = next.map_or(bytes.len(), |next| next - 3);
+        let start = starts.next()?;
+        let end = starts.peek().map_or(bytes.len(), |next| next - 3);
         bytes.get(start..end)
     })
     .filter(|nal| !nal.is_empty())
+}
+
+/// The offsets of the NAL units in a byte stream, each behind its start code of three bytes.
+pub(super) fn nal_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        offset = after_start_code(bytes, offset)?;
+        Some(offset)
+    })
 }
 
 /// The offset behind the first start code at or after `offset`.

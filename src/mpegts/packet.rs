@@ -68,6 +68,11 @@ impl<'a> Packet<'a> {
         self.0.get(start..).unwrap_or(&[])
     }
 
+    /// Whether the packet is the duplicate of the `last` one of its PID (2.4.3.3).
+    pub(super) fn is_duplicate_of(self, last: Packet<'_>) -> bool {
+        self.has_payload() && last.0[1..4] == self.0[1..4] && last.payload() == self.payload()
+    }
+
     /// Whether the adaptation field has stuffing: only the last packet of a PES packet needs it.
     pub(super) fn has_stuffing(self) -> bool {
         let Some(field) = self.adaptation_field() else { return false };

@@ -177,14 +177,9 @@ impl<'a> Rewriter<'a> {
 }
 
 impl<'a> StreamRewriter<'a> {
-    /// Whether the packet is a duplicate of the last one (2.4.3.3).
+    /// Whether the packet is a duplicate of the last one.
     fn is_duplicate(&mut self, packet: Packet<'a>) -> bool {
-        let last = self.last_packet.replace(packet);
-        last.is_some_and(|last| {
-            packet.has_payload()
-                && last.bytes()[1..4] == packet.bytes()[1..4]
-                && last.payload() == packet.payload()
-        })
+        self.last_packet.replace(packet).is_some_and(|last| packet.is_duplicate_of(last))
     }
 
     /// Sets the action if the packet starts a PES packet; returns the header of one with a PTS.

@@ -1,6 +1,8 @@
 //! The PES packets of a segment, by elementary stream and in the order they are stored.
 
+use super::alignment::{Alignment, AlignmentCheck};
 use super::codec::Codec;
+use super::frames::Framing;
 use super::packet::{Packet, packets};
 use super::pes::{Header, Ticks};
 use super::psi::{ElementaryStream, Pmt, find_pmt};
@@ -36,9 +38,12 @@ pub struct Track {
     pub codec: Codec,
     /// Its PES packets.
     pub units: Vec<Unit>,
+    /// How its frames lie in them.
+    pub alignment: Alignment,
 }
 
-/// A PES packet with a PTS, and those without one that follow it. Of video it is taken for an access unit.
+/// A PES packet with a PTS, and those without one that follow it. Of video it is an access unit, if the track is aligned
+/// and each has a time of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
     /// The presentation timestamp.
@@ -55,7 +60,7 @@ impl Scan {
     /// Scans a segment; `None` if there is no PMT. If it is not `whole`, the last units may be truncated.
     pub fn of(bytes: &[u8], whole: bool) -> Option<Self> {
         let (_, pmt_pid, pmt) = find_pmt(bytes)?;
-        let mut scanners: Vec<TrackScanner> = pmt.streams.iter().map(TrackScanner::new).collect();
+        let mut scanners: Vec<TrackScanner<'_>> = pmt.streams.iter().map(TrackScanner::new).collect();
         let (mut first_pcr, mut scrambled, mut split_header) = (None, false, false);
         for (_, packet) in packets(bytes) {
             if packet.pid() == pmt.pcr_pid && first_pcr.is_none() {
@@ -73,6 +78,11 @@ impl Scan {
             scan.pcr_lead_90k = unit.dts.since(pcr);
         }
         Some(scan)
+    }
+
+    /// Whether the frames of all tracks begin and end with their PES packets, as far as they can be found.
+    pub fn is_aligned(&self) -> bool {
+        self.tracks.iter().all(|track| track.alignment == Alignment::default())
     }
 
     /// The track whose frames a cut counts: the first video with PES packets, else the first such audio.
@@ -93,8 +103,9 @@ impl Track {
 }
 
 /// Finds the units of one elementary stream.
-struct TrackScanner {
+struct TrackScanner<'a> {
     track: Track,
+    alignment: AlignmentCheck<'a>,
     /// The first bytes of the current unit, until its first slice is found.
     start: Option<Vec<u8>>,
     /// The length of `start` at which to search it again. It doubles, so that all searches together are linear in time.
@@ -107,28 +118,45 @@ struct TrackScanner {
     is_open: bool,
 }
 
-impl TrackScanner {
+impl<'a> TrackScanner<'a> {
     fn new(stream: &ElementaryStream) -> Self {
-        let track = Track { pid: stream.pid, codec: Codec::of(stream), units: Vec::new() };
-        Self { track, start: None, search_at: 0, expected_len: None, len: 0, is_open: false }
+        let (pid, codec) = (stream.pid, Codec::of(stream));
+        Self {
+            track: Track { pid, codec, units: Vec::new(), alignment: Alignment::default() },
+            alignment: AlignmentCheck::new(Framing::of(codec)),
+            start: None,
+            search_at: 0,
+            expected_len: None,
+            len: 0,
+            is_open: false,
+        }
     }
 
     /// Takes the next packet; returns whether a PES header continues after it.
-    fn push(&mut self, packet: Packet<'_>) -> bool {
+    fn push(&mut self, packet: Packet<'a>) -> bool {
         let payload = packet.payload();
         let header = if packet.starts_unit() { Header::parse(payload) } else { None };
         let mut data = payload;
         if let Some((header, pts)) = header.and_then(|header| Some((header, header.pts?))) {
             self.search();
+            if let Some(start) = &self.start {
+                self.alignment.check_start(start, false);
+            }
+            self.alignment.start_pes();
             let (dts, access_unit) = (header.dts.unwrap_or(pts), AccessUnitStart::default());
             self.track.units.push(Unit { pts, dts, access_unit, complete: true });
             (self.expected_len, self.len) = (header.packet_len, 0);
             self.start = self.track.codec.is_video().then(Vec::new);
             self.search_at = 1;
             data = payload.get(header.len..).unwrap_or(&[]);
+        } else if packet.starts_unit() && self.track.codec.is_audio() {
+            self.alignment.set_unaligned();
         }
         if !payload.is_empty() {
             self.is_open = !packet.has_stuffing();
+            let left = self.expected_len.map_or(usize::MAX, |len| len.saturating_sub(self.len));
+            let header_len = payload.len() - data.len();
+            self.alignment.push(&data[..data.len().min(left.saturating_sub(header_len))]);
             self.len += payload.len();
         }
         if let Some(start) = &mut self.start {
@@ -137,7 +165,11 @@ impl TrackScanner {
                 self.search();
             }
         }
-        header.is_some_and(|header| header.len > payload.len())
+        let is_split = header.is_some_and(|header| header.len > payload.len());
+        if is_split {
+            self.alignment.set_unaligned();
+        }
+        is_split
     }
 
     /// Searches the current unit for its first slice.
@@ -151,15 +183,22 @@ impl TrackScanner {
         self.search_at = 2 * start.len();
         // The type of a slice is in its first byte, so the slice may be truncated.
         if unit.access_unit.picture || start.len() > MAX_SEARCH_BYTES {
+            self.alignment.check_start(start, unit.access_unit.picture);
             self.start = None;
         }
     }
 
     fn finish(mut self, whole: bool) -> Track {
         self.search();
-        if let Some(last) = self.track.units.last_mut() {
-            last.complete = whole || self.expected_len.map_or(!self.is_open, |expected| self.len >= expected);
+        // The last unit may go on in the next segment, and its first slice be there.
+        if let Some(start) = &self.start {
+            self.alignment.check_start(start, true);
         }
+        let is_whole = self.expected_len.map_or(!self.is_open, |expected| self.len >= expected);
+        if let Some(last) = self.track.units.last_mut() {
+            last.complete = whole || is_whole;
+        }
+        self.track.alignment = self.alignment.finish(is_whole);
         self.track
     }
 }

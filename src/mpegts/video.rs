@@ -15,14 +15,31 @@ pub struct AccessUnitStart {
     pub picture: bool,
 }
 
-/// The type of a NAL unit, as far as [`AccessUnitStart`] depends on it.
+/// The type of a NAL unit, as far as access units depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NalType {
-    /// A parameter set: the index of its kind.
+    /// A parameter set: the index of its kind. Behind a picture it begins the next access unit.
     ParameterSet(usize),
+    /// An access unit delimiter.
+    Delimiter,
+    /// Another unit that begins the next access unit if it is behind a picture, such as SEI.
+    Prefix,
+    /// A slice.
     Slice {
+        /// Of an IDR picture.
         idr: bool,
+        /// It is the first slice of its picture, as far as it is there to tell.
+        first: bool,
     },
+    /// A unit that never begins an access unit.
     Other,
+}
+
+impl NalType {
+    /// Whether an access unit may begin with such a unit.
+    pub(super) fn may_begin_access_unit(self) -> bool {
+        !matches!(self, Self::Slice { first: false, .. } | Self::Other)
+    }
 }
 
 impl AccessUnitStart {
@@ -32,10 +49,10 @@ impl AccessUnitStart {
         for nal in nal_units(bytes) {
             match nal_type(nal) {
                 NalType::ParameterSet(index) => found[index] = true,
-                NalType::Slice { idr } => {
+                NalType::Slice { idr, .. } => {
                     return Self { idr, parameter_sets: found == [true; N], picture: true };
                 }
-                NalType::Other => {}
+                NalType::Delimiter | NalType::Prefix | NalType::Other => {}
             }
         }
         Self::default()

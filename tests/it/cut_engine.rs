@@ -113,7 +113,7 @@ pub(crate) fn cut(
 }
 
 /// A cut of segments, with the segment after them.
-fn cut_with(
+pub(crate) fn cut_with(
     exact_type: ExactType,
     segments: Vec<CutSegment>,
     trailing: Option<CutSegment>,

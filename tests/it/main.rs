@@ -9,6 +9,7 @@ mod cut_engine;
 mod cut_failures;
 mod cut_holes;
 mod cut_streams;
+mod cut_unaligned;
 mod cuts;
 mod dependencies;
 mod deploy;

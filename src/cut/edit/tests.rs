@@ -2,6 +2,7 @@ use super::*;
 use crate::cut::groups;
 use crate::cut::mux::EncodedFrame;
 use crate::cut::plan::{CutSegment, PlannedSegments, ShownRange};
+use crate::mpegts::alignment::Alignment;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::Ticks;
 use crate::mpegts::probe::{AudioFormat, Program, Stream};
@@ -73,8 +74,18 @@ fn segment(first: i64) -> LoadedSegment {
     let picture = |index: i64| unit(stored(index), (first + index) * FRAME - DELAY, index % 4 == 0);
     let sound = |index: i64| unit(first + index, (first + index) * FRAME, false);
     let tracks = vec![
-        Track { pid: VIDEO, codec: Codec::H264, units: (0..8).map(picture).collect() },
-        Track { pid: AUDIO, codec: Codec::Aac, units: (0..8).map(sound).collect() },
+        Track {
+            pid: VIDEO,
+            codec: Codec::H264,
+            units: (0..8).map(picture).collect(),
+            alignment: Alignment::default(),
+        },
+        Track {
+            pid: AUDIO,
+            codec: Codec::Aac,
+            units: (0..8).map(sound).collect(),
+            alignment: Alignment::default(),
+        },
     ];
     let pmt = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams: Vec::new() };
     let scan = Scan { pmt_pid: 0x1000, pmt, tracks, pcr_lead_90k: 0, scrambled: false, split_header: false };
