@@ -15,9 +15,10 @@ use crate::mpegts::retime::Action;
 use super::edit::{Muxer, counterpart};
 use super::encode::{failed, rate_option};
 use super::groups;
+use super::lead_in;
 use super::mux::send;
-use super::plan::{Plan, PlannedSegment};
-use super::segments::{LoadedSegment, undecodable};
+use super::plan::{LeadIn, Plan, PlannedSegment};
+use super::segments::LoadedSegment;
 use super::transport_stream::TransportStream;
 
 /// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
@@ -38,7 +39,7 @@ pub(super) fn run(
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    for planned in plan.segments.iter_mut().chain(&mut plan.trailing) {
+    for planned in plan.written_mut() {
         planned.clock = planned.clock.shifted(SHIFT_90K);
         planned.last_90k = planned.last_90k.map(|last| last + SHIFT_90K);
     }
@@ -99,15 +100,22 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     for (index, planned) in plan.written().enumerate() {
         let loaded = LoadedSegment::load(&planned.segment)?;
         let mut no_frame = || Err(failed("no picture is replaced in its input"));
-        muxer.segment(index, &loaded, actions(planned, &loaded), &mut no_frame, &mut write)?;
+        muxer.segment(index, &loaded, actions(&plan, index, planned, &loaded), &mut no_frame, &mut write)?;
     }
     Ok(())
 }
 
-fn actions(planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
-    loaded.video_track().map_or_else(Vec::new, |track| {
-        groups::decode(track, &planned.shown, undecodable(track, planned.continuous))
-    })
+/// What is done with the pictures of segment `index` of those that are written.
+fn actions(plan: &Plan, index: usize, planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
+    let Some(track) = loaded.video_track() else { return Vec::new() };
+    match &plan.lead_in {
+        Some(LeadIn { first_unit, .. }) if index == 0 => groups::decode(track, *first_unit, |_| true),
+        Some(LeadIn { segments, .. }) if index < segments.len() => groups::decode(track, 0, |_| true),
+        _ => {
+            let first = if planned.continuous { 0 } else { lead_in::first_unit(planned, track).unwrap_or(0) };
+            groups::decode(track, first, |unit| planned.shown.contains(unit.pts))
+        }
+    }
 }
 
 /// The PIDs of the audio streams that are heard at one of the ends; ffmpeg fails if a stream it maps has no frames.

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::Ticks;
 use crate::mpegts::retime::Action;
 use crate::mpegts::scan::{Track, Unit};
@@ -19,6 +18,13 @@ pub(super) struct Splice {
     pub(super) actions: Vec<Action>,
     /// The groups that are shown in part, in order.
     pub(super) partial: Vec<PartialGroup>,
+}
+
+impl Splice {
+    /// Whether the last picture is copied.
+    pub(super) fn ends_copied(&self) -> bool {
+        self.actions.last().is_none_or(|action| *action == Action::Copy)
+    }
 }
 
 /// A group that is shown in part, and so re-encoded.
@@ -50,13 +56,11 @@ pub(super) fn splice(
     let mut splice = Splice { actions: vec![Action::Drop; units.len()], partial: Vec::new() };
 
     let shown = units[..first].iter().filter(|unit| is_shown(unit)).count();
-    if shown > 0 && continuous {
-        if !copied || shown < first {
-            return Err("does not begin with a closed group of pictures");
+    if shown > 0 {
+        if !continuous || !copied || shown < first {
+            return Err("does not begin with a closed group of pictures that has parameter sets");
         }
         splice.actions[..first].fill(Action::Copy);
-    } else if shown > 0 && units[..first].iter().any(|unit| unit.access_unit.parameter_sets) {
-        return Err("has open groups of pictures, or none with parameter sets");
     }
 
     for group in groups(units, first) {
@@ -73,23 +77,31 @@ pub(super) fn splice(
         if is_partial {
             shown.sort_unstable_by_key(|pts| pts.since(pictures[0].pts));
             let delay_90k = pictures[0].pts.since(pictures[0].dts);
+            if delay_90k < 0 {
+                return Err("has pictures that are decoded after they are shown");
+            }
             splice.partial.push(PartialGroup { units: group, shown, delay_90k });
         }
     }
     Ok(splice)
 }
 
-/// What a full cut does with the pictures of a segment: it decodes the groups that are shown, and drops all others and
-/// the first `undecodable` units.
-pub(super) fn decode(track: &Track, range: &ShownRange, undecodable: usize) -> Vec<Action> {
+/// What a smart cut does with the pictures of a segment that lies within the range and continues the one before, of which
+/// the last picture was copied: it copies them.
+pub(super) fn copy(track: &Track) -> Splice {
+    let action = |unit: &Unit| if unit.complete { Action::Copy } else { Action::Drop };
+    Splice { actions: track.units.iter().map(action).collect(), partial: Vec::new() }
+}
+
+/// What a full cut does with the pictures of a segment: it decodes the groups that are shown, from unit `first` on, and
+/// drops all others.
+pub(super) fn decode(track: &Track, first: usize, is_shown: impl Fn(&Unit) -> bool) -> Vec<Action> {
     let units = &track.units;
+    let first = first.min(units.len());
     let mut actions = vec![Action::Copy; units.len()];
-    actions[..undecodable].fill(Action::Drop);
-    if !matches!(track.codec, Codec::H264 | Codec::Hevc) {
-        return actions;
-    }
-    for group in groups(units, undecodable) {
-        if !units[group.clone()].iter().any(|unit| range.contains(unit.pts)) {
+    actions[..first].fill(Action::Drop);
+    for group in groups(units, first) {
+        if !units[group.clone()].iter().any(&is_shown) {
             actions[group].fill(Action::Drop);
         }
     }
@@ -118,6 +130,7 @@ fn groups(units: &[Unit], first: usize) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mpegts::codec::Codec;
     use crate::mpegts::video::AccessUnitStart;
     use crate::timestamp::{Span, Timestamp};
 
@@ -131,7 +144,13 @@ mod tests {
             Unit {
                 pts: Ticks::new((group * 4 + [0, 3, 1, 2][place]) * FRAME),
                 dts: Ticks::new((index - 1) * FRAME),
-                access_unit: AccessUnitStart { idr: start, parameter_sets: start, picture: true },
+                access_unit: AccessUnitStart {
+                    idr: start,
+                    recovery: start.then_some(0),
+                    reference: place < 2,
+                    parameter_sets: start,
+                    picture: true,
+                },
                 complete: true,
             }
         };
@@ -189,10 +208,8 @@ mod tests {
         assert_eq!(letters(&all.actions), "cccccccccccc");
         assert!(splice(&track, &range(0, 12), true, false).is_err());
         assert!(splice(&track, &range(2, 12), true, true).is_err());
-        let alone = splice(&track, &range(0, 12), false, true).expect("a splice");
-        assert_eq!(letters(&alone.actions), "----cccccccc");
-        track.units[0].access_unit.parameter_sets = true;
         assert!(splice(&track, &range(0, 12), false, true).is_err());
+        assert!(splice(&track, &range(4, 12), false, true).is_ok());
     }
 
     #[test]
@@ -201,6 +218,6 @@ mod tests {
         track.units[7].complete = false;
         let found = splice(&track, &range(0, 8), false, false).expect("a splice");
         assert_eq!(letters(&found.actions), "ccccccc-");
-        assert_eq!(letters(&decode(&track, &range(4, 8), 0)), "----ccc-");
+        assert_eq!(letters(&decode(&track, 0, |unit| range(4, 8).contains(unit.pts))), "----ccc-");
     }
 }

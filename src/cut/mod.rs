@@ -6,7 +6,9 @@
 
 mod plan;
 
+mod decoding;
 mod groups;
+mod lead_in;
 mod segments;
 
 mod mux;
@@ -25,6 +27,7 @@ use crate::error::Result;
 use crate::ffmpeg::Tools;
 use crate::timestamp::Timestamp;
 
+pub use lead_in::Preceding;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType};
 use transport_stream::TransportStream;
@@ -40,21 +43,27 @@ pub struct PreparedCut {
 /// Prepares a cut of `segments`, in their order, from `start` to before `end`.
 ///
 /// `trailing` is the segment that continues the last one, if there is one: sound is stored behind its pictures, so the
-/// last of it may be there.
+/// last of it may be there. `preceding` returns the segments before the first one, for pictures that refer to them.
 ///
 /// # Errors
-/// `RangeIsEmpty` if no frame is in the range; `Unsupported` if the segments cannot be joined or, for
+/// `RangeIsEmpty` if no frame is in the range; `Unsupported` if the segments cannot be joined, decoded or, for
 /// [`ExactType::Smart`], spliced; those of [`Tools::check_encoder`] if the cut needs ffmpeg; `Io` if a segment cannot be
 /// read; `Cancelled` once `is_cancelled` returns true, which is called once per segment.
 pub fn prepare(
     exact_type: ExactType,
     segments: Vec<CutSegment>,
     trailing: Option<CutSegment>,
+    preceding: Preceding<'_>,
     (start, end): (Timestamp, Timestamp),
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let plan = segments::plan(exact_type, segments, trailing, (start, end), is_cancelled)?;
+    let first = segments.first().cloned();
+    let mut plan = segments::plan(exact_type, segments, trailing, (start, end), is_cancelled)?;
+    // The range may begin behind the last frame of the first segment.
+    let mut unused = first.filter(|first| plan.segments[0].segment != *first);
+    let mut preceding = || unused.take().map_or_else(&mut *preceding, |first| Ok(Some(first)));
+    lead_in::add(&mut plan, &mut preceding, is_cancelled)?;
     match exact_type {
         ExactType::Full => full::check(tools)?,
         ExactType::Smart => smart::check(&plan, tools)?,

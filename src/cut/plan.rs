@@ -45,12 +45,23 @@ pub(super) struct Plan {
     pub(super) segments: Vec<PlannedSegment>,
     /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
     pub(super) trailing: Option<PlannedSegment>,
+    /// What is decoded before the first segment, because pictures of that refer to it.
+    pub(super) lead_in: Option<LeadIn>,
     /// The streams of the output: those of the first segment.
     pub(super) program: Program,
     /// The output PTS of the first frame that is shown.
     pub(super) start_90k: i64,
     /// Where the last frame that is shown ends in the output.
     pub(super) end_90k: i64,
+}
+
+/// Segments before the first one of a plan. None of their pictures is shown.
+#[derive(Debug, Clone)]
+pub(super) struct LeadIn {
+    /// The segments in order; never empty. Each continues the one before, and the first one of the plan the last one.
+    pub(super) segments: Vec<PlannedSegment>,
+    /// The picture of the first segment that decoding begins with.
+    pub(super) first_unit: usize,
 }
 
 /// A segment of a plan.
@@ -82,9 +93,16 @@ pub(super) struct ShownRange {
 }
 
 impl Plan {
-    /// All segments to be written; the trailing one follows the last one.
+    /// All segments to be written: those before the first one, the segments, and the trailing one.
     pub(super) fn written(&self) -> impl Iterator<Item = &PlannedSegment> {
-        self.segments.iter().chain(&self.trailing)
+        let lead_in = self.lead_in.iter().flat_map(|lead_in| &lead_in.segments);
+        lead_in.chain(&self.segments).chain(&self.trailing)
+    }
+
+    /// All that [`Plan::written`] returns, to be changed.
+    pub(super) fn written_mut(&mut self) -> impl Iterator<Item = &mut PlannedSegment> {
+        let lead_in = self.lead_in.iter_mut().flat_map(|lead_in| &mut lead_in.segments);
+        lead_in.chain(&mut self.segments).chain(&mut self.trailing)
     }
 }
 
@@ -98,7 +116,7 @@ impl PlannedSegment {
 
 impl ShownRange {
     /// When a frame is shown.
-    fn time(&self, pts: Ticks) -> Timestamp {
+    pub(super) fn time(&self, pts: Ticks) -> Timestamp {
         // A tick is 100/9 microseconds; halves cannot occur.
         self.segment_start + Span::from_micros((pts.since(self.lowest_pts) * 200 + 9).div_euclid(18))
     }
@@ -124,13 +142,16 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Whether the segment's clock continues that of the one `before`, which has `lowest_pts`: names and timestamps agree
-    /// on their distance.
+    /// Whether the segment's clock continues that of the one `before`, which has `lowest_pts`.
     pub(super) fn continues(&self, before: &CutSegment, lowest_pts: Ticks) -> bool {
-        let by_name = to_90k(self.segment.start - before.start);
-        let by_pts = self.lowest_pts.since(lowest_pts);
-        !self.segment.gap_before && (by_name - by_pts).abs() <= CLOCK_TOLERANCE_90K
+        continues((&self.segment, self.lowest_pts), (before, lowest_pts))
     }
+}
+
+/// Whether a segment's clock continues that of the one before: names and timestamps agree on their distance.
+fn continues((segment, pts): (&CutSegment, Ticks), (before, pts_before): (&CutSegment, Ticks)) -> bool {
+    let (by_name, by_pts) = (to_90k(segment.start - before.start), pts.since(pts_before));
+    !segment.gap_before && (by_name - by_pts).abs() <= CLOCK_TOLERANCE_90K
 }
 
 /// A span in ticks of 90 kHz, rounded down.
@@ -196,6 +217,19 @@ pub(super) fn plan_trailing(last: &PlannedSegment, facts: Facts, end_90k: i64) -
         shown: ShownRange { segment_start, lowest_pts, end: last.shown.start, ..last.shown },
         last_90k: Some(end_90k - last.frame_90k),
         frame_90k: last.frame_90k,
+        segment: facts.segment,
+    })
+}
+
+/// Plans the segment before `next`, if its clock continues in that.
+pub(super) fn plan_before(next: &PlannedSegment, facts: Facts) -> Option<PlannedSegment> {
+    let (lowest_pts, segment_start) = (facts.lowest_pts, facts.segment.start);
+    continues((&next.segment, next.shown.lowest_pts), (&facts.segment, lowest_pts)).then(|| PlannedSegment {
+        clock: ClockMapping { input: lowest_pts, output_90k: next.clock.to_output_90k(lowest_pts) },
+        continuous: false,
+        shown: ShownRange { segment_start, lowest_pts, end: next.shown.start, ..next.shown },
+        frame_90k: facts.frame_90k,
+        last_90k: None,
         segment: facts.segment,
     })
 }

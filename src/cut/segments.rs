@@ -43,12 +43,7 @@ impl LoadedSegment {
             .map_err(Error::io("read the segment", &segment.path))?;
         let scan = Scan::of(&bytes, segment.complete)
             .ok_or_else(|| unsupported(segment, "has no program tables"))?;
-        if scan.scrambled {
-            return Err(unsupported(segment, "is encrypted"));
-        }
-        if scan.split_header {
-            return Err(unsupported(segment, "has PES headers that go over two packets"));
-        }
+        check_packets(segment, &scan)?;
         Ok(Self { bytes, scan })
     }
 
@@ -63,18 +58,29 @@ impl LoadedSegment {
     }
 
     /// The PTS of all frames of the reference track that a cut can show, sorted, and for sound the duration of a frame.
-    fn frames(&self, continuous: bool) -> (Vec<Ticks>, Option<i64>) {
+    fn frames(&self) -> (Vec<Ticks>, Option<i64>) {
         let Some(track) = self.reference_track() else { return (Vec::new(), None) };
         let (mut shown, frame_90k) = if let Some(coding) = track.codec.coding() {
             audio_frames(&self.bytes, track.pid, coding)
         } else {
-            let units = track.units.iter().skip(undecodable(track, continuous)).filter(|unit| unit.complete);
-            (units.map(|unit| unit.pts).collect(), None)
+            let complete = track.units.iter().filter(|unit| unit.complete);
+            (complete.map(|unit| unit.pts).collect(), None)
         };
         if let Some(lowest) = track.lowest_pts() {
             shown.sort_unstable_by_key(|pts: &Ticks| pts.since(lowest));
         }
         (shown, frame_90k)
+    }
+}
+
+/// Refuses a segment whose PES packets cannot be read or rewritten.
+fn check_packets(segment: &CutSegment, scan: &Scan) -> Result<()> {
+    match scan {
+        Scan { scrambled: true, .. } => Err(unsupported(segment, "is encrypted")),
+        Scan { split_header: true, .. } => {
+            Err(unsupported(segment, "has PES headers that go over two packets"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -96,15 +102,6 @@ fn open(segment: &CutSegment) -> Result<File> {
 pub(super) fn unsupported(segment: &CutSegment, why: &str) -> Error {
     let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
     Error::Unsupported(format!("segment `{name}` {why}; type=rough works with any"))
-}
-
-/// How many units at the start of a track cannot be decoded: those before the first parameter sets, unless the segment
-/// continues the one before.
-pub(super) fn undecodable(track: &Track, continuous: bool) -> usize {
-    if continuous || !matches!(track.codec, Codec::H264 | Codec::Hevc) {
-        return 0;
-    }
-    track.units.iter().position(|unit| unit.access_unit.parameter_sets).unwrap_or(0)
 }
 
 /// The PTS of each frame of an audio stream, and the duration of a frame.
@@ -139,6 +136,7 @@ fn read_start(segment: CutSegment, bytes: &mut Vec<u8>) -> Result<Option<(Progra
         let program = probe::probe(bytes);
         if at_end || len >= PROBE_BYTES || program.as_ref().is_some_and(is_described) {
             let scan = Scan::of(bytes, false);
+            scan.as_ref().map_or(Ok(()), |scan| check_packets(&segment, scan))?;
             let track = scan.as_ref().and_then(Scan::reference_track);
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
@@ -193,7 +191,7 @@ pub(super) fn plan(
     let trailing = trailing.zip(segments.last());
     let trailing =
         trailing.and_then(|(trailing, last)| plan_trailing(exact_type, &program, last, trailing, end_90k));
-    Ok(Plan { segments, trailing, program, start_90k, end_90k })
+    Ok(Plan { segments, trailing, lead_in: None, program, start_90k, end_90k })
 }
 
 /// Reads the starts of all segments: the streams of the first, which the others must have too, and the facts of each. A
@@ -237,7 +235,6 @@ fn read_frames(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<i64> {
     let continues = |pair: &[Facts]| pair[1].continues(&pair[0].segment, pair[0].lowest_pts);
-    let continuous: Vec<bool> = std::iter::once(false).chain(facts.windows(2).map(continues)).collect();
     let overlaps = |pair: &[Facts]| pair[1].segment.start + ROUNDING < pair[0].segment.end;
     let joins_smoothly: Vec<bool> = facts.windows(2).map(|pair| continues(pair) && !overlaps(pair)).collect();
     let mut delay_90k = 0;
@@ -251,7 +248,7 @@ fn read_frames(
             return Err(Error::Cancelled);
         }
         let loaded = LoadedSegment::load(&fact.segment)?;
-        let (frames, duration_90k) = loaded.frames(continuous[index]);
+        let (frames, duration_90k) = loaded.frames();
         fact.frames = Some(frames);
         if let Some(track) = loaded.reference_track() {
             fact.frame_90k = duration_90k.unwrap_or_else(|| frame_90k(track, fact.announced_rate));
@@ -283,6 +280,19 @@ fn plan_trailing(
     plan::plan_trailing(last, facts, end_90k)
 }
 
+/// Plans a segment before `next`, and finds its streams; `None` if `next` does not continue it.
+pub(super) fn plan_before(
+    plan: &Plan,
+    next: &PlannedSegment,
+    segment: CutSegment,
+) -> Result<Option<(PlannedSegment, Program)>> {
+    let Some((program, facts)) = read_start(segment, &mut Vec::new())? else { return Ok(None) };
+    if check_format(ExactType::Full, &plan.program, &facts.segment, &program).is_err() {
+        return Ok(None);
+    }
+    Ok(plan::plan_before(next, facts).map(|planned| (planned, program)))
+}
+
 /// Refuses a segment whose streams cannot continue those of the first one.
 fn check_format(exact_type: ExactType, first: &Program, segment: &CutSegment, other: &Program) -> Result<()> {
     let video = |program: &Program| {
@@ -301,9 +311,11 @@ fn check_format(exact_type: ExactType, first: &Program, segment: &CutSegment, ot
     if old.map(|old| old.0) != new.map(|new| new.0) {
         return Err(unsupported(segment, "has pictures of another kind than the ones before"));
     }
+    let pictures_differ = matches!((&old, &new), (Some((_, Some(old))), Some((_, Some(new)))) if old != new);
     let sound_differs = audio(first).iter().zip(&audio(other)).any(|(old, new)| old != new);
     let what = match exact_type {
-        ExactType::Smart if old != new => "pictures",
+        // Without parameter sets a segment continues the one before.
+        ExactType::Smart if pictures_differ => "pictures",
         ExactType::Smart if sound_differs => "sound",
         ExactType::Smart | ExactType::Full => return Ok(()),
     };

@@ -6,7 +6,6 @@ use std::io::Write;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
 use crate::mpegts::codec::Codec;
-use crate::mpegts::retime::Action;
 
 use super::edit::Muxer;
 use super::encode::{Encoder, Format};
@@ -21,14 +20,19 @@ pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
         return Ok(());
     }
     let format = format(plan).map_err(|why| refused(&plan.segments[0], why))?;
-    let last = plan.segments.len() - 1;
-    for (index, planned) in plan.segments.iter().enumerate() {
-        let is_inside = index > 1 && index < last && planned.continuous && planned.shown.after.is_none();
-        if is_inside {
+    if plan.lead_in.is_some() {
+        return Err(refused(&plan.segments[0], "begins with pictures that refer to the segment before"));
+    }
+    let mut copied = true;
+    for planned in &plan.segments {
+        if copied && is_inside(planned) {
+            // All of it is copied, too.
             continue;
         }
         let loaded = LoadedSegment::load(&planned.segment)?;
-        if !splice(planned, &loaded, true)?.partial.is_empty() {
+        let splice = splice(planned, &loaded, copied)?;
+        copied = splice.ends_copied();
+        if !splice.partial.is_empty() {
             tools.check_encoder(format.encoder())?;
         }
     }
@@ -59,9 +63,17 @@ fn refused(planned: &PlannedSegment, why: &str) -> Error {
     unsupported(&planned.segment, &format!("cannot be spliced, as it {why}: try type=full"))
 }
 
+/// Whether a segment lies within the range, by its name, and continues the one before.
+fn is_inside(planned: &PlannedSegment) -> bool {
+    planned.continuous && planned.last_90k.is_none() && planned.shown.after.is_none()
+}
+
 /// What is done with the pictures of a segment. `copied` says that the last picture of the segment before was copied.
 fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Result<Splice> {
     let Some(track) = loaded.video_track() else { return Ok(Splice::default()) };
+    if copied && is_inside(planned) {
+        return Ok(groups::copy(track));
+    }
     groups::splice(track, &planned.shown, planned.continuous, copied).map_err(|why| refused(planned, why))
 }
 
@@ -82,11 +94,9 @@ pub(super) fn run(
         let is_last = index + 1 == plan.segments.len();
         let loaded = LoadedSegment::load(&planned.segment)?;
         let splice = splice(planned, &loaded, copied)?;
-        copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
-        let mut encoders = match last_encoders.take_if(|_| is_last) {
-            Some(encoders) => encoders,
-            None => start_encoders(format.as_ref(), tools, planned, &loaded, &splice)?,
-        };
+        copied = splice.ends_copied();
+        let start = || start_encoders(format.as_ref(), tools, planned, &loaded, &splice);
+        let mut encoders = last_encoders.take_if(|_| is_last).map_or_else(start, Ok)?;
         if index == 0 {
             // Nothing is sent before there is a picture, so that a failure can still be answered with an error.
             encoders.front_mut().map_or(Ok(()), |encoder| encoder.wait(is_cancelled))?;
@@ -95,6 +105,7 @@ pub(super) fn run(
             // The last segment is encoded while those in between are sent.
             let last = &plan.segments[plan.segments.len() - 1];
             let loaded = LoadedSegment::load(&last.segment)?;
+            // Which groups are encoded does not depend on what is before them.
             let splice = self::splice(last, &loaded, true)?;
             last_encoders = Some(start_encoders(format.as_ref(), tools, last, &loaded, &splice)?);
         }

@@ -86,7 +86,7 @@ fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
         let what = format!("there is no variant `{variant}` of a stream `{stream}`");
         return Err(Error::NotFound(what.escape_debug().to_string()));
     }
-    Ok(Selection::new(&app.archive, name, &hours, cut.range))
+    Ok(Selection::new(&app.archive, name, &hours, cut.range).ignoring_empty())
 }
 
 /// Calls `each` with the segments of the range, and whether a gap lies before them.
@@ -162,8 +162,15 @@ fn exact_cut(
         _ => None,
     };
     let reply = describe(cut, cut.range, &coverage);
+    let mut start = segments.first().map_or(cut.range.0, |first| first.start);
+    let mut preceding = || {
+        let segment = preceding_segment(app, cut, start)?;
+        start = segment.as_ref().map_or(start, |segment| segment.start);
+        Ok(segment)
+    };
     let tools = app.tools.get();
-    let prepared = cut::prepare(exact_type, segments, trailing, cut.range, &tools, is_cancelled)?;
+    let prepared =
+        cut::prepare(exact_type, segments, trailing, &mut preceding, cut.range, &tools, is_cancelled)?;
     let label = match exact_type {
         ExactType::Full => "full",
         ExactType::Smart => "smart",
@@ -201,9 +208,7 @@ fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Optio
     if end - cut.range.1 > MAX_AUDIO_DELAY {
         return Ok(None);
     }
-    let name = cut.variant.name();
-    let mut following =
-        Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
+    let mut following = selection_in(app, cut, (end, end + TOLERANCE + TOLERANCE))?;
     while let Some(Chosen { segment, .. }) = following.next_segment()? {
         if segment.start() >= end - TOLERANCE {
             let follows = segment.start() <= end + TOLERANCE;
@@ -211,6 +216,22 @@ fn trailing_segment(app: &App, cut: &CutRequest, end: Timestamp) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// The segment that the one which starts at `start` follows without a gap, if there is one.
+fn preceding_segment(app: &App, cut: &CutRequest, start: Timestamp) -> Result<Option<CutSegment>> {
+    let before = start - TOLERANCE;
+    let mut preceding = selection_in(app, cut, (before - Span::from_micros(1), before))?;
+    let Some(Chosen { segment, .. }) = preceding.next_segment()? else { return Ok(None) };
+    let segment = cut_segment(app, cut, &segment, false);
+    let follows = segment.complete && segment.end <= start + TOLERANCE && segment.end >= start - TOLERANCE;
+    Ok(follows.then_some(segment))
+}
+
+/// The segments of a range beside that of the cut.
+fn selection_in(app: &App, cut: &CutRequest, range: (Timestamp, Timestamp)) -> Result<Selection> {
+    let name = cut.variant.name();
+    Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, range).ignoring_empty())
 }
 
 /// A sink that sends each write at once, so that the client gets the first frames early. It counts the bytes. The cell

@@ -6,6 +6,8 @@ use super::frame_rate::FrameRate;
 use super::nal::{BitReader, nal_units, unescape};
 use super::video::{AccessUnitStart, NalType, PictureFormat, cropped_size, read_cropping, skip_vui_start};
 
+const BLA_W_LP: u8 = 16;
+const LAST_IRAP: u8 = 23;
 const IDR_W_RADL: u8 = 19;
 const IDR_N_LP: u8 = 20;
 const LAST_SLICE: u8 = 31;
@@ -20,11 +22,19 @@ fn nal_unit_type(nal: &[u8]) -> u8 {
 
 /// Parses the start of an access unit, up to its first slice.
 pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
-    AccessUnitStart::parse::<3>(bytes, |nal| match nal_unit_type(nal) {
+    let nal_type = |nal: &[u8]| match nal_unit_type(nal) {
         set @ VPS..=PPS => NalType::ParameterSet(usize::from(set - VPS)),
         slice @ 0..=LAST_SLICE => NalType::Slice { idr: matches!(slice, IDR_W_RADL | IDR_N_LP) },
         _ => NalType::Other,
-    })
+    };
+    AccessUnitStart::parse::<3>(bytes, nal_type, note_random_access)
+}
+
+/// Notes whether a slice is of an intra random access point: an IDR, BLA or CRA picture.
+fn note_random_access(nal: &[u8], start: &mut AccessUnitStart) {
+    start.recovery = (BLA_W_LP..=LAST_IRAP).contains(&nal_unit_type(nal)).then_some(0);
+    // Those that no picture refers to are not told apart.
+    start.reference = true;
 }
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.

@@ -65,7 +65,13 @@ fn segment(first: i64) -> LoadedSegment {
     let unit = |number: i64, dts: i64, idr: bool| Unit {
         pts: Ticks::new(FIRST + number * FRAME),
         dts: Ticks::new(FIRST + dts),
-        access_unit: AccessUnitStart { idr, parameter_sets: idr, picture: true },
+        access_unit: AccessUnitStart {
+            idr,
+            recovery: idr.then_some(0),
+            reference: true,
+            parameter_sets: idr,
+            picture: true,
+        },
         complete: true,
     };
     let stored =
@@ -111,7 +117,7 @@ fn plan(from: i64, to: i64) -> Plan {
     let program = Program { pmt_pid: 0x1000, pmt, programs: 1, streams };
     let segments = vec![planned(0), planned(8)];
     let end_90k = START + (to - from) * FRAME;
-    Plan { segments, trailing: None, program, start_90k: START, end_90k }
+    Plan { segments, trailing: None, lead_in: None, program, start_90k: START, end_90k }
 }
 
 #[test]
