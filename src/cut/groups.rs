@@ -38,6 +38,16 @@ pub(super) struct PartialGroup {
     pub(super) delay_90k: i64,
 }
 
+impl PartialGroup {
+    /// How far DTS have to be below PTS if an encoder reorders the shown pictures by `reorder` of them: the pictures get
+    /// their DTS in the order in which they are decoded, and none may be decoded after it is shown.
+    pub(super) fn delay_90k(&self, reorder: u32) -> i64 {
+        let distance = usize::try_from(reorder).unwrap_or(usize::MAX);
+        let pairs = self.shown.iter().zip(self.shown.iter().skip(distance));
+        pairs.map(|(one, later)| later.since(*one)).max().unwrap_or(0)
+    }
+}
+
 /// Decides what a smart cut does with the pictures of a segment.
 ///
 /// `continuous` says that the segment continues the one before, and `copied` that the last picture of that was copied.

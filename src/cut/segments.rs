@@ -24,7 +24,7 @@ const MAX_SEGMENT_BYTES: u64 = 1024 * 1024 * 1024;
 /// By how much names may overlap through rounding alone, so that no frame is there twice.
 const ROUNDING: Span = Span::from_millis(4);
 /// The output PTS of the first frame, unless its reorder delay needs more.
-const FIRST_PTS_90K: i64 = 6 * TICKS_PER_SECOND / 10;
+pub(super) const FIRST_PTS_90K: i64 = 6 * TICKS_PER_SECOND / 10;
 
 /// A segment in memory.
 #[derive(Debug)]

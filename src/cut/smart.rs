@@ -12,7 +12,10 @@ use super::encode::{Encoder, Format};
 use super::groups::{self, Splice};
 use super::mux::{Mux, send};
 use super::plan::{Plan, PlannedSegment};
-use super::segments::{LoadedSegment, unsupported};
+use super::segments::{FIRST_PTS_90K, LoadedSegment, unsupported};
+
+/// By how much the DTS of the first pictures may be lower than the source's, at most; see [`FIRST_PTS_90K`].
+const MAX_SPARE_90K: i64 = FIRST_PTS_90K / 2;
 
 /// Checks that a smart cut can be made, as far as that can be known before it is.
 pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
@@ -95,7 +98,9 @@ pub(super) fn run(
         let loaded = LoadedSegment::load(&planned.segment)?;
         let splice = splice(planned, &loaded, copied)?;
         copied = splice.ends_copied();
-        let start = || start_encoders(format.as_ref(), tools, planned, &loaded, &splice);
+        // The first pictures may have a lower DTS than in the source, as long as it is not below the clock references.
+        let spare_90k = if index == 0 { loaded.scan.pcr_lead_90k.clamp(0, MAX_SPARE_90K) } else { 0 };
+        let start = || start_encoders(format.as_ref(), tools, planned, &loaded, &splice, spare_90k);
         let mut encoders = last_encoders.take_if(|_| is_last).map_or_else(start, Ok)?;
         if index == 0 {
             // Nothing is sent before there is a picture, so that a failure can still be answered with an error.
@@ -107,7 +112,7 @@ pub(super) fn run(
             let loaded = LoadedSegment::load(&last.segment)?;
             // Which groups are encoded does not depend on what is before them.
             let splice = self::splice(last, &loaded, true)?;
-            last_encoders = Some(start_encoders(format.as_ref(), tools, last, &loaded, &splice)?);
+            last_encoders = Some(start_encoders(format.as_ref(), tools, last, &loaded, &splice, 0)?);
         }
         let mut next_frame = || {
             let changed = || refused(planned, "has changed since the cut was prepared");
@@ -130,8 +135,12 @@ fn start_encoders(
     planned: &PlannedSegment,
     loaded: &LoadedSegment,
     splice: &Splice,
+    spare_90k: i64,
 ) -> Result<VecDeque<Encoder>> {
     let Some(format) = format else { return Ok(VecDeque::new()) };
-    let start = |group| Encoder::start(format, tools, loaded, group, planned.clock);
-    splice.partial.iter().map(start).collect()
+    let start = |(index, group)| {
+        let spare_90k = if index == 0 { spare_90k } else { 0 };
+        Encoder::start(format, tools, loaded, group, planned.clock, spare_90k)
+    };
+    splice.partial.iter().enumerate().map(start).collect()
 }

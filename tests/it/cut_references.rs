@@ -1,5 +1,7 @@
-//! Cuts of footage whose segments begin with pictures that refer to the segment before.
+//! Cuts of footage whose segments begin with pictures that refer to the segment before; and of pictures that announce more
+//! reordering than there is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use restreamer::cut::{CutSegment, ExactType, prepare};
@@ -10,8 +12,8 @@ use restreamer::mpegts::pes::{Assembler, Pes, write_pes};
 use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::Span;
 
-use crate::cut_engine::{check, select, tools};
-use crate::footage::{self, Footage, FootageKind, base, ffmpeg};
+use crate::cut_engine::{check, check_frames, select, tools};
+use crate::footage::{self, Footage, FootageKind, base, ffmpeg, run};
 
 const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
@@ -202,5 +204,46 @@ fn a_segment_with_other_parameter_sets_is_copied_and_spliced() {
     footage.segments[2].path = other.segments[2].path.clone();
     for (start, end) in [(500, 7500), (2500, 5500), (4500, 7000)] {
         check(ExactType::Smart, &footage, 1, start, end);
+    }
+}
+
+/// Copies the DTS of no picture, as if pictures were shown in the order in which they are decoded.
+fn drop_dts(footage: &Footage) {
+    for segment in &footage.segments {
+        rewrite_pictures(segment, |_, pes| pes.dts = pes.pts);
+    }
+}
+
+/// What ffmpeg warns of while it decodes a file, without numbers.
+fn warnings(path: &str) -> BTreeSet<String> {
+    let output =
+        run("ffmpeg", &["-hide_banner", "-v", "warning", "-i", path, "-map", "0", "-f", "null", "-"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let without_address = |line: &str| line.split_once("] ").map_or(line, |(_, rest)| rest).to_owned();
+    text.lines().map(|line| without_address(line).replace(|c: char| c.is_ascii_digit(), "")).collect()
+}
+
+#[test]
+fn announced_reordering_that_no_picture_uses_is_not_used_for_others() {
+    let types = footage::root().join("types.txt");
+    let letter = |frame: i64| if frame % 50 == 0 { 'I' } else { 'P' };
+    let lines: Vec<_> = (0..150).map(|frame| format!("{frame} {} -1\n", letter(frame))).collect();
+    std::fs::write(&types, lines.concat()).expect("the types of all pictures");
+    let types = types.to_string_lossy();
+    let hevc = &format!(
+        "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=50:open-gop=0:scenecut=0:bframes=3:qpfile={types} -c:a aac"
+    );
+    let h264 = &format!("-c:v libx264 -preset veryfast -g 50 -bf 3 -x264-params qpfile={types} -c:a aac");
+    for (name, codecs) in [("ordered-hevc", hevc), ("ordered-h264", h264)] {
+        let footage = footage::make(&FootageKind { name, codecs, seconds: 6, ..KIND });
+        drop_dts(&footage);
+        let paths: Vec<_> =
+            footage.segments.iter().map(|segment| segment.path.to_string_lossy().into_owned()).collect();
+        let source = warnings(&format!("concat:{}", paths.join("|")));
+        for (start, end) in [(500, 5500), (1000, 1800), (1000, 4100), (3000, 6000)] {
+            let (path, _) = check_frames(ExactType::Smart, &footage, 1, start, end).expect("a cut");
+            let more: Vec<_> = warnings(&path.to_string_lossy()).difference(&source).cloned().collect();
+            assert!(more.is_empty(), "{name} {start} {end}: {more:?}");
+        }
     }
 }
