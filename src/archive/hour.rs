@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::cache::CacheValue;
 use super::directory::{EntryType, absent_is_none, read_names};
+use super::file::is_empty;
 use super::layout::{Extension, Segment, SegmentName, SegmentType, Widths, split_file_name};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
@@ -67,8 +68,9 @@ struct Entry {
 type Named<'a> = (&'a str, SegmentName<'a>);
 
 impl HourIndex {
-    /// Reads the directory at `path`. One that does not exist is an empty hour.
-    pub(super) fn read(hour: Hour, path: &Path) -> Result<(Self, Unparsable)> {
+    /// Reads the directory at `path`. One that does not exist is an empty hour. With `ignores_empty` files of no bytes do not
+    /// count.
+    pub(super) fn read(hour: Hour, path: &Path, ignores_empty: bool) -> Result<(Self, Unparsable)> {
         let mut unparsable = Unparsable::default();
         let mut tombstones = HashSet::new();
         // A file name holds no slash.
@@ -89,7 +91,8 @@ impl HourIndex {
                 continue;
             };
             let is_deleted = split_file_name(name).is_some_and(|(stem, _)| tombstones.contains(stem));
-            if parsed.segment_type != SegmentType::Temp && !is_deleted {
+            let is_candidate = parsed.segment_type != SegmentType::Temp && !is_deleted;
+            if is_candidate && !(ignores_empty && is_empty(&path.join(name))) {
                 segments.push((name, parsed));
             }
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::cache::CacheValue;
+use super::file::is_empty;
 use super::hour::HourIndex;
 use super::layout::{Segment, SegmentType, VariantName};
 use super::select::{LOOK_BACK, SegmentWalk, Verdict};
@@ -25,6 +26,8 @@ pub struct Selection {
     current: Option<(Arc<HourIndex>, usize)>,
     /// How much memory the indexes of the hours so far take.
     walked_bytes: usize,
+    /// Whether files of no bytes are ignored.
+    ignores_empty: bool,
 }
 
 /// A segment that was selected.
@@ -67,7 +70,14 @@ impl Selection {
             hours: hours_in_range(hours, (start, end)).iter().rev().copied().collect(),
             current: None,
             walked_bytes: 0,
+            ignores_empty: false,
         }
+    }
+
+    /// The same selection from those segments that are not empty, for what reads them.
+    #[must_use]
+    pub fn ignoring_empty(self) -> Self {
+        Self { ignores_empty: true, ..self }
     }
 
     fn name(&self) -> VariantName<'_> {
@@ -102,9 +112,24 @@ impl Selection {
                 self.current = None;
                 continue;
             };
-            *position += 1;
             let is_full = segment.name.segment_type == SegmentType::Full;
-            match self.walk.offer(segment.start(), segment.name.duration, is_full) {
+            let mut walk = self.walk.clone();
+            let verdict = walk.offer(segment.start(), segment.name.duration, is_full);
+            let name = VariantName { stream: &self.stream, variant: &self.variant };
+            if matches!(verdict, Verdict::Take { .. })
+                && self.ignores_empty
+                && is_empty(&self.archive.segment_path(name, &segment))
+            {
+                // Another file of the same start may take its place. The index knows only the best of each start.
+                let start = segment.start();
+                let others = self.archive.read_hour_without_empty(name, segment.hour)?;
+                *position = others.position(start);
+                *index = others;
+                continue;
+            }
+            self.walk = walk;
+            *position += 1;
+            match verdict {
                 Verdict::Skip => {}
                 Verdict::Stop => return Ok(None),
                 Verdict::Take { gap_before } => return Ok(Some((*position - 1, gap_before))),

@@ -119,7 +119,7 @@ impl Archive {
     ) -> Result<Arc<HourIndex>> {
         let path = self.hour_path(name, hour);
         let read = || {
-            let (index, unparsable) = HourIndex::read(hour, &path)?;
+            let (index, unparsable) = HourIndex::read(hour, &path, false)?;
             self.note_unparsable(&unparsable, &path);
             Ok(index)
         };
@@ -128,6 +128,11 @@ impl Archive {
         } else {
             self.indexes.get_alone(&path, false, read)
         }
+    }
+
+    /// The best segments of an hour that are not empty. It is read anew.
+    pub(super) fn read_hour_without_empty(&self, name: VariantName, hour: Hour) -> Result<Arc<HourIndex>> {
+        Ok(Arc::new(HourIndex::read(hour, &self.hour_path(name, hour), true)?.0))
     }
 
     /// The summaries of hours.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::ops::RangeInclusive;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::{Child, INPUT_OPTIONS, Tools};
@@ -44,15 +45,14 @@ impl Format {
 
     /// The options that make pictures which fit between those of the source.
     ///
-    /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC has to announce the delay of the source:
-    /// ffmpeg complains if it grows.
-    fn options(&self) -> String {
+    /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC is made with `reorder` of them.
+    fn options(&self, reorder: u32) -> String {
         let rate = rate_option(&self.video);
         let (options, params) = if self.codec == Codec::Hevc {
-            let reorder = match self.video.picture.reorder.or(self.video.reorder) {
-                None | Some(0) => "bframes=0",
-                Some(1) => "bframes=1:b-pyramid=0",
-                Some(2..) => "bframes=3:b-pyramid=1",
+            let reorder = match reorder {
+                0 => "bframes=0",
+                1 => "bframes=1:b-pyramid=0",
+                2.. => "bframes=3:b-pyramid=1",
             };
             let fixed = "b-adapt=0:open-gop=0:repeat-headers=1:log-level=error";
             (X265_OPTIONS, format!("{rate}{reorder}:{fixed}"))
@@ -66,6 +66,18 @@ impl Format {
             (X264_OPTIONS, format!("{rate}{coding_tools}:force-cfr=1"))
         };
         format!("-c:v {} {options} {params}", self.encoder())
+    }
+
+    /// How many pictures may be decoded before one that is shown before them.
+    ///
+    /// ffmpeg complains about HEVC whose reorder delay grows, so it is that of the source, unless DTS would have to be more
+    /// than `room_90k` below PTS for it: some sources announce reordering that they do not use.
+    fn reorder(&self, group: &PartialGroup, room_90k: i64) -> u32 {
+        if self.codec != Codec::Hevc {
+            return 0;
+        }
+        let announced = self.video.picture.reorder.or(self.video.reorder).unwrap_or(0).min(2);
+        (1..=announced).rev().find(|reorder| group.delay_90k(*reorder) <= room_90k).unwrap_or(0)
     }
 }
 
@@ -87,13 +99,15 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Starts to encode what is shown of a group. `clock` maps that of the segment to that of the output.
+    /// Starts to encode what is shown of a group. `clock` maps that of the segment to that of the output. DTS may be
+    /// `spare_90k` lower than the source's.
     pub(super) fn start(
         format: &Format,
         tools: &Tools,
         loaded: &LoadedSegment,
         group: &PartialGroup,
         clock: ClockMapping,
+        spare_90k: i64,
     ) -> Result<Self> {
         let nothing = || failed("there is nothing to encode");
         let track = loaded.reference_track().ok_or_else(nothing)?;
@@ -102,7 +116,9 @@ impl Encoder {
         let input_clock = ClockMapping { input: group_pts, output_90k: GROUP_PTS_90K };
         let input = group_alone(loaded, group, input_clock)?;
         let shown = input_clock.to_output_90k(*first)..=input_clock.to_output_90k(*last);
-        let args = arguments(format, tools, *shown.start(), *shown.end());
+        let reorder = format.reorder(group, group.delay_90k + spare_90k);
+        let delay_90k = group.delay_90k.max(group.delay_90k(reorder));
+        let args = arguments(&format.options(reorder), format, tools, shown);
         let feed = Box::new(move |stdin: &mut dyn Write| {
             stdin.write_all(&input).map_err(Error::io("write", "ffmpeg's input"))
         });
@@ -111,7 +127,7 @@ impl Encoder {
             child: Some(tools.ffmpeg(&args, feed)?),
             assembler: Assembler::default(),
             ready: VecDeque::new(),
-            dts_90k: pts_90k.iter().map(|pts| pts - group.delay_90k).collect(),
+            dts_90k: pts_90k.iter().map(|pts| pts - delay_90k).collect(),
             few_of_hevc: format.codec == Codec::Hevc && pts_90k.len() <= 2,
             pts_90k,
             offset_90k: clock.to_output_90k(group_pts) - GROUP_PTS_90K,
@@ -210,8 +226,9 @@ fn group_alone(loaded: &LoadedSegment, group: &PartialGroup, clock: ClockMapping
     Ok(input)
 }
 
-fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> String {
-    let (threads, passthrough, end_90k) = (tools.threads(), tools.passthrough_option(), last_90k + 1);
+fn arguments(options: &str, format: &Format, tools: &Tools, shown_90k: RangeInclusive<i64>) -> String {
+    let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
+    let (first_90k, end_90k) = (shown_90k.start(), shown_90k.end() + 1);
     // ffmpeg's own probe of its input can be short if the parameter sets tell all it needs.
     let has_reorder = format.video.picture.reorder.is_some();
     let probe = if has_reorder { " -analyzeduration 100000 -fpsprobesize 0" } else { "" };
@@ -219,7 +236,6 @@ fn arguments(format: &Format, tools: &Tools, first_90k: i64, last_90k: i64) -> S
         "-hide_banner -v error -threads {threads} -copyts{probe} {INPUT_OPTIONS} -i pipe:0 \
         -map 0:v:0 -vf trim=start_pts={first_90k}:end_pts={end_90k} -threads {threads} {options} \
         {passthrough} passthrough -enc_time_base 1:90000 \
-        -mpegts_copyts 1 -muxdelay 0 -muxpreload 0 -flush_packets 1 -f mpegts pipe:1",
-        options = format.options()
+        -mpegts_copyts 1 -muxdelay 0 -muxpreload 0 -flush_packets 1 -f mpegts pipe:1"
     )
 }

@@ -17,10 +17,11 @@ use crate::mpegts::scan::Unit;
 use super::edit::Muxer;
 use super::encode::{failed, rate_option};
 use super::groups;
+use super::lead_in;
 use super::mux::{EditedSegment, Mux, Output, send};
-use super::plan::{CutSegment, Plan, PlannedSegment};
+use super::plan::{CutSegment, LeadIn, Plan, PlannedSegment};
 use super::program::counterparts;
-use super::segments::{LoadedSegment, undecodable};
+use super::segments::LoadedSegment;
 use super::transport_stream::TransportStream;
 
 /// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
@@ -175,7 +176,8 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
         let loaded =
             LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
         let mut no_frame = || Err(failed("no picture is replaced in its input"));
-        muxer.segment(index, &loaded, actions(&planned, &loaded), &mut no_frame, &mut write)?;
+        let actions = actions(&plan, index, &planned, &loaded);
+        muxer.segment(index, &loaded, actions, &mut no_frame, &mut write)?;
     }
     Ok(())
 }
@@ -184,8 +186,9 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
 ///
 /// ffmpeg neither knows the format of a sound before its first frame nor writes anything before it knows all formats.
 fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Output<'_>) -> Result<()> {
-    let Some(first) = plan.written().next() else { return Ok(()) };
-    let begins_with = LoadedSegment::load(&first.segment, plan.next(0).as_ref(), plan.max_segment_bytes)?;
+    let Some(first) = plan.segments.first() else { return Ok(()) };
+    let next = plan.next(plan.before().len());
+    let begins_with = LoadedSegment::load(&first.segment, next.as_ref(), plan.max_segment_bytes)?;
     let tracks = counterparts(&plan.program, &begins_with.scan);
     let is_soon = |unit: &Unit| {
         let start = first.clock.to_output_90k(unit.pts);
@@ -215,10 +218,17 @@ fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Outp
     Ok(())
 }
 
-fn actions(planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
-    loaded.video_track().map_or_else(Vec::new, |track| {
-        groups::decode(track, &planned.shown, undecodable(track, planned.continuous))
-    })
+/// What is done with the pictures of segment `index` of those that are written.
+fn actions(plan: &Plan, index: usize, planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
+    let Some(track) = loaded.video_track() else { return Vec::new() };
+    match &plan.lead_in {
+        Some(LeadIn { first_unit, .. }) if index == 0 => groups::decode(track, *first_unit, |_| true),
+        Some(LeadIn { segments, .. }) if index < segments.len() => groups::decode(track, 0, |_| true),
+        _ => {
+            let first = if planned.continuous { 0 } else { lead_in::first_unit(planned, track).unwrap_or(0) };
+            groups::decode(track, first, |unit| planned.shown.contains(unit.pts))
+        }
+    }
 }
 
 fn arguments(plan: &Plan, tools: &Tools) -> String {

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::Ticks;
 use crate::mpegts::retime::Action;
 use crate::mpegts::scan::{Track, Unit};
@@ -21,6 +20,13 @@ pub(super) struct Splice {
     pub(super) partial: Vec<PartialGroup>,
 }
 
+impl Splice {
+    /// Whether the last picture is copied.
+    pub(super) fn ends_copied(&self) -> bool {
+        self.actions.last().is_none_or(|action| *action == Action::Copy)
+    }
+}
+
 /// A group that is shown in part, and so re-encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartialGroup {
@@ -30,6 +36,16 @@ pub(super) struct PartialGroup {
     pub(super) shown: Vec<Ticks>,
     /// By how much the DTS of the group's first picture is below its PTS.
     pub(super) delay_90k: i64,
+}
+
+impl PartialGroup {
+    /// How far DTS have to be below PTS if an encoder reorders the shown pictures by `reorder` of them: the pictures get
+    /// their DTS in the order in which they are decoded, and none may be decoded after it is shown.
+    pub(super) fn delay_90k(&self, reorder: u32) -> i64 {
+        let distance = usize::try_from(reorder).unwrap_or(usize::MAX);
+        let pairs = self.shown.iter().zip(self.shown.iter().skip(distance));
+        pairs.map(|(one, later)| later.since(*one)).max().unwrap_or(0)
+    }
 }
 
 /// Decides what a smart cut does with the pictures of a segment.
@@ -50,13 +66,11 @@ pub(super) fn splice(
     let mut splice = Splice { actions: vec![Action::Drop; units.len()], partial: Vec::new() };
 
     let shown = units[..first].iter().filter(|unit| is_shown(unit)).count();
-    if shown > 0 && continuous {
-        if !copied || shown < first {
-            return Err("does not begin with a closed group of pictures");
+    if shown > 0 {
+        if !continuous || !copied || shown < first {
+            return Err("does not begin with a closed group of pictures that has parameter sets");
         }
         splice.actions[..first].fill(Action::Copy);
-    } else if shown > 0 && units[..first].iter().any(|unit| unit.access_unit.parameter_sets) {
-        return Err("has open groups of pictures, or none with parameter sets");
     }
 
     for group in groups(units, first) {
@@ -73,23 +87,31 @@ pub(super) fn splice(
         if is_partial {
             shown.sort_unstable_by_key(|pts| pts.since(pictures[0].pts));
             let delay_90k = pictures[0].pts.since(pictures[0].dts);
+            if delay_90k < 0 {
+                return Err("has pictures that are decoded after they are shown");
+            }
             splice.partial.push(PartialGroup { units: group, shown, delay_90k });
         }
     }
     Ok(splice)
 }
 
-/// What a full cut does with the pictures of a segment: it decodes the groups that are shown, and drops all others and
-/// the first `undecodable` units.
-pub(super) fn decode(track: &Track, range: &ShownRange, undecodable: usize) -> Vec<Action> {
+/// What a smart cut does with the pictures of a segment that lies within the range and continues the one before, of which
+/// the last picture was copied: it copies them.
+pub(super) fn copy(track: &Track) -> Splice {
+    let action = |unit: &Unit| if unit.complete { Action::Copy } else { Action::Drop };
+    Splice { actions: track.units.iter().map(action).collect(), partial: Vec::new() }
+}
+
+/// What a full cut does with the pictures of a segment: it decodes the groups that are shown, from unit `first` on, and
+/// drops all others.
+pub(super) fn decode(track: &Track, first: usize, is_shown: impl Fn(&Unit) -> bool) -> Vec<Action> {
     let units = &track.units;
+    let first = first.min(units.len());
     let mut actions = vec![Action::Copy; units.len()];
-    actions[..undecodable].fill(Action::Drop);
-    if !matches!(track.codec, Codec::H264 | Codec::Hevc) {
-        return actions;
-    }
-    for group in groups(units, undecodable) {
-        if !units[group.clone()].iter().any(|unit| range.contains(unit.pts)) {
+    actions[..first].fill(Action::Drop);
+    for group in groups(units, first) {
+        if !units[group.clone()].iter().any(&is_shown) {
             actions[group].fill(Action::Drop);
         }
     }
@@ -119,6 +141,7 @@ fn groups(units: &[Unit], first: usize) -> impl Iterator<Item = Range<usize>> {
 mod tests {
     use super::*;
     use crate::mpegts::alignment::Alignment;
+    use crate::mpegts::codec::Codec;
     use crate::mpegts::video::AccessUnitStart;
     use crate::timestamp::{Span, Timestamp};
 
@@ -132,7 +155,13 @@ mod tests {
             Unit {
                 pts: Ticks::new((group * 4 + [0, 3, 1, 2][place]) * FRAME),
                 dts: Ticks::new((index - 1) * FRAME),
-                access_unit: AccessUnitStart { idr: start, parameter_sets: start, picture: true },
+                access_unit: AccessUnitStart {
+                    idr: start,
+                    recovery: start.then_some(0),
+                    reference: place < 2,
+                    parameter_sets: start,
+                    picture: true,
+                },
                 complete: true,
             }
         };
@@ -195,10 +224,8 @@ mod tests {
         assert_eq!(letters(&all.actions), "cccccccccccc");
         assert!(splice(&track, &range(0, 12), true, false).is_err());
         assert!(splice(&track, &range(2, 12), true, true).is_err());
-        let alone = splice(&track, &range(0, 12), false, true).expect("a splice");
-        assert_eq!(letters(&alone.actions), "----cccccccc");
-        track.units[0].access_unit.parameter_sets = true;
         assert!(splice(&track, &range(0, 12), false, true).is_err());
+        assert!(splice(&track, &range(4, 12), false, true).is_ok());
     }
 
     #[test]
@@ -207,6 +234,6 @@ mod tests {
         track.units[7].complete = false;
         let found = splice(&track, &range(0, 8), false, false).expect("a splice");
         assert_eq!(letters(&found.actions), "ccccccc-");
-        assert_eq!(letters(&decode(&track, &range(4, 8), 0)), "----ccc-");
+        assert_eq!(letters(&decode(&track, 0, |unit| range(4, 8).contains(unit.pts))), "----ccc-");
     }
 }

@@ -7,8 +7,12 @@
 mod plan;
 mod planned;
 
+mod decoding;
 mod groups;
 mod program;
+
+mod lead_in;
+mod prepare;
 mod segments;
 
 mod mux;
@@ -30,6 +34,7 @@ use crate::error::Result;
 use crate::ffmpeg::Tools;
 use crate::timestamp::Timestamp;
 
+pub use lead_in::Preceding;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType, SegmentList};
 use transport_stream::TransportStream;
@@ -45,21 +50,23 @@ pub struct PreparedCut {
 /// Prepares a cut of `segments`, in their order, from `start` to before `end`.
 ///
 /// `trailing` is the segment that continues the last one, if there is one: sound is stored behind its pictures, so the
-/// last of it may be there.
+/// last of it may be there. `preceding` returns the segments before the first one, for pictures that refer to them.
 ///
 /// # Errors
-/// `RangeIsEmpty` if no frame is in the range; `Unsupported` if the segments cannot be joined or, for
+/// `RangeIsEmpty` if no frame is in the range; `Unsupported` if the segments cannot be joined, decoded or, for
 /// [`ExactType::Smart`], spliced; those of [`Tools::check_encoder`] if the cut needs ffmpeg; `Io` if a segment cannot be
 /// read; `Cancelled` once `is_cancelled` returns true, which is called once per segment.
 pub fn prepare(
     exact_type: ExactType,
     segments: impl SegmentList + 'static,
     trailing: Option<CutSegment>,
+    preceding: Preceding<'_>,
     (start, end): (Timestamp, Timestamp),
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let mut plan = segments::plan(
+    let first = segments.segment(0);
+    let mut plan = prepare::plan(
         exact_type,
         Box::new(segments),
         trailing,
@@ -68,6 +75,11 @@ pub fn prepare(
         is_cancelled,
     )?;
     presence::drop_absent_streams(exact_type, &mut plan, is_cancelled)?;
+    // The range may begin behind the last frame of the first segment.
+    let planned = plan.segments.first().map(|planned| planned.segment);
+    let mut unused = first.filter(|first| planned.as_ref() != Some(first));
+    let mut preceding = || unused.take().map_or_else(&mut *preceding, |first| Ok(Some(first)));
+    lead_in::add(&mut plan, &mut preceding, is_cancelled)?;
     match exact_type {
         ExactType::Full => full::check(&plan, tools)?,
         ExactType::Smart => smart::check(&plan, tools, is_cancelled)?,

@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) segments: PlannedSegments,
     /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
     pub(super) trailing: Option<PlannedSegment>,
+    /// What is decoded before the first segment, because pictures of that refer to it.
+    pub(super) lead_in: Option<LeadIn>,
     /// The streams of the output.
     pub(super) program: Program,
     /// For each of them a segment that is known to have some of it in the range.
@@ -43,16 +45,33 @@ pub(super) struct Plan {
     pub(super) max_segment_bytes: u64,
 }
 
+/// Segments before the first one of a plan. None of their pictures is shown.
+#[derive(Debug, Clone)]
+pub(super) struct LeadIn {
+    /// The segments in order; never empty. Each continues the one before, and the first one of the plan the last one.
+    pub(super) segments: Vec<PlannedSegment>,
+    /// The picture of the first segment that decoding begins with.
+    pub(super) first_unit: usize,
+}
+
 impl Plan {
-    /// All segments to be written; the trailing one follows the last one.
+    /// All segments to be written: those before the first one, the segments, and the trailing one.
     pub(super) fn written(&self) -> impl Iterator<Item = PlannedSegment> {
-        self.segments.iter().chain(self.trailing.clone())
+        self.before().iter().cloned().chain(self.segments.iter()).chain(self.trailing.clone())
     }
 
     /// Segment `index` of those.
     pub(super) fn written_at(&self, index: usize) -> Option<PlannedSegment> {
-        let trailing = || self.trailing.clone().filter(|_| index == self.segments.len());
-        self.segments.get(index).or_else(trailing)
+        let Some(behind) = index.checked_sub(self.before().len()) else {
+            return self.before().get(index).cloned();
+        };
+        let trailing = || self.trailing.clone().filter(|_| behind == self.segments.len());
+        self.segments.get(behind).or_else(trailing)
+    }
+
+    /// The segments that are decoded before the first one.
+    pub(super) fn before(&self) -> &[PlannedSegment] {
+        self.lead_in.as_ref().map_or(&[], |lead_in| &lead_in.segments)
     }
 
     /// The segment that continues segment `index` of [`Self::written`], so that frames may go on there.
@@ -64,6 +83,9 @@ impl Plan {
     /// The same plan with an output that is `ticks` later.
     pub(super) fn shifted(mut self, ticks: i64) -> Self {
         self.segments.shift(ticks);
+        for planned in self.lead_in.iter_mut().flat_map(|lead_in| &mut lead_in.segments) {
+            *planned = planned.clone().shifted(ticks);
+        }
         self.trailing = self.trailing.map(|trailing| trailing.shifted(ticks));
         Self { start_90k: self.start_90k + ticks, end_90k: self.end_90k + ticks, ..self }
     }
@@ -83,13 +105,16 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Whether the segment's clock continues that of the one `before`, which has `lowest_pts`: names and timestamps agree
-    /// on their distance.
+    /// Whether the segment's clock continues that of the one `before`, which has `lowest_pts`.
     pub(super) fn continues(&self, before: &CutSegment, lowest_pts: Ticks) -> bool {
-        let by_name = to_90k(self.segment.start - before.start);
-        let by_pts = self.lowest_pts.since(lowest_pts);
-        !self.segment.gap_before && (by_name - by_pts).abs() <= CLOCK_TOLERANCE_90K
+        continues((&self.segment, self.lowest_pts), (before, lowest_pts))
     }
+}
+
+/// Whether a segment's clock continues that of the one before: names and timestamps agree on their distance.
+fn continues((segment, pts): (&CutSegment, Ticks), (before, pts_before): (&CutSegment, Ticks)) -> bool {
+    let (by_name, by_pts) = (to_90k(segment.start - before.start), pts.since(pts_before));
+    !segment.gap_before && (by_name - by_pts).abs() <= CLOCK_TOLERANCE_90K
 }
 
 /// Plans a cut, segment by segment, so that no more than the facts of two of them are in memory.
@@ -166,6 +191,19 @@ pub(super) fn plan_trailing(last: &PlannedSegment, facts: Facts, end_90k: i64) -
         shown: ShownRange { segment_start, lowest_pts, end: last.shown.start, ..last.shown },
         last_90k: Some(end_90k - last.frame_90k),
         frame_90k: last.frame_90k,
+        segment: facts.segment,
+    })
+}
+
+/// Plans the segment before `next`, if its clock continues in that.
+pub(super) fn plan_before(next: &PlannedSegment, facts: Facts) -> Option<PlannedSegment> {
+    let (lowest_pts, segment_start) = (facts.lowest_pts, facts.segment.start);
+    continues((&next.segment, next.shown.lowest_pts), (&facts.segment, lowest_pts)).then(|| PlannedSegment {
+        clock: ClockMapping { input: lowest_pts, output_90k: next.clock.to_output_90k(lowest_pts) },
+        continuous: false,
+        shown: ShownRange { segment_start, lowest_pts, end: next.shown.start, ..next.shown },
+        frame_90k: facts.frame_90k,
+        last_90k: None,
         segment: facts.segment,
     })
 }

@@ -141,6 +141,13 @@ impl PlannedSegments {
         self.shift_90k += ticks;
     }
 
+    /// Notes that the first segment continues one before it.
+    pub(super) fn continue_first(&mut self) {
+        if let Some(first) = self.records.first_mut() {
+            first.continuous = true;
+        }
+    }
+
     /// The list of all segments of the range.
     pub(super) fn list(&self) -> &dyn SegmentList {
         &*self.list

@@ -97,8 +97,9 @@ pub(super) fn check_format(
     if old.map(|old| old.0) != new.map(|new| new.0) {
         return Err("has pictures of another kind than the ones before");
     }
+    let formats = old.and_then(|old| old.1).zip(new.and_then(|new| new.1));
     match exact_type {
-        ExactType::Smart if old != new => {
+        ExactType::Smart if formats.is_some_and(|(old, new)| old != new) => {
             Err("has pictures of another format than the ones before; type=full can cut it")
         }
         ExactType::Smart if sound_differs(all, other) => {

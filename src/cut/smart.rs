@@ -8,14 +8,17 @@ use crate::ffmpeg::Tools;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::elementary::JoinedStream;
 use crate::mpegts::frames::units_with_untimed_pictures;
-use crate::mpegts::retime::Action;
 
 use super::edit::Muxer;
 use super::encode::{Encoder, Format};
 use super::groups::{self, Splice};
 use super::mux::{Mux, send};
 use super::plan::{Plan, PlannedSegment};
+use super::prepare::FIRST_PTS_90K;
 use super::segments::{LoadedSegment, unsupported};
+
+/// By how much the DTS of the first pictures may be lower than the source's, at most; see [`FIRST_PTS_90K`].
+const MAX_SPARE_90K: i64 = FIRST_PTS_90K / 2;
 
 /// Checks that a smart cut can be made, as far as that can be known before it is.
 pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
@@ -24,10 +27,13 @@ pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool)
     }
     let Some(first) = plan.segments.first() else { return Err(Error::RangeIsEmpty) };
     let format = format(plan).map_err(|why| refused(&first, why))?;
-    let last = plan.segments.len() - 1;
+    if plan.lead_in.is_some() {
+        return Err(refused(&first, "begins with pictures that refer to the segment before"));
+    }
+    let mut copied = true;
     for (index, planned) in plan.segments.iter().enumerate() {
-        let is_inside = index > 1 && index < last && planned.continuous && planned.shown.after.is_none();
-        if is_inside {
+        if copied && is_inside(&planned) {
+            // All of it is copied, too.
             continue;
         }
         if is_cancelled() {
@@ -35,7 +41,8 @@ pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool)
         }
         let loaded =
             LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
-        let splice = splice(&planned, &loaded, true)?;
+        let splice = splice(&planned, &loaded, copied)?;
+        copied = splice.ends_copied();
         if !splice.partial.is_empty() {
             check_times(&loaded, &splice).map_err(|why| refused(&planned, why))?;
             tools.check_encoder(format.encoder())?;
@@ -68,9 +75,17 @@ fn refused(planned: &PlannedSegment, why: &str) -> Error {
     unsupported(&planned.segment, &format!("cannot be spliced, as it {why}: try type=full"))
 }
 
+/// Whether a segment lies within the range, by its name, and continues the one before.
+fn is_inside(planned: &PlannedSegment) -> bool {
+    planned.continuous && planned.last_90k.is_none() && planned.shown.after.is_none()
+}
+
 /// What is done with the pictures of a segment. `copied` says that the last picture of the segment before was copied.
 fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Result<Splice> {
     let Some(track) = loaded.video_track() else { return Ok(Splice::default()) };
+    if copied && is_inside(planned) {
+        return Ok(groups::copy(track));
+    }
     groups::splice(track, &planned.shown, planned.continuous, copied).map_err(|why| refused(planned, why))
 }
 
@@ -103,11 +118,11 @@ pub(super) fn run(
         let loaded =
             LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
         let splice = splice(&planned, &loaded, copied)?;
-        copied = splice.actions.last().is_none_or(|action| *action == Action::Copy);
-        let mut encoders = match last_encoders.take_if(|_| is_last) {
-            Some(encoders) => encoders,
-            None => start_encoders(format.as_ref(), tools, &planned, &loaded, &splice)?,
-        };
+        copied = splice.ends_copied();
+        // The first pictures may have a lower DTS than in the source, as long as it is not below the clock references.
+        let spare_90k = if index == 0 { loaded.scan.pcr_lead_90k.clamp(0, MAX_SPARE_90K) } else { 0 };
+        let start = || start_encoders(format.as_ref(), tools, &planned, &loaded, &splice, spare_90k);
+        let mut encoders = last_encoders.take_if(|_| is_last).map_or_else(start, Ok)?;
         if index == 0 {
             // Nothing is sent before there is a picture, so that a failure can still be answered with an error.
             encoders.front_mut().map_or(Ok(()), |encoder| encoder.wait(is_cancelled))?;
@@ -116,8 +131,9 @@ pub(super) fn run(
             // The last segment is encoded while those in between are sent.
             let next = plan.next(plan.segments.len() - 1);
             let loaded = LoadedSegment::load(&last.segment, next.as_ref(), plan.max_segment_bytes)?;
+            // Which groups are encoded does not depend on what is before them.
             let splice = self::splice(&last, &loaded, true)?;
-            last_encoders = Some(start_encoders(format.as_ref(), tools, &last, &loaded, &splice)?);
+            last_encoders = Some(start_encoders(format.as_ref(), tools, &last, &loaded, &splice, 0)?);
         }
         let mut next_frame = || {
             let changed = || refused(&planned, "has changed since the cut was prepared");
@@ -140,8 +156,12 @@ fn start_encoders(
     planned: &PlannedSegment,
     loaded: &LoadedSegment,
     splice: &Splice,
+    spare_90k: i64,
 ) -> Result<VecDeque<Encoder>> {
     let Some(format) = format else { return Ok(VecDeque::new()) };
-    let start = |group| Encoder::start(format, tools, loaded, group, planned.clock);
-    splice.partial.iter().map(start).collect()
+    let start = |(index, group)| {
+        let spare_90k = if index == 0 { spare_90k } else { 0 };
+        Encoder::start(format, tools, loaded, group, planned.clock, spare_90k)
+    };
+    splice.partial.iter().enumerate().map(start).collect()
 }

@@ -135,7 +135,7 @@ impl CutQuery {
 /// The segments of the range.
 fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
     let name = cut.variant.name();
-    Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, cut.range))
+    Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, cut.range).ignoring_empty())
 }
 
 /// Calls `each` with the segments of the range; from a gap that is not allowed on, only measures the gaps.
@@ -215,8 +215,15 @@ fn exact_cut(
         _ => None,
     };
     let reply = describe(cut, cut.range, &coverage);
+    let mut start = segments.segment(0).map_or(cut.range.0, |first| first.start);
+    let mut preceding = || {
+        let segment = preceding_segment(app, cut, start)?;
+        start = segment.as_ref().map_or(start, |segment| segment.start);
+        Ok(segment)
+    };
     let tools = app.tools.get();
-    let prepared = cut::prepare(exact_type, segments, trailing, cut.range, &tools, is_cancelled)?;
+    let prepared =
+        cut::prepare(exact_type, segments, trailing, &mut preceding, cut.range, &tools, is_cancelled)?;
     let label = match exact_type {
         ExactType::Full => "full",
         ExactType::Smart => "smart",
@@ -248,9 +255,7 @@ fn trailing_segment(
     if end - cut.range.1 > MAX_AUDIO_DELAY {
         return Ok(None);
     }
-    let name = cut.variant.name();
-    let mut following =
-        Selection::new(&app.archive, name, &app.archive.hours(name)?, (end, end + TOLERANCE + TOLERANCE));
+    let mut following = selection_in(app, cut, (end, end + TOLERANCE + TOLERANCE))?;
     while let Some(Chosen { segment, .. }) = following.next_segment()? {
         if segment.start() >= end - TOLERANCE {
             let follows = segment.start() <= end + TOLERANCE;
@@ -258,6 +263,22 @@ fn trailing_segment(
         }
     }
     Ok(None)
+}
+
+/// The segment that the one which starts at `start` follows without a gap, if there is one.
+fn preceding_segment(app: &App, cut: &CutRequest, start: Timestamp) -> Result<Option<CutSegment>> {
+    let before = start - TOLERANCE;
+    let mut preceding = selection_in(app, cut, (before - Span::from_micros(1), before))?;
+    let Some(Chosen { segment, .. }) = preceding.next_segment()? else { return Ok(None) };
+    let segment = SelectedSegments::new(&app.archive, cut.variant.name()).cut_segment(&segment, false);
+    let follows = segment.complete && segment.end <= start + TOLERANCE && segment.end >= start - TOLERANCE;
+    Ok(follows.then_some(segment))
+}
+
+/// The segments of a range beside that of the cut.
+fn selection_in(app: &App, cut: &CutRequest, range: (Timestamp, Timestamp)) -> Result<Selection> {
+    let name = cut.variant.name();
+    Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, range).ignoring_empty())
 }
 
 /// A sink that sends each write at once, so that the client gets the first frames early. It counts the bytes. The cell

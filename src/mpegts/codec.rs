@@ -10,6 +10,8 @@ pub enum Codec {
     H264,
     /// H.265 (HEVC) in a byte stream.
     Hevc,
+    /// MPEG-1 or MPEG-2 video.
+    Mpeg2,
     /// Another video codec.
     OtherVideo,
     /// AAC in ADTS.
@@ -35,7 +37,7 @@ pub enum Codec {
 impl Codec {
     /// Whether it is a video codec.
     pub fn is_video(self) -> bool {
-        matches!(self, Self::H264 | Self::Hevc | Self::OtherVideo)
+        matches!(self, Self::H264 | Self::Hevc | Self::Mpeg2 | Self::OtherVideo)
     }
 
     /// Whether it is an audio codec.
@@ -59,9 +61,8 @@ impl Codec {
         match stream.stream_type {
             0x1B => Self::H264,
             0x24 => Self::Hevc,
-            0x01 | 0x02 | 0x10 | 0x1E | 0x1F | 0x20 | 0x21 | 0x25 | 0x33 | 0x42 | 0xD1 | 0xEA | 0xDB => {
-                Self::OtherVideo
-            }
+            0x01 | 0x02 => Self::Mpeg2,
+            0x10 | 0x1E | 0x1F | 0x20 | 0x21 | 0x25 | 0x33 | 0x42 | 0xD1 | 0xEA | 0xDB => Self::OtherVideo,
             0x0F => Self::Aac,
             0x03 | 0x04 => Self::MpegAudio,
             0x81 | 0x84 | 0x87 | 0xC1 | 0xC2 => Self::Ac3,

@@ -38,7 +38,49 @@ pub(super) fn nal_type(nal: &[u8]) -> NalType {
 
 /// Parses the start of an access unit, up to its first slice.
 pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
-    AccessUnitStart::parse::<2>(bytes, nal_type)
+    AccessUnitStart::parse::<2>(bytes, nal_type, note_random_access)
+}
+
+/// Notes a recovery point, and what the header of a slice tells.
+fn note_random_access(nal: &[u8], start: &mut AccessUnitStart) {
+    match nal_unit_type(nal) {
+        SEI => start.recovery = start.recovery.or_else(|| recovery_point(nal)),
+        slice @ SLICE_NON_IDR..=SLICE_IDR => {
+            // nal_ref_idc
+            start.reference = nal[0] & 0x60 != 0;
+            start.recovery = if slice == SLICE_IDR { Some(0) } else { start.recovery };
+        }
+        _ => {}
+    }
+}
+
+/// `recovery_frame_cnt`, if the SEI has a recovery point (7.3.2.3.1, D.1.8).
+fn recovery_point(nal: &[u8]) -> Option<u32> {
+    const RECOVERY_POINT: usize = 6;
+    let rbsp = unescape(nal);
+    let mut rest = rbsp.get(1..)?;
+    loop {
+        let payload_type = sei_number(&mut rest)?;
+        let size = sei_number(&mut rest)?;
+        let (payload, later) = rest.split_at_checked(size)?;
+        if payload_type == RECOVERY_POINT {
+            return BitReader::new(payload).ue();
+        }
+        rest = later;
+    }
+}
+
+/// A type or size in an SEI message: bytes of 255 and a last one, added up.
+fn sei_number(bytes: &mut &[u8]) -> Option<usize> {
+    let mut number = 0;
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number += usize::from(*byte);
+        if *byte != 255 {
+            return Some(number);
+        }
+    }
 }
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.
@@ -176,4 +218,34 @@ fn skip_hrd(bits: &mut BitReader<'_>) -> Option<bool> {
     }
     bits.skip(20)?;
     Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoding_can_begin_at_idr_pictures_and_recovery_points() {
+        const SETS: &[u8] = &[0, 0, 1, 0x67, 0x64, 0, 0, 1, 0x68, 0xEE];
+        // 130 bytes of user data, then a recovery point of which the first bits are the count.
+        let sei = |count: u8| [&[0, 0, 1, 0x06, 5, 130][..], &[0xAA; 130], &[6, 1, count, 0x80]].concat();
+        let start = |recovery, idr, reference, parameter_sets| AccessUnitStart {
+            idr,
+            recovery,
+            reference,
+            parameter_sets,
+            picture: true,
+        };
+        let rows = [
+            (vec![], [0x65, 0x88], start(Some(0), true, true, true)),
+            (sei(0b1000_0000), [0x61, 0x88], start(Some(0), false, true, true)),
+            (sei(0b0001_1010), [0x41, 0x9A], start(Some(12), false, true, true)),
+            (sei(0b0000_0000), [0x41, 0x9A], start(None, false, true, true)),
+            (vec![0, 0, 1, 0x06, 6, 200, 0x80], [0x01, 0x9E], start(None, false, false, true)),
+        ];
+        for (sei, slice, expected) in rows {
+            let bytes = [SETS, &sei, &[0, 0, 1], &slice].concat();
+            assert_eq!(access_unit_start(&bytes), expected, "{bytes:?}");
+        }
+    }
 }

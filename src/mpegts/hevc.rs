@@ -8,6 +8,8 @@ use super::video::{
     AccessUnitStart, NalType, PictureFormat, Vui, cropped_size, read_cropping, read_vui_start,
 };
 
+const BLA_W_LP: u8 = 16;
+const LAST_IRAP: u8 = 23;
 const IDR_W_RADL: u8 = 19;
 const IDR_N_LP: u8 = 20;
 const LAST_SLICE: u8 = 31;
@@ -43,7 +45,14 @@ pub(super) fn nal_type(nal: &[u8]) -> NalType {
 
 /// Parses the start of an access unit, up to its first slice.
 pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
-    AccessUnitStart::parse::<3>(bytes, nal_type)
+    AccessUnitStart::parse::<3>(bytes, nal_type, note_random_access)
+}
+
+/// Notes whether a slice is of an intra random access point: an IDR, BLA or CRA picture.
+fn note_random_access(nal: &[u8], start: &mut AccessUnitStart) {
+    start.recovery = (BLA_W_LP..=LAST_IRAP).contains(&nal_unit_type(nal)).then_some(0);
+    // Those that no picture refers to are not told apart.
+    start.reference = true;
 }
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.

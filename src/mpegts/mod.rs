@@ -16,6 +16,7 @@ pub mod video;
 
 pub mod h264;
 pub mod hevc;
+pub mod mpeg2;
 
 pub mod elementary;
 pub mod frames;

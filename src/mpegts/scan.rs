@@ -7,7 +7,7 @@ use super::packet::{Packet, packets};
 use super::pes::{Header, Ticks};
 use super::psi::{ElementaryStream, Pmt, find_pmt};
 use super::video::AccessUnitStart;
-use super::{h264, hevc};
+use super::{h264, hevc, mpeg2};
 
 /// Bytes of a PES packet that are searched for the first slice.
 const MAX_SEARCH_BYTES: usize = 64 * 1024;
@@ -178,6 +178,7 @@ impl<'a> TrackScanner<'a> {
         unit.access_unit = match self.track.codec {
             Codec::H264 => h264::access_unit_start(start),
             Codec::Hevc => hevc::access_unit_start(start),
+            Codec::Mpeg2 => mpeg2::access_unit_start(start),
             _ => AccessUnitStart { picture: true, ..AccessUnitStart::default() },
         };
         self.search_at = 2 * start.len();

@@ -6,9 +6,15 @@ use super::nal::{BitReader, nal_units};
 
 /// The start of an access unit, which decides whether it is a random access point.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a property of its own of the picture")]
 pub struct AccessUnitStart {
     /// The picture is an IDR picture: neither it nor any picture after it refers to one before it.
     pub idr: bool,
+    /// If decoding can begin here: after how many reference pictures pictures are right, 0 if this one is. Those shown
+    /// before the first right one may refer to pictures before.
+    pub recovery: Option<u32>,
+    /// Other pictures may refer to the picture.
+    pub reference: bool,
     /// The parameter sets that the picture needs precede it in the access unit.
     pub parameter_sets: bool,
     /// A slice was found; without one the other fields are false.
@@ -43,14 +49,21 @@ impl NalType {
 }
 
 impl AccessUnitStart {
-    /// Parses `bytes` up to the first slice. `N` kinds of parameter sets are needed for decoding.
-    pub(super) fn parse<const N: usize>(bytes: &[u8], nal_type: fn(&[u8]) -> NalType) -> Self {
+    /// Parses `bytes` up to the first slice. `N` kinds of parameter sets are needed for decoding. `note` notes in the start
+    /// what a NAL unit tells of its `recovery` and `reference`.
+    pub(super) fn parse<const N: usize>(
+        bytes: &[u8],
+        nal_type: fn(&[u8]) -> NalType,
+        note: fn(&[u8], &mut Self),
+    ) -> Self {
         let mut found = [false; N];
+        let mut start = Self::default();
         for nal in nal_units(bytes) {
+            note(nal, &mut start);
             match nal_type(nal) {
                 NalType::ParameterSet(index) => found[index] = true,
                 NalType::Slice { idr, .. } => {
-                    return Self { idr, parameter_sets: found == [true; N], picture: true };
+                    return Self { idr, parameter_sets: found == [true; N], picture: true, ..start };
                 }
                 NalType::Delimiter | NalType::Prefix | NalType::Other => {}
             }

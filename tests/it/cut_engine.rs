@@ -53,13 +53,27 @@ pub(crate) fn check(
     start_ms: i64,
     end_ms: i64,
 ) -> Option<Shown> {
+    let (path, shown) = check_frames(exact_type, footage, sounds, start_ms, end_ms)?;
+    check_stream(&path, &shown.times, footage.rate);
+    std::fs::remove_file(&path).expect("a cut");
+    Some(shown)
+}
+
+/// Makes the cut, and checks its pictures and sounds.
+pub(crate) fn check_frames(
+    exact_type: ExactType,
+    footage: &Footage,
+    sounds: usize,
+    start_ms: i64,
+    end_ms: i64,
+) -> Option<(PathBuf, Shown)> {
     let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
     let times = times(footage, &footage.segments).into_iter();
     let expected: Vec<i64> =
         times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
     let segments = select(&footage.segments, start, end);
     if expected.is_empty() {
-        let result = prepare(exact_type, segments, None, (start, end), &tools(), &|| false);
+        let result = prepare(exact_type, segments, None, &mut || Ok(None), (start, end), &tools(), &|| false);
         assert!(matches!(result, Err(Error::RangeIsEmpty)), "{result:?}");
         return None;
     }
@@ -68,14 +82,14 @@ pub(crate) fn check(
         .iter()
         .find(|segment| segments.last().is_some_and(|last| last.end == segment.start))
         .cloned();
-    let path = cut_with(exact_type, segments, trailing, start, end);
+    let before = footage.segments.iter().filter(|segment| segment.end <= segments[0].start);
+    let before = before.cloned().collect();
+    let path = cut_with(exact_type, segments, trailing, before, start, end);
     let shown = look(&path, sounds, true);
     assert_eq!(shown.numbers, expected, "{exact_type:?} {start_ms} {end_ms}");
     check_sound_end(&path, sounds, &shown, footage.rate);
     check_beeps(&shown, footage.rate);
-    check_stream(&path, &shown.times, footage.rate);
-    std::fs::remove_file(&path).expect("a cut");
-    Some(shown)
+    Some((path, shown))
 }
 
 /// Checks that groups of pictures wholly inside a smart cut are bit-exact, and that the others come near the source.
@@ -109,14 +123,15 @@ pub(crate) fn cut(
     start: Timestamp,
     end: Timestamp,
 ) -> PathBuf {
-    cut_with(exact_type, segments, None, start, end)
+    cut_with(exact_type, segments, None, Vec::new(), start, end)
 }
 
-/// A cut of segments, with the segment after them.
+/// A cut of segments, with the segment after them and those before.
 pub(crate) fn cut_with(
     exact_type: ExactType,
     segments: Vec<CutSegment>,
     trailing: Option<CutSegment>,
+    mut before: Vec<CutSegment>,
     start: Timestamp,
     end: Timestamp,
 ) -> PathBuf {
@@ -124,7 +139,9 @@ pub(crate) fn cut_with(
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let path = footage::root().join(format!("cut-{next}.ts"));
     let mut file = std::fs::File::create(&path).expect("a file");
-    let cut = prepare(exact_type, segments, trailing, (start, end), &tools().with_threads(2), &|| false)
+    let mut preceding = || Ok(before.pop());
+    let tools = tools().with_threads(2);
+    let cut = prepare(exact_type, segments, trailing, &mut preceding, (start, end), &tools, &|| false)
         .expect("a cut that can be made");
     cut.run(&mut file, &|| false).unwrap_or_else(|error| panic!("{exact_type:?} {start} {end}: {error}"));
     path

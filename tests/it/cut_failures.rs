@@ -50,7 +50,8 @@ fn cut(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
     let (start, end) = range();
-    prepare(exact_type, segments, None, (start, end), tools, is_cancelled)?.run(out, is_cancelled)
+    prepare(exact_type, segments, None, &mut || Ok(None), (start, end), tools, is_cancelled)?
+        .run(out, is_cancelled)
 }
 
 fn why(result: Result<()>) -> String {
@@ -166,7 +167,8 @@ fn a_segment_that_is_deleted_during_a_cut_fails_it() {
         let segments = segments(name);
         let (start, end) = range();
         let cut =
-            prepare(exact_type, segments.clone(), None, (start, end), &tools, &|| false).expect("a cut");
+            prepare(exact_type, segments.clone(), None, &mut || Ok(None), (start, end), &tools, &|| false)
+                .expect("a cut");
         std::fs::remove_file(&segments[2].path).expect("a segment");
         let result = cut.run(&mut Vec::new(), &|| false);
         assert!(matches!(&result, Err(Error::Io { path, .. }) if *path == segments[2].path), "{result:?}");
@@ -180,7 +182,8 @@ fn a_cancelled_cut_is_not_prepared() {
     for exact_type in BOTH {
         let asked = Cell::new(0);
         let is_cancelled = || asked.replace(asked.get() + 1) >= 2;
-        let result = prepare(exact_type, segments.clone(), None, range(), &tools, &is_cancelled);
+        let result =
+            prepare(exact_type, segments.clone(), None, &mut || Ok(None), range(), &tools, &is_cancelled);
         assert!(matches!(&result, Err(Error::Cancelled)), "{result:?}");
         assert_eq!(asked.get(), 3, "it was not given up");
     }
@@ -212,13 +215,22 @@ fn without_ffmpeg_only_cuts_that_need_none_can_be_made() {
     let segments = segments("without");
     for exact_type in BOTH {
         let (start, end) = range();
-        let result = prepare(exact_type, segments.clone(), None, (start, end), &tools, &|| false);
+        let result =
+            prepare(exact_type, segments.clone(), None, &mut || Ok(None), (start, end), &tools, &|| false);
         assert!(matches!(&result, Err(Error::ProgramMissing { .. })), "{result:?}");
     }
     let mut out = Vec::new();
     let (start, end) = (segments[1].start, segments[2].end);
-    let cut = prepare(ExactType::Smart, segments[1..3].to_vec(), None, (start, end), &tools, &|| false)
-        .expect("a cut without ends");
+    let cut = prepare(
+        ExactType::Smart,
+        segments[1..3].to_vec(),
+        None,
+        &mut || Ok(None),
+        (start, end),
+        &tools,
+        &|| false,
+    )
+    .expect("a cut without ends");
     cut.run(&mut out, &|| false).expect("a cut");
     assert!(out.len() > 50_000);
 }

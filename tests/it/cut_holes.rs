@@ -221,10 +221,15 @@ fn what_smart_cannot_splice_is_refused_with_a_reason() {
     for (name, codecs, reason) in rows {
         let footage = footage::make(&FootageKind { name, codecs, ..KIND });
         let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
-        let result =
-            prepare(ExactType::Smart, footage.segments[1..5].to_vec(), None, (start, end), &tools(), &|| {
-                false
-            });
+        let result = prepare(
+            ExactType::Smart,
+            footage.segments[1..5].to_vec(),
+            None,
+            &mut || Ok(None),
+            (start, end),
+            &tools(),
+            &|| false,
+        );
         let Err(Error::Unsupported(why)) = result else { panic!("{name}: {result:?}") };
         assert!(why.contains(reason) && why.contains("type=full") && why.contains("type=rough"), "{why}");
         if name != "open" {

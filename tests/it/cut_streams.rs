@@ -44,7 +44,7 @@ fn cut_of(exact_type: ExactType, footage: &Footage, start_ms: i64, end_ms: i64) 
 fn refused(exact_type: ExactType, footage: &Footage, tools: &Tools) -> Option<String> {
     let (start, end) = (base() + Span::from_millis(300), base() + Span::from_millis(5700));
     let prepared: Result<_> =
-        prepare(exact_type, footage.segments.clone(), None, (start, end), tools, &|| false);
+        prepare(exact_type, footage.segments.clone(), None, &mut || Ok(None), (start, end), tools, &|| false);
     match prepared {
         Ok(_) => None,
         Err(Error::Unsupported(why)) => Some(why),
@@ -299,7 +299,8 @@ fn pictures_that_ffmpeg_cannot_decode_are_unsupported_and_no_failure_of_the_serv
     let footage = footage::make(&FootageKind { name: "ruined", codecs, ..KIND });
     footage.segments.iter().for_each(|segment| ruin_pictures(&segment.path));
     let (start, end) = (base() + Span::from_millis(300), base() + Span::from_millis(5700));
-    let prepared = prepare(ExactType::Full, footage.segments, None, (start, end), &tools(), &|| false);
+    let prepared =
+        prepare(ExactType::Full, footage.segments, None, &mut || Ok(None), (start, end), &tools(), &|| false);
     let mut out = Vec::new();
     let result = prepared.expect("nothing that is known before").run(&mut out, &|| false);
     let Err(Error::Unsupported(why)) = result else { panic!("{result:?}") };

@@ -120,7 +120,7 @@ fn sound_alone_is_cut_by_its_frames_though_all_go_over_pes_packets() {
             let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
             let segments = select(&footage.segments, start, end);
             let trailing = footage.segments.get(segments.len()).filter(|next| next.start >= end).cloned();
-            let path = cut_with(exact_type, segments, trailing, start, end);
+            let path = cut_with(exact_type, segments, trailing, Vec::new(), start, end);
             let times = packet_times(&path.to_string_lossy(), "a:0");
             let (made, expected) =
                 (i64::try_from(times.len()).expect("few") * 1024 * 1000 / 48_000, end_ms - start_ms);
@@ -146,7 +146,7 @@ fn pictures_without_times_are_only_cut_where_none_is_encoded() {
     let prepared = |exact_type, start_ms, end_ms| {
         let range = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
         let segments = select(&footage.segments, range.0, range.1);
-        prepare(exact_type, segments, None, range, &tools(), &|| false).map(drop)
+        prepare(exact_type, segments, None, &mut || Ok(None), range, &tools(), &|| false).map(drop)
     };
     for (start, end) in [(480, 4000), (2000, 4800), (2480, 2960)] {
         let smart = prepared(ExactType::Smart, start, end);
@@ -159,7 +159,7 @@ fn pictures_without_times_are_only_cut_where_none_is_encoded() {
         let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(4000));
         let segments = select(&footage.segments, start, end);
         let trailing = footage.segments.last().cloned();
-        let shown = look(&cut_with(exact_type, segments, trailing, start, end), 1, true);
+        let shown = look(&cut_with(exact_type, segments, trailing, Vec::new(), start, end), 1, true);
         assert_eq!(shown.numbers, (start_ms / 40..100).collect::<Vec<_>>(), "{exact_type:?}");
         if exact_type == ExactType::Full {
             check_beeps(&shown, footage.rate);

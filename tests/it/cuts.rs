@@ -47,7 +47,7 @@ pub(crate) fn archive() -> TempDir {
 }
 
 /// Copies a segment to its place in an archive.
-fn file(base: &Path, segment: &CutSegment) -> PathBuf {
+pub(crate) fn file(base: &Path, segment: &CutSegment) -> PathBuf {
     let hour = segment.start.hour();
     let start = segment.start.to_string();
     let (offset, duration) = (&start["2026-11-20T10:".len()..start.len() - 1], segment.end - segment.start);
@@ -58,7 +58,7 @@ fn file(base: &Path, segment: &CutSegment) -> PathBuf {
     path
 }
 
-fn cut(served: &Served, method: &str, query: &str) -> Answer {
+pub(crate) fn cut(served: &Served, method: &str, query: &str) -> Answer {
     ask(served.address, method, &format!("/cut/s/v.ts?{query}"), &[])
 }
 

@@ -8,6 +8,8 @@ mod console;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
+mod cut_references;
+mod cut_selection;
 mod cut_streams;
 mod cut_unaligned;
 mod cuts;

@@ -66,7 +66,13 @@ fn segment(first: i64) -> LoadedSegment {
     let unit = |number: i64, dts: i64, idr: bool| Unit {
         pts: Ticks::new(FIRST + number * FRAME),
         dts: Ticks::new(FIRST + dts),
-        access_unit: AccessUnitStart { idr, parameter_sets: idr, picture: true },
+        access_unit: AccessUnitStart {
+            idr,
+            recovery: idr.then_some(0),
+            reference: true,
+            parameter_sets: idr,
+            picture: true,
+        },
         complete: true,
     };
     let stored =
@@ -129,6 +135,7 @@ fn plan(from: i64, to: i64) -> Plan {
     Plan {
         segments,
         trailing: None,
+        lead_in: None,
         program,
         found_in: vec![None; 2],
         start_90k: START,
