@@ -30,7 +30,7 @@ def instant(text, live_end):
         return None
 
 
-@schemathesis.deserializer("application/vnd.apple.mpegurl", "text/plain")
+@schemathesis.deserializer("application/vnd.apple.mpegurl", "audio/x-mpegurl", "text/plain")
 def text(_context, response):
     """Playlists, errors and plain text are UTF-8."""
     return response.content.decode("utf-8")

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::fmt::Write;
 
+use super::quotable;
+
 /// A variant of a stream, as a multivariant playlist describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VariantStream {
@@ -70,23 +72,6 @@ pub fn render(mut variants: Vec<VariantStream>) -> String {
         );
     }
     text
-}
-
-/// A name for a quoted string, which may hold no line feed, carriage return or double quote (RFC 8216, section 4.2). These
-/// and other control characters are percent-encoded, and so is `%`, so that different names stay different.
-fn quotable(name: &str) -> String {
-    let mut quoted = String::with_capacity(name.len());
-    for character in name.chars() {
-        if character.is_control() || matches!(character, '"' | '%' | '\u{2028}' | '\u{2029}') {
-            let mut bytes = [0; 4];
-            for byte in character.encode_utf8(&mut bytes).bytes() {
-                let _ = write!(quoted, "%{byte:02X}");
-            }
-        } else {
-            quoted.push(character);
-        }
-    }
-    quoted
 }
 
 #[cfg(test)]

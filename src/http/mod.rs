@@ -3,8 +3,10 @@
 //! A request's target is looked up in the table of [`route`], which names its handler. Each family of routes has a module
 //! with its handlers. Errors become responses in [`reply::Reply::of_error`].
 
+mod address;
 mod aliases;
 pub mod auth;
+mod channels;
 pub mod conditional;
 mod cuts;
 mod disposition;

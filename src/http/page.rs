@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::address::base_url;
 use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
@@ -85,6 +86,7 @@ fn front_page(app: &App, request: &Request) -> Reply {
             "the last 30 seconds there are, as one file",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start=-30s&type=smart'"),
         ),
+        ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),
         ("its API, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
@@ -93,14 +95,6 @@ fn front_page(app: &App, request: &Request) -> Reply {
         let _ = writeln!(page, "# {purpose}\n{command}\n");
     }
     Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
-}
-
-/// The URL of this server by the request's `Host`, or `localhost` for a `Host` that does not look like a host.
-fn base_url(request: &Request) -> String {
-    let is_host = |host: &&str| {
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
-    };
-    format!("http://{}", request.header("Host").filter(is_host).unwrap_or("localhost"))
 }
 
 /// Names of the first variant that has an hour, and the last 10 s of its last hour; `None` for an archive without hours.

@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 4;
 const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 
 /// The variant that holds the chat and has no media.
-const CHAT: &str = "chat";
+pub(super) const CHAT: &str = "chat";
 
 /// `/playlist/{stream}.m3u8`: the multivariant playlist of a stream.
 #[derive(Debug)]

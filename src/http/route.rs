@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::aliases::AliasRequest;
+use super::channels::ChannelsRequest;
 use super::cuts::CutQuery;
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::handler::{Handler, Pool};
@@ -20,7 +21,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 14] = [
+pub static ROUTES: [Route; 15] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
@@ -38,6 +39,7 @@ pub static ROUTES: [Route; 14] = [
         "generate_archive_playlist",
         Pool::Playlist,
     ),
+    route::<ChannelsRequest>("/channels.m3u", "list_channels", Pool::Playlist),
     route::<CutQuery>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
 ];
 

@@ -310,3 +310,70 @@ fn addresses_of_other_servers_are_answered() {
     let other = ask(site.address, "GET", "/playlist/s/v/archive-1795172396-now.m3u8", &unchanged);
     assert_eq!(other.status, 200, "only one of the two has EXT-X-START");
 }
+
+#[test]
+fn addresses_of_the_list_of_channels_are_answered_as_kodi_fills_them_in() {
+    let site = on_air();
+    let channels = site.get("/channels.m3u").text();
+    let (_, source) = channels.split_once("catchup-source=\"http://test").expect("a source");
+    let (source, rest) = source.split_once('"').expect("an end");
+    let live = rest.lines().nth(1).and_then(|url| url.strip_prefix("http://test")).expect("an address");
+    // IPTV Simple writes whole seconds. A programme that is on air lasts until now.
+    let filled = |utc: &str, duration: &str| source.replace("{utc}", utc).replace("{duration}", duration);
+    let rows = [
+        (filled("1795172340", "4"), "finished 10:59:00 10:59:02"),
+        (filled("1795172396", "9"), "live 10:59:56 10:59:58"),
+        (filled("1795172340", "0"), "live"),
+        (live.replace("-2h", "-4s"), "live 10:59:56 10:59:58"),
+    ];
+    for (target, expected) in rows {
+        let multivariant = site.get(&target);
+        assert_eq!(multivariant.status, 200, "{target}: {}", multivariant.text());
+        let media = multivariant.text().lines().last().expect("a line").to_owned();
+        assert_eq!(outcome(&site, &media), expected, "{target}");
+    }
+    assert_eq!(site.get(live).status, 200);
+}
+
+#[test]
+fn channels_have_absolute_addresses_by_the_headers_of_the_request() {
+    let site = site();
+    record(&site, "w", "2026-11-14T10:00:00", 1);
+    site.write("a \"b\"/v/2026-11-20T10/00:00.000-2.000-full-x.ts", b"");
+    site.write("only/chat/2026-11-20T10/x.json", b"");
+    std::fs::create_dir_all(site.archive.path().join("empty/v")).expect("a variant");
+    let channels = |headers: &[(&str, &str)]| {
+        let answer = ask(site.address, "GET", "/channels.m3u", headers);
+        assert_eq!((answer.status, answer.header("cache-control")), (200, "no-store"));
+        assert_eq!(answer.header("content-type"), "audio/x-mpegurl; charset=utf-8");
+        answer.text()
+    };
+    let expected = "#EXTM3U\n\
+        #EXTINF:-1 tvg-id=\"a %22b%22\" tvg-name=\"a %22b%22\" catchup=\"default\" catchup-days=\"1\" \
+        catchup-source=\"http://test/playlist/a%20%22b%22.m3u8?start={utc}&duration={duration}\",a %22b%22\n\
+        http://test/playlist/a%20%22b%22.m3u8?start=-2h\n\
+        #EXTINF:-1 tvg-id=\"s\" tvg-name=\"s\" catchup=\"default\" catchup-days=\"7\" \
+        catchup-source=\"http://test/playlist/s.m3u8?start={utc}&duration={duration}\",s\n\
+        http://test/playlist/s.m3u8?start=-2h\n";
+    assert_eq!(channels(&[]), expected);
+    let forwarded = [
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "tv.example:8443"),
+        ("X-Forwarded-Prefix", "/x/y/"),
+    ];
+    assert_eq!(channels(&forwarded), expected.replace("http://test", "https://tv.example:8443/x/y"));
+    for header in [
+        ("X-Forwarded-Host", "evil\"\u{20}x"),
+        ("X-Forwarded-Prefix", "//evil.example"),
+        ("X-Forwarded-Prefix", "/{utc}"),
+        ("X-Forwarded-Proto", "javascript"),
+    ] {
+        assert_eq!(channels(&[header]), expected, "{header:?}");
+    }
+    let front = ask(site.address, "GET", "/", &forwarded).text();
+    assert!(front.contains("curl https://tv.example:8443/x/y/channels.m3u\n"), "{front}");
+    assert!(front.contains(".ts?start=-30s&type=smart'\n"), "{front}");
+    let head = ask(site.address, "HEAD", "/channels.m3u", &[]);
+    assert_eq!((head.status, head.header("content-length")), (200, &*expected.len().to_string()));
+    assert_eq!(Site::at(NOON).get("/channels.m3u").text(), "#EXTM3U\n");
+}

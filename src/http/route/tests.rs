@@ -48,6 +48,7 @@ fn targets_decode_to_their_requests() {
             format!("MediaRequest {{ variant: {gdq_source}, {always}, plays_from_start: false }}"),
         ),
         ("/playlist/gdq/source/timeshift_rel-60.m3u8", "Ago(Span(60000000))".to_owned()),
+        ("/channels.m3u?x", "ChannelsRequest".to_owned()),
     ];
     for (target, expected) in rows {
         assert_eq!(format!("{:?}", decode(target).expect(target)), expected, "{target}");
@@ -99,6 +100,8 @@ fn unknown_paths_are_unknown() {
         "/playlist/a/b/archive.m3u8",
         "/playlist/a/b/archive-1795171502-60",
         "/playlist/a/b/c/timeshift_rel-60.m3u8",
+        "/channels",
+        "/channels.m3u8",
         "/playlist/a.m3u8/",
         "/cut/a.ts",
         "/cut/a/b",
