@@ -117,8 +117,8 @@ mod tests {
         assert_eq!(served(&[], &[("RESTREAMER_NO_CACHE", "1")]).cache_bytes, Some(0));
         assert_eq!(served(&[], &[("WUBLOADER_LOG_LEVEL", "DEBUG")]).log_level, LevelFilter::Debug);
         assert_eq!(
-            served(&["--segments-url", "https://cdn.example/x/"], &[]).segments_url,
-            "https://cdn.example/x"
+            served(&["--segments-url", "https://cdn.example/x/"], &[]).segments_url.as_deref(),
+            Some("https://cdn.example/x")
         );
     }
 

@@ -52,6 +52,8 @@ pub enum Error {
     },
     /// What a request names is not in the archive. The message names it as the request did.
     NotFound(String),
+    /// What a request names was there, and will not be again. The message says what to do.
+    Gone(&'static str),
     /// The range of a cut has gaps, which the request does not allow.
     RangeHasHoles {
         /// Where the first gap starts and ends. Both are the same where a truncated segment is followed by another.
@@ -135,6 +137,7 @@ impl fmt::Display for Error {
                     "the range of an exact cut is at most {max_hours} {hours} on this server: cut shorter ranges, or use type=rough"
                 )
             }
+            Self::Gone(message) => write!(f, "{message}"),
             Self::NotFound(message) | Self::Unsupported(message) => write!(f, "{message}"),
             Self::RangeHasHoles { first: (start, end), total } => write!(
                 f,

@@ -15,7 +15,7 @@ use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Service, auth};
+use restreamer::http::{App, Service, Windows, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
 use restreamer::process::{MemoryLimit, memory_limit, raise_descriptor_limit};
@@ -57,6 +57,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
             .with_max_segment_bytes(config.max_segment_bytes),
         segments_url: config.segments_url.clone(),
         max_cut_hours: config.max_cut_hours,
+        windows: Windows::default(),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints())

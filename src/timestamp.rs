@@ -156,6 +156,14 @@ impl Sub<Span> for Timestamp {
     }
 }
 
+impl Sub for Span {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
 impl Sub for Timestamp {
     type Output = Span;
     fn sub(self, other: Self) -> Span {

@@ -12,7 +12,7 @@ pub const TOLERANCE: Span = Span::from_millis(10);
 pub const LOOK_BACK: Span = Span::from_secs(3600);
 
 /// A walk over segments in the order of their starts, which decides of each whether it belongs to a range.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentWalk {
     start: Timestamp,
     end: Timestamp,
@@ -20,7 +20,7 @@ pub struct SegmentWalk {
 }
 
 /// The segment that was taken last.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Last {
     end: Timestamp,
     is_full: bool,
@@ -61,6 +61,11 @@ impl SegmentWalk {
         };
         self.last = Some(Last { end, is_full });
         Verdict::Take { gap_before }
+    }
+
+    /// When the segment that was taken last ends.
+    pub fn last_end(&self) -> Option<Timestamp> {
+        self.last.map(|last| last.end)
     }
 
     /// Whether the segments that were taken reach the end of the range, so that no later one belongs to it.

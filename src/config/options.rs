@@ -28,8 +28,8 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// Time limit for receiving a request head.
     pub head_timeout: Duration,
-    /// What segment URIs in playlists begin with, without a slash at the end.
-    pub segments_url: String,
+    /// What segment URIs in playlists begin with, without a slash at the end; `None` makes them relative.
+    pub segments_url: Option<String>,
     /// Port of the console on the loopback interface; 0 for no console.
     pub backdoor_port: u16,
     /// Worker threads in each pool except the cut pool.
@@ -58,7 +58,7 @@ impl Default for Config {
             port: 8000,
             max_connections: None,
             head_timeout: Duration::from_secs(10),
-            segments_url: "/segments".to_owned(),
+            segments_url: None,
             backdoor_port: 0,
             workers: (2 * cores).clamp(4, 32),
             cut_workers: (cores / 2).clamp(2, 32),
@@ -208,9 +208,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("S", |config, value| seconds(value).map(|time| config.head_timeout = time))
         .shown(|config| config.head_timeout.as_secs_f64().to_string()),
     option("Network", "segments-url")
-        .help("what segment URIs in playlists begin with; change it if another server sends the segments")
-        .value("URL", |config, value| url(value).map(|url| config.segments_url = url))
-        .shown(|config| config.segments_url.clone()),
+        .help("what segment URIs in playlists begin with, if another server sends the segments")
+        .value("URL", |config, value| url(value).map(|url| config.segments_url = Some(url)))
+        .shown(|config| config.segments_url.clone().unwrap_or_else(|| "relative".to_owned()))
+        .computed_default("relative to the playlist"),
     option("Network", "backdoor-port")
         .help("TCP port of the diagnostic console on 127.0.0.1; 0 turns the console off")
         .value("N", |config, value| number(value, 0, u16::MAX).map(|port| config.backdoor_port = port))

@@ -11,6 +11,25 @@ pub fn target_secs(longest: Span) -> i64 {
     longest.ceil_secs().max(1)
 }
 
+/// The lines that a media playlist begins with, as data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// `EXT-X-TARGETDURATION`, in seconds.
+    pub target_secs: i64,
+    /// Whether no segments will be added, so that the playlist ends with `EXT-X-ENDLIST`.
+    pub is_finished: bool,
+    /// The media sequence number of the first entry and its discontinuity sequence number, if entries leave the playlist.
+    pub sequence: Option<(i64, i64)>,
+    /// Where players shall begin, in seconds after the start of the playlist, or before its end if that is negative;
+    /// `None` leaves it to them.
+    pub play_from_secs: Option<i64>,
+    /// How far before the end of the playlist, in seconds, entries must lie that updates may skip; `None` if there are no
+    /// such updates (RFC 8216bis, section 4.4.3.8).
+    pub can_skip_until_secs: Option<i64>,
+    /// The number of entries that this update skips; 0 if it is no update.
+    pub skipped: i64,
+}
+
 /// A media playlist that is being written.
 #[derive(Debug)]
 pub struct MediaPlaylist {
@@ -33,19 +52,34 @@ struct HourText {
 }
 
 impl MediaPlaylist {
-    /// Starts a playlist. The segments' URIs are `uri_prefix`, `/`, the hour, `/` and the file's name. No segments will be
-    /// added to a finished playlist after this response, so players take it for a recording.
-    pub fn begin(uri_prefix: &str, target_secs: i64, is_finished: bool) -> Self {
-        let playlist_type = if is_finished { "#EXT-X-PLAYLIST-TYPE:VOD\n" } else { "" };
-        let text = format!("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{target_secs}\n{playlist_type}");
-        let uri_prefix = format!("{uri_prefix}/");
-        Self { text: text.into_bytes(), uri_prefix, is_finished, is_empty: true, hour: None }
-    }
-
-    /// Asks players to begin at the first segment, and not near the end of a live playlist (RFC 8216, section 4.3.5.2).
-    /// Called before the first segment.
-    pub fn play_from_start(&mut self) {
-        self.text.extend_from_slice(b"#EXT-X-START:TIME-OFFSET=0\n");
+    /// Starts a playlist. The segments' URIs are `uri_prefix`, `/`, the hour, `/` and the file's name.
+    pub fn begin(uri_prefix: &str, head: &Head) -> Self {
+        // RFC 8216, section 7, and 8216bis, section 8: version 9 has EXT-X-SKIP.
+        let version = if head.skipped > 0 { 9 } else { 3 };
+        let mut text =
+            format!("#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}\n", head.target_secs);
+        if let Some((number, discontinuity)) = head.sequence {
+            let lines =
+                format!("#EXT-X-MEDIA-SEQUENCE:{number}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}\n");
+            text.push_str(&lines);
+        }
+        if let Some(seconds) = head.play_from_secs {
+            text.push_str(&format!("#EXT-X-START:TIME-OFFSET={seconds}\n"));
+        }
+        if let Some(seconds) = head.can_skip_until_secs {
+            text.push_str(&format!("#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL={seconds}\n"));
+        }
+        if head.skipped > 0 {
+            text.push_str(&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={}\n", head.skipped));
+        }
+        let (is_finished, is_empty) = (head.is_finished, head.skipped == 0);
+        Self {
+            text: text.into_bytes(),
+            uri_prefix: format!("{uri_prefix}/"),
+            is_finished,
+            is_empty,
+            hour: None,
+        }
     }
 
     /// Writes the next segment. A gap before the first one is not written.
@@ -106,25 +140,60 @@ mod tests {
     use super::*;
     use crate::archive::layout::SegmentName;
 
+    fn head(target_secs: i64, is_finished: bool) -> Head {
+        Head {
+            target_secs,
+            is_finished,
+            sequence: None,
+            play_from_secs: None,
+            can_skip_until_secs: None,
+            skipped: 0,
+        }
+    }
+
     #[test]
     fn a_playlist_has_dates_durations_gaps_and_encoded_uris() {
         let hour = Hour::parse("2026-11-20T10").expect("an hour");
         let segment = |name| Segment { hour, name: SegmentName::parse(name).expect(name) };
-        let mut list = MediaPlaylist::begin("/segments/a%20b/source", 3, true);
+        let mut list = MediaPlaylist::begin("../../segments/a%20b/source", &head(3, true));
         list.segment(&segment("55:02.000-2.000-full-x.ts"), true);
         list.segment(&segment("55:04.000001-2.002001-full-y.ts"), true);
         list.segment(&segment("55:06.0022-10-full-z.ts"), false);
         let text = String::from_utf8(list.end()).unwrap();
         let expected = "\
-            #EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+            #EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:02.000000Z\n#EXTINF:2.000,\n\
-            /segments/a%20b/source/2026-11-20T10/55%3A02.000-2.000-full-x.ts\n\
+            ../../segments/a%20b/source/2026-11-20T10/55%3A02.000-2.000-full-x.ts\n\
             #EXT-X-DISCONTINUITY\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:04.000001Z\n#EXTINF:2.002001,\n\
-            /segments/a%20b/source/2026-11-20T10/55%3A04.000001-2.002001-full-y.ts\n\
+            ../../segments/a%20b/source/2026-11-20T10/55%3A04.000001-2.002001-full-y.ts\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:06.002200Z\n#EXTINF:10.000,\n\
-            /segments/a%20b/source/2026-11-20T10/55%3A06.0022-10-full-z.ts\n\
+            ../../segments/a%20b/source/2026-11-20T10/55%3A06.0022-10-full-z.ts\n\
             #EXT-X-ENDLIST\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_update_says_what_it_skips_and_has_the_gap_behind_that() {
+        let hour = Hour::parse("2026-11-20T10").expect("an hour");
+        let sequence = Some((1_795_171_502, 7));
+        let head = Head {
+            sequence,
+            play_from_secs: Some(-9),
+            can_skip_until_secs: Some(18),
+            skipped: 400,
+            ..head(3, false)
+        };
+        let mut list = MediaPlaylist::begin("x", &head);
+        let name = SegmentName::parse("55:02-2-full-x.ts").expect("a name");
+        list.segment(&Segment { hour, name }, true);
+        let text = String::from_utf8(list.end()).unwrap();
+        let expected = "\
+            #EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:1795171502\n\
+            #EXT-X-DISCONTINUITY-SEQUENCE:7\n#EXT-X-START:TIME-OFFSET=-9\n\
+            #EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=18\n#EXT-X-SKIP:SKIPPED-SEGMENTS=400\n\
+            #EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2026-11-20T10:55:02.000000Z\n#EXTINF:2.000,\n\
+            x/2026-11-20T10/55%3A02-2-full-x.ts\n";
         assert_eq!(text, expected);
     }
 

@@ -3,6 +3,7 @@
 pub mod channels;
 pub mod media;
 pub mod multivariant;
+pub mod window;
 
 use std::fmt::Write;
 

@@ -46,8 +46,8 @@ impl Handler for AliasRequest {
             Alias::From(start) => (start, None, true),
             Alias::Ago(span) => return Ok(Self::Ago(span)),
         };
-        let range = TimeRange::absolute(start, end);
-        Ok(Self::Media(MediaRequest { variant: VariantPath { stream, variant }, range, plays_from_start }))
+        let (variant, range) = (VariantPath { stream, variant }, TimeRange::absolute(start, end));
+        Ok(Self::Media(MediaRequest { variant, range, plays_from_start, anchor: None, wants_update: false }))
     }
 
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {

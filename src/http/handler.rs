@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::auth::Policy;
 use super::path::PathNames;
+use super::playlists::Windows;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
@@ -24,10 +25,12 @@ pub struct App {
     pub clock: Clock,
     /// ffmpeg and ffprobe.
     pub tools: LazyTools,
-    /// The prefix of segment URIs in playlists: `/segments`, or the URL of another server.
-    pub segments_url: String,
     /// The longest range of an exact cut, in hours.
     pub max_cut_hours: u32,
+    /// The prefix of segment URIs in playlists: the URL of another server, or `None` for this one.
+    pub segments_url: Option<String>,
+    /// The live windows that were asked for.
+    pub windows: Windows,
     /// When the server started.
     pub started: Instant,
     /// Which requests are allowed.

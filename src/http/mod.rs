@@ -32,6 +32,7 @@ use std::sync::Arc;
 use tiny_http::Method;
 
 pub use self::handler::{App, Handler, Pool};
+pub use self::playlists::Windows;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 pub use self::service::{Routed, Service};

@@ -13,7 +13,7 @@ pub struct Captures<'a>(Vec<(&'static str, &'a str)>);
 pub struct PathNames(pub Vec<String>);
 
 /// A stream and one of its variants, as a path names them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VariantPath {
     /// The stream.
     pub stream: String,

@@ -1,10 +1,14 @@
 //! `/playlist/…`: HLS playlists of any time range.
 
 mod media;
+mod window;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use self::media::Source;
+use self::window::WindowKey;
+pub use self::window::Windows;
 use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
@@ -13,6 +17,7 @@ use super::request::Request;
 use super::text::{text_reply, with_streamed_text, with_text};
 use super::time_range::{ResolvedRange, TimeRange};
 use crate::archive::VariantName;
+use crate::archive::layout::hour_name;
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::hls::{encode, multivariant};
@@ -32,6 +37,8 @@ pub(super) const CHAT: &str = "chat";
 pub(super) struct MultivariantRequest {
     stream: String,
     range: TimeRange,
+    /// From which hour the entries of a live window are counted.
+    anchor: Option<Hour>,
 }
 
 /// `/playlist/{stream}/{variant}.m3u8`: the media playlist of a variant.
@@ -41,16 +48,20 @@ pub(super) struct MediaRequest {
     pub(super) range: TimeRange,
     /// Whether players shall begin at the start of a live playlist (`EXT-X-START`), and not near its end.
     pub(super) plays_from_start: bool,
+    /// From which hour the entries of a live window are counted.
+    pub(super) anchor: Option<Hour>,
+    /// Whether the client asks for an update of the playlist (`_HLS_skip`).
+    pub(super) wants_update: bool,
 }
 
 impl Handler for MultivariantRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let [stream] = names.exactly()?;
-        Ok(Self { stream, range: TimeRange::read(query)? })
+        Ok(Self { stream, range: TimeRange::read(query)?, anchor: read_anchor(query)? })
     }
 
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
-        let (variants, span) = variants(app, &self.stream, &self.range)?;
+        let (variants, span) = variants(app, &self.stream, &self.range, self.anchor)?;
         let text = multivariant::render(variants);
         let mut tag = Fnv::new();
         tag.write_str(&text);
@@ -62,7 +73,11 @@ impl Handler for MultivariantRequest {
 
 impl Handler for MediaRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        Ok(Self { variant: names.variant()?, range: TimeRange::read(query)?, plays_from_start: false })
+        let (range, anchor) = (TimeRange::read(query)?, read_anchor(query)?);
+        let wants_update =
+            query.parsed("_HLS_skip", "`YES` or `v2`", |text| Some(matches!(text, "YES" | "v2")))?;
+        let wants_update = wants_update.unwrap_or(false);
+        Ok(Self { variant: names.variant()?, range, plays_from_start: false, anchor, wants_update })
     }
 
     /// A recorder may add a segment after the first lines were decided that contradicts them: then they are decided
@@ -81,11 +96,16 @@ impl Handler for MediaRequest {
 
 impl MediaRequest {
     fn reply(&self, app: &App, request: &Request, now: Timestamp) -> Result<Reply> {
-        let source = self.source(app, now)?;
-        let outline = source.outline()?;
+        let source = self.source(app, request, now)?;
+        let outline = if self.range.is_window() {
+            let (variant, range) = (self.variant.clone(), self.range.query());
+            source.window_outline(&app.windows, WindowKey { variant, range, anchor: self.anchor })?
+        } else {
+            source.outline()?
+        };
         // A relative time means another range soon.
         let is_relative = self.range.is_relative();
-        let cache_control = if outline.is_finished && !is_relative { "max-age=60" } else { "max-age=1" };
+        let cache_control = if outline.is_finished() && !is_relative { "max-age=60" } else { "max-age=1" };
         let span = is_relative.then_some(source.range);
         let reply = text_reply(request, CONTENT_TYPE, cache_control, source.tag(&outline), |reply| {
             if outline.is_long() {
@@ -98,7 +118,7 @@ impl MediaRequest {
         Ok(with_range(reply, span))
     }
 
-    fn source(&self, app: &App, now: Timestamp) -> Result<Source> {
+    fn source(&self, app: &App, request: &Request, now: Timestamp) -> Result<Source> {
         let VariantPath { stream, variant } = &self.variant;
         let name = self.variant.name();
         let hours = app.archive.hours(name)?;
@@ -119,10 +139,22 @@ impl MediaRequest {
             range: within(range, &hours),
             hours,
             now,
-            uri_prefix: format!("{}/{}/{}", app.segments_url, encode(stream), encode(variant)),
+            uri_prefix: format!("{}/{}/{}", segments_url(app, request), encode(stream), encode(variant)),
             plays_from_start: self.plays_from_start,
+            wants_update: self.wants_update,
         })
     }
+}
+
+/// The parameter `anchor`, an hour.
+fn read_anchor(query: Query) -> Result<Option<Hour>> {
+    query.parsed("anchor", "an hour such as `2026-11-20T10`", Hour::parse)
+}
+
+/// The prefix of the URIs of segments: relative to the playlist, so that a proxy may serve both below any path.
+fn segments_url<'a>(app: &'a App, request: &Request) -> Cow<'a, str> {
+    let depth = request.path().matches('/').count().saturating_sub(1);
+    app.segments_url.as_deref().map_or_else(|| format!("{}segments", "../".repeat(depth)).into(), Cow::from)
 }
 
 /// The range with its defaults: from the first hour to one hour after the last.
@@ -142,7 +174,12 @@ fn with_range(reply: Reply, range: Option<(Timestamp, Timestamp)>) -> Reply {
 type VariantsInRange = (Vec<multivariant::VariantStream>, Option<(Timestamp, Timestamp)>);
 
 /// The variants of a stream that have recordings in the range. A time relative to the live end is relative to that of each.
-fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<VariantsInRange> {
+fn variants(
+    app: &App,
+    stream: &str,
+    range: &TimeRange,
+    request_anchor: Option<Hour>,
+) -> Result<VariantsInRange> {
     if !app.archive.has_stream(stream)? {
         let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
         return Err(Error::NotFound(what));
@@ -162,8 +199,11 @@ fn variants(app: &App, stream: &str, range: &TimeRange) -> Result<VariantsInRang
         let (first, last) = span.unwrap_or((start, end));
         span = Some((start.min(first), end.max(last)));
         let measured = app.archive.measure(name, &hours[..before_end], app.tools.ffprobe())?;
+        let anchor = request_anchor.or_else(|| window::anchor(&hours, start)).filter(|_| range.is_window());
+        let query =
+            range.query() + &anchor.map(|hour| format!("&anchor={}", hour_name(hour))).unwrap_or_default();
         variants.push(multivariant::VariantStream {
-            uri: format!("/playlist/{}/{}.m3u8{}", encode(stream), encode(&variant), range.query()),
+            uri: format!("{}/{}.m3u8{}", encode(stream), encode(&variant), query),
             name: variant,
             measured,
         });

@@ -118,6 +118,7 @@ impl Reply {
             | Error::CutTooLong { .. } => (400, &*shown),
             Error::HiddenPart(_) => (403, &*shown),
             Error::NoSuchRoute(_) | Error::NotFound(_) => (404, &*shown),
+            Error::Gone(_) => (410, &*shown),
             Error::RangeHasHoles { .. } | Error::RangeIsEmpty => (406, &*shown),
             Error::Unsupported(_) => (501, &*shown),
             Error::ProgramMissing { .. } => (503, "this needs ffmpeg, which is not installed on this server"),

@@ -68,6 +68,11 @@ impl TimeRange {
         self.expressions().any(TimeExpression::is_relative)
     }
 
+    /// Whether it is a live window: its start moves, and it has no end.
+    pub(super) fn is_window(&self) -> bool {
+        self.start.is_some_and(TimeExpression::is_relative) && self.end.is_none()
+    }
+
     /// Whether it is absolute and its end is not after its start.
     pub(super) fn is_backwards(&self) -> bool {
         match (self.start, self.end) {

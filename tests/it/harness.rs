@@ -13,7 +13,7 @@ use restreamer::archive::Archive;
 use restreamer::clock::Clock;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Service, auth};
+use restreamer::http::{App, Service, Windows, auth};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
@@ -93,8 +93,9 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         archive: Arc::new(Archive::new(archive, 64 * 1024 * 1024)),
         clock,
         tools: LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1),
-        segments_url: "/segments".to_owned(),
         max_cut_hours: 24,
+        segments_url: None,
+        windows: Windows::default(),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).expect("counters"),
@@ -143,6 +144,11 @@ impl Answer {
 }
 
 /// Sends one request on a new connection and reads the whole response.
+/// The target of a segment's URI in a playlist, which is relative to the playlist's.
+pub(crate) fn target_of(uri: &str) -> String {
+    format!("/{}", uri.trim_start_matches("../"))
+}
+
 pub(crate) fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
     for (name, value) in headers {

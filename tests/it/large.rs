@@ -85,7 +85,9 @@ fn check_whole_playlist(served: &Served) {
     assert_eq!(next().as_deref(), Some("HTTP/1.1 200 OK"));
     let first_byte = begun.elapsed();
     while next().is_some_and(|line| !line.is_empty()) {}
-    for line in ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:2"] {
+    for line in
+        ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:2", "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=12"]
+    {
         assert_eq!(next().as_deref(), Some(line));
     }
     for hour in 0..HOURS {
@@ -96,7 +98,7 @@ fn check_whole_playlist(served: &Served) {
             assert_eq!(next(), Some(date));
             assert_eq!(next().as_deref(), Some("#EXTINF:2.000,"));
             let name = segment_name(hour, number).replace(':', "%3A");
-            assert_eq!(next(), Some(format!("/segments/month/source/{hour_name}/{name}")));
+            assert_eq!(next(), Some(format!("../../segments/month/source/{hour_name}/{name}")));
         }
     }
     // The range ends in the future, so the playlist is live and has no end tag.

@@ -22,6 +22,7 @@ mod harness;
 mod keep_alive;
 mod large;
 mod lexer;
+mod live;
 mod logs;
 mod measured;
 mod metrics;

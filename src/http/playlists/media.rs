@@ -3,16 +3,18 @@
 //! The first lines (target duration, live or finished) depend on all segments of the range. They are decided before the
 //! text is rendered, because a long playlist is sent while it is rendered.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
 
+use super::window::{MIN_TARGETS, Window, WindowKey, Windows};
 use crate::archive::Archive;
 use crate::archive::hour::HourSummary;
 use crate::archive::layout::{Segment, SegmentType};
 use crate::archive::selection::{Chosen, Selection, hours_in_range};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
-use crate::hls::media::{MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
+use crate::hls::media::{Head, MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
 use crate::http::path::VariantPath;
 use crate::timestamp::{Hour, Span, Timestamp};
 
@@ -21,10 +23,17 @@ const FINISHED_AFTER: Span = Span::from_secs(5 * 60);
 
 /// Segments younger than this are withheld where they may still be replaced: behind a gap, because a late segment may
 /// fill it, and when they are not `full`, because a better one may follow.
-const WITHHELD_FOR: Span = Span::from_secs(15);
+pub(super) const WITHHELD_FOR: Span = Span::from_secs(15);
 
 /// A playlist with more segments than this is rendered while it is sent.
 const MAX_BUFFERED_SEGMENTS: usize = 4096;
+
+/// Playlists with at most this many segments are always sent whole.
+const MIN_UPDATED_SEGMENTS: usize = 200;
+
+/// An update of a playlist repeats the entries of this many target durations before its end (RFC 8216bis, section
+/// 4.4.3.8).
+const REPEATED_TARGETS: i64 = 6;
 
 /// How much of a playlist is collected before it is sent.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -40,24 +49,31 @@ pub(super) struct Source {
     pub(super) uri_prefix: String,
     /// Whether players shall begin at the start (`EXT-X-START`).
     pub(super) plays_from_start: bool,
+    /// Whether the client has the playlist already and asks for an update of it (`_HLS_skip`).
+    pub(super) wants_update: bool,
 }
 
 /// What must be known of a media playlist before its first line is written.
 #[derive(Debug)]
 pub(super) struct Outline {
-    target_secs: i64,
-    /// Whether the playlist ends with `EXT-X-ENDLIST`.
-    pub(super) is_finished: bool,
-    /// The number of segments. For a long playlist it is an upper bound.
+    head: Head,
+    /// The number of segments, with those that are skipped. For a long playlist it is an upper bound.
     segments: usize,
     /// A hash of the hours and their segments.
     state: u64,
+    /// The numbers of the entries, if they leave the playlist.
+    window: Option<Arc<Window>>,
 }
 
 impl Outline {
+    /// Whether the playlist ends with `EXT-X-ENDLIST`.
+    pub(super) fn is_finished(&self) -> bool {
+        self.head.is_finished
+    }
+
     /// Whether the playlist is too long to be rendered before it is sent.
     pub(super) fn is_long(&self) -> bool {
-        self.segments > MAX_BUFFERED_SEGMENTS
+        self.segments - usize::try_from(self.head.skipped).unwrap_or(0) > MAX_BUFFERED_SEGMENTS
     }
 }
 
@@ -78,29 +94,68 @@ impl Source {
         let hours = self.archive.summaries(self.variant.name(), hours)?;
         let longest = hours.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
         let is_past = self.range.1 < self.now - FINISHED_AFTER;
-        let mut state = Fnv::new();
-        for hour in &hours {
-            state.write_u64(hour.hour.start().micros().cast_unsigned());
-            state.write_u64(hour.fingerprint);
-        }
         let mut outline = Outline {
-            target_secs: target_secs(longest),
-            is_finished: false,
+            head: Head {
+                target_secs: target_secs(longest),
+                is_finished: false,
+                sequence: None,
+                play_from_secs: self.plays_from_start.then_some(0),
+                can_skip_until_secs: None,
+                skipped: 0,
+            },
             segments: hours.iter().map(|hour| hour.segments).sum(),
-            state: state.finish(),
+            state: fingerprint(hours.iter().map(|hour| (hour.hour, hour.fingerprint))),
+            window: None,
         };
         if let Some(is_finished) = self.finished_by_summaries(&hours, is_past) {
-            return Ok(Outline { is_finished, ..outline });
+            outline.head.is_finished = is_finished;
+        } else {
+            outline.segments = 0;
+            let end = self.walk(|_, _| {
+                outline.segments += 1;
+                Ok(())
+            })?;
+            if outline.segments == 0 {
+                outline.head.target_secs = self.newest_target()?;
+            }
+            outline.head.is_finished = !end.is_withheld && (is_past || !end.in_gap);
         }
-        outline.segments = 0;
-        let end = self.walk(|_, _| {
-            outline.segments += 1;
-            Ok(())
-        })?;
-        if outline.segments == 0 {
-            outline.target_secs = self.newest_target()?;
+        if let Some(span) = outline.repeated_by_updates().filter(|_| self.wants_update) {
+            outline.segments = 0;
+            let mut repeated = LastEntries::new(span);
+            self.walk(|segment, _| {
+                outline.segments += 1;
+                repeated.push(segment.name.duration);
+                Ok(())
+            })?;
+            outline.head.skipped = fit(outline.segments) - repeated.len();
         }
-        outline.is_finished = !end.is_withheld && (is_past || !end.in_gap);
+        Ok(outline)
+    }
+
+    /// Decides the first lines of a live window.
+    ///
+    /// # Errors
+    /// Those of [`Source::window`].
+    pub(super) fn window_outline(&self, windows: &Windows, key: WindowKey) -> Result<Outline> {
+        let window = self.window(windows, key)?;
+        let mut outline = Outline {
+            head: Head {
+                target_secs: window.target_secs,
+                is_finished: false,
+                sequence: Some((window.first.number, window.first.discontinuity)),
+                play_from_secs: Some(-MIN_TARGETS * window.target_secs),
+                can_skip_until_secs: None,
+                skipped: 0,
+            },
+            segments: usize::try_from(window.end - window.first.number).unwrap_or(0),
+            state: fingerprint(window.hours()),
+            window: None,
+        };
+        if let Some(span) = outline.repeated_by_updates().filter(|_| self.wants_update) {
+            outline.head.skipped = (self.last_entries(&window, span)? - window.first.number).max(0);
+        }
+        outline.window = Some(window);
         Ok(outline)
     }
 
@@ -127,16 +182,23 @@ impl Source {
 
     /// The entity tag: a hash of all that the text depends on.
     pub(super) fn tag(&self, outline: &Outline) -> Fnv {
+        let Head { target_secs, is_finished, sequence, play_from_secs, can_skip_until_secs, skipped } =
+            outline.head;
         let mut tag = Fnv::new();
         tag.write_str(&self.uri_prefix);
-        tag.write_u64(self.range.0.micros().cast_unsigned());
-        tag.write_u64(self.range.1.micros().cast_unsigned());
-        tag.write_u64(outline.target_secs.cast_unsigned());
-        tag.write_u64(outline.is_finished.into());
+        // The start of a window changes with the time, its text only with its first entry.
+        let first = sequence.unwrap_or((self.range.0.micros(), self.range.1.micros()));
+        tag.write_u64(first.0.cast_unsigned());
+        tag.write_u64(first.1.cast_unsigned());
+        tag.write_u64(target_secs.cast_unsigned());
+        tag.write_u64(is_finished.into());
         tag.write_u64(outline.segments as u64);
         tag.write_u64(outline.state);
-        if self.plays_from_start {
-            tag.write_str("EXT-X-START");
+        for (tag_name, value) in [("start", play_from_secs), ("skip", can_skip_until_secs.map(|_| skipped))] {
+            if let Some(value) = value {
+                tag.write_str(tag_name);
+                tag.write_u64(value.cast_unsigned());
+            }
         }
         tag
     }
@@ -144,12 +206,9 @@ impl Source {
     /// Renders the playlist to `out`, in chunks.
     pub(super) fn render(&self, outline: &Outline, out: &mut dyn Write) -> Result<()> {
         let mut send = |text: &[u8]| out.write_all(text).map_err(Error::io("send to", "the client"));
-        let mut playlist = MediaPlaylist::begin(&self.uri_prefix, outline.target_secs, outline.is_finished);
-        if self.plays_from_start {
-            playlist.play_from_start();
-        }
-        self.walk(|segment, gap_before| {
-            if target_secs(segment.name.duration) > outline.target_secs {
+        let mut playlist = MediaPlaylist::begin(&self.uri_prefix, &outline.head);
+        let mut add = |segment: &Segment, gap_before| {
+            if target_secs(segment.name.duration) > outline.head.target_secs {
                 return Err(Error::Changed(format!("hour `{}`", segment.hour)));
             }
             playlist.segment(segment, gap_before);
@@ -158,19 +217,34 @@ impl Source {
                 playlist.text().clear();
             }
             Ok(())
-        })?;
+        };
+        let skipped = outline.head.skipped;
+        if let Some(window) = &outline.window {
+            let from = window.first.number + skipped;
+            self.each_shown(window, from, |segment, entry| add(segment, entry.gap_before))?;
+        } else {
+            let mut number = 0;
+            self.walk(|segment, gap_before| {
+                number += 1;
+                if number > skipped { add(segment, gap_before) } else { Ok(()) }
+            })?;
+        }
         send(&playlist.end())
+    }
+
+    /// Whether a segment may still be replaced, so that it is withheld, and all behind it.
+    pub(super) fn is_withheld(&self, segment: &Segment, gap_before: bool) -> bool {
+        let young = self.now - WITHHELD_FOR;
+        let is_full = segment.name.segment_type == SegmentType::Full;
+        gap_before && segment.start() > young || !is_full && segment.end() > young
     }
 
     /// Calls `each` with the segments of the playlist, and whether a gap lies before them. The first segment that may
     /// still be replaced is withheld, and so are all behind it.
     fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<WalkEnd> {
-        let young = self.now - WITHHELD_FOR;
         let mut selection = Selection::new(&self.archive, self.variant.name(), &self.hours, self.range);
         while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
-            let is_behind_young_gap = gap_before && segment.start() > young;
-            if is_behind_young_gap || segment.name.segment_type != SegmentType::Full && segment.end() > young
-            {
+            if self.is_withheld(&segment, gap_before) {
                 return Ok(WalkEnd { in_gap: true, is_withheld: true });
             }
             each(&segment, gap_before)?;
@@ -190,6 +264,59 @@ impl Source {
     }
 }
 
+impl Outline {
+    /// How much of the end of the playlist updates repeat, if the playlist is long enough to have updates; writes that to
+    /// the head.
+    fn repeated_by_updates(&mut self) -> Option<Span> {
+        if self.head.is_finished || self.segments <= MIN_UPDATED_SEGMENTS {
+            return None;
+        }
+        let seconds = REPEATED_TARGETS * self.head.target_secs;
+        self.head.can_skip_until_secs = Some(seconds);
+        Some(Span::from_secs(seconds))
+    }
+}
+
+/// The durations of the last entries of a playlist, as many as it takes to be at least a span long.
+struct LastEntries {
+    least: Span,
+    total: Span,
+    durations: VecDeque<Span>,
+}
+
+impl LastEntries {
+    fn new(least: Span) -> Self {
+        Self { least, total: Span::ZERO, durations: VecDeque::new() }
+    }
+
+    fn push(&mut self, duration: Span) {
+        self.durations.push_back(duration);
+        self.total = self.total + duration;
+        while let Some(first) = self.durations.front().filter(|first| self.total - **first >= self.least) {
+            self.total = self.total - *first;
+            self.durations.pop_front();
+        }
+    }
+
+    fn len(&self) -> i64 {
+        fit(self.durations.len())
+    }
+}
+
+fn fit(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A hash of hours and of what is in them.
+fn fingerprint(hours: impl Iterator<Item = (Hour, u64)>) -> u64 {
+    let mut state = Fnv::new();
+    for (hour, fingerprint) in hours {
+        state.write_u64(hour.start().micros().cast_unsigned());
+        state.write_u64(fingerprint);
+    }
+    state.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,8 +331,17 @@ mod tests {
             now: Timestamp::from_micros(0),
             uri_prefix: "/segments/s/v".to_owned(),
             plays_from_start: false,
+            wants_update: false,
         };
-        let outline = Outline { target_secs: 2, is_finished: true, segments: 3, state: u64::MAX };
+        let head = Head {
+            target_secs: 2,
+            is_finished: true,
+            sequence: None,
+            play_from_secs: None,
+            can_skip_until_secs: None,
+            skipped: 0,
+        };
+        let outline = Outline { head, segments: 3, state: u64::MAX, window: None };
         // FNV-1a of the fields, computed by another program.
         assert_eq!(source.tag(&outline).finish(), 0xb2f3_19ff_e6c0_c495);
     }

@@ -1,0 +1,280 @@
+//! The media playlist of a live window: a list without an end, whose oldest entries leave (RFC 8216, section 6.2.2).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::media::{Source, WITHHELD_FOR};
+use crate::archive::hour::HourSummary;
+use crate::archive::layout::Segment;
+use crate::error::{Error, Result};
+use crate::hls::media::target_secs;
+use crate::hls::window::{Count, Counted, CountedHour, Entry};
+use crate::http::path::VariantPath;
+use crate::timestamp::{Hour, Span, Timestamp};
+
+/// How many target durations a window is long, at least: players begin as many before its end.
+pub(super) const MIN_TARGETS: i64 = 3;
+
+/// How many hours of all windows are remembered. The windows that were not asked for the longest are forgotten first.
+const MAX_HOURS: usize = 16_384;
+
+/// Which window: all requests for it see the same numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WindowKey {
+    pub(super) variant: VariantPath,
+    /// The range, as the request gives it.
+    pub(super) range: String,
+    /// The hour from which entries are counted, if the request names one.
+    pub(super) anchor: Option<Hour>,
+}
+
+/// The windows that were asked for. Their counts are kept so that entries keep their numbers when hours are deleted.
+#[derive(Debug, Default)]
+pub struct Windows(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    windows: HashMap<WindowKey, (Arc<Window>, u64)>,
+    /// The number of uses of all windows: the clock of the eviction.
+    uses: u64,
+    hours: usize,
+}
+
+/// A window as it was at a request.
+#[derive(Debug)]
+pub(super) struct Window {
+    counted: Counted,
+    /// The first entry that is shown.
+    pub(super) first: Entry,
+    /// The media sequence number behind the last entry that is shown.
+    pub(super) end: i64,
+    /// When the last entry ends; `None` of an empty window.
+    last_end: Option<Timestamp>,
+    pub(super) target_secs: i64,
+}
+
+impl Window {
+    /// The hours that it counts, with their fingerprints.
+    pub(super) fn hours(&self) -> impl Iterator<Item = (Hour, u64)> {
+        self.counted.hours.iter().map(|hour| (hour.hour, hour.fingerprint))
+    }
+
+    /// Adds `number` to the numbers of all entries.
+    fn renumber(&mut self, number: i64) {
+        self.counted.renumber(number);
+        self.first.number += number;
+        self.end += number;
+    }
+}
+
+impl Windows {
+    fn get(&self, key: &WindowKey) -> Option<Arc<Window>> {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.windows.get(key).map(|(window, _)| Arc::clone(window))
+    }
+
+    fn keep(&self, key: WindowKey, window: Arc<Window>) {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.uses += 1;
+        remembered.hours += window.counted.hours.len();
+        let uses = remembered.uses;
+        if let Some((old, _)) = remembered.windows.insert(key, (window, uses)) {
+            remembered.hours -= old.counted.hours.len();
+        }
+        while remembered.hours > MAX_HOURS {
+            let oldest = remembered.windows.iter().min_by_key(|(_, (_, used))| *used);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
+            if let Some((old, _)) = remembered.windows.remove(&oldest) {
+                remembered.hours -= old.counted.hours.len();
+            }
+        }
+    }
+}
+
+/// The hour from which a window's entries are counted: the one that it starts in, or the last before; where the recording
+/// begins later, the first that there is.
+pub(super) fn anchor(hours: &[Hour], start: Timestamp) -> Option<Hour> {
+    let behind = hours.partition_point(|hour| hour.start() <= start);
+    hours.get(behind.saturating_sub(1)).copied()
+}
+
+impl Source {
+    /// The window that begins at the start of the range, with the numbers that its entries had before.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if the hours from the anchor on were deleted before this process counted them;
+    /// [`Error::BadParameter`] if the anchor is behind the window's start.
+    pub(super) fn window(&self, windows: &Windows, key: WindowKey) -> Result<Arc<Window>> {
+        let known = windows.get(&key).filter(|known| known.counted.can_go_on(&self.hours));
+        let first_hour = match &known {
+            Some(known) => known.counted.hours.first().map(|hour| hour.hour),
+            None => self.first_hour(key.anchor)?,
+        };
+        let Some(first_hour) = first_hour else {
+            return Err(Error::Changed("the hours of a variant".to_owned()));
+        };
+        let hours = &self.hours[self.hours.partition_point(|hour| *hour < first_hour)..];
+        let summaries = self.archive.summaries(self.variant.name(), hours)?;
+        let state: Vec<_> = summaries.iter().map(|hour| (hour.hour, hour.fingerprint)).collect();
+        let none = Counted::default();
+        let before = known.as_ref().map_or(&none, |known| &known.counted);
+        let count = |hour, mut count: Count| {
+            let index = self.archive.hour(self.variant.name(), hour)?;
+            index.segments().for_each(|segment| count.add(&segment));
+            Ok(count)
+        };
+        let counted = before.advance(Count::from(first_hour, 0), &state, self.hours[0], count)?;
+        let longest = summaries.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
+        let known_target = known.as_ref().map_or(0, |known| known.target_secs);
+        let mut window = Window {
+            first: Entry { number: 0, discontinuity: 0, gap_before: false },
+            end: 0,
+            last_end: None,
+            target_secs: target_secs(longest).max(known_target),
+            counted,
+        };
+        self.find_end(&mut window, &summaries)?;
+        let first_start = self.find_first(&mut window, known.as_deref())?;
+        if known.is_none() && key.anchor.is_none() {
+            window.renumber(first_start.micros().div_euclid(1_000_000) - window.first.number);
+        }
+        window.counted.forget_before(window.first.number);
+        let window = Arc::new(window);
+        windows.keep(key, Arc::clone(&window));
+        Ok(window)
+    }
+
+    /// The hour in which the count begins, if nothing was counted before.
+    fn first_hour(&self, requested: Option<Hour>) -> Result<Option<Hour>> {
+        let latest = anchor(&self.hours, self.range.0);
+        let Some(hour) = requested else { return Ok(latest) };
+        if self.hours.binary_search(&hour).is_err() {
+            return Err(Error::Gone("the anchor was deleted: load the multivariant playlist again"));
+        }
+        if latest.is_some_and(|latest| latest < hour) {
+            let expected = "an hour that is not behind the window's start";
+            return Err(Error::BadParameter { name: "anchor", value: hour.to_string(), expected });
+        }
+        Ok(Some(hour))
+    }
+
+    /// Finds the end of what is shown: the first segment that is withheld, or the last that there is.
+    fn find_end(&self, window: &mut Window, summaries: &[HourSummary]) -> Result<()> {
+        let young = self.now - WITHHELD_FOR;
+        let is_young = |hour: &CountedHour| {
+            summaries.iter().any(|summary| summary.hour == hour.hour && summary.latest_end > young)
+        };
+        let Some(last) = window.counted.hours.last() else { return Ok(()) };
+        (window.end, window.last_end) = (last.after.entries, last.after.walk.last_end());
+        for hour in window.counted.hours.iter().filter(|hour| is_young(hour)) {
+            let mut last_end = hour.before.walk.last_end();
+            let mut withheld = None;
+            self.each_entry(hour, |segment, entry| {
+                if self.is_withheld(segment, entry.gap_before) {
+                    withheld = Some(entry.number);
+                    return Ok(false);
+                }
+                last_end = Some(segment.end());
+                Ok(true)
+            })?;
+            if let Some(number) = withheld {
+                (window.end, window.last_end) = (number, last_end);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the first entry that is shown, and returns its start: the one on screen at the window's start, or an earlier one
+    /// so that the window is long enough; but no entry comes back that was left out before.
+    fn find_first(&self, window: &mut Window, known: Option<&Window>) -> Result<Timestamp> {
+        let start = self.range.0;
+        let is_over = |hour: &&CountedHour| hour.after.walk.last_end().is_none_or(|end| end <= start);
+        let on_screen = window.counted.hours.iter().find(|hour| !is_over(hour));
+        let on_screen = on_screen.map(|hour| self.find_entry(hour, |segment, _| segment.end() > start));
+        let on_screen = on_screen.transpose()?.flatten().map_or(window.end, |(entry, _)| entry.number);
+        let least = Span::from_secs(MIN_TARGETS * window.target_secs);
+        let known_first = known.map_or(i64::MIN, |known| known.first.number);
+        let number = on_screen.min(self.last_entries(window, least)?).max(known_first).min(window.end);
+        let hour = window.counted.hours.iter().find(|hour| hour.after.entries > number);
+        let found = hour.map(|hour| self.find_entry(hour, |_, entry| entry.number == number));
+        let discontinuity = window.counted.hours.last().map_or(0, |hour| hour.after.discontinuities);
+        let nothing = (Entry { number, discontinuity, gap_before: false }, start);
+        let (first, first_start) = found.transpose()?.flatten().unwrap_or(nothing);
+        window.first = first;
+        Ok(first_start)
+    }
+
+    /// The number of the first of the last entries, as many as it takes to be `span` long by their durations.
+    pub(super) fn last_entries(&self, window: &Window, span: Span) -> Result<i64> {
+        let mut left = span;
+        for hour in window.counted.hours.iter().rev() {
+            let mut entries = Vec::new();
+            self.each_entry(hour, |segment, entry| {
+                entries.push((entry.number, segment.name.duration));
+                Ok(entry.number + 1 < window.end)
+            })?;
+            for (number, duration) in entries.into_iter().rev().filter(|entry| entry.0 < window.end) {
+                left = left - duration;
+                if left <= Span::ZERO {
+                    return Ok(number);
+                }
+            }
+        }
+        Ok(window.counted.hours.first().map_or(window.end, |hour| hour.before.entries))
+    }
+
+    /// The first entry of an hour for which `is_it` returns true, and its start.
+    fn find_entry(
+        &self,
+        hour: &CountedHour,
+        is_it: impl Fn(&Segment, Entry) -> bool,
+    ) -> Result<Option<(Entry, Timestamp)>> {
+        let mut found = None;
+        self.each_entry(hour, |segment, entry| {
+            found = is_it(segment, entry).then(|| (entry, segment.start()));
+            Ok(found.is_none())
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` with the entries that are shown, from number `from` on.
+    pub(super) fn each_shown(
+        &self,
+        window: &Window,
+        from: i64,
+        mut each: impl FnMut(&Segment, Entry) -> Result<()>,
+    ) -> Result<()> {
+        let is_shown = |hour: &&CountedHour| hour.after.entries > from && hour.before.entries < window.end;
+        for hour in window.counted.hours.iter().filter(is_shown) {
+            self.each_entry(hour, |segment, entry| {
+                if (from..window.end).contains(&entry.number) {
+                    each(segment, entry)?;
+                }
+                Ok(entry.number < window.end)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the entries of an hour, until that returns false.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if there are others than were counted.
+    fn each_entry(
+        &self,
+        hour: &CountedHour,
+        mut each: impl FnMut(&Segment, Entry) -> Result<bool>,
+    ) -> Result<()> {
+        let index = self.archive.hour(self.variant.name(), hour.hour)?;
+        let mut count = hour.before;
+        for segment in index.segments() {
+            if let Some(entry) = count.offer(&segment)
+                && !each(&segment, entry)?
+            {
+                return Ok(());
+            }
+        }
+        if count == hour.after { Ok(()) } else { Err(Error::Changed(format!("hour `{}`", hour.hour))) }
+    }
+}
