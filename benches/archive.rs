@@ -9,7 +9,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use restreamer::archive::layout::{Segment, SegmentName, hour_name};
 use restreamer::archive::select::{SegmentWalk, Verdict};
 use restreamer::archive::{Archive, VariantName};
-use restreamer::hls::media::MediaPlaylist;
+use restreamer::hls::media::{Head, MediaPlaylist};
 use restreamer::timestamp::{Hour, Span, Timestamp};
 
 const SEGMENTS: u32 = 1800;
@@ -37,7 +37,15 @@ fn segments<'a>(names: &'a [String], hours: i64) -> Vec<Segment<'a>> {
 }
 
 fn playlist(segments: &[Segment]) -> Vec<u8> {
-    let mut playlist = MediaPlaylist::begin("/segments/gdq/source", 2, true);
+    let head = Head {
+        target_secs: 2,
+        is_finished: true,
+        sequence: None,
+        play_from_secs: None,
+        can_skip_until_secs: None,
+        skipped: 0,
+    };
+    let mut playlist = MediaPlaylist::begin("../../segments/gdq/source", &head);
     for segment in segments {
         playlist.segment(segment, false);
     }
