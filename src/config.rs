@@ -161,7 +161,12 @@ mod tests {
 
     #[test]
     fn every_shown_value_can_be_given_again() {
-        let given = Config { max_connections: Some(7), cache_bytes: Some(1 << 20), ..Config::default() };
+        let given = Config {
+            max_connections: Some(7),
+            cache_bytes: Some(1 << 20),
+            segments_url: Some("https://cdn.example".to_owned()),
+            ..Config::default()
+        };
         let mut arguments = Vec::new();
         for (name, value) in given.settings() {
             arguments.extend([format!("--{name}"), value]);

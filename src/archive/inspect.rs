@@ -13,13 +13,14 @@ use serde_json::Value;
 
 use super::directory::absent_is_none;
 use super::file::open_regular;
-use super::media_info::{describe, needs_ffprobe};
+use super::media_info::{describe, is_independent, needs_ffprobe};
 use super::probing::{ProbeQueue, Question};
 use crate::error::{Error, Result};
 use crate::ffmpeg::Ffprobe;
 use crate::hls::multivariant::{Measured, MediaInfo};
 use crate::mpegts::picture_size::find_too_large;
 use crate::mpegts::probe::{Program, probe};
+use crate::mpegts::scan::Scan;
 use crate::timestamp::{Span, Timestamp};
 
 /// How much of a segment is read to see what is in it.
@@ -156,7 +157,9 @@ impl Inspector {
         let read = (&opened.file).take(PROBED_BYTES).read_to_end(&mut bytes);
         read.and_then(|_| (&opened.file).rewind()).map_err(Error::io("read", &file.path))?;
         let program = probe(&bytes);
-        let media = program.as_ref().map_or_else(MediaInfo::default, |known| describe(known, &Value::Null));
+        let is_independent = Scan::of(&bytes, false).is_some_and(|scan| is_independent(&scan));
+        let describe = |known| describe(known, is_independent, &Value::Null);
+        let media = program.as_ref().map_or_else(MediaInfo::default, describe);
         let file = SegmentFile { version, path: file.path.clone() };
         let mut looks = lock(&self.looks);
         // Another caller may have come first: ffprobe is asked once.
@@ -189,7 +192,7 @@ impl Inspector {
             };
             look.state = match answer {
                 Ok(streams) => {
-                    look.media = describe(&program, &streams);
+                    look.media = describe(&program, look.media.is_independent, &streams);
                     State::Final
                 }
                 Err(error) => {

@@ -7,6 +7,7 @@ use crate::hls::multivariant::MediaInfo;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::frame_rate::FrameRate;
 use crate::mpegts::probe::{Program, Stream};
+use crate::mpegts::scan::{Scan, Unit};
 use crate::mpegts::video::display_size;
 
 /// The streams that a player can select: video and audio, not data.
@@ -21,8 +22,17 @@ pub(super) fn needs_ffprobe(program: &Program) -> bool {
     !media_streams(program).all(is_complete)
 }
 
+/// Whether a segment, of which `scan` is the start, can be decoded without those before it: it is sound alone, or begins
+/// with an IDR picture and its parameter sets.
+pub(super) fn is_independent(scan: &Scan) -> bool {
+    scan.reference_track().is_some_and(|track| {
+        let starts_alone = |unit: &Unit| unit.access_unit.idr && unit.access_unit.parameter_sets;
+        track.codec.is_audio() || track.units.first().is_some_and(starts_alone)
+    })
+}
+
 /// What a segment holds. `ffprobe` is the output of ffprobe, or null.
-pub(super) fn describe(program: &Program, ffprobe: &Value) -> MediaInfo {
+pub(super) fn describe(program: &Program, is_independent: bool, ffprobe: &Value) -> MediaInfo {
     let described = |stream: &Stream| {
         let id = format!("0x{:x}", stream.pid);
         let streams = ffprobe["streams"].as_array().map_or(&[][..], Vec::as_slice);
@@ -37,13 +47,14 @@ pub(super) fn describe(program: &Program, ffprobe: &Value) -> MediaInfo {
         None => probed_size(described(stream)),
     });
     let frame_rate = video.and_then(|stream| match stream.codec {
-        Codec::OtherVideo => probed_rate(described(stream), stream.mean_rate),
+        Codec::Mpeg2 | Codec::OtherVideo => probed_rate(described(stream), stream.mean_rate),
         _ => stream.mean_rate.map(to_f64),
     });
     MediaInfo {
         codecs: codecs.filter(|codecs| !codecs.is_empty()).map(|codecs| codecs.join(",")),
         resolution,
         frame_rate,
+        is_independent,
     }
 }
 

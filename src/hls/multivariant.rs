@@ -36,6 +36,8 @@ pub struct MediaInfo {
     pub resolution: Option<(u32, u32)>,
     /// Frames a second.
     pub frame_rate: Option<f64>,
+    /// Whether the segment begins with a picture that can be decoded without others before it, as all behind it can.
+    pub is_independent: bool,
 }
 
 /// The playlist of `variants`, in order of falling bandwidth.
@@ -52,6 +54,9 @@ pub fn render(mut variants: Vec<VariantStream>) -> String {
     let with_frame_rate = all_have(|media| media.frame_rate.is_some());
 
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
+    if !variants.is_empty() && all_have(|media| media.is_independent) {
+        text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
     for VariantStream { name, uri, measured } in &variants {
         let Measured { peak_bandwidth, average_bandwidth, media } = measured;
         let name = quotable(name);
@@ -89,13 +94,14 @@ mod tests {
             codecs: Some("avc1.64001F,mp4a.40.2".to_owned()),
             resolution: Some((1280, 720)),
             frame_rate: Some(30000.0 / 1001.0),
+            is_independent: true,
         }
     }
 
     #[test]
     fn variants_come_in_order_of_falling_bandwidth() {
         let text = render(vec![variant("480p", 900, known()), variant("source", 5000, known())]);
-        let expected = "#EXTM3U\n#EXT-X-VERSION:3\n\
+        let expected = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
             #EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"source\",NAME=\"source\",AUTOSELECT=YES,DEFAULT=YES\n\
             #EXT-X-STREAM-INF:BANDWIDTH=5000,AVERAGE-BANDWIDTH=2500,CODECS=\"avc1.64001F,mp4a.40.2\",\
             RESOLUTION=1280x720,FRAME-RATE=29.970,VIDEO=\"source\",NAME=\"source\"\n/playlist/s/source.m3u8\n\
@@ -110,7 +116,9 @@ mod tests {
         let audio = MediaInfo { codecs: Some("mp4a.40.2".to_owned()), ..MediaInfo::default() };
         let text = render(vec![variant("source", 5000, known()), variant("audio", 100, audio)]);
         assert!(text.contains("CODECS=\"mp4a.40.2\""), "{text}");
-        assert!(!text.contains("RESOLUTION") && !text.contains("FRAME-RATE"), "{text}");
+        for tag in ["RESOLUTION", "FRAME-RATE", "INDEPENDENT"] {
+            assert!(!text.contains(tag), "{text}");
+        }
         let text =
             render(vec![variant("source", 5000, known()), variant("unknown", 100, MediaInfo::default())]);
         assert!(!text.contains("CODECS"), "{text}");

@@ -5,7 +5,7 @@
 
 use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
-use super::playlists::MediaRequest;
+use super::playlists::{MediaRequest, read_wants_update};
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
@@ -39,7 +39,7 @@ enum Alias {
 }
 
 impl Handler for AliasRequest {
-    fn decode(names: PathNames, _: Query) -> Result<Self> {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
         let [stream, variant, name] = names.exactly()?;
         let (start, end, plays_from_start) = match Alias::parse(&name)? {
             Alias::Range { start, end } => (start, end, false),
@@ -47,7 +47,8 @@ impl Handler for AliasRequest {
             Alias::Ago(span) => return Ok(Self::Ago(span)),
         };
         let (variant, range) = (VariantPath { stream, variant }, TimeRange::absolute(start, end));
-        Ok(Self::Media(MediaRequest { variant, range, plays_from_start, anchor: None, wants_update: false }))
+        let wants_update = read_wants_update(query)?;
+        Ok(Self::Media(MediaRequest { variant, range, plays_from_start, anchor: None, wants_update }))
     }
 
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use super::auth::Policy;
 use super::path::PathNames;
-use super::playlists::Windows;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
+use super::windows::Windows;
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::error::Result;

@@ -26,16 +26,17 @@ mod segments;
 mod service;
 mod text;
 mod time_range;
+mod windows;
 
 use std::sync::Arc;
 
 use tiny_http::Method;
 
 pub use self::handler::{App, Handler, Pool};
-pub use self::playlists::Windows;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 pub use self::service::{Routed, Service};
+pub use self::windows::Windows;
 use crate::archive::cache::CacheStats;
 use crate::error::Error;
 use crate::metrics::Metrics;

@@ -1,14 +1,13 @@
 //! `/playlist/…`: HLS playlists of any time range.
 
 mod media;
+mod source;
 mod window;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use self::media::Source;
-use self::window::WindowKey;
-pub use self::window::Windows;
+use self::source::Source;
 use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
 use super::query::Query;
@@ -16,6 +15,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::text::{text_reply, with_streamed_text, with_text};
 use super::time_range::{ResolvedRange, TimeRange};
+use super::windows::WindowKey;
 use crate::archive::VariantName;
 use crate::archive::layout::hour_name;
 use crate::error::{Error, Result};
@@ -74,9 +74,7 @@ impl Handler for MultivariantRequest {
 impl Handler for MediaRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let (range, anchor) = (TimeRange::read(query)?, read_anchor(query)?);
-        let wants_update =
-            query.parsed("_HLS_skip", "`YES` or `v2`", |text| Some(matches!(text, "YES" | "v2")))?;
-        let wants_update = wants_update.unwrap_or(false);
+        let wants_update = read_wants_update(query)?;
         Ok(Self { variant: names.variant()?, range, plays_from_start: false, anchor, wants_update })
     }
 
@@ -144,6 +142,13 @@ impl MediaRequest {
             wants_update: self.wants_update,
         })
     }
+}
+
+/// Whether the client asks for an update of a playlist that it has, by the parameter `_HLS_skip` (RFC 8216bis, section
+/// 6.2.5.1).
+pub(super) fn read_wants_update(query: Query) -> Result<bool> {
+    let parse = |text: &str| matches!(text, "YES" | "v2").then_some(true);
+    Ok(query.parsed("_HLS_skip", "`YES` or `v2`", parse)?.unwrap_or(false))
 }
 
 /// The parameter `anchor`, an hour.

@@ -7,23 +7,19 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
 
-use super::window::{MIN_TARGETS, Window, WindowKey, Windows};
-use crate::archive::Archive;
+use super::source::{Source, WITHHELD_FOR};
+use super::window::MIN_TARGETS;
 use crate::archive::hour::HourSummary;
-use crate::archive::layout::{Segment, SegmentType};
+use crate::archive::layout::Segment;
 use crate::archive::selection::{Chosen, Selection, hours_in_range};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::hls::media::{Head, MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
-use crate::http::path::VariantPath;
-use crate::timestamp::{Hour, Span, Timestamp};
+use crate::http::windows::{Window, WindowKey, Windows};
+use crate::timestamp::{Hour, Span};
 
 /// A range that ended longer ago than this gets no more segments.
 const FINISHED_AFTER: Span = Span::from_secs(5 * 60);
-
-/// Segments younger than this are withheld where they may still be replaced: behind a gap, because a late segment may
-/// fill it, and when they are not `full`, because a better one may follow.
-pub(super) const WITHHELD_FOR: Span = Span::from_secs(15);
 
 /// A playlist with more segments than this is rendered while it is sent.
 const MAX_BUFFERED_SEGMENTS: usize = 4096;
@@ -37,21 +33,6 @@ const REPEATED_TARGETS: i64 = 6;
 
 /// How much of a playlist is collected before it is sent.
 const CHUNK_BYTES: usize = 64 * 1024;
-
-/// What a media playlist is rendered from.
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) archive: Arc<Archive>,
-    pub(super) variant: VariantPath,
-    pub(super) hours: Arc<[Hour]>,
-    pub(super) range: (Timestamp, Timestamp),
-    pub(super) now: Timestamp,
-    pub(super) uri_prefix: String,
-    /// Whether players shall begin at the start (`EXT-X-START`).
-    pub(super) plays_from_start: bool,
-    /// Whether the client has the playlist already and asks for an update of it (`_HLS_skip`).
-    pub(super) wants_update: bool,
-}
 
 /// What must be known of a media playlist before its first line is written.
 #[derive(Debug)]
@@ -232,13 +213,6 @@ impl Source {
         send(&playlist.end())
     }
 
-    /// Whether a segment may still be replaced, so that it is withheld, and all behind it.
-    pub(super) fn is_withheld(&self, segment: &Segment, gap_before: bool) -> bool {
-        let young = self.now - WITHHELD_FOR;
-        let is_full = segment.name.segment_type == SegmentType::Full;
-        gap_before && segment.start() > young || !is_full && segment.end() > young
-    }
-
     /// Calls `each` with the segments of the playlist, and whether a gap lies before them. The first segment that may
     /// still be replaced is withheld, and so are all behind it.
     fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<WalkEnd> {
@@ -320,6 +294,9 @@ fn fingerprint(hours: impl Iterator<Item = (Hour, u64)>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::Archive;
+    use crate::http::path::VariantPath;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn the_entity_tag_does_not_depend_on_the_build() {

@@ -20,6 +20,7 @@ fn targets_decode_to_their_requests() {
     };
     let file = |path: &[&str]| format!("FileRequest {{ path: {path:?} }}");
     let always = "range: TimeRange { start: None, end: None, given: [] }";
+    let media = "plays_from_start: false, anchor: None, wants_update: false";
     let gdq_source = variant("gdq", "source");
     let rows = [
         ("/", "FrontPageRequest".to_owned()),
@@ -41,12 +42,9 @@ fn targets_decode_to_their_requests() {
         ("/segments/a/55:02.ts", file(&["a", "55:02.ts"])),
         // A percent sign that was encoded twice is part of a name, not a way up.
         ("/segments/%252e%252e/x", file(&["%2e%2e", "x"])),
-        ("/playlist/gdq.m3u8", format!("MultivariantRequest {{ stream: \"gdq\", {always} }}")),
-        ("/playlist/a.b.m3u8", format!("MultivariantRequest {{ stream: \"a.b\", {always} }}")),
-        (
-            "/playlist/gdq/source.m3u8",
-            format!("MediaRequest {{ variant: {gdq_source}, {always}, plays_from_start: false }}"),
-        ),
+        ("/playlist/gdq.m3u8", format!("MultivariantRequest {{ stream: \"gdq\", {always}, anchor: None }}")),
+        ("/playlist/a.b.m3u8", format!("MultivariantRequest {{ stream: \"a.b\", {always}, anchor: None }}")),
+        ("/playlist/gdq/source.m3u8", format!("MediaRequest {{ variant: {gdq_source}, {always}, {media} }}")),
         ("/playlist/gdq/source/timeshift_rel-60.m3u8", "Ago(Span(60000000))".to_owned()),
         ("/channels.m3u?x", "ChannelsRequest".to_owned()),
     ];

@@ -1,0 +1,36 @@
+//! What a media playlist is rendered from.
+
+use std::sync::Arc;
+
+use crate::archive::Archive;
+use crate::archive::layout::{Segment, SegmentType};
+use crate::http::path::VariantPath;
+use crate::timestamp::{Hour, Span, Timestamp};
+
+/// Segments younger than this are withheld where they may still be replaced: behind a gap, because a late segment may
+/// fill it, and when they are not `full`, because a better one may follow.
+pub(super) const WITHHELD_FOR: Span = Span::from_secs(15);
+
+/// What a media playlist is rendered from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) archive: Arc<Archive>,
+    pub(super) variant: VariantPath,
+    pub(super) hours: Arc<[Hour]>,
+    pub(super) range: (Timestamp, Timestamp),
+    pub(super) now: Timestamp,
+    pub(super) uri_prefix: String,
+    /// Whether players shall begin at the start (`EXT-X-START`).
+    pub(super) plays_from_start: bool,
+    /// Whether the client has the playlist already and asks for an update of it (`_HLS_skip`).
+    pub(super) wants_update: bool,
+}
+
+impl Source {
+    /// Whether a segment may still be replaced, so that it is withheld, and all behind it.
+    pub(super) fn is_withheld(&self, segment: &Segment, gap_before: bool) -> bool {
+        let young = self.now - WITHHELD_FOR;
+        let is_full = segment.name.segment_type == SegmentType::Full;
+        gap_before && segment.start() > young || !is_full && segment.end() > young
+    }
+}
