@@ -253,8 +253,9 @@ fn arguments(plan: &Plan, tools: &Tools) -> String {
 fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools) -> String {
     let (pid, start) = (stream.pid, plan.start_90k);
     // Where the frame rate varies, the next frame may come before the last one's usual end.
-    let last = plan.segments.last().and_then(|planned| planned.last_90k);
-    let end = last.map_or(plan.end_90k, |last| last + 1);
+    let range_end =
+        |last: PlannedSegment| last.clock.to_output_90k(last.shown.lowest_pts) + last.shown.end_90k();
+    let end = plan.segments.last().map_or(plan.end_90k, range_end);
     let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
     // Frames that two segments have come twice, and the second time they go back.
     let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";

@@ -211,6 +211,12 @@ impl ShownRange {
         self.segment_start + Span::from_micros((pts.since(self.lowest_pts) * 200 + 9).div_euclid(18))
     }
 
+    /// When the range ends, in ticks of 90 kHz after the lowest PTS: all frames before are before the end of the range.
+    pub(super) fn end_90k(&self) -> i64 {
+        let ticks = to_90k(self.end - self.segment_start);
+        ticks + i64::from(self.time(self.lowest_pts.plus(ticks)) < self.end)
+    }
+
     /// Whether the cut shows a frame.
     pub(super) fn contains(&self, pts: Ticks) -> bool {
         let time = self.time(pts);

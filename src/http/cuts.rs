@@ -109,7 +109,7 @@ impl CutQuery {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if the range depends on segments, and there
-    /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives.
+    /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives; [`Error::CutTooLong`].
     fn resolve(&self, app: &App) -> Result<CutRequest> {
         let Self { variant, range, allow_holes, exact_type } = self;
         let name = variant.name();
@@ -127,6 +127,10 @@ impl CutQuery {
         let range = start.zip(end).ok_or(Error::RangeIsEmpty)?;
         if range.1 <= range.0 {
             return Err(if has_both_ends { Error::EndNotAfterStart } else { Error::RangeIsEmpty });
+        }
+        let limit = Span::from_secs(i64::from(app.max_cut_hours) * 3600);
+        if exact_type.is_some() && range.1 - range.0 > limit {
+            return Err(Error::CutTooLong { max_hours: app.max_cut_hours });
         }
         Ok(CutRequest { variant: variant.clone(), range, allow_holes: *allow_holes, exact_type: *exact_type })
     }
@@ -204,9 +208,6 @@ fn exact_cut(
     exact_type: ExactType,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Reply> {
-    if cut.range.1 - cut.range.0 > Span::from_secs(i64::from(app.max_cut_hours) * 3600) {
-        return Err(Error::CutTooLong { max_hours: app.max_cut_hours });
-    }
     let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
     let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |chosen| segments.push(chosen))?;
     let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));

@@ -298,7 +298,8 @@ fn pictures_that_ffmpeg_cannot_decode_are_unsupported_and_no_failure_of_the_serv
     let codecs = &format!("{VIDEO} -c:a aac");
     let footage = footage::make(&FootageKind { name: "ruined", codecs, ..KIND });
     footage.segments.iter().for_each(|segment| ruin_pictures(&segment.path));
-    let (start, end) = (base() + Span::from_millis(300), base() + Span::from_millis(5700));
+    // The first group of pictures has lost its parameter sets, too.
+    let (start, end) = (base() + Span::from_millis(1300), base() + Span::from_millis(5700));
     let prepared =
         prepare(ExactType::Full, footage.segments, None, &mut || Ok(None), (start, end), &tools(), &|| false);
     let mut out = Vec::new();
