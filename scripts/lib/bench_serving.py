@@ -22,6 +22,7 @@ SEGMENT_SECONDS = 2
 SEGMENTS_PER_HOUR = 3600 // SEGMENT_SECONDS
 SEGMENT_BYTES = 1_500_000
 DAY = "/playlist/month/source.m3u8?start=2026-10-10T00&end=2026-10-11T00"
+WINDOW = "/playlist/month/source.m3u8?start=-24h"
 MONTH = "/playlist/month/source.m3u8?start=2026-10-01T00&end=2026-10-31T00"
 PLAYERS = 50
 
@@ -115,6 +116,13 @@ def playlist_cases(bench):
         "gzip": lambda: fetch(server, DAY, "-H", "Accept-Encoding: gzip"),
         "304": lambda etag=read(server[1] + DAY)[1]: fetch(server, DAY, "-H", f"If-None-Match: {etag}"),
     }, [], times=2)
+
+    reload, update_bytes = "reload of a live window", len(read(server[1] + WINDOW + "&_HLS_skip=YES")[0])
+    yield Case("live window of 24 hours", {
+        reload: lambda: load(server, WINDOW + "&_HLS_skip=YES", 1),
+        "all of it": lambda: load(server, WINDOW, 1),
+    }, [Goal("processor time of a reload", lambda runs: runs[reload].cpu / 1000, 1, "ms"),
+        Goal("bytes of a reload", lambda runs: update_bytes, 4096, "bytes")])
 
     peaks = []
     long, repeated = "30 days, fresh process", "30 days, repeated"
