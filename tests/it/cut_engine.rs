@@ -13,7 +13,7 @@ use crate::footage::{
 };
 
 pub(crate) fn tools() -> Tools {
-    Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))
+    Tools::find(Path::new("ffmpeg"))
 }
 
 fn long() -> bool {
