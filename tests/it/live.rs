@@ -47,7 +47,7 @@ impl Playlist {
                 "#EXTINF" => duration = value.trim_end_matches(',').parse().expect(line),
                 "#EXT-X-ENDLIST" | "#EXT-X-PLAYLIST-TYPE" => panic!("a live window has no {line}"),
                 _ if !line.starts_with('#') => {
-                    playlist.entries.push((discontinuity, duration, line.to_owned()))
+                    playlist.entries.push((discontinuity, duration, line.to_owned()));
                 }
                 _ => {}
             }
