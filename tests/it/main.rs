@@ -1,6 +1,7 @@
 //! The tests that run the whole server.
 
 mod abuse;
+mod below_path;
 mod binary;
 mod check;
 mod cluster;
