@@ -3,6 +3,7 @@
 mod abuse;
 mod below_path;
 mod binary;
+mod broadcast;
 mod check;
 mod cluster;
 mod console;
@@ -45,4 +46,5 @@ mod streaming;
 mod tidy;
 mod times;
 mod transport;
+mod watching;
 mod words;

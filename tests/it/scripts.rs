@@ -63,13 +63,14 @@ fn scripts_install_what_they_need_and_nothing_else() {
     let output = output.to_str().expect("text");
     let archive = base.path().join("archive");
     let archive = archive.to_str().expect("text");
-    let missing = ["cc", "dpkg-shlibdeps", "ffmpeg", "shellcheck", "strace"];
-    let rows: [(&str, &[&str], &str); 5] = [
+    let missing = ["cc", "chromium", "dpkg-shlibdeps", "ffmpeg", "shellcheck", "strace", "vlc"];
+    let rows: [(&str, &[&str], &str); 6] = [
         ("demo", &["--dir", archive, "--port", "0"], "gcc libc6-dev ffmpeg"),
         ("install", &["--root", root], "gcc libc6-dev"),
         ("package", &["--output", output], "dpkg-dev gcc libc6-dev"),
         ("package", &["--output", output, "--binary", RESTREAMER], "dpkg-dev"),
         ("test", &["--quick"], "gcc libc6-dev ffmpeg strace shellcheck dpkg-dev"),
+        ("test-players", &[], "gcc libc6-dev ffmpeg chromium vlc-bin vlc-plugin-base"),
     ];
     for (number, (name, args, packages)) in rows.into_iter().enumerate() {
         let machine = base.path().join(number.to_string());
