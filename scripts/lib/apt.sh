@@ -6,14 +6,15 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # Installs the packages of each missing command; silent if none is missing. `cc` counts as missing unless it can link a
 # program, which cargo needs and rustup does not bring.
-# Arguments: COMMAND or COMMAND=PACKAGE.
+# Arguments: COMMAND, COMMAND=PACKAGE or COMMAND=PACKAGE+PACKAGE.
 need() {
-    local pair missing=()
+    local pair packages missing=()
     for pair in "$@"; do
         if [[ $pair == cc ]]; then
             can_link || missing+=(gcc libc6-dev)
-        else
-            command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+        elif ! command -v "${pair%%=*}" >/dev/null; then
+            IFS=+ read -ra packages <<<"${pair#*=}"
+            missing+=("${packages[@]}")
         fi
     done
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"

@@ -10,8 +10,8 @@ use restreamer::mpegts::probe::probe;
 use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::{Span, Timestamp};
 
-const WIDTH: usize = 320;
-const HEIGHT: usize = 180;
+pub(crate) const WIDTH: usize = 320;
+pub(crate) const HEIGHT: usize = 180;
 const BITS: usize = 12;
 /// The distance that a beep may have from its frame: one frame of sound, in seconds.
 const SOUND_FRAME: f64 = 1024.0 / 44_100.0;
@@ -78,7 +78,7 @@ pub(crate) fn ffmpeg(args: &[&str]) -> Vec<u8> {
 }
 
 /// The filter that draws the pictures: a moving test image, and the frame's number as blocks below.
-fn picture(kind: &FootageKind<'_>) -> String {
+pub(crate) fn picture(kind: &FootageKind<'_>) -> String {
     let (num, den) = kind.rate;
     let size = format!("{WIDTH}x{HEIGHT}");
     let mut filters = vec![
@@ -265,7 +265,8 @@ pub(crate) fn packet_times(path: &str, stream: &str) -> Vec<f64> {
     text.lines().filter_map(|line| line.trim_matches(',').parse().ok()).collect()
 }
 
-fn number(frame: &[u8]) -> i64 {
+/// The number that a frame of luma shows.
+pub(crate) fn number(frame: &[u8]) -> i64 {
     let bright = |bit: usize| frame[160 * WIDTH + 18 + bit * 24] > 128;
     (0..BITS).filter(|bit| bright(*bit)).map(|bit| 1 << bit).sum()
 }

@@ -1,7 +1,9 @@
 //! The tests that run the whole server.
 
 mod abuse;
+mod below_path;
 mod binary;
+mod broadcast;
 mod check;
 mod cluster;
 mod console;
@@ -45,4 +47,5 @@ mod streaming;
 mod tidy;
 mod times;
 mod transport;
+mod watching;
 mod words;

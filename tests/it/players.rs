@@ -14,13 +14,21 @@ use restreamer::http::{App, Routed, Service};
 use restreamer::server::{Limits, Server};
 
 use crate::harness::{PATIENCE, Site, app, serve, wait_until, write_whole};
-use crate::process::{Output, Program, find, say, setting};
+use crate::process::{Output, Program, Running, find, say, setting};
 use crate::recording::{FRAMES, VARIANTS, WHOLE, copy_segments, count_packets, files_of, footage};
 
 /// A server that records the targets of its requests.
-struct RequestLog {
+pub(crate) struct RequestLog {
     app: App,
     targets: Mutex<Vec<String>>,
+    listener: Mutex<Option<Listener>>,
+}
+
+/// A function that is called with the decoded target of each request.
+type Listener = Box<dyn Fn(&str) + Send>;
+
+fn decoded(target: &str) -> String {
+    percent_decode_str(target).decode_utf8_lossy().into_owned()
 }
 
 impl Service for RequestLog {
@@ -30,23 +38,31 @@ impl Service for RequestLog {
 
     fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply {
         self.targets.lock().expect("the targets").push(request.target.clone());
+        if let Some(listener) = &*self.listener.lock().expect("the listener") {
+            listener(&decoded(&request.target));
+        }
         self.app.call(request, routed, is_cancelled)
     }
 }
 
 impl RequestLog {
-    fn over(base: &Path) -> (Arc<Self>, Server) {
-        let app = app(base, Clock::System);
-        let requests = Arc::new(Self { app, targets: Mutex::default() });
+    pub(crate) fn over(base: &Path, clock: Clock) -> (Arc<Self>, Server) {
+        let app = app(base, clock);
+        let requests = Arc::new(Self { app, targets: Mutex::default(), listener: Mutex::default() });
         let server = serve(Arc::clone(&requests) as Arc<dyn Service>, Limits::default());
         (requests, server)
     }
 
     /// The decoded targets that begin with `prefix`, without it.
-    fn requested(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn requested(&self, prefix: &str) -> Vec<String> {
         let targets = self.targets.lock().expect("the targets");
         let rests = targets.iter().filter_map(|target| target.strip_prefix(prefix));
-        rests.map(|rest| percent_decode_str(rest).decode_utf8_lossy().into_owned()).collect()
+        rests.map(decoded).collect()
+    }
+
+    /// Calls `listener` with the decoded target of each further request.
+    pub(crate) fn on_request(&self, listener: impl Fn(&str) + Send + 'static) {
+        *self.listener.lock().expect("the listener") = Some(Box::new(listener));
     }
 }
 
@@ -78,7 +94,7 @@ fn packets_in_files(base: &Path, variant: &str) -> BTreeMap<String, usize> {
 #[test]
 fn ffmpeg_plays_a_media_playlist_over_a_gap_without_losing_a_packet() {
     let footage = footage();
-    let (_, server) = RequestLog::over(footage.path());
+    let (_, server) = RequestLog::over(footage.path(), Clock::System);
     for (variant, _) in VARIANTS {
         let url = format!("http://{}/playlist/test/{variant}.m3u8?{WHOLE}", server.address());
         assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES, "{variant}");
@@ -92,7 +108,7 @@ fn ffmpeg_plays_a_media_playlist_over_a_gap_without_losing_a_packet() {
 #[test]
 fn ffmpeg_plays_a_multivariant_playlist_without_losing_a_frame() {
     let footage = footage();
-    let (requests, server) = RequestLog::over(footage.path());
+    let (requests, server) = RequestLog::over(footage.path(), Clock::System);
     let url = format!("http://{}/playlist/test.m3u8?{WHOLE}", server.address());
     assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES);
     for (variant, _) in VARIANTS {
@@ -145,7 +161,7 @@ fn page(source: &str) -> String {
 }
 
 /// The path of Chromium; `None`, with the reason printed, if the test is to be skipped.
-fn chromium() -> Option<std::path::PathBuf> {
+pub(crate) fn chromium() -> Option<std::path::PathBuf> {
     let wanted = setting("RESTREAMER_TEST_PEERS");
     if wanted.as_ref().is_some_and(|value| value == "0") {
         say("skipped Chromium: RESTREAMER_TEST_PEERS is 0");
@@ -159,19 +175,8 @@ fn chromium() -> Option<std::path::PathBuf> {
     found
 }
 
-#[test]
-fn chromium_plays_a_multivariant_playlist_over_a_gap() {
-    let Some(chromium) = chromium() else { return };
-    let footage = footage();
-    let archive = tempfile::tempdir().expect("a temporary directory");
-    for (variant, _) in VARIANTS {
-        copy_segments(footage.path(), archive.path(), &files_of(footage.path(), variant));
-    }
-    let page = page(&format!("/playlist/test.m3u8?{WHOLE}"));
-    write_whole(&archive.path().join("test/page.html"), page.as_bytes());
-    let (requests, server) = RequestLog::over(archive.path());
-
-    let profile = tempfile::tempdir().expect("a temporary directory");
+/// Chromium, which opens a page; its profile goes to the directory `profile`.
+pub(crate) fn browser(chromium: &Path, profile: &Path, url: &str) -> Running {
     // The built-in HLS player of current versions needs no switch.
     let options = [
         "--headless",
@@ -188,13 +193,30 @@ fn chromium_plays_a_multivariant_playlist_over_a_gap() {
         // Without this Chromium prints the page and exits.
         "--remote-debugging-port=0",
     ];
-    let browser = Program::new(chromium)
+    Program::new(chromium)
         .args(options)
-        .args([format!("--user-data-dir={}", profile.path().display())])
-        .args([format!("http://{}/segments/test/page.html", server.address())])
-        .env("HOME", profile.path())
-        .env("TMPDIR", profile.path())
-        .start();
+        .args([format!("--user-data-dir={}", profile.display())])
+        .args([url])
+        .env("HOME", profile)
+        .env("TMPDIR", profile)
+        .start()
+}
+
+#[test]
+fn chromium_plays_a_multivariant_playlist_over_a_gap() {
+    let Some(chromium) = chromium() else { return };
+    let footage = footage();
+    let archive = tempfile::tempdir().expect("a temporary directory");
+    for (variant, _) in VARIANTS {
+        copy_segments(footage.path(), archive.path(), &files_of(footage.path(), variant));
+    }
+    let page = page(&format!("/playlist/test.m3u8?{WHOLE}"));
+    write_whole(&archive.path().join("test/page.html"), page.as_bytes());
+    let (requests, server) = RequestLog::over(archive.path(), Clock::System);
+
+    let profile = tempfile::tempdir().expect("a temporary directory");
+    let browser =
+        browser(&chromium, profile.path(), &format!("http://{}/segments/test/page.html", server.address()));
     let begun = Instant::now();
     let reports = loop {
         let reports = requests.requested("/files/report-");

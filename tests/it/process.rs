@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,18 @@ impl Program {
         let mut running = self.start_unread();
         let stdout = running.child.stdout.take().expect("a pipe");
         running.stdout = Some(collect(BufReader::new(stdout)));
+        running
+    }
+
+    /// Starts it and lets a thread read its stdout.
+    pub(crate) fn start_read(self, read: impl FnOnce(ChildStdout) + Send + 'static) -> Running {
+        let mut running = self.start_unread();
+        let stdout = running.child.stdout.take().expect("a pipe");
+        let read_all = move || {
+            read(stdout);
+            String::new()
+        };
+        running.stdout = Some(Builder::new().name("read".to_owned()).spawn(read_all).expect("a thread"));
         running
     }
 

@@ -4,10 +4,12 @@ use std::fs::{self, File};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, UNIX_EPOCH};
 
 use restreamer::archive::layout::hour_name;
 use restreamer::clock::Clock;
+use restreamer::cut::CutSegment;
 use restreamer::timestamp::Timestamp;
 use rustix::process::{Signal, kill_process_group};
 use tempfile::TempDir;
@@ -61,13 +63,14 @@ fn scripts_install_what_they_need_and_nothing_else() {
     let output = output.to_str().expect("text");
     let archive = base.path().join("archive");
     let archive = archive.to_str().expect("text");
-    let missing = ["cc", "dpkg-shlibdeps", "ffmpeg", "shellcheck", "strace"];
-    let rows: [(&str, &[&str], &str); 5] = [
+    let missing = ["cc", "chromium", "dpkg-shlibdeps", "ffmpeg", "shellcheck", "strace", "vlc"];
+    let rows: [(&str, &[&str], &str); 6] = [
         ("demo", &["--dir", archive, "--port", "0"], "gcc libc6-dev ffmpeg"),
         ("install", &["--root", root], "gcc libc6-dev"),
         ("package", &["--output", output], "dpkg-dev gcc libc6-dev"),
         ("package", &["--output", output, "--binary", RESTREAMER], "dpkg-dev"),
         ("test", &["--quick"], "gcc libc6-dev ffmpeg strace shellcheck dpkg-dev"),
+        ("test-players", &[], "gcc libc6-dev ffmpeg chromium vlc-bin vlc-plugin-base"),
     ];
     for (number, (name, args, packages)) in rows.into_iter().enumerate() {
         let machine = base.path().join(number.to_string());
@@ -221,7 +224,8 @@ fn a_directory_of_somebody_else_is_refused_and_may_be_deleted() {
     assert!(demo.output().contains("the server could not be built"), "{}", demo.output());
 }
 
-/// Writes three minutes of segments as the demo records them, around the last full hour.
+/// Writes three minutes of segments as the demo records them, around the last full hour. The last 40 s are real footage, the
+/// segments before are of one byte.
 fn write_footage(archive: &Path) {
     let full_hour = Clock::System.now().hour().start().micros() / 1_000_000;
     let seconds = (-60..30).chain(36..126).step_by(2).map(|second| full_hour + second);
@@ -231,7 +235,10 @@ fn write_footage(archive: &Path) {
         let offset = start.to_string()["2026-11-20T10:".len()..].replace("000Z", "");
         for variant in ["source", "480p"] {
             let hour = archive.join("demo").join(variant).join(hour_name(start.hour()));
-            let path = write_whole(&hour.join(format!("{offset}-2.000-full-x.ts")), b"x");
+            let real = usize::try_from((second - (full_hour + 86)) / 2).ok();
+            let real = real.map(|number| fs::read(&real_footage()[number].path).expect("a segment"));
+            let bytes = real.unwrap_or_else(|| b"x".to_vec());
+            let path = write_whole(&hour.join(format!("{offset}-2.000-full-x.ts")), &bytes);
             record.extend([path.to_str().expect("text"), "\n"]);
         }
     }
@@ -251,7 +258,7 @@ fn each_line_that_the_demo_prints_can_be_pasted_and_only_this_machine_is_served(
         demo.wait_for(&running, "its commands are printed", || demo.output().contains("Ctrl-C"));
         let said = demo.output();
         let printed: String = said.split_inclusive('\n').filter(|line| !line.starts_with("demo: ")).collect();
-        assert_eq!(printed.matches("http://127.0.0.1:").count(), 5, "{said}");
+        assert_eq!(printed.matches("http://127.0.0.1:").count(), 6, "{said}");
         let directory = tempfile::tempdir().expect("a directory");
         let pasted = Program::new("bash")
             .args(["-e", "-c", &format!("cd {}\n{printed}", directory.path().display())])
@@ -268,22 +275,30 @@ fn each_line_that_the_demo_prints_can_be_pasted_and_only_this_machine_is_served(
     }
 }
 
+/// Real footage, shared by tests.
+fn real_footage() -> &'static [CutSegment] {
+    static MADE: OnceLock<Vec<CutSegment>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
+        let kind = FootageKind {
+            name: "jobs",
+            rate: (25, 1),
+            seconds: 72,
+            segment_seconds: 2,
+            codecs,
+            options: "",
+            sounds: 1,
+            pictures: true,
+        };
+        footage::make(&kind).segments
+    })
+}
+
 /// Writes real footage from ten seconds before a full hour to a minute after it, with the gap of the demo.
 fn write_real_footage(archive: &Path) {
-    let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
-    let kind = FootageKind {
-        name: "jobs",
-        rate: (25, 1),
-        seconds: 64,
-        segment_seconds: 2,
-        codecs,
-        options: "",
-        sounds: 1,
-        pictures: true,
-    };
     let full_hour = Timestamp::parse("2026-11-20T11").expect("a time").micros() / 1_000_000;
-    let seconds = (-10..30).chain(36..60).step_by(2);
-    for (segment, second) in footage::make(&kind).segments.iter().zip(seconds) {
+    let seconds = (-10..30).chain(36..68).step_by(2);
+    for (segment, second) in real_footage().iter().zip(seconds) {
         let start = Timestamp::from_micros((full_hour + second) * 1_000_000);
         let hour = archive.join("demo/source").join(hour_name(start.hour()));
         fs::create_dir_all(&hour).expect("an hour");
@@ -332,7 +347,8 @@ fn each_line_of_the_table_of_jobs_in_the_readme_works() {
     let is_cut = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ts");
     let files = fs::read_dir(base.path()).expect("a directory").map(|entry| entry.expect("a file").path());
     let cuts: Vec<PathBuf> = files.filter(is_cut).collect();
-    assert_eq!((cuts.len(), rows.len()), (5, shown.len() + 5), "{cuts:?}");
+    let clips = rows.iter().filter(|(job, _)| job.starts_with("clip")).count();
+    assert_eq!((cuts.len(), clips), (5, 5), "{cuts:?}");
     for cut in cuts {
         assert!(fs::metadata(&cut).expect("a cut").len() > 50_000, "{} is an error", cut.display());
     }
