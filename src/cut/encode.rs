@@ -25,8 +25,10 @@ const GROUP_PTS_90K: i64 = 100 * TICKS_PER_SECOND;
 pub(super) const FFMPEG_PID: u16 = 0x100;
 /// A higher frame rate in a sequence parameter set is the resolution of a clock.
 const MAX_ANNOUNCED_RATE: i64 = 240;
+/// `profile_idc` of the Baseline profile of H.264, which has no B pictures.
+const H264_BASELINE: u8 = 66;
 /// The options of libx264. Above quantizer 22 a rate factor alone ruins pictures such as confetti.
-const X264_OPTIONS: &str = "-preset ultrafast -tune zerolatency -crf 18 -qmax 22 -bf 0 -x264-params";
+const X264_OPTIONS: &str = "-preset ultrafast -tune zerolatency -crf 18 -qmax 22 -x264-params";
 /// The options of libx265.
 const X265_OPTIONS: &str = "-preset ultrafast -crf 16 -x265-params";
 
@@ -43,41 +45,39 @@ impl Format {
         if self.codec == Codec::Hevc { "libx265" } else { "libx264" }
     }
 
-    /// The options that make pictures which fit between those of the source.
-    ///
-    /// H.264 is made without B pictures, so that any reorder delay fits it. HEVC is made with `reorder` of them.
+    /// The options that make pictures which fit between those of the source, with `reorder` of them decoded before one that
+    /// is shown before them.
     fn options(&self, reorder: u32) -> String {
         let rate = rate_option(&self.video);
+        let reorder = match reorder {
+            0 => "bframes=0",
+            1 => "bframes=1:b-adapt=0:b-pyramid=0",
+            2.. => "bframes=3:b-adapt=0:b-pyramid=1",
+        };
         let (options, params) = if self.codec == Codec::Hevc {
-            let reorder = match reorder {
-                0 => "bframes=0",
-                1 => "bframes=1:b-pyramid=0",
-                2.. => "bframes=3:b-pyramid=1",
-            };
-            let fixed = "b-adapt=0:open-gop=0:repeat-headers=1:log-level=error";
-            (X265_OPTIONS, format!("{rate}{reorder}:{fixed}"))
+            (X265_OPTIONS, "open-gop=0:repeat-headers=1:log-level=error")
         } else {
             // x264 announces the profile of the coding tools it uses.
-            let coding_tools = match self.video.picture.profile {
-                66 => "8x8dct=0",
-                77 => "cabac=1",
-                _ => "8x8dct=1",
+            let params = match self.video.picture.profile {
+                H264_BASELINE => "8x8dct=0:force-cfr=1",
+                77 => "cabac=1:force-cfr=1",
+                _ => "8x8dct=1:force-cfr=1",
             };
-            (X264_OPTIONS, format!("{rate}{coding_tools}:force-cfr=1"))
+            (X264_OPTIONS, params)
         };
-        format!("-c:v {} {options} {params}", self.encoder())
+        format!("-c:v {} {options} {rate}{reorder}:{params}", self.encoder())
     }
 
-    /// How many pictures may be decoded before one that is shown before them.
-    ///
-    /// ffmpeg complains about HEVC whose reorder delay grows, so it is that of the source, unless DTS would have to be more
-    /// than `room_90k` below PTS for it: some sources announce reordering that they do not use.
-    fn reorder(&self, group: &PartialGroup, room_90k: i64) -> u32 {
-        if self.codec != Codec::Hevc {
-            return 0;
-        }
-        let announced = self.video.picture.reorder.or(self.video.reorder).unwrap_or(0).min(2);
-        (1..=announced).rev().find(|reorder| group.delay_90k(*reorder) <= room_90k).unwrap_or(0)
+    /// How many pictures may be decoded before one that is shown before them: as many as in the source, because ffmpeg
+    /// shifts its clock where PTS are far ahead of DTS for that number. There are fewer if DTS would have to be lower than
+    /// in the source: some sources announce reordering that they do not use. DTS of HEVC may be `spare_90k` lower, because
+    /// ffmpeg complains where its number grows.
+    fn reorder(&self, group: &PartialGroup, spare_90k: i64) -> u32 {
+        let spare_90k = if self.codec == Codec::Hevc { spare_90k } else { 0 };
+        let picture = &self.video.picture;
+        let allowed = if picture.profile == H264_BASELINE { 0 } else { 2 };
+        let announced = picture.reorder.or(self.video.reorder).unwrap_or(0).min(allowed);
+        (1..=announced).rev().find(|reorder| group.late_90k(*reorder) <= spare_90k).unwrap_or(0)
     }
 }
 
@@ -116,8 +116,8 @@ impl Encoder {
         let input_clock = ClockMapping { input: group_pts, output_90k: GROUP_PTS_90K };
         let input = group_alone(loaded, group, input_clock)?;
         let shown = input_clock.to_output_90k(*first)..=input_clock.to_output_90k(*last);
-        let reorder = format.reorder(group, group.delay_90k + spare_90k);
-        let delay_90k = group.delay_90k.max(group.delay_90k(reorder));
+        let reorder = format.reorder(group, spare_90k);
+        let late_90k = group.late_90k(reorder);
         let args = arguments(&format.options(reorder), format, tools, shown);
         let feed = Box::new(move |stdin: &mut dyn Write| {
             stdin.write_all(&input).map_err(Error::io("write", "ffmpeg's input"))
@@ -127,7 +127,7 @@ impl Encoder {
             child: Some(tools.ffmpeg(&args, feed)?),
             assembler: Assembler::default(),
             ready: VecDeque::new(),
-            dts_90k: pts_90k.iter().map(|pts| pts - delay_90k).collect(),
+            dts_90k: group.dts.iter().map(|dts| clock.to_output_90k(*dts) - late_90k).collect(),
             few_of_hevc: format.codec == Codec::Hevc && pts_90k.len() <= 2,
             pts_90k,
             offset_90k: clock.to_output_90k(group_pts) - GROUP_PTS_90K,

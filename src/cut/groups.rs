@@ -34,17 +34,39 @@ pub(super) struct PartialGroup {
     pub(super) units: Range<usize>,
     /// The PTS of the pictures that are shown, sorted.
     pub(super) shown: Vec<Ticks>,
-    /// By how much the DTS of the group's first picture is below its PTS.
-    pub(super) delay_90k: i64,
+    /// The DTS that the source has at their places: they fit between those of what is copied before and behind, and are as
+    /// near to the PTS as in the source, which ffmpeg needs where the frame rate varies.
+    pub(super) dts: Vec<Ticks>,
 }
 
 impl PartialGroup {
-    /// How far DTS have to be below PTS if an encoder reorders the shown pictures by `reorder` of them: the pictures get
-    /// their DTS in the order in which they are decoded, and none may be decoded after it is shown.
-    pub(super) fn delay_90k(&self, reorder: u32) -> i64 {
+    /// The group of some of the units, of which some pictures are shown.
+    ///
+    /// # Errors
+    /// Why its pictures cannot be replaced.
+    fn new(
+        all: &[Unit],
+        units: Range<usize>,
+        is_shown: impl Fn(&Unit) -> bool,
+    ) -> Result<Self, &'static str> {
+        let first = &all[units.start];
+        if first.pts.since(first.dts) < 0 {
+            return Err("has pictures that are decoded after they are shown");
+        }
+        let mut pictures: Vec<&Unit> = all[units.clone()].iter().filter(|unit| unit.complete).collect();
+        let dts = pictures.iter().map(|unit| unit.dts).collect::<Vec<_>>();
+        pictures.sort_unstable_by_key(|unit| unit.pts.since(first.pts));
+        let places = pictures.iter().zip(dts).filter(|(unit, _)| is_shown(unit));
+        let (shown, dts) = places.map(|(unit, dts)| (unit.pts, dts)).unzip();
+        Ok(Self { units, shown, dts })
+    }
+
+    /// By how much the DTS have to be lower if an encoder reorders the shown pictures by `reorder` of them: no picture may
+    /// be decoded after it is shown.
+    pub(super) fn late_90k(&self, reorder: u32) -> i64 {
         let distance = usize::try_from(reorder).unwrap_or(usize::MAX);
-        let pairs = self.shown.iter().zip(self.shown.iter().skip(distance));
-        pairs.map(|(one, later)| later.since(*one)).max().unwrap_or(0)
+        let pairs = self.dts.iter().skip(distance).zip(&self.shown);
+        pairs.map(|(dts, pts)| dts.since(*pts)).fold(0, i64::max)
     }
 }
 
@@ -76,21 +98,15 @@ pub(super) fn splice(
     for group in groups(units, first) {
         let pictures = &units[group.clone()];
         let complete = pictures.iter().filter(|unit| unit.complete).count();
-        let mut shown: Vec<Ticks> =
-            pictures.iter().filter(|unit| is_shown(unit)).map(|unit| unit.pts).collect();
-        let is_partial = !shown.is_empty() && shown.len() < complete;
+        let shown = pictures.iter().filter(|unit| is_shown(unit)).count();
+        let is_partial = 0 < shown && shown < complete;
         for (unit, action) in pictures.iter().zip(&mut splice.actions[group.clone()]) {
             if is_shown(unit) {
                 *action = if is_partial { Action::Replace } else { Action::Copy };
             }
         }
         if is_partial {
-            shown.sort_unstable_by_key(|pts| pts.since(pictures[0].pts));
-            let delay_90k = pictures[0].pts.since(pictures[0].dts);
-            if delay_90k < 0 {
-                return Err("has pictures that are decoded after they are shown");
-            }
-            splice.partial.push(PartialGroup { units: group, shown, delay_90k });
+            splice.partial.push(PartialGroup::new(units, group, is_shown)?);
         }
     }
     Ok(splice)
