@@ -95,6 +95,12 @@ impl Header {
         let dts = if flags & 0xC0 == 0xC0 { timestamp(DTS_OFFSET) } else { None };
         Some(Self { pts, dts, len: 9 + usize::from(*header_length), ..short })
     }
+
+    /// Whether `bytes` are the start of a header, but too short for [`Self::parse`].
+    pub(super) fn is_cut_short(bytes: &[u8]) -> bool {
+        let start = &bytes[..bytes.len().min(3)];
+        (1..PTS_OFFSET).contains(&bytes.len()) && [0, 0, 1].starts_with(start)
+    }
 }
 
 /// A whole PES packet with a PTS.

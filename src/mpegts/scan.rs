@@ -165,7 +165,8 @@ impl<'a> TrackScanner<'a> {
                 self.search();
             }
         }
-        let is_split = header.is_some_and(|header| header.len > payload.len());
+        let is_cut_short = || packet.starts_unit() && Header::is_cut_short(payload);
+        let is_split = header.map_or_else(is_cut_short, |header| header.len > payload.len());
         if is_split {
             self.alignment.set_unaligned();
         }

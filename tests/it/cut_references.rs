@@ -75,8 +75,8 @@ fn refusal(exact_type: ExactType, segments: &[CutSegment], start: i64, end: i64)
 }
 
 /// Rewrites the pictures of a segment; `edit` changes each PES packet, of which the first argument is the number.
-fn rewrite_pictures(segment: &CutSegment, mut edit: impl FnMut(usize, &mut Pes)) {
-    let bytes = std::fs::read(&segment.path).expect("a segment");
+pub(crate) fn rewrite_pictures(path: &Path, mut edit: impl FnMut(usize, &mut Pes)) {
+    let bytes = std::fs::read(path).expect("a segment");
     let scan = Scan::of(&bytes, true).expect("a scan");
     let pid = scan.reference_track().expect("pictures").pid;
     let mut pictures = Vec::new();
@@ -99,13 +99,13 @@ fn rewrite_pictures(segment: &CutSegment, mut edit: impl FnMut(usize, &mut Pes))
             write_pes(&pes, pid, &mut counter, index == 0, &mut out);
         }
     }
-    std::fs::write(&segment.path, out).expect("a segment");
+    std::fs::write(path, out).expect("a segment");
 }
 
 /// Removes the parameter sets of H.264 from all segments but the first.
 fn keep_first_parameter_sets(footage: &Footage) {
     for segment in &footage.segments[1..] {
-        rewrite_pictures(segment, |_, pes| {
+        rewrite_pictures(&segment.path, |_, pes| {
             let kept = nal_units(&pes.payload).filter(|nal| !matches!(nal[0] & 0x1F, 7 | 8));
             pes.payload = kept.flat_map(|nal| [&[0, 0, 0, 1], nal].concat()).collect();
         });
@@ -210,7 +210,7 @@ fn a_segment_with_other_parameter_sets_is_copied_and_spliced() {
 /// Copies the DTS of no picture, as if pictures were shown in the order in which they are decoded.
 fn drop_dts(footage: &Footage) {
     for segment in &footage.segments {
-        rewrite_pictures(segment, |_, pes| pes.dts = pes.pts);
+        rewrite_pictures(&segment.path, |_, pes| pes.dts = pes.pts);
     }
 }
 

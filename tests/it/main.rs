@@ -10,6 +10,7 @@ mod console;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;
+mod cut_middle;
 mod cut_references;
 mod cut_selection;
 mod cut_streams;
