@@ -18,6 +18,8 @@ use super::segments::{
     FIRST_READ_BYTES, LoadedSegment, check_headers, check_picture_size, check_scrambling, open, unsupported,
 };
 
+/// Bytes of a segment that are read at least, once others were read before it.
+const MIN_READ_BYTES: u64 = 16 * 1024;
 /// Bytes of a segment that are read at most to describe its streams.
 const PROBE_BYTES: u64 = 1024 * 1024;
 /// The output PTS of the first frame, unless its reorder delay needs more.
@@ -25,14 +27,17 @@ pub(super) const FIRST_PTS_90K: i64 = 6 * TICKS_PER_SECOND / 10;
 
 /// Reads as much of a segment as it takes to know its streams and its lowest PTS; `None` if there are no frames.
 ///
-/// `bytes` is a buffer. As many bytes as the segment before needed are read at once.
+/// `bytes` is what was read of the segment before, and then of this one. Half as much as that took is tried first.
 fn read_start(
     segment: CutSegment,
     max_bytes: u64,
     bytes: &mut Vec<u8>,
 ) -> Result<Option<(Program, Scan, Facts)>> {
     let file = open(&segment, max_bytes)?.file;
-    let mut len = (bytes.len() as u64).next_power_of_two().clamp(FIRST_READ_BYTES, PROBE_BYTES);
+    let mut len = match bytes.len() as u64 {
+        0 => FIRST_READ_BYTES,
+        before => (before / 2).next_power_of_two().clamp(MIN_READ_BYTES, PROBE_BYTES),
+    };
     bytes.clear();
     loop {
         let missing = len - bytes.len() as u64;

@@ -24,7 +24,7 @@ pub fn find_too_large(bytes: &[u8], pmt: &Pmt) -> Option<(u32, u32)> {
             let payload = packet.payload();
             let header = if packet.starts_unit() { Header::parse(payload) } else { None };
             let data = payload.get(header.map_or(0, |header| header.len)..).unwrap_or(&[]);
-            let found = data.iter().find_map(|byte| search.push(*byte));
+            let found = search.extend(data);
             if found.is_some() {
                 return found;
             }
@@ -45,7 +45,7 @@ enum Coding {
 /// Finds headers in an elementary stream.
 struct HeaderSearch {
     coding: Coding,
-    /// The last four bytes.
+    /// The last bytes, of which three count.
     window: u32,
     /// The bytes so far of a header, from behind its start code.
     header: Option<Vec<u8>>,
@@ -62,6 +62,26 @@ impl HeaderSearch {
             _ => return None,
         };
         Some(Self { coding, window: u32::MAX, header: None, sequence_size: (0, 0) })
+    }
+
+    /// Takes bytes; returns the size in a header that they complete, if that is too large.
+    fn extend(&mut self, mut data: &[u8]) -> Option<(u32, u32)> {
+        loop {
+            if self.header.is_none() {
+                // Only a start code matters here, and those end with 1.
+                let skipped = data.iter().position(|byte| *byte == 1).unwrap_or(data.len());
+                for byte in &data[skipped.saturating_sub(2)..skipped] {
+                    self.window = self.window << 8 | u32::from(*byte);
+                }
+                data = &data[skipped..];
+            }
+            let (byte, rest) = data.split_first()?;
+            let found = self.push(*byte);
+            if found.is_some() {
+                return found;
+            }
+            data = rest;
+        }
     }
 
     /// Takes a byte; returns the size in a header that it completes, if that is too large.

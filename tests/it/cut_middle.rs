@@ -1,15 +1,18 @@
 //! Cuts of ranges with a bad segment between good ones: only its start is read before the cut, and what that shows is
-//! refused before the first byte.
+//! refused before the first byte. And clients that leave meanwhile.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use restreamer::mpegts::nal::nal_units;
 use restreamer::mpegts::packet::{PACKET_BYTES, packets};
+use tempfile::TempDir;
 
 use crate::cut_references::rewrite_pictures;
 use crate::cut_streams::rewrite;
 use crate::cuts::{archive, cut};
 use crate::footage::{ffmpeg, packet_times};
+use crate::harness::{ask, connect, wait_until};
 use crate::process::Served;
 
 const VIDEO_PID: u16 = 0x100;
@@ -143,5 +146,37 @@ fn a_picture_whose_pes_header_goes_over_two_packets_is_kept() {
             let pictures = packet_times(&path.to_string_lossy(), "v:0").len();
             assert_eq!(pictures, 9 * 25, "{exact_type} {first_len}");
         }
+    }
+}
+
+/// An archive of an hour of partial segments that have no tables: a cut reads all of each, which takes minutes.
+fn unreadable_hour() -> TempDir {
+    let base = tempfile::tempdir().expect("a directory");
+    let hour = base.path().join("s/v/2026-11-20T10");
+    std::fs::create_dir_all(&hour).expect("an hour");
+    let sparse = base.path().join("sparse");
+    std::fs::File::create(&sparse).expect("a file").set_len(8 * 1024 * 1024).expect("a long file");
+    for number in 0..6000 {
+        let (minute, tenths) = (number / 100, number % 100 * 6);
+        let name = format!("{minute:02}:{:02}.{}00000-0.600000-partial-x.ts", tenths / 10, tenths % 10);
+        std::fs::hard_link(&sparse, hour.join(name)).expect("a segment");
+    }
+    base
+}
+
+#[test]
+fn a_client_that_leaves_while_its_cut_is_prepared_frees_the_worker() {
+    let base = unreadable_hour();
+    let served = Served::over(base.path(), &["--cut-workers", "1"]);
+    let is_busy =
+        || ask(served.address, "GET", "/metrics", &[]).text().contains("pool_busy_workers{pool=\"cut\"} 1");
+    for (method, exact_type) in [("GET", "smart"), ("HEAD", "full")] {
+        let range = "start=2026-11-20T10&end=2026-11-20T11";
+        let head = format!("{method} /cut/s/v.ts?{range}&type={exact_type} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut stream = connect(served.address);
+        stream.write_all(head.as_bytes()).expect("a request");
+        wait_until("a worker prepares the cut", is_busy);
+        drop(stream);
+        wait_until("the worker is free", || !is_busy());
     }
 }
