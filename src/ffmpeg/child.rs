@@ -26,7 +26,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a process that has closed its output is checked for its exit.
 const EXIT_POLL: Duration = Duration::from_millis(2);
 /// Chunks of output that may be queued.
-const QUEUE: usize = 64;
+const QUEUE: usize = 16;
 /// Bytes that are read from a pipe at once, at most.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes of stderr that are kept.
