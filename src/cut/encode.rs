@@ -200,6 +200,11 @@ pub(super) fn failed(why: &str) -> Error {
     Error::Child { program: "ffmpeg", why: why.to_owned() }
 }
 
+/// The next encoded picture where none is replaced.
+pub(super) fn no_frame() -> Result<EncodedFrame> {
+    Err(failed("no picture is replaced"))
+}
+
 /// A transport stream of nothing but the pictures of one group.
 fn group_alone(loaded: &LoadedSegment, group: &PartialGroup, clock: ClockMapping) -> Result<Vec<u8>> {
     let Some(track) = loaded.reference_track() else { return Ok(Vec::new()) };
@@ -222,7 +227,7 @@ fn group_alone(loaded: &LoadedSegment, group: &PartialGroup, clock: ClockMapping
     };
     let segment = EditedSegment { loaded, clock, continuous: false, edits: vec![edit] };
     let mut mux = TransportStream::with_program(loaded.scan.pmt_pid, &pmt, GROUP_PTS_90K, i64::MAX);
-    mux.write(segment, &mut || Err(failed("no picture is replaced in its input")), &mut append)?;
+    mux.write(segment, &mut no_frame, &mut append)?;
     Ok(input)
 }
 

@@ -15,7 +15,7 @@ use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::scan::Unit;
 
 use super::edit::Muxer;
-use super::encode::{failed, rate_option};
+use super::encode::{failed, no_frame, rate_option};
 use super::groups;
 use super::lead_in;
 use super::mux::{EditedSegment, Mux, Output, send};
@@ -173,9 +173,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
     announce_late_sound(&plan, &mut container, &mut write)?;
     let mut muxer = Muxer::new(&plan, &mut container);
     for (index, planned) in plan.written().enumerate() {
-        let loaded =
-            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
-        let mut no_frame = || Err(failed("no picture is replaced in its input"));
+        let loaded = LoadedSegment::written(&plan, index, &planned)?;
         let actions = actions(&plan, index, &planned, &loaded);
         muxer.segment(index, &loaded, actions, &mut no_frame, &mut write)?;
     }
@@ -187,8 +185,7 @@ fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
 /// ffmpeg neither knows the format of a sound before its first frame nor writes anything before it knows all formats.
 fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Output<'_>) -> Result<()> {
     let Some(first) = plan.segments.first() else { return Ok(()) };
-    let next = plan.next(plan.before().len());
-    let begins_with = LoadedSegment::load(&first.segment, next.as_ref(), plan.max_segment_bytes)?;
+    let begins_with = LoadedSegment::written(plan, plan.before().len(), &first)?;
     let tracks = counterparts(&plan.program, &begins_with.scan);
     let is_soon = |unit: &Unit| {
         let start = first.clock.to_output_90k(unit.pts);
@@ -213,7 +210,7 @@ fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Outp
         let (input_pid, output_pid) = (track.pid, stream.pid);
         let edit = Edit { input_pid, output_pid, clock, actions, keep_90k: 0..0, coding: None };
         let segment = EditedSegment { loaded: &loaded, clock, continuous: true, edits: vec![edit] };
-        container.write(segment, &mut || Err(failed("no picture is replaced in its input")), write)?;
+        container.write(segment, &mut no_frame, write)?;
     }
     Ok(())
 }

@@ -44,8 +44,7 @@ pub(super) fn add(plan: &mut Plan, preceding: Preceding<'_>, is_cancelled: &dyn 
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded =
-            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
+        let loaded = LoadedSegment::written(plan, plan.before().len() + index, &planned)?;
         let Some(track) = loaded.video_track().filter(|track| first_unit(&planned, track).is_none()) else {
             continue;
         };

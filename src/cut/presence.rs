@@ -11,7 +11,7 @@ use crate::mpegts::retime::Action;
 use crate::mpegts::scan::Track;
 
 use super::edit::Muxer;
-use super::encode::failed;
+use super::encode::no_frame;
 use super::plan::{ExactType, Plan, PlannedSegment};
 use super::program::counterparts;
 use super::segments::LoadedSegment;
@@ -44,8 +44,7 @@ pub(super) fn drop_absent_streams(
             return Err(Error::Cancelled);
         }
         let Some(planned) = plan.written_at(index) else { continue };
-        let loaded =
-            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
+        let loaded = LoadedSegment::written(plan, index, &planned)?;
         let present = match exact_type {
             ExactType::Full => overlapping(plan, &planned, &loaded),
             ExactType::Smart => written(plan, index, &planned, &loaded)?,
@@ -100,7 +99,6 @@ fn written(
         Ok(())
     };
     let mut container = TransportStream::new(plan);
-    let mut no_frame = || Err(failed("no picture is replaced"));
     Muxer::new(plan, &mut container).segment(index, loaded, actions, &mut no_frame, &mut take)?;
     Ok(pids)
 }

@@ -11,7 +11,7 @@ use crate::mpegts::psi::Pmt;
 use crate::mpegts::repacketize::repacketize;
 use crate::mpegts::scan::{Scan, Track};
 
-use super::plan::CutSegment;
+use super::plan::{CutSegment, Plan, PlannedSegment};
 
 /// Bytes of a segment that are read first; they are often enough.
 pub(super) const FIRST_READ_BYTES: u64 = 64 * 1024;
@@ -36,6 +36,11 @@ impl LoadedSegment {
         let loaded = Self { bytes, scan }.aligned(segment.complete, next, max_bytes)?;
         check_headers(segment, &loaded.scan)?;
         Ok(loaded)
+    }
+
+    /// Loads `planned`, which is segment `index` of those that a plan writes.
+    pub(super) fn written(plan: &Plan, index: usize, planned: &PlannedSegment) -> Result<Self> {
+        Self::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)
     }
 
     /// Aligns the frames with the PES packets, if they are not.

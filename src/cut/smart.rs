@@ -39,8 +39,7 @@ pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool)
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded =
-            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
+        let loaded = LoadedSegment::written(plan, index, &planned)?;
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         if !splice.partial.is_empty() {
@@ -115,8 +114,7 @@ pub(super) fn run(
     let mut copied = true;
     for (index, planned) in plan.written().enumerate() {
         let is_last = index + 1 == plan.segments.len();
-        let loaded =
-            LoadedSegment::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)?;
+        let loaded = LoadedSegment::written(plan, index, &planned)?;
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         // The first pictures may have a lower DTS than in the source, as long as it is not below the clock references.
@@ -129,8 +127,7 @@ pub(super) fn run(
         }
         if let Some(last) = plan.segments.last().filter(|_| index == 0 && !is_last) {
             // The last segment is encoded while those in between are sent.
-            let next = plan.next(plan.segments.len() - 1);
-            let loaded = LoadedSegment::load(&last.segment, next.as_ref(), plan.max_segment_bytes)?;
+            let loaded = LoadedSegment::written(plan, plan.segments.len() - 1, &last)?;
             // Which groups are encoded does not depend on what is before them.
             let splice = self::splice(&last, &loaded, true)?;
             last_encoders = Some(start_encoders(format.as_ref(), tools, &last, &loaded, &splice, 0)?);
