@@ -112,7 +112,7 @@ pub(super) fn plan(
         bytes: Vec::new(),
     };
     let mut planner = Planner::new(list, (start, end));
-    let (mut joins, mut start_90k) = (false, None);
+    let (mut continues_last, mut start_90k) = (false, None);
     let mut current = starts.next(planner.list(), is_cancelled)?;
     let mut trailing_facts = None;
     while let Some((number, mut facts)) = current {
@@ -123,14 +123,14 @@ pub(super) fn plan(
         let follower = next.as_ref().map(|(_, next)| next).or(trailing_facts.as_ref());
         let follower = follower.filter(|next| next.continues(&facts.segment, facts.lowest_pts));
         let follower = follower.map(|next| &next.segment).filter(|next| facts.segment.is_followed_by(next));
-        let joins_next = next.is_some() && follower.is_some();
+        let continues_in_next = next.is_some() && follower.is_some();
         let is_inside = start <= facts.segment.start && facts.segment.end <= end;
-        if !(is_inside && joins && joins_next) {
+        if !(is_inside && continues_last && continues_in_next) {
             let delay_90k = read_frames(&mut facts, follower, max_segment_bytes)?;
             start_90k.get_or_insert(FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10));
         }
         planner.push(number, facts, start_90k.unwrap_or(FIRST_PTS_90K));
-        (current, joins) = (next, joins_next);
+        (current, continues_last) = (next, continues_in_next);
     }
     let ((program, found_in), start_90k) =
         starts.streams.finish().zip(start_90k).ok_or(Error::RangeIsEmpty)?;
