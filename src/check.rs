@@ -11,7 +11,7 @@ use crate::archive::{Archive, VariantName};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
-use crate::ffmpeg::Tools;
+use crate::ffmpeg::{Ffprobe, Tools};
 use crate::process::MemoryLimit;
 use crate::timestamp::Span;
 
@@ -45,7 +45,7 @@ pub fn check(
     }
     describe_memory(config, memory, &mut report);
     check_archive(config, &mut report);
-    check_tools(&Tools::find(&config.ffmpeg, &config.ffprobe), &mut report);
+    check_tools(&Tools::find(&config.ffmpeg), &Ffprobe::new(config.ffprobe.clone()), &mut report);
     let problems = report.problems;
     match problems {
         0 => writeln!(out, "no problems found")?,
@@ -164,7 +164,7 @@ fn format_age(age: Span) -> String {
     }
 }
 
-fn check_tools(tools: &Tools, report: &mut Report) {
+fn check_tools(tools: &Tools, ffprobe: &Ffprobe, report: &mut Report) {
     report.heading("programs for cuts");
     match tools.ffmpeg_version() {
         Ok(version) => {
@@ -173,7 +173,7 @@ fn check_tools(tools: &Tools, report: &mut Report) {
         }
         Err(why) => report.problem(format_args!("{why}; full and smart cuts will fail")),
     }
-    match tools.ffprobe_version() {
+    match ffprobe.version() {
         Ok(version) => report.finding(format_args!("ffprobe {version}")),
         Err(why) => report.problem(why),
     }

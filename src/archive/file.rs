@@ -66,9 +66,10 @@ pub fn open_regular(path: &Path) -> Result<OpenFile> {
     Ok(OpenFile { file, len: meta.len(), modified })
 }
 
-/// Whether there is a regular file at `path` that has no bytes. One that cannot be inspected is for its reader to report.
+/// Whether what is at `path` has no bytes to read: an empty file, or no regular one. What cannot be inspected is for its
+/// reader to report.
 pub(super) fn is_empty(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0)
+    std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() || meta.len() == 0)
 }
 
 fn no_such_file() -> Error {

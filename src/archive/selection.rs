@@ -113,7 +113,7 @@ impl Selection {
                 continue;
             };
             let is_full = segment.name.segment_type == SegmentType::Full;
-            let mut walk = self.walk.clone();
+            let mut walk = self.walk;
             let verdict = walk.offer(segment.start(), segment.name.duration, is_full);
             let name = VariantName { stream: &self.stream, variant: &self.variant };
             if matches!(verdict, Verdict::Take { .. })

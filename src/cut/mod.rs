@@ -59,7 +59,7 @@ pub struct PreparedCut {
 pub fn prepare(
     exact_type: ExactType,
     segments: impl SegmentList + 'static,
-    trailing: Option<CutSegment>,
+    trailing: Option<&CutSegment>,
     preceding: Preceding<'_>,
     (start, end): (Timestamp, Timestamp),
     tools: &Tools,

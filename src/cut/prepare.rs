@@ -92,7 +92,7 @@ fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
 pub(super) fn plan(
     exact_type: ExactType,
     list: Box<dyn SegmentList>,
-    trailing: Option<CutSegment>,
+    trailing: Option<&CutSegment>,
     (start, end): (Timestamp, Timestamp),
     max_segment_bytes: u64,
     is_cancelled: &dyn Fn() -> bool,
@@ -113,7 +113,7 @@ pub(super) fn plan(
     while let Some((number, mut facts)) = current {
         let next = starts.next(planner.list(), is_cancelled)?;
         if next.is_none() {
-            trailing_facts = trailing.as_ref().and_then(|trailing| starts.trailing(trailing.clone()));
+            trailing_facts = trailing.and_then(|trailing| starts.trailing(trailing.clone()));
         }
         let follower = next.as_ref().map(|(_, next)| next).or(trailing_facts.as_ref());
         let follower = follower.filter(|next| next.continues(&facts.segment, facts.lowest_pts));

@@ -31,7 +31,6 @@ const MISSING_TTL: Duration = Duration::from_secs(10);
 pub struct Tools {
     ffmpeg: PathBuf,
     found: Result<Ffmpeg, Arc<Error>>,
-    ffprobe_version: Result<String, Arc<Error>>,
     threads: usize,
     stall_limit: Duration,
     max_segment_bytes: u64,
@@ -46,11 +45,10 @@ struct Ffmpeg {
 }
 
 impl Tools {
-    /// Looks for both programs; either may be a name to be found in `PATH`. A missing program is no error here.
-    pub fn find(ffmpeg: &Path, ffprobe: &Path) -> Self {
+    /// Looks for ffmpeg, which may be a name to be found in `PATH`. A missing program is no error here.
+    pub fn find(ffmpeg: &Path) -> Self {
         Self {
             found: Ffmpeg::find(ffmpeg).map_err(Arc::new),
-            ffprobe_version: version("ffprobe", ffprobe).map_err(Arc::new),
             ffmpeg: ffmpeg.to_path_buf(),
             threads: 1,
             stall_limit: STALL_LIMIT,
@@ -84,11 +82,6 @@ impl Tools {
     /// ffmpeg's version, such as `5.1.9-0+deb12u1`, or why it cannot be used.
     pub fn ffmpeg_version(&self) -> Result<&str, &Error> {
         self.found.as_ref().map(|found| found.version.as_str()).map_err(AsRef::as_ref)
-    }
-
-    /// ffprobe's version, or why it cannot be used.
-    pub fn ffprobe_version(&self) -> Result<&str, &Error> {
-        self.ffprobe_version.as_deref().map_err(AsRef::as_ref)
     }
 
     /// Threads that a child may use.
@@ -152,6 +145,19 @@ impl Ffmpeg {
 pub struct Ffprobe(PathBuf);
 
 impl Ffprobe {
+    /// The program at this path, or of this name in `PATH`. It is not searched for.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Its version. Cuts do not need ffprobe, so nothing that they wait for asks this.
+    ///
+    /// # Errors
+    /// As [`Child::start`]; [`Error::Child`] if it reports no version.
+    pub fn version(&self) -> Result<String> {
+        version("ffprobe", &self.0)
+    }
+
     /// The streams of a file, as ffprobe's JSON. ffprobe reads the open file, so that no name can lead it to another one.
     ///
     /// # Errors
@@ -231,7 +237,7 @@ impl LazyTools {
     }
 
     fn find(&self) -> Arc<Tools> {
-        let tools = Tools::find(&self.ffmpeg, &self.ffprobe.0).with_threads(self.threads);
+        let tools = Tools::find(&self.ffmpeg).with_threads(self.threads);
         Arc::new(tools.with_max_segment_bytes(self.max_segment_bytes))
     }
 

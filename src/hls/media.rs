@@ -1,5 +1,7 @@
 //! The text of a media playlist: the segments of one variant, in order (RFC 8216, section 4.3).
 
+use std::fmt::Write;
+
 use crate::archive::layout::{Segment, TimeDigits, hour_name};
 use crate::timestamp::{Hour, Span};
 
@@ -64,13 +66,13 @@ impl MediaPlaylist {
             text.push_str(&lines);
         }
         if let Some(seconds) = head.play_from_secs {
-            text.push_str(&format!("#EXT-X-START:TIME-OFFSET={seconds}\n"));
+            let _ = writeln!(text, "#EXT-X-START:TIME-OFFSET={seconds}");
         }
         if let Some(seconds) = head.can_skip_until_secs {
-            text.push_str(&format!("#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL={seconds}\n"));
+            let _ = writeln!(text, "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL={seconds}");
         }
         if head.skipped > 0 {
-            text.push_str(&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={}\n", head.skipped));
+            let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={}", head.skipped);
         }
         let (is_finished, is_empty) = (head.is_finished, head.skipped == 0);
         Self {

@@ -33,6 +33,15 @@ pub struct Entry {
     pub gap_before: bool,
 }
 
+/// How far numbers are moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// The media sequence numbers.
+    pub entries: i64,
+    /// The discontinuity sequence numbers.
+    pub discontinuities: i64,
+}
+
 /// An hour with the counts at its borders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedHour {
@@ -59,6 +68,22 @@ impl Count {
         Self { walk: SegmentWalk::new(hour.start(), Timestamp::MAX), entries, discontinuities: 0 }
     }
 
+    /// How many more entries and discontinuities than `earlier` it has counted.
+    pub fn since(self, earlier: Self) -> Shift {
+        Shift {
+            entries: self.entries - earlier.entries,
+            discontinuities: self.discontinuities - earlier.discontinuities,
+        }
+    }
+
+    fn moved(self, by: Shift) -> Self {
+        Self {
+            entries: self.entries + by.entries,
+            discontinuities: self.discontinuities + by.discontinuities,
+            ..self
+        }
+    }
+
     /// Counts the next segment if it is chosen.
     pub fn add(&mut self, segment: &Segment) {
         let _ = self.offer(segment);
@@ -82,12 +107,11 @@ impl Counted {
         self.hours.last().is_some_and(|last| existing.binary_search(&last.hour).is_ok())
     }
 
-    /// Counts again. `hours` are those that exist now from the window's first one on, sorted, with their fingerprints, and
-    /// `oldest` is the oldest of all hours. If no hour was counted before, the first one begins with the count `first`.
-    /// `count` adds the segments of an hour.
+    /// Counts again. `hours` are those that exist now from the window's first one on, sorted, with their fingerprints. If no
+    /// hour was counted before, the first one begins with the count `first`. `count` adds the segments of an hour.
     ///
-    /// An hour that was deleted keeps its counts. So does the oldest one if it has lost segments, because it is being
-    /// deleted: what is left in it is numbered from its end.
+    /// The first hours keep their counts if they were deleted. Other losses move the numbers of what comes after them, so
+    /// the caller must move all of them back.
     ///
     /// # Errors
     /// Those of `count`.
@@ -95,7 +119,6 @@ impl Counted {
         &self,
         first: Count,
         hours: &[(Hour, u64)],
-        oldest: Hour,
         mut count: impl FnMut(Hour, Count) -> Result<Count>,
     ) -> Result<Self> {
         let mut known = self.hours.iter().peekable();
@@ -103,32 +126,26 @@ impl Counted {
         let mut counted = Vec::with_capacity(hours.len());
         for (hour, fingerprint) in hours {
             while let Some(deleted) = known.next_if(|known| known.hour < *hour) {
-                next = deleted.after;
+                next = if counted.is_empty() { deleted.after } else { next };
             }
-            let before = known.next_if(|known| known.hour == *hour);
-            let mut now = match before {
-                Some(known) if known.before == next && known.fingerprint == *fingerprint => *known,
-                _ => CountedHour {
-                    hour: *hour,
-                    fingerprint: *fingerprint,
-                    before: next,
-                    after: count(*hour, next)?,
-                },
+            let same = known.next_if(|known| known.hour == *hour);
+            let same = same.filter(|same| same.fingerprint == *fingerprint && same.before.walk == next.walk);
+            let after = match same {
+                // The same segments make the same entries, whatever their numbers.
+                Some(same) => same.after.moved(next.since(same.before)),
+                None => count(*hour, next)?,
             };
-            if let Some(known) = before.filter(|_| *hour == oldest) {
-                now.keep_end(known);
-            }
-            next = now.after;
-            counted.push(now);
+            counted.push(CountedHour { hour: *hour, fingerprint: *fingerprint, before: next, after });
+            next = after;
         }
         Ok(Self { hours: counted })
     }
 
-    /// Adds `number` to the numbers of all entries.
-    pub fn renumber(&mut self, number: i64) {
+    /// Moves the numbers of all entries.
+    pub fn renumber(&mut self, by: Shift) {
         for hour in &mut self.hours {
-            hour.before.entries += number;
-            hour.after.entries += number;
+            hour.before = hour.before.moved(by);
+            hour.after = hour.after.moved(by);
         }
     }
 
@@ -136,19 +153,5 @@ impl Counted {
     pub fn forget_before(&mut self, number: i64) {
         let first = self.hours.partition_point(|hour| hour.after.entries <= number);
         self.hours.drain(..first.min(self.hours.len().saturating_sub(1)));
-    }
-}
-
-impl CountedHour {
-    /// Moves the counts so that the hour ends as it was `known` to end, if it has lost segments.
-    fn keep_end(&mut self, known: &Self) {
-        let lost = known.after.entries - self.after.entries;
-        if lost > 0 {
-            let discontinuities = known.after.discontinuities - self.after.discontinuities;
-            for count in [&mut self.before, &mut self.after] {
-                count.entries += lost;
-                count.discontinuities += discontinuities;
-            }
-        }
     }
 }

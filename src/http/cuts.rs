@@ -223,8 +223,15 @@ fn exact_cut(
         Ok(segment)
     };
     let tools = app.tools.get();
-    let prepared =
-        cut::prepare(exact_type, segments, trailing, &mut preceding, cut.range, &tools, is_cancelled)?;
+    let prepared = cut::prepare(
+        exact_type,
+        segments,
+        trailing.as_ref(),
+        &mut preceding,
+        cut.range,
+        &tools,
+        is_cancelled,
+    )?;
     let label = match exact_type {
         ExactType::Full => "full",
         ExactType::Smart => "smart",

@@ -96,8 +96,8 @@ impl MediaRequest {
     fn reply(&self, app: &App, request: &Request, now: Timestamp) -> Result<Reply> {
         let source = self.source(app, request, now)?;
         let outline = if self.range.is_window() {
-            let (variant, range) = (self.variant.clone(), self.range.query());
-            source.window_outline(&app.windows, WindowKey { variant, range, anchor: self.anchor })?
+            let (variant, start) = (self.variant.clone(), self.range.start);
+            source.window_outline(&app.windows, WindowKey { variant, start, anchor: self.anchor })?
         } else {
             source.outline()?
         };
@@ -204,7 +204,11 @@ fn variants(
         let (first, last) = span.unwrap_or((start, end));
         span = Some((start.min(first), end.max(last)));
         let measured = app.archive.measure(name, &hours[..before_end], app.tools.ffprobe())?;
-        let anchor = request_anchor.or_else(|| window::anchor(&hours, start)).filter(|_| range.is_window());
+        let latest = window::anchor(&hours, start);
+        // An anchor that this variant has not, or no longer, would be refused for ever.
+        let requested =
+            request_anchor.filter(|hour| Some(*hour) <= latest && hours.binary_search(hour).is_ok());
+        let anchor = requested.or(latest).filter(|_| range.is_window());
         let query =
             range.query() + &anchor.map(|hour| format!("&anchor={}", hour_name(hour))).unwrap_or_default();
         variants.push(multivariant::VariantStream {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::path::VariantPath;
-use crate::hls::window::{Counted, Entry};
+use crate::hls::window::{Counted, Entry, Shift};
+use crate::timestamp::expression::TimeExpression;
 use crate::timestamp::{Hour, Timestamp};
 
 /// How many hours of all windows are remembered. The windows that were not asked for the longest are forgotten first.
@@ -14,8 +15,8 @@ const MAX_HOURS: usize = 16_384;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct WindowKey {
     pub(super) variant: VariantPath,
-    /// The range, as the request gives it.
-    pub(super) range: String,
+    /// Where it starts. Not as the request writes it, which may be long.
+    pub(super) start: Option<TimeExpression>,
     /// The hour from which entries are counted, if the request names one.
     pub(super) anchor: Option<Hour>,
 }
@@ -40,8 +41,8 @@ pub(super) struct Window {
     pub(super) first: Entry,
     /// The media sequence number behind the last entry that is shown.
     pub(super) end: i64,
-    /// When the last entry ends; `None` of an empty window.
-    pub(super) last_end: Option<Timestamp>,
+    /// When the last entry that is shown starts, and its discontinuity sequence number; `None` of an empty window.
+    pub(super) last: Option<(Timestamp, i64)>,
     /// The target duration, in seconds.
     pub(super) target_secs: i64,
 }
@@ -52,11 +53,13 @@ impl Window {
         self.counted.hours.iter().map(|hour| (hour.hour, hour.fingerprint))
     }
 
-    /// Adds `number` to the numbers of all entries.
-    pub(super) fn renumber(&mut self, number: i64) {
-        self.counted.renumber(number);
-        self.first.number += number;
-        self.end += number;
+    /// Moves the numbers of all entries.
+    pub(super) fn renumber(&mut self, by: Shift) {
+        self.counted.renumber(by);
+        self.first.number += by.entries;
+        self.first.discontinuity += by.discontinuities;
+        self.end += by.entries;
+        self.last = self.last.map(|(start, number)| (start, number + by.discontinuities));
     }
 }
 
@@ -66,8 +69,24 @@ impl Windows {
         remembered.windows.get(key).map(|(window, _)| Arc::clone(window))
     }
 
-    pub(super) fn keep(&self, key: WindowKey, window: Arc<Window>) {
+    /// Keeps a window, unless its numbers were begun anew `instead_of` what another request has replaced meanwhile; returns
+    /// whether it was kept.
+    pub(super) fn keep(
+        &self,
+        key: WindowKey,
+        window: Arc<Window>,
+        is_new: bool,
+        instead_of: Option<&Arc<Window>>,
+    ) -> bool {
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = remembered.windows.get(&key).map(|(window, _)| window);
+        let is_current = match (current, instead_of) {
+            (Some(current), Some(window)) => Arc::ptr_eq(current, window),
+            (current, _) => current.is_none(),
+        };
+        if is_new && !is_current {
+            return false;
+        }
         remembered.uses += 1;
         remembered.hours += window.counted.hours.len();
         let uses = remembered.uses;
@@ -81,5 +100,36 @@ impl Windows {
                 remembered.hours -= old.counted.hours.len();
             }
         }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Span;
+
+    #[test]
+    fn of_windows_that_are_begun_at_once_one_is_kept() {
+        let key = WindowKey {
+            variant: VariantPath { stream: "s".to_owned(), variant: "v".to_owned() },
+            start: Some(TimeExpression::Live(Span::ZERO)),
+            anchor: None,
+        };
+        let window = || {
+            Arc::new(Window {
+                counted: Counted::default(),
+                first: Entry { number: 0, discontinuity: 0, gap_before: false },
+                end: 0,
+                last: None,
+                target_secs: 1,
+            })
+        };
+        let (windows, one, other) = (Windows::default(), window(), window());
+        assert!(windows.keep(key.clone(), Arc::clone(&one), true, None));
+        assert!(!windows.keep(key.clone(), Arc::clone(&other), true, None), "there is one");
+        assert!(windows.keep(key.clone(), Arc::clone(&other), false, Some(&one)), "it goes on");
+        assert!(!windows.keep(key.clone(), window(), true, Some(&one)), "it was replaced meanwhile");
+        assert!(windows.keep(key.clone(), window(), true, Some(&other)));
     }
 }

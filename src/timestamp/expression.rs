@@ -12,7 +12,7 @@ const UNITS: [(&str, i64); 5] =
 const FRACTION_DIGITS: usize = 12;
 
 /// A time as a request gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TimeExpression {
     /// An instant.
     Absolute(Timestamp),

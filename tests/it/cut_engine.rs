@@ -13,7 +13,7 @@ use crate::footage::{
 };
 
 pub(crate) fn tools() -> Tools {
-    Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"))
+    Tools::find(Path::new("ffmpeg"))
 }
 
 fn long() -> bool {
@@ -77,11 +77,8 @@ pub(crate) fn check_frames(
         assert!(matches!(result, Err(Error::RangeIsEmpty)), "{result:?}");
         return None;
     }
-    let trailing = footage
-        .segments
-        .iter()
-        .find(|segment| segments.last().is_some_and(|last| last.end == segment.start))
-        .cloned();
+    let trailing =
+        footage.segments.iter().find(|segment| segments.last().is_some_and(|last| last.end == segment.start));
     let before = footage.segments.iter().filter(|segment| segment.end <= segments[0].start);
     let before = before.cloned().collect();
     let path = cut_with(exact_type, segments, trailing, before, start, end);
@@ -130,7 +127,7 @@ pub(crate) fn cut(
 pub(crate) fn cut_with(
     exact_type: ExactType,
     segments: Vec<CutSegment>,
-    trailing: Option<CutSegment>,
+    trailing: Option<&CutSegment>,
     mut before: Vec<CutSegment>,
     start: Timestamp,
     end: Timestamp,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ fn range() -> (Timestamp, Timestamp) {
 /// One of the programs in `tests/data`, linked into `dir`.
 fn fake(dir: &Path, name: &str) -> (Tools, PathBuf) {
     let path = PathBuf::from(cuts::fake(dir, name));
-    let tools = Tools::find(&path, Path::new("ffprobe")).with_stall_limit(PATIENCE);
+    let tools = Tools::find(&path).with_stall_limit(PATIENCE);
     assert!(tools.ffmpeg_version().is_ok(), "{:?}", tools.ffmpeg_version());
     (tools, path)
 }
@@ -162,7 +163,7 @@ fn an_ffmpeg_that_takes_a_moment_to_start_is_found() {
 
 #[test]
 fn a_segment_that_is_deleted_during_a_cut_fails_it() {
-    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    let tools = Tools::find(Path::new("ffmpeg"));
     for (exact_type, name) in BOTH.into_iter().zip(["vanishes", "vanishes-too"]) {
         let segments = segments(name);
         let (start, end) = range();
@@ -177,7 +178,7 @@ fn a_segment_that_is_deleted_during_a_cut_fails_it() {
 
 #[test]
 fn a_cancelled_cut_is_not_prepared() {
-    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    let tools = Tools::find(Path::new("ffmpeg"));
     let segments = segments("cancelled");
     for exact_type in BOTH {
         let asked = Cell::new(0);
@@ -200,7 +201,7 @@ fn an_output_that_fails_ends_the_cut() {
             Ok(())
         }
     }
-    let tools = Tools::find(Path::new("ffmpeg"), Path::new("ffprobe"));
+    let tools = Tools::find(Path::new("ffmpeg"));
     let segments = segments("reader");
     for exact_type in BOTH {
         let result = cut(exact_type, segments.clone(), &tools, &mut Fails, &|| false);
@@ -210,7 +211,7 @@ fn an_output_that_fails_ends_the_cut() {
 
 #[test]
 fn without_ffmpeg_only_cuts_that_need_none_can_be_made() {
-    let tools = Tools::find(Path::new("/nowhere/ffmpeg"), Path::new("/nowhere/ffprobe"));
+    let tools = Tools::find(Path::new("/nowhere/ffmpeg"));
     assert!(tools.ffmpeg_version().is_err());
     let segments = segments("without");
     for exact_type in BOTH {
@@ -242,4 +243,16 @@ fn ffprobe_describes_a_segment_as_json() {
     let answer = ask(&segments("asked")[0].path).expect("an answer");
     assert_eq!(answer["streams"][0]["codec_name"], "h264");
     assert!(matches!(ask(Path::new("/dev/null")), Err(Error::Child { .. })));
+}
+
+#[test]
+fn cuts_do_not_wait_for_ffprobe() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let asked = dir.path().join("asked");
+    let ffprobe = dir.path().join("ffprobe");
+    let script = format!("#!/bin/sh\necho asked > {}\nexec sleep 60\n", asked.display());
+    std::fs::write(&ffprobe, script).expect("a script");
+    std::fs::set_permissions(&ffprobe, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    assert!(LazyTools::new("ffmpeg".into(), ffprobe, 1).get().ffmpeg_version().is_ok());
+    assert!(!asked.exists(), "ffprobe was started");
 }

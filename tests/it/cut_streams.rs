@@ -249,7 +249,7 @@ fn sound_that_ffmpeg_cannot_decode_is_refused_before_it_starts() {
     let opus = &format!("{VIDEO} -c:a libopus");
     let footage = footage::make(&FootageKind { name: "deaf", codecs: opus, ..KIND });
     let dir = tempfile::tempdir().expect("a directory");
-    let deaf = Tools::find(Path::new(&fake(dir.path(), "ffmpeg-deaf")), Path::new("ffprobe"));
+    let deaf = Tools::find(Path::new(&fake(dir.path(), "ffmpeg-deaf")));
     let why = refused(ExactType::Full, &footage, &deaf).expect("a refusal");
     assert!(why.contains("Opus") && why.contains("0x101") && why.contains("type=smart"), "{why}");
     assert_eq!(refused(ExactType::Smart, &footage, &deaf), None);

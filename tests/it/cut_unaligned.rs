@@ -119,7 +119,7 @@ fn sound_alone_is_cut_by_its_frames_though_all_go_over_pes_packets() {
         for (start_ms, end_ms) in [(500, 5300), (2100, 2900), (0, 2000)] {
             let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
             let segments = select(&footage.segments, start, end);
-            let trailing = footage.segments.get(segments.len()).filter(|next| next.start >= end).cloned();
+            let trailing = footage.segments.get(segments.len()).filter(|next| next.start >= end);
             let path = cut_with(exact_type, segments, trailing, Vec::new(), start, end);
             let times = packet_times(&path.to_string_lossy(), "a:0");
             let (made, expected) =
@@ -158,7 +158,7 @@ fn pictures_without_times_are_only_cut_where_none_is_encoded() {
     {
         let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(4000));
         let segments = select(&footage.segments, start, end);
-        let trailing = footage.segments.last().cloned();
+        let trailing = footage.segments.last();
         let shown = look(&cut_with(exact_type, segments, trailing, Vec::new(), start, end), 1, true);
         assert_eq!(shown.numbers, (start_ms / 40..100).collect::<Vec<_>>(), "{exact_type:?}");
         if exact_type == ExactType::Full {

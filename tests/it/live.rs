@@ -47,7 +47,7 @@ impl Playlist {
                 "#EXTINF" => duration = value.trim_end_matches(',').parse().expect(line),
                 "#EXT-X-ENDLIST" | "#EXT-X-PLAYLIST-TYPE" => panic!("a live window has no {line}"),
                 _ if !line.starts_with('#') => {
-                    playlist.entries.push((discontinuity, duration, line.to_owned()))
+                    playlist.entries.push((discontinuity, duration, line.to_owned()));
                 }
                 _ => {}
             }
@@ -228,13 +228,9 @@ fn variant_address(server: &Server, target: &str) -> String {
     format!("/playlist/{uri}")
 }
 
-#[test]
-fn a_window_keeps_the_numbers_of_its_entries_for_days() {
-    let mut random = Random(0x2545_F491_4F6C_DD1D);
-    let start = time("2026-11-20T10:57:03.25");
-    let mut world = World::at(start);
-    // Two days of segments of 10 s, some late, some missing, a pause, a few of another length.
-    let (mut at, end) = (start, start + Span::from_secs(2 * 24 * 3600));
+/// Plans segments of 10 s, some late, some missing, a pause, a few of another length.
+fn plan_days(world: &mut World, random: &mut Random, start: Timestamp, end: Timestamp) {
+    let mut at = start;
     while at < end {
         let seconds = if random.below(50) == 0 { 7 } else { 10 };
         let late = if random.below(6) == 0 { i64::try_from(random.below(14)).expect("small") } else { 0 };
@@ -246,6 +242,24 @@ fn a_window_keeps_the_numbers_of_its_entries_for_days() {
             at = at + Span::from_secs(5000);
         }
     }
+}
+
+/// Checks that an update makes the whole playlist, and repeats no more of it than it has to.
+fn check_update(whole: &Playlist, update: &Playlist) {
+    assert_eq!((update.first, &update.entries), (whole.first, &whole.entries));
+    assert!(update.skipped > 0);
+    let repeated = &whole.entries[update.skipped..];
+    let seconds: f64 = repeated.iter().map(|entry| entry.1).sum();
+    assert!(seconds >= to_f64(6 * whole.target) && repeated.len() < 20, "{seconds} s are repeated");
+}
+
+#[test]
+fn a_window_keeps_the_numbers_of_its_entries_for_days() {
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    let start = time("2026-11-20T10:57:03.25");
+    let mut world = World::at(start);
+    let end = start + Span::from_secs(2 * 24 * 3600);
+    plan_days(&mut world, &mut random, start, end);
     let mut now = start + Span::from_secs(600);
     world.pass(now);
     let (mut server, other) = (world.server(), world.server());
@@ -279,12 +293,7 @@ fn a_window_keeps_the_numbers_of_its_entries_for_days() {
         let shown = text(&server, &anchored);
         one.see(&shown);
         if let Some(last) = one.last.as_ref().filter(|last| last.can_skip_until.is_some()) {
-            let update = one.update(&text(&server, &format!("{anchored}&_HLS_skip=YES")));
-            assert_eq!((update.first, &update.entries), (last.first, &last.entries));
-            assert!(update.skipped > 0);
-            let repeated = &last.entries[update.skipped..];
-            let seconds: f64 = repeated.iter().map(|entry| entry.1).sum();
-            assert!(seconds >= to_f64(6 * last.target) && repeated.len() < 20, "{seconds} s are repeated");
+            check_update(last, &one.update(&text(&server, &format!("{anchored}&_HLS_skip=YES"))));
             updates += 1;
         }
         let answer = get(&other, &anchored);

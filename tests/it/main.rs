@@ -23,6 +23,7 @@ mod keep_alive;
 mod large;
 mod lexer;
 mod live;
+mod live_losses;
 mod logs;
 mod measured;
 mod metrics;

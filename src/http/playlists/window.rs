@@ -8,7 +8,7 @@ use crate::archive::hour::HourSummary;
 use crate::archive::layout::Segment;
 use crate::error::{Error, Result};
 use crate::hls::media::target_secs;
-use crate::hls::window::{Count, Counted, CountedHour, Entry};
+use crate::hls::window::{Count, Counted, CountedHour, Entry, Shift};
 use crate::http::windows::{Window, WindowKey, Windows};
 use crate::timestamp::{Hour, Span, Timestamp};
 
@@ -29,8 +29,9 @@ impl Source {
     /// [`Error::Gone`] if the hours from the anchor on were deleted before this process counted them;
     /// [`Error::BadParameter`] if the anchor is later than the window's start.
     pub(super) fn window(&self, windows: &Windows, key: WindowKey) -> Result<Arc<Window>> {
-        let known = windows.get(&key).filter(|known| known.counted.can_go_on(&self.hours));
-        let first_hour = match &known {
+        let remembered = windows.get(&key);
+        let known = remembered.as_ref().filter(|known| known.counted.can_go_on(&self.hours));
+        let first_hour = match known {
             Some(known) => known.counted.hours.first().map(|hour| hour.hour),
             None => self.first_hour(key.anchor)?,
         };
@@ -41,31 +42,71 @@ impl Source {
         let summaries = self.archive.summaries(self.variant.name(), hours)?;
         let state: Vec<_> = summaries.iter().map(|hour| (hour.hour, hour.fingerprint)).collect();
         let none = Counted::default();
-        let before = known.as_ref().map_or(&none, |known| &known.counted);
+        let before = known.map_or(&none, |known| &known.counted);
         let count = |hour, mut count: Count| {
             let index = self.archive.hour(self.variant.name(), hour)?;
             index.segments().for_each(|segment| count.add(&segment));
             Ok(count)
         };
-        let counted = before.advance(Count::from(first_hour, 0), &state, self.hours[0], count)?;
+        let counted = before.advance(Count::from(first_hour, 0), &state, count)?;
         let longest = summaries.iter().map(|hour| hour.longest).max().unwrap_or(Span::ZERO);
-        let known_target = known.as_ref().map_or(0, |known| known.target_secs);
+        let known_target = remembered.as_ref().map_or(0, |known| known.target_secs);
         let mut window = Window {
             first: Entry { number: 0, discontinuity: 0, gap_before: false },
             end: 0,
-            last_end: None,
+            last: None,
             target_secs: target_secs(longest).max(known_target),
             counted,
         };
-        self.find_end(&mut window, &summaries)?;
-        let first_start = self.find_first(&mut window, known.as_deref())?;
-        if known.is_none() && key.anchor.is_none() {
-            window.renumber(first_start.micros().div_euclid(1_000_000) - window.first.number);
+        if let Some(known) = known {
+            window.renumber(self.lost(&window.counted, known)?);
         }
+        self.find_end(&mut window, &summaries)?;
+        let first_start = self.find_first(&mut window, known.map(Arc::as_ref))?;
+        if known.is_none() {
+            if key.anchor.is_none() {
+                let entries = self.first_number(first_start) - window.first.number;
+                window.renumber(Shift { entries, ..Shift::default() });
+            }
+            if let Some(remembered) = &remembered {
+                window.renumber(self.lost(&window.counted, remembered)?);
+            }
+        }
+        let least = known.map_or(0, |known| known.first.discontinuity);
+        let discontinuities = (least - window.first.discontinuity).max(0);
+        window.renumber(Shift { discontinuities, ..Shift::default() });
         window.counted.forget_before(window.first.number);
         let window = Arc::new(window);
-        windows.keep(key, Arc::clone(&window));
+        if !windows.keep(key, Arc::clone(&window), known.is_none(), remembered.as_ref()) {
+            return Err(Error::Changed("the numbers of a window".to_owned()));
+        }
         Ok(window)
+    }
+
+    /// How far the numbers must be moved so that none is below that which the window `known` has shown: further entries
+    /// keep the numbers that they would have if no entry had been lost, and what was before a loss moves towards them.
+    fn lost(&self, counted: &Counted, known: &Window) -> Result<Shift> {
+        let Some(first) = counted.hours.first() else { return Ok(Shift::default()) };
+        let Some((last_start, discontinuity)) = known.last else {
+            let entries = (known.end - first.before.entries).max(0);
+            return Ok(Shift { entries, ..Shift::default() });
+        };
+        let mut now = (first.before.entries, first.before.discontinuities);
+        if let Some(hour) = counted.hours.iter().rev().find(|hour| hour.hour.start() <= last_start) {
+            let next = self.find_entry(hour, |segment, _| segment.start() > last_start)?;
+            let before =
+                |(entry, _): (Entry, _)| (entry.number, entry.discontinuity - i64::from(entry.gap_before));
+            now = next.map_or((hour.after.entries, hour.after.discontinuities), before);
+        }
+        let (entries, discontinuities) = (known.end - now.0, discontinuity - now.1);
+        let discontinuities = if entries > 0 { discontinuities } else { discontinuities.max(0) };
+        Ok(Shift { entries: entries.max(0), discontinuities })
+    }
+
+    /// The number of the first entry, which starts at `start`, where nothing else says one: not negative, and no higher than
+    /// what a later process will begin with.
+    fn first_number(&self, start: Timestamp) -> i64 {
+        start.min(self.now).micros().div_euclid(1_000_000).max(0)
     }
 
     /// The hour in which the count begins, if nothing was counted before.
@@ -84,28 +125,27 @@ impl Source {
 
     /// Finds the end of what is shown: the first segment that is withheld, or the last that there is.
     fn find_end(&self, window: &mut Window, summaries: &[HourSummary]) -> Result<()> {
+        let hours = &window.counted.hours;
         let young = self.now - WITHHELD_FOR;
-        let is_young = |hour: &CountedHour| {
-            summaries.iter().any(|summary| summary.hour == hour.hour && summary.latest_end > young)
-        };
-        let Some(last) = window.counted.hours.last() else { return Ok(()) };
-        (window.end, window.last_end) = (last.after.entries, last.after.walk.last_end());
-        for hour in window.counted.hours.iter().filter(|hour| is_young(hour)) {
-            let mut last_end = hour.before.walk.last_end();
-            let mut withheld = None;
+        // All entries before the young ones are shown.
+        let first_young = summaries.iter().position(|summary| summary.latest_end > young);
+        let old = &hours[..first_young.unwrap_or(hours.len())];
+        let from = old.iter().rposition(|hour| hour.after.entries > hour.before.entries).unwrap_or(0);
+        let (mut end, mut last) = (hours.first().map_or(0, |hour| hour.before.entries), None);
+        let mut is_withheld = false;
+        for hour in &hours[from..] {
             self.each_entry(hour, |segment, entry| {
-                if self.is_withheld(segment, entry.gap_before) {
-                    withheld = Some(entry.number);
-                    return Ok(false);
+                is_withheld = self.is_withheld(segment, entry.gap_before);
+                if !is_withheld {
+                    (end, last) = (entry.number + 1, Some((segment.start(), entry.discontinuity)));
                 }
-                last_end = Some(segment.end());
-                Ok(true)
+                Ok(!is_withheld)
             })?;
-            if let Some(number) = withheld {
-                (window.end, window.last_end) = (number, last_end);
-                return Ok(());
+            if is_withheld {
+                break;
             }
         }
+        (window.end, window.last) = (end, last);
         Ok(())
     }
 
@@ -114,9 +154,14 @@ impl Source {
     fn find_first(&self, window: &mut Window, known: Option<&Window>) -> Result<Timestamp> {
         let start = self.range.0;
         let is_over = |hour: &&CountedHour| hour.after.walk.last_end().is_none_or(|end| end <= start);
-        let on_screen = window.counted.hours.iter().find(|hour| !is_over(hour));
-        let on_screen = on_screen.map(|hour| self.find_entry(hour, |segment, _| segment.end() > start));
-        let on_screen = on_screen.transpose()?.flatten().map_or(window.end, |(entry, _)| entry.number);
+        let mut on_screen = window.end;
+        // An hour that is not over may have no entries, where the one before was deleted.
+        for hour in window.counted.hours.iter().filter(|hour| !is_over(hour)) {
+            if let Some((entry, _)) = self.find_entry(hour, |segment, _| segment.end() > start)? {
+                on_screen = entry.number;
+                break;
+            }
+        }
         let least = Span::from_secs(MIN_TARGETS * window.target_secs);
         let known_first = known.map_or(i64::MIN, |known| known.first.number);
         let number = on_screen.min(self.last_entries(window, least)?).max(known_first).min(window.end);
