@@ -165,7 +165,7 @@ fn format_age(age: Span) -> String {
 }
 
 fn check_tools(tools: &Tools, ffprobe: &Ffprobe, report: &mut Report) {
-    report.heading("programs for cuts");
+    report.heading("programs");
     match tools.ffmpeg_version() {
         Ok(version) => {
             report.finding(format_args!("ffmpeg {version}"));

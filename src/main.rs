@@ -122,8 +122,8 @@ fn resolve(config: &Config) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("cannot listen at `{}`: the name has no address", config.host))
 }
 
-/// The size of a cache or buffer of `bytes` on a machine with enough memory. Elsewhere all of them together take at most a
-/// quarter of the memory there is, because ffmpeg and the page cache need the rest.
+/// The size of a cache or buffer that has `bytes` on a machine with enough memory. With less memory, all caches and buffers
+/// together take at most a quarter of it, because ffmpeg and the page cache need the rest.
 fn scaled(bytes: usize, memory: Option<&MemoryLimit>) -> usize {
     let whole = (DEFAULT_CACHE_BYTES + Limits::default().held_bytes) as u64;
     match memory.map(|memory| memory.bytes / 4).filter(|quarter| *quarter < whole) {
@@ -137,8 +137,8 @@ fn cache_bytes(config: &Config, memory: Option<&MemoryLimit>) -> usize {
     config.cache_bytes.unwrap_or_else(|| scaled(DEFAULT_CACHE_BYTES, memory))
 }
 
-/// Derives the limits from the options, the number of file descriptors and the memory there is. A connection can need two descriptors: its
-/// socket and the file that is sent.
+/// Derives the limits from the options, the number of file descriptors and the memory there is. A connection can need two
+/// descriptors: its socket and the file that is sent.
 fn limits(config: &Config, descriptors: u64, memory: Option<&MemoryLimit>) -> Limits {
     let defaults = Limits::default();
     let reserved = 32 + 3 * config.workers + 8 * config.cut_workers;

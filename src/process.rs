@@ -52,8 +52,8 @@ pub struct MemoryLimit {
     pub file: PathBuf,
 }
 
-/// The least of the memory of this machine and the limits of this process's memory groups (control groups of both versions)
-/// and all groups above them. `None` if none of that can be read.
+/// The memory of this machine, or the lowest memory limit of this process's control groups (of both versions) and all groups
+/// above them, if that is less. `None` if none of that can be read.
 pub fn memory_limit() -> Option<MemoryLimit> {
     least_limit(&|path| std::fs::read_to_string(path).ok())
 }
@@ -71,7 +71,7 @@ fn least_limit(read: &dyn Fn(&Path) -> Option<String>) -> Option<MemoryLimit> {
     machine.into_iter().chain(groups).min_by_key(|limit| limit.bytes)
 }
 
-/// The files with the limits of this process's memory groups, and of all groups above them.
+/// The files with the memory limits of this process's control groups, and of all groups above them.
 fn group_files(read: &dyn Fn(&Path) -> Option<String>) -> Vec<PathBuf> {
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let mounts = read(Path::new("/proc/self/mountinfo")).unwrap_or_default();

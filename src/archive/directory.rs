@@ -24,7 +24,7 @@ const COARSE_CTIME_GRANULARITY_US: i64 = 2_100_000;
 
 /// The version of a directory, which changes whenever a name in it is added or removed.
 ///
-/// Programs that copy directories set the mtime, also to one that the directory has had before. They cannot set the ctime,
+/// Programs that copy directories set the mtime, even to one that the directory has had before. They cannot set the ctime,
 /// which is when the directory or its mtime last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct DirectoryVersion {

@@ -68,8 +68,8 @@ struct Entry {
 type Named<'a> = (&'a str, SegmentName<'a>);
 
 impl HourIndex {
-    /// Reads the directory at `path`. One that does not exist is an empty hour. With `ignores_empty` files of no bytes do not
-    /// count.
+    /// Reads the directory at `path`. One that does not exist is an empty hour. With `ignores_empty`, files of no bytes
+    /// are ignored.
     pub(super) fn read(hour: Hour, path: &Path, ignores_empty: bool) -> Result<(Self, Unparsable)> {
         let mut unparsable = Unparsable::default();
         let mut tombstones = HashSet::new();

@@ -65,14 +65,14 @@ struct Look {
     state: State,
 }
 
-/// Whether ffprobe was asked to complete a look.
+/// Whether ffprobe has been asked about a segment.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// All is known that will be.
+    /// Everything is known that can be known.
     Final,
-    /// It was asked, and has not answered.
+    /// It was asked and has not answered yet.
     Asked,
-    /// It could not say, at that time.
+    /// It failed at that time.
     Failed(Instant),
 }
 
@@ -83,7 +83,7 @@ impl Look {
         self.version == version && !is_over
     }
 
-    /// What the segment holds, if that is all there is to be known.
+    /// What the segment holds, if everything is known that can be known.
     fn is_final_for(&self, version: Version) -> Option<MediaInfo> {
         let is_final = self.version == version && matches!(self.state, State::Final);
         is_final.then(|| self.media.clone())

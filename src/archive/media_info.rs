@@ -1,5 +1,5 @@
-//! What a segment holds, as a multivariant playlist describes it: by the segment's own bytes, and where those leave it open
-//! by the output of ffprobe. Pure.
+//! What a segment holds, as a multivariant playlist describes it: from the segment's own bytes, and where those do not
+//! suffice, from the output of ffprobe. Pure.
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ pub(super) fn needs_ffprobe(program: &Program) -> bool {
     !media_streams(program).all(is_complete)
 }
 
-/// Whether a segment, of which `scan` is the start, can be decoded without those before it: it is sound alone, or begins
+/// Whether a segment, of which `scan` is the start, can be decoded without those before it: it is audio only, or begins
 /// with an IDR picture and its parameter sets.
 pub(super) fn is_independent(scan: &Scan) -> bool {
     scan.reference_track().is_some_and(|track| {

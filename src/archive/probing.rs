@@ -21,7 +21,7 @@ pub(super) struct Question {
     pub(super) file: File,
     /// The program to ask.
     pub(super) ffprobe: Ffprobe,
-    /// Takes the answer, on the thread. It is dropped if there will be none.
+    /// Takes the answer, on the thread. It is dropped if there will be no answer.
     pub(super) done: Box<dyn FnOnce(Result<Value>) + Send>,
 }
 

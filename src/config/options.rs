@@ -239,7 +239,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("PATH", |config, value| path(value).map(|path| config.ffmpeg = path))
         .shown(|config| config.ffmpeg.display().to_string()),
     option("Workers", "ffprobe")
-        .help("path of the ffprobe program used for cuts")
+        .help("path of the ffprobe program used for multivariant playlists")
         .value("PATH", |config, value| path(value).map(|path| config.ffprobe = path))
         .shown(|config| config.ffprobe.display().to_string()),
     option("Logging", "log-level")

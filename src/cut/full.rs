@@ -28,7 +28,8 @@ use super::transport_stream::TransportStream;
 const SHIFT_90K: i64 = 100 * TICKS_PER_SECOND;
 /// How much sound ffmpeg gets beyond the ends, to cut it at the sample.
 const AUDIO_MARGIN_90K: i64 = TICKS_PER_SECOND;
-/// How much of a sound that begins late is announced to ffmpeg, and as much time to let it end.
+/// How long before all else ffmpeg gets the frames that announce a sound which begins late. They take at most half of that
+/// time.
 const ANNOUNCED_90K: i64 = TICKS_PER_SECOND;
 /// The channel layouts that AAC has a `channel_configuration` for (ISO/IEC 14496-3, 1.6.3.4), by ffmpeg's names.
 const AAC_LAYOUTS: &str = "mono|stereo|3.0|4.0|5.0|5.1|7.1";

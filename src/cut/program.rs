@@ -1,7 +1,7 @@
 //! The streams of a cut: those of all its segments together.
 //!
-//! Pure. A stream may begin after the first segment, be missing in some, or change its PID when a recorder restarts. Of each
-//! codec a cut has as many streams as the segment that has most of them.
+//! Pure. A stream may begin after the first segment, be missing in some, or change its PID when a recorder restarts. Of
+//! each codec a cut has as many streams as the segment that has most of them.
 
 use crate::mpegts::codec::Codec;
 use crate::mpegts::packet::NULL_PID;

@@ -32,8 +32,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes of stderr that are kept.
 const STDERR_BYTES: usize = 4096;
 
-/// The badness that is added to a child's for the kernel: its maximum, so that where memory runs out the children are killed
-/// before the server.
+/// The `oom_score_adj` of a child: the maximum, so that the kernel kills children before the server if memory runs out.
 const OOM_SCORE_ADJ: &str = "1000";
 
 /// Writes the input of a child. Called once, on the child's feeder thread.

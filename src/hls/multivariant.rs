@@ -36,7 +36,7 @@ pub struct MediaInfo {
     pub resolution: Option<(u32, u32)>,
     /// Frames a second.
     pub frame_rate: Option<f64>,
-    /// Whether the segment begins with a picture that can be decoded without others before it, as all behind it can.
+    /// Whether the segment begins with a picture from which decoding can begin, so that it and all later pictures are right.
     pub is_independent: bool,
 }
 

@@ -101,8 +101,8 @@ impl Count {
 }
 
 impl Counted {
-    /// Whether the counts can go on: the last hour that was counted still exists, so those that came after it were not
-    /// deleted before they were counted. `existing` are the hours with a directory, sorted.
+    /// Whether counting can continue: the last hour that was counted still exists, so no later hour was deleted before it
+    /// was counted. `existing` are the hours with a directory, sorted.
     pub fn can_go_on(&self, existing: &[Hour]) -> bool {
         self.hours.last().is_some_and(|last| existing.binary_search(&last.hour).is_ok())
     }

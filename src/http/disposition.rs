@@ -40,8 +40,8 @@ fn is_plain(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.')
 }
 
-/// Whether a character is shown, and does not change how those around it are: control characters, line separators and
-/// those that change the direction of text are not for the names of files.
+/// Whether a character is visible and does not affect those around it. Control characters, line separators and characters
+/// that change the direction of text do not belong in file names.
 fn is_visible(character: char) -> bool {
     let is_format = matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
     !character.is_control() && !is_format

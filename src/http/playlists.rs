@@ -101,7 +101,7 @@ impl MediaRequest {
         } else {
             source.outline()?
         };
-        // A relative time means another range soon.
+        // A relative time soon means another range.
         let is_relative = self.range.is_relative();
         let cache_control = if outline.is_finished() && !is_relative { "max-age=60" } else { "max-age=1" };
         let span = is_relative.then_some(source.range);

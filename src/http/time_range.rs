@@ -23,8 +23,8 @@ impl TimeRange {
     /// The range that a query asks for. A duration replaces the start or the end.
     ///
     /// # Errors
-    /// [`Error::BadParameter`] for a malformed parameter, and for a duration beside both ends; [`Error::MissingParameter`]
-    /// for a duration beside neither.
+    /// [`Error::BadParameter`] for a malformed parameter, and for a duration with both ends; [`Error::MissingParameter`] for a
+    /// duration with neither.
     pub(super) fn read(query: Query) -> Result<Self> {
         let (start, end) = (query.time("start")?, query.time("end")?);
         let duration = query.length("duration")?;

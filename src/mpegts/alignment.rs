@@ -35,7 +35,7 @@ impl<'a> AlignmentCheck<'a> {
         Self { framing, alignment: Alignment::default(), missing: 0, header: Vec::new(), tail: [&[], &[]] }
     }
 
-    /// Takes note that a PES packet is divided so that it must be written anew.
+    /// Notes that a PES packet does not begin and end with a frame, so that it must be rewritten.
     pub(super) fn set_unaligned(&mut self) {
         self.alignment.unaligned = self.framing.is_some();
     }

@@ -39,7 +39,7 @@ impl Frame {
         self.to_90k(self.samples.into())
     }
 
-    /// The duration of so many samples in ticks of 90 kHz, rounded.
+    /// The duration of a number of samples, in ticks of 90 kHz, rounded.
     pub(super) fn to_90k(self, samples: i64) -> i64 {
         let rate = i64::from(self.sample_rate.max(1));
         (samples * TICKS_PER_SECOND + rate / 2) / rate

@@ -15,8 +15,8 @@ use crate::timestamp::{Hour, Span, Timestamp};
 /// How many target durations a window is long, at least: players begin as many before its end.
 pub(super) const MIN_TARGETS: i64 = 3;
 
-/// The hour from which a window's entries are counted: the one that it starts in, or the last before; where the recording
-/// begins later, the first that there is.
+/// The hour from which a window's entries are counted: the one in which it starts, or the last one before that. If the
+/// recording begins later, it is the first hour there is.
 pub(super) fn anchor(hours: &[Hour], start: Timestamp) -> Option<Hour> {
     let behind = hours.partition_point(|hour| hour.start() <= start);
     hours.get(behind.saturating_sub(1)).copied()
@@ -27,7 +27,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Gone`] if the hours from the anchor on were deleted before this process counted them;
-    /// [`Error::BadParameter`] if the anchor is behind the window's start.
+    /// [`Error::BadParameter`] if the anchor is later than the window's start.
     pub(super) fn window(&self, windows: &Windows, key: WindowKey) -> Result<Arc<Window>> {
         let remembered = windows.get(&key);
         let known = remembered.as_ref().filter(|known| known.counted.can_go_on(&self.hours));
@@ -117,7 +117,7 @@ impl Source {
             return Err(Error::Gone("the anchor was deleted: load the multivariant playlist again"));
         }
         if latest.is_some_and(|latest| latest < hour) {
-            let expected = "an hour that is not behind the window's start";
+            let expected = "an hour that is not later than the window's start";
             return Err(Error::BadParameter { name: "anchor", value: hour.to_string(), expected });
         }
         Ok(Some(hour))
