@@ -153,7 +153,7 @@ impl Ffprobe {
     /// Its version. Cuts do not need ffprobe, so nothing that they wait for asks this.
     ///
     /// # Errors
-    /// As [`Child::start`]; [`Error::Child`] if it reports no version.
+    /// As `Child::start`; [`Error::Child`] if it reports no version.
     pub fn version(&self) -> Result<String> {
         version("ffprobe", &self.0)
     }
@@ -161,7 +161,7 @@ impl Ffprobe {
     /// The streams of a file, as ffprobe's JSON. ffprobe reads the open file, so that no name can lead it to another one.
     ///
     /// # Errors
-    /// As [`Child::start`]; [`Error::Child`] if ffprobe fails, takes more than three seconds or does not answer in JSON;
+    /// As `Child::start`; [`Error::Child`] if ffprobe fails, takes more than three seconds or does not answer in JSON;
     /// [`Error::Cancelled`] once `is_cancelled` returns true, which is called several times a second.
     pub fn streams(&self, file: File, is_cancelled: &dyn Fn() -> bool) -> Result<serde_json::Value> {
         let program = "ffprobe";

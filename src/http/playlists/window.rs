@@ -113,12 +113,12 @@ impl Source {
     fn first_hour(&self, requested: Option<Hour>) -> Result<Option<Hour>> {
         let latest = anchor(&self.hours, self.range.0);
         let Some(hour) = requested else { return Ok(latest) };
-        if self.hours.binary_search(&hour).is_err() {
-            return Err(Error::Gone("the anchor was deleted: load the multivariant playlist again"));
-        }
         if latest.is_some_and(|latest| latest < hour) {
             let expected = "an hour that is not later than the window's start";
             return Err(Error::BadParameter { name: "anchor", value: hour.to_string(), expected });
+        }
+        if self.hours.binary_search(&hour).is_err() {
+            return Err(Error::Gone("the anchor was deleted: load the multivariant playlist again"));
         }
         Ok(Some(hour))
     }
