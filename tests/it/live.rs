@@ -272,7 +272,7 @@ fn a_window_keeps_the_numbers_of_its_entries_for_days() {
     let (mut one, mut two, mut three) = (Client::default(), Client::default(), Client::default());
     let (mut before_restart, mut updates) = (0, 0);
     while now < end {
-        now = now + Span::from_millis(i64::try_from(20_000 + random.below(400_000)).expect("small"));
+        now = now + Span::from_millis(i64::try_from(60_000 + random.below(840_000)).expect("small"));
         world.pass(now);
         // Hours are kept for three hours; a prune deletes some files at a time.
         let files = usize::try_from(random.below(500)).expect("small");
