@@ -17,7 +17,7 @@ use restreamer::server::Server;
 use restreamer::timestamp::{Span, Timestamp};
 use tempfile::TempDir;
 
-use crate::footage::{FootageKind, ffmpeg, picture, root};
+use crate::footage::{FootageKind, PLAIN, ffmpeg, picture, root};
 use crate::harness::{PATIENCE, time, write_whole};
 use crate::players::RequestLog;
 
@@ -81,9 +81,7 @@ fn footage() -> &'static [PathBuf] {
             seconds,
             segment_seconds: SEGMENT_SECS,
             codecs: "",
-            options: "",
-            sounds: 1,
-            pictures: true,
+            ..PLAIN
         };
         let directory = root().join(kind.name);
         fs::create_dir_all(&directory).expect("a directory");

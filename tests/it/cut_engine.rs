@@ -9,7 +9,7 @@ use restreamer::mpegts::packet::packets;
 use restreamer::timestamp::{Span, Timestamp};
 
 use crate::footage::{
-    self, Footage, FootageKind, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64,
+    self, Footage, FootageKind, PLAIN, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64,
 };
 
 pub(crate) fn tools() -> Tools {
@@ -222,17 +222,6 @@ fn all(kind: &FootageKind, group: i64) {
         check(ExactType::Full, &footage, kind.sounds, start, end);
     }
 }
-
-const PLAIN: FootageKind = FootageKind {
-    name: "plain",
-    rate: (25, 1),
-    seconds: 12,
-    segment_seconds: 2,
-    codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 0 -g 50 -c:a aac",
-    options: "",
-    sounds: 1,
-    pictures: true,
-};
 
 const PYRAMID: &str =
     "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -c:a aac -g";

@@ -20,13 +20,9 @@ const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 fn segments(name: &'static str) -> Vec<CutSegment> {
     let kind = FootageKind {
         name,
-        rate: (25, 1),
         seconds: 8,
-        segment_seconds: 2,
         codecs: "-c:v libx264 -preset ultrafast -sc_threshold 0 -g 50 -c:a aac",
-        options: "",
-        sounds: 1,
-        pictures: true,
+        ..footage::PLAIN
     };
     footage::make(&kind).segments
 }

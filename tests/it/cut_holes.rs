@@ -17,13 +17,8 @@ const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
 const KIND: FootageKind<'_> = FootageKind {
     name: "",
-    rate: (25, 1),
-    seconds: 12,
-    segment_seconds: 2,
     codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -g 50 -c:a aac",
-    options: "",
-    sounds: 1,
-    pictures: true,
+    ..footage::PLAIN
 };
 
 /// Removes a segment.

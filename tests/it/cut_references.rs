@@ -17,16 +17,7 @@ use crate::footage::{self, Footage, FootageKind, base, ffmpeg, run};
 
 const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
-const KIND: FootageKind<'_> = FootageKind {
-    name: "",
-    rate: (25, 1),
-    seconds: 8,
-    segment_seconds: 2,
-    codecs: "",
-    options: "",
-    sounds: 1,
-    pictures: true,
-};
+const KIND: FootageKind<'_> = FootageKind { name: "", seconds: 8, codecs: "", ..footage::PLAIN };
 
 /// Segments that are cut by time, of groups of three seconds.
 const BY_TIME: &str = "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 2 -g 75 -keyint_min 75 -c:a aac -break_non_keyframes 1";

@@ -19,16 +19,7 @@ const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 const VIDEO: &str = "-c:v libx264 -preset ultrafast -sc_threshold 0 -bf 0 -g 25";
 const AUDIO_PID: u16 = 0x101;
 
-const KIND: FootageKind<'_> = FootageKind {
-    name: "",
-    rate: (25, 1),
-    seconds: 6,
-    segment_seconds: 2,
-    codecs: "",
-    options: "",
-    sounds: 1,
-    pictures: true,
-};
+const KIND: FootageKind<'_> = FootageKind { name: "", seconds: 6, codecs: "", ..footage::PLAIN };
 
 /// A cut of a range in milliseconds, which decodes without a warning.
 fn cut_of(exact_type: ExactType, footage: &Footage, start_ms: i64, end_ms: i64) -> PathBuf {

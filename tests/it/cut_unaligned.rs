@@ -18,13 +18,10 @@ const SOUND: u16 = 0x101;
 /// Each PES packet of sound has one frame.
 const KIND: FootageKind = FootageKind {
     name: "unaligned",
-    rate: (25, 1),
     seconds: 6,
-    segment_seconds: 2,
     codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 2 -g 50 -c:a aac",
     options: "pes_payload_size=0",
-    sounds: 1,
-    pictures: true,
+    ..footage::PLAIN
 };
 
 fn paths(segments: &[CutSegment]) -> Vec<PathBuf> {

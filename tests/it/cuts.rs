@@ -27,16 +27,7 @@ pub(crate) fn archive() -> TempDir {
     static SEGMENTS: OnceLock<Vec<CutSegment>> = OnceLock::new();
     let segments = SEGMENTS.get_or_init(|| {
         let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
-        let kind = FootageKind {
-            name: "http",
-            rate: (25, 1),
-            seconds: 10,
-            segment_seconds: 2,
-            codecs,
-            options: "",
-            sounds: 1,
-            pictures: true,
-        };
+        let kind = FootageKind { name: "http", seconds: 10, codecs, ..footage::PLAIN };
         footage::make(&kind).segments
     });
     let base = tempfile::tempdir().expect("a directory");

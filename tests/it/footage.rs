@@ -33,6 +33,18 @@ pub(crate) struct FootageKind<'a> {
     pub(crate) pictures: bool,
 }
 
+/// Twelve seconds with a group of pictures in each segment; other kinds differ from it in what they name.
+pub(crate) const PLAIN: FootageKind<'static> = FootageKind {
+    name: "plain",
+    rate: (25, 1),
+    seconds: 12,
+    segment_seconds: 2,
+    codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 0 -g 50 -c:a aac",
+    options: "",
+    sounds: 1,
+    pictures: true,
+};
+
 /// Footage on disk.
 pub(crate) struct Footage {
     pub(crate) rate: (i64, i64),

@@ -280,16 +280,7 @@ fn real_footage() -> &'static [CutSegment] {
     static MADE: OnceLock<Vec<CutSegment>> = OnceLock::new();
     MADE.get_or_init(|| {
         let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
-        let kind = FootageKind {
-            name: "jobs",
-            rate: (25, 1),
-            seconds: 72,
-            segment_seconds: 2,
-            codecs,
-            options: "",
-            sounds: 1,
-            pictures: true,
-        };
+        let kind = FootageKind { name: "jobs", seconds: 72, codecs, ..footage::PLAIN };
         footage::make(&kind).segments
     })
 }
