@@ -37,14 +37,7 @@ fn segments<'a>(names: &'a [String], hours: i64) -> Vec<Segment<'a>> {
 }
 
 fn playlist(segments: &[Segment]) -> Vec<u8> {
-    let head = Head {
-        target_secs: 2,
-        is_finished: true,
-        sequence: None,
-        play_from_secs: None,
-        can_skip_until_secs: None,
-        skipped: 0,
-    };
+    let head = Head::new(2, true);
     let mut playlist = MediaPlaylist::begin("../../segments/gdq/source", &head);
     for segment in segments {
         playlist.segment(segment, false);

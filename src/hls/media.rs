@@ -32,6 +32,20 @@ pub struct Head {
     pub skipped: i64,
 }
 
+impl Head {
+    /// The head of a playlist that no entries leave and that has no updates.
+    pub const fn new(target_secs: i64, is_finished: bool) -> Self {
+        Self {
+            target_secs,
+            is_finished,
+            sequence: None,
+            play_from_secs: None,
+            can_skip_until_secs: None,
+            skipped: 0,
+        }
+    }
+}
+
 /// A media playlist that is being written.
 #[derive(Debug)]
 pub struct MediaPlaylist {
@@ -142,22 +156,11 @@ mod tests {
     use super::*;
     use crate::archive::layout::SegmentName;
 
-    fn head(target_secs: i64, is_finished: bool) -> Head {
-        Head {
-            target_secs,
-            is_finished,
-            sequence: None,
-            play_from_secs: None,
-            can_skip_until_secs: None,
-            skipped: 0,
-        }
-    }
-
     #[test]
     fn a_playlist_has_dates_durations_gaps_and_encoded_uris() {
         let hour = Hour::parse("2026-11-20T10").expect("an hour");
         let segment = |name| Segment { hour, name: SegmentName::parse(name).expect(name) };
-        let mut list = MediaPlaylist::begin("../../segments/a%20b/source", &head(3, true));
+        let mut list = MediaPlaylist::begin("../../segments/a%20b/source", &Head::new(3, true));
         list.segment(&segment("55:02.000-2.000-full-x.ts"), true);
         list.segment(&segment("55:04.000001-2.002001-full-y.ts"), true);
         list.segment(&segment("55:06.0022-10-full-z.ts"), false);
@@ -184,7 +187,7 @@ mod tests {
             play_from_secs: Some(-9),
             can_skip_until_secs: Some(18),
             skipped: 400,
-            ..head(3, false)
+            ..Head::new(3, false)
         };
         let mut list = MediaPlaylist::begin("x", &head);
         let name = SegmentName::parse("55:02-2-full-x.ts").expect("a name");

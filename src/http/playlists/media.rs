@@ -77,12 +77,8 @@ impl Source {
         let is_past = self.range.1 < self.now - FINISHED_AFTER;
         let mut outline = Outline {
             head: Head {
-                target_secs: target_secs(longest),
-                is_finished: false,
-                sequence: None,
                 play_from_secs: self.plays_from_start.then_some(0),
-                can_skip_until_secs: None,
-                skipped: 0,
+                ..Head::new(target_secs(longest), false)
             },
             segments: hours.iter().map(|hour| hour.segments).sum(),
             state: fingerprint(hours.iter().map(|hour| (hour.hour, hour.fingerprint))),
@@ -122,12 +118,9 @@ impl Source {
         let window = self.window(windows, key)?;
         let mut outline = Outline {
             head: Head {
-                target_secs: window.target_secs,
-                is_finished: false,
                 sequence: Some((window.first.number, window.first.discontinuity)),
                 play_from_secs: Some(-MIN_TARGETS * window.target_secs),
-                can_skip_until_secs: None,
-                skipped: 0,
+                ..Head::new(window.target_secs, false)
             },
             segments: usize::try_from(window.end - window.first.number).unwrap_or(0),
             state: fingerprint(window.hours()),
@@ -310,14 +303,7 @@ mod tests {
             plays_from_start: false,
             wants_update: false,
         };
-        let head = Head {
-            target_secs: 2,
-            is_finished: true,
-            sequence: None,
-            play_from_secs: None,
-            can_skip_until_secs: None,
-            skipped: 0,
-        };
+        let head = Head::new(2, true);
         let outline = Outline { head, segments: 3, state: u64::MAX, window: None };
         // FNV-1a of the fields, computed by another program.
         assert_eq!(source.tag(&outline).finish(), 0xb2f3_19ff_e6c0_c495);
