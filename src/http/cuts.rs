@@ -1,10 +1,15 @@
 //! `/cut/…`: a time range as one file.
 
+mod segments;
+
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::segments::{
+    Coverage, CutRequest, for_each_segment, preceding_segment, selection, trailing_segment,
+};
 use super::disposition::attachment;
 use super::handler::{App, Handler, Pool};
 use super::path::{PathNames, VariantPath};
@@ -13,42 +18,11 @@ use super::reply::{Body, Piece, Reply, Sink};
 use super::request::Request;
 use super::time_range::TimeRange;
 use crate::archive::OpenFile;
-use crate::archive::select::TOLERANCE;
-use crate::archive::selection::{Chosen, Selection};
 use crate::cut::selected::SelectedSegments;
-use crate::cut::{self, CutSegment, ExactType, SegmentList, rough};
+use crate::cut::{self, ExactType, SegmentList, rough};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::timestamp::{Span, Timestamp};
-
-/// How far behind its picture a recorder may store sound.
-const MAX_AUDIO_DELAY: Span = Span::from_secs(1);
-
-/// How many segments are selected between two checks for cancellation.
-const CANCELLATION_STRIDE: usize = 256;
-
-/// The segments of a range, counted.
-#[derive(Debug, Default)]
-struct Coverage {
-    segments: usize,
-    gaps: usize,
-    /// Where the first gap starts and ends.
-    first_gap: Option<(Timestamp, Timestamp)>,
-    /// The length of all gaps together.
-    gap_total: Span,
-    /// The start of the first segment and the end of the last.
-    span: Option<(Timestamp, Timestamp)>,
-}
-
-impl Coverage {
-    /// Counts a gap. A truncated segment may claim to last until the next one starts, or longer.
-    fn add_gap(&mut self, start: Timestamp, end: Timestamp) {
-        let end = end.max(start);
-        self.gaps += 1;
-        self.gap_total = self.gap_total + (end - start);
-        self.first_gap = self.first_gap.or(Some((start, end)));
-    }
-}
 
 /// `/cut/{stream}/{variant}.ts`: a time range as one file.
 #[derive(Debug)]
@@ -56,18 +30,6 @@ pub(super) struct CutQuery {
     variant: VariantPath,
     range: TimeRange,
     allow_holes: bool,
-    exact_type: Option<ExactType>,
-}
-
-/// A cut whose range is resolved.
-#[derive(Debug)]
-struct CutRequest {
-    variant: VariantPath,
-    /// The first instant of the range, and the first one behind it.
-    range: (Timestamp, Timestamp),
-    /// Whether the range may have gaps.
-    allow_holes: bool,
-    /// How the cut is made exact to the frame; `None` for a rough cut, which is the segments one after another.
     exact_type: Option<ExactType>,
 }
 
@@ -136,50 +98,9 @@ impl CutQuery {
     }
 }
 
-/// The segments of the range.
-fn selection(app: &App, cut: &CutRequest) -> Result<Selection> {
-    let name = cut.variant.name();
-    Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, cut.range).ignoring_empty())
-}
-
-/// Calls `each` with the segments of the range; from a gap that is not allowed on, only measures the gaps.
-///
-/// # Errors
-/// [`Error::RangeIsEmpty`], [`Error::RangeHasHoles`], [`Error::Cancelled`]; those of `each`.
-fn for_each_segment(
-    cut: &CutRequest,
-    mut selection: Selection,
-    is_cancelled: &dyn Fn() -> bool,
-    mut each: impl FnMut(&Chosen) -> Result<()>,
-) -> Result<Coverage> {
-    let mut coverage = Coverage::default();
-    while let Some(chosen) = selection.next_segment()? {
-        coverage.segments += 1;
-        if coverage.segments.is_multiple_of(CANCELLATION_STRIDE) && is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        if chosen.gap_before {
-            coverage.add_gap(coverage.span.map_or(cut.range.0, |(_, end)| end), chosen.segment.start());
-        }
-        let start = coverage.span.map_or(chosen.segment.start(), |(start, _)| start);
-        coverage.span = Some((start, chosen.segment.end()));
-        if coverage.gaps == 0 || cut.allow_holes {
-            each(&chosen)?;
-        }
-    }
-    let Some((_, last_end)) = coverage.span else { return Err(Error::RangeIsEmpty) };
-    if selection.ends_in_gap() {
-        coverage.add_gap(last_end, cut.range.1);
-    }
-    match coverage.first_gap {
-        Some(first) if !cut.allow_holes => Err(Error::RangeHasHoles { first, total: coverage.gap_total }),
-        _ => Ok(coverage),
-    }
-}
-
 /// Concatenates the segments. They are selected twice: to add up their lengths, and while they are sent.
 fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-    let selection = selection(app, cut)?;
+    let selection = selection(app, cut, cut.range)?;
     let mut len = 0;
     let coverage = for_each_segment(cut, selection.clone(), is_cancelled, |chosen| {
         len += rough::measure(&app.archive.segment_path(chosen.variant, &chosen.segment))?;
@@ -209,7 +130,8 @@ fn exact_cut(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Reply> {
     let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
-    let coverage = for_each_segment(cut, selection(app, cut)?, is_cancelled, |chosen| segments.push(chosen))?;
+    let coverage =
+        for_each_segment(cut, selection(app, cut, cut.range)?, is_cancelled, |chosen| segments.push(chosen))?;
     let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
     let trailing = match last {
         Some(last) if last.complete => trailing_segment(app, cut, &segments, last.end)?,
@@ -250,43 +172,6 @@ fn exact_cut(
         };
         result
     })))
-}
-
-/// The segment after the last one of `segments`, which ends at `end`. `None` if it does not follow without a gap, or if the
-/// cut ends too early for it to hold sound of the cut.
-fn trailing_segment(
-    app: &App,
-    cut: &CutRequest,
-    segments: &SelectedSegments,
-    end: Timestamp,
-) -> Result<Option<CutSegment>> {
-    if end - cut.range.1 > MAX_AUDIO_DELAY {
-        return Ok(None);
-    }
-    let mut following = selection_in(app, cut, (end, end + TOLERANCE + TOLERANCE))?;
-    while let Some(Chosen { segment, .. }) = following.next_segment()? {
-        if segment.start() >= end - TOLERANCE {
-            let follows = segment.start() <= end + TOLERANCE;
-            return Ok(follows.then(|| segments.cut_segment(&segment, false)));
-        }
-    }
-    Ok(None)
-}
-
-/// The segment that the one which starts at `start` follows without a gap, if there is one.
-fn preceding_segment(app: &App, cut: &CutRequest, start: Timestamp) -> Result<Option<CutSegment>> {
-    let before = start - TOLERANCE;
-    let mut preceding = selection_in(app, cut, (before - Span::from_micros(1), before))?;
-    let Some(Chosen { segment, .. }) = preceding.next_segment()? else { return Ok(None) };
-    let segment = SelectedSegments::new(&app.archive, cut.variant.name()).cut_segment(&segment, false);
-    let follows = segment.complete && segment.end <= start + TOLERANCE && segment.end >= start - TOLERANCE;
-    Ok(follows.then_some(segment))
-}
-
-/// The segments of a range beside that of the cut.
-fn selection_in(app: &App, cut: &CutRequest, range: (Timestamp, Timestamp)) -> Result<Selection> {
-    let name = cut.variant.name();
-    Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, range).ignoring_empty())
 }
 
 /// A sink that sends each write at once, so that the client gets the first frames early. It counts the bytes. The cell
