@@ -74,6 +74,29 @@ impl Codec {
         }
     }
 
+    /// The codec's name for people. `stream_type` is that of the PMT.
+    pub fn name(self, stream_type: u8) -> &'static str {
+        match (self, stream_type) {
+            // With stream types of SAMPLE-AES (HLS) the frames are encrypted.
+            (_, 0xC1 | 0xC2 | 0xCF | 0xDB) => "encrypted",
+            (Self::H264, _) => "H.264",
+            (Self::Hevc, _) => "H.265",
+            (Self::Mpeg2, 0x01) => "MPEG-1 video",
+            (Self::Mpeg2, _) => "MPEG-2 video",
+            (Self::Ac3, _) => "AC-3",
+            (Self::MpegAudio, _) => "MPEG audio",
+            (Self::Aac, _) | (Self::OtherAudio, 0x1C) => "AAC",
+            (Self::AacLatm, _) => "AAC in LATM",
+            (Self::Opus, _) => "Opus",
+            (Self::Dts, _) => "DTS",
+            (Self::S302m, _) => "SMPTE 302M",
+            (_, 0x80) => "PCM",
+            (_, 0x83) => "TrueHD",
+            (Self::Data, _) => "data",
+            (Self::OtherVideo | Self::OtherAudio, _) => "of an unknown codec",
+        }
+    }
+
     /// The codec of a stream of private PES packets, by its registration descriptor or those of DVB (ETSI EN 300 468, tables
     /// 12 and 109) for AC-3, E-AC-3, DTS, AAC and AC-4.
     fn of_private(stream: &ElementaryStream) -> Self {

@@ -47,12 +47,11 @@ enum Position {
     Data(usize),
 }
 
-/// Joins the payloads of one PID.
+/// Finds the data of the elementary stream in the transport packets of one PID. Duplicate packets have none.
 #[derive(Debug)]
-struct Joiner<'a> {
-    joined: JoinedStream,
+pub(super) struct Payloads<'a> {
     position: Position,
-    /// The bytes so far of a header.
+    /// The bytes so far of a header that goes over several packets.
     header: Vec<u8>,
     last_packet: Option<Packet<'a>>,
 }
@@ -60,17 +59,19 @@ struct Joiner<'a> {
 impl JoinedStream {
     /// The joined stream of a PID in the bytes of a segment.
     pub fn of(segment: &[u8], pid: u16) -> Self {
-        let mut joiner = Joiner {
-            joined: Self::default(),
-            position: Position::Data(usize::MAX),
-            header: Vec::new(),
-            last_packet: None,
-        };
+        let mut joined = Self::default();
+        let mut payloads = Payloads::default();
         for (offset, packet) in packets(segment).filter(|(_, packet)| packet.pid() == pid) {
-            joiner.push(offset, packet);
+            let (started, data) = payloads.push(offset, packet);
+            if let Some((packet_offset, header)) = started {
+                let Header { stream_id, pts, dts, .. } = header;
+                let offset = joined.bytes.len();
+                joined.starts.push(PesStart { offset, packet_offset, stream_id, pts, dts: dts.or(pts) });
+            }
+            joined.bytes.extend_from_slice(data);
         }
-        joiner.joined.len = joiner.joined.bytes.len();
-        joiner.joined
+        joined.len = joined.bytes.len();
+        joined
     }
 
     /// Appends the start of the next segment's stream, so that a frame that goes on there can be found whole. It may be
@@ -80,10 +81,19 @@ impl JoinedStream {
     }
 }
 
-impl<'a> Joiner<'a> {
-    fn push(&mut self, offset: usize, packet: Packet<'a>) {
+impl Default for Payloads<'_> {
+    /// Data before the first header belong to a PES packet that began earlier.
+    fn default() -> Self {
+        Self { position: Position::Data(usize::MAX), header: Vec::new(), last_packet: None }
+    }
+}
+
+impl<'a> Payloads<'a> {
+    /// Takes the next packet of the PID, which is at `offset`. Returns the header of a PES packet, if it is complete now, with
+    /// the offset of the packet in which that begins, and the data behind it.
+    pub(super) fn push(&mut self, offset: usize, packet: Packet<'a>) -> (Option<(usize, Header)>, &'a [u8]) {
         if self.last_packet.replace(packet).is_some_and(|last| packet.is_duplicate_of(last)) {
-            return;
+            return (None, &[]);
         }
         if packet.starts_unit() {
             self.header.clear();
@@ -91,38 +101,38 @@ impl<'a> Joiner<'a> {
         }
         let payload = packet.payload();
         match self.position {
-            Position::Outside => {}
-            Position::Data(left) => self.push_data(payload, left),
+            Position::Outside => (None, &[]),
+            Position::Data(left) => (None, self.data(payload, left)),
             Position::Header(offset) => {
+                let earlier = self.header.len();
                 self.header.extend_from_slice(payload);
-                self.parse_header(offset);
+                match self.parse_header() {
+                    Some(header) => {
+                        let data = payload.get(header.len - earlier..).unwrap_or(&[]);
+                        let left = header.packet_len.map_or(usize::MAX, |len| len.saturating_sub(header.len));
+                        (Some((offset, header)), self.data(data, left))
+                    }
+                    None => (None, &[]),
+                }
             }
         }
     }
 
-    fn push_data(&mut self, data: &[u8], left: usize) {
+    fn data(&mut self, data: &'a [u8], left: usize) -> &'a [u8] {
         let used = data.len().min(left);
-        self.joined.bytes.extend_from_slice(&data[..used]);
         self.position = Position::Data(left - used);
+        &data[..used]
     }
 
-    /// Starts a PES packet if its header is complete.
-    fn parse_header(&mut self, packet_offset: usize) {
+    /// The header, if it is complete.
+    fn parse_header(&mut self) -> Option<Header> {
         let Some(header) = Header::parse(&self.header) else {
             if self.header.len() >= 9 {
                 self.position = Position::Outside;
             }
-            return;
+            return None;
         };
-        if header.len > self.header.len() && self.header.len() < MAX_HEADER_BYTES {
-            return;
-        }
-        let Header { stream_id, pts, dts, .. } = header;
-        let offset = self.joined.bytes.len();
-        self.joined.starts.push(PesStart { offset, packet_offset, stream_id, pts, dts: dts.or(pts) });
-        let bytes = std::mem::take(&mut self.header);
-        let left = header.packet_len.map_or(usize::MAX, |len| len.saturating_sub(header.len));
-        self.push_data(bytes.get(header.len..).unwrap_or(&[]), left);
+        (header.len <= self.header.len() || self.header.len() >= MAX_HEADER_BYTES).then_some(header)
     }
 }
 

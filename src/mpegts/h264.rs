@@ -93,6 +93,13 @@ pub(super) fn is_sps(first: u8) -> bool {
     nal_unit_type(&[first]) == SPS
 }
 
+/// The id of a parameter set of that kind: 0 is an SPS, else it is a PPS.
+pub(super) fn parameter_set_id(kind: usize, nal: &[u8]) -> Option<u32> {
+    let rbsp = unescape(nal);
+    // Profile, constraints and level precede that of an SPS.
+    BitReader::new(rbsp.get(if kind == 0 { 4 } else { 1 }..)?).ue()
+}
+
 /// The picture format in a sequence parameter set.
 pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let rbsp = unescape(nal);

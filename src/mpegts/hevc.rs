@@ -65,6 +65,23 @@ pub(super) fn is_sps(first: u8) -> bool {
     nal_unit_type(&[first]) == SPS
 }
 
+/// The id of a parameter set of that kind: 0 is a VPS, 1 an SPS, 2 a PPS.
+pub(super) fn parameter_set_id(kind: usize, nal: &[u8]) -> Option<u32> {
+    let rbsp = unescape(nal);
+    let mut bits = BitReader::new(rbsp.get(2..)?);
+    match kind {
+        0 => bits.take(4),
+        1 => {
+            bits.skip(4)?; // sps_video_parameter_set_id
+            let max_sub_layers_minus1 = bits.take(3)?;
+            bits.skip(1 + 96)?; // sps_temporal_id_nesting_flag, general profile and level
+            skip_sub_layer_levels(&mut bits, max_sub_layers_minus1)?;
+            bits.ue()
+        }
+        _ => bits.ue(),
+    }
+}
+
 /// The picture format in a sequence parameter set.
 pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let rbsp = unescape(nal);

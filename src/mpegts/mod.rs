@@ -28,5 +28,9 @@ pub mod scan;
 
 pub mod repacketize;
 
+mod sample_format;
+pub mod samples;
+mod units;
+
 pub mod retime;
 pub mod writer;

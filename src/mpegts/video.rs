@@ -73,7 +73,7 @@ impl AccessUnitStart {
 }
 
 /// The format of pictures, from a sequence parameter set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PictureFormat {
     /// The codec's name after RFC 6381.
     pub codecs: String,
