@@ -4,11 +4,13 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
+use restreamer::mpegts::elementary::JoinedStream;
 use restreamer::mpegts::packet::pcr_packet;
 use restreamer::mpegts::pes::{Pes, Ticks, write_pes};
 use restreamer::mpegts::probe::probe;
 use restreamer::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
 use restreamer::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step};
+use restreamer::mpegts::samples::{SampleIndex, write_samples};
 use restreamer::mpegts::scan::Scan;
 use restreamer::mpegts::writer::TsWriter;
 
@@ -43,10 +45,21 @@ fn segment() -> Vec<u8> {
     bytes
 }
 
-/// An access unit of H.264: a delimiter and one slice.
+/// An access unit of H.264: a delimiter and one slice of bytes as they are after entropy coding, with emulation prevention.
 fn access_unit(is_idr: bool) -> Vec<u8> {
     let slice = if is_idr { 0x65 } else { 0x41 };
-    [&[0, 0, 0, 1, 0x09, 0xF0, 0, 0, 0, 1, slice, 0x88][..], &vec![0x77; 30_000]].concat()
+    let mut bytes = vec![0, 0, 0, 1, 0x09, 0xF0, 0, 0, 0, 1, slice, 0x88];
+    let mut state = 0x2545_F491_u32;
+    for _ in 0..30_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let byte = state.to_be_bytes()[0];
+        if byte <= 3 && bytes.ends_with(&[0, 0]) {
+            bytes.push(3);
+        }
+        bytes.push(byte);
+    }
+    bytes.push(0x80);
+    bytes
 }
 
 /// A segment in which no slice is found: the search for slices must be linear in time.
@@ -82,6 +95,44 @@ fn scan_segment(bencher: Bencher) {
 fn scan_without_slices(bencher: Bencher) {
     let segment = segment_without_slices();
     bencher.counter(bytes_of(&segment)).bench(|| Scan::of(black_box(&segment), true));
+}
+
+#[divan::bench]
+fn join_video(bencher: Bencher) {
+    let segment = segment();
+    bencher.counter(bytes_of(&segment)).bench(|| JoinedStream::of(black_box(&segment), VIDEO));
+}
+
+/// All that is done before the head of a movie is written, except for reading.
+#[divan::bench]
+fn scan_and_index(bencher: Bencher) {
+    let segment = segment();
+    bencher.counter(bytes_of(&segment)).bench(|| {
+        let scan = Scan::of(black_box(&segment), true)?;
+        Some(SampleIndex::of(&segment, &scan))
+    });
+}
+
+#[divan::bench]
+fn index_samples(bencher: Bencher) {
+    let segment = segment();
+    let scan = Scan::of(&segment, true).expect("a PMT");
+    bencher.counter(bytes_of(&segment)).bench(|| SampleIndex::of(black_box(&segment), &scan));
+}
+
+#[divan::bench]
+fn write_all_samples(bencher: Bencher) {
+    let segment = segment();
+    let scan = Scan::of(&segment, true).expect("a PMT");
+    let index = SampleIndex::of(&segment, &scan);
+    let mut out = Vec::with_capacity(segment.len());
+    bencher.counter(bytes_of(&segment)).bench_local(|| {
+        out.clear();
+        for track in &index.tracks {
+            write_samples(black_box(&segment), track, 0..track.samples.len(), &mut out);
+        }
+        out.len()
+    });
 }
 
 /// The work of a smart cut on a segment between its ends, without reading and sending it.

@@ -1,6 +1,11 @@
 //! NAL units of H.264 and H.265: their start codes in a byte stream (annex B of both), emulation prevention bytes, and bit
 //! fields with Exp-Golomb codes (ITU-T H.264, 7.2 and 9.1; the same in H.265, 7.2 and 9.2).
 
+use memchr::memmem;
+
+/// The start code of a NAL unit, which a zero byte may precede.
+const START_CODE: &[u8] = &[0, 0, 1];
+
 /// Reads bits, most significant first; every method returns `None` at the end.
 #[derive(Debug, Clone)]
 pub(super) struct BitReader<'a> {
@@ -77,7 +82,7 @@ pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut starts = nal_starts(bytes).peekable();
     std::iter::from_fn(move || {
         let start = starts.next()?;
-        let end = starts.peek().map_or(bytes.len(), |next| next - 3);
+        let end = starts.peek().map_or(bytes.len(), |next| next - START_CODE.len());
         bytes.get(start..end)
     })
     .filter(|nal| !nal.is_empty())
@@ -85,23 +90,7 @@ pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The offsets of the NAL units in a byte stream, each behind its start code of three bytes.
 pub(super) fn nal_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let mut offset = 0;
-    std::iter::from_fn(move || {
-        offset = after_start_code(bytes, offset)?;
-        Some(offset)
-    })
-}
-
-/// The offset behind the first start code at or after `offset`.
-fn after_start_code(bytes: &[u8], mut offset: usize) -> Option<usize> {
-    loop {
-        match bytes.get(offset..)? {
-            [0, 0, 1, ..] => return Some(offset + 3),
-            [_, _, 2..=255, ..] => offset += 3,
-            [_, _, _, ..] => offset += 1,
-            _ => return None,
-        }
-    }
+    memmem::find_iter(bytes, START_CODE).map(|offset| offset + START_CODE.len())
 }
 
 #[cfg(test)]
