@@ -7,6 +7,7 @@ use divan::counter::BytesCount;
 use restreamer::mpegts::elementary::JoinedStream;
 use restreamer::mpegts::packet::pcr_packet;
 use restreamer::mpegts::pes::{Pes, Ticks, write_pes};
+use restreamer::mpegts::picture_size::find_too_large;
 use restreamer::mpegts::probe::probe;
 use restreamer::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
 use restreamer::mpegts::retime::{Action, ClockMapping, Edit, Rewriter, Step};
@@ -95,6 +96,13 @@ fn scan_segment(bencher: Bencher) {
 fn scan_without_slices(bencher: Bencher) {
     let segment = segment_without_slices();
     bencher.counter(bytes_of(&segment)).bench(|| Scan::of(black_box(&segment), true));
+}
+
+#[divan::bench]
+fn find_picture_size(bencher: Bencher) {
+    let segment = segment();
+    let scan = Scan::of(&segment, true).expect("a PMT");
+    bencher.counter(bytes_of(&segment)).bench(|| find_too_large(black_box(&segment), &scan.pmt));
 }
 
 #[divan::bench]

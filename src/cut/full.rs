@@ -7,7 +7,7 @@ use std::io::Write;
 
 use crate::error::{Error, Result};
 use crate::ffmpeg::{INPUT_OPTIONS, Tools};
-use crate::mpegts::codec::Codec;
+use crate::mpegts::codec::{Codec, is_encrypted};
 use crate::mpegts::packet::{NULL_PID, PACKET_BYTES, packets};
 use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::{self, Stream};
@@ -72,21 +72,22 @@ fn has_frame(stream: &Stream, found_in: Option<&CutSegment>, max_segment_bytes: 
 
 /// The name of the codec of a sound, and ffmpeg's decoders, of which one is enough.
 fn decoders(stream: &Stream, stream_type: u8) -> (String, &'static [&'static str]) {
-    let (name, decoders): (&str, &[&str]) = match (stream.codec, stream_type) {
-        // With stream types of SAMPLE-AES (HLS) the frames are encrypted.
-        (_, 0xC1 | 0xC2 | 0xCF) => ("encrypted", &[]),
-        (Codec::Ac3, _) if stream.codecs.as_deref() == Some("ec-3") => ("E-AC-3", &["eac3"]),
-        (Codec::Ac3, _) => ("AC-3", &["ac3"]),
-        (Codec::MpegAudio, _) => ("MPEG audio", &["mp3float", "mp3"]),
-        (Codec::Aac, _) | (Codec::OtherAudio, 0x1C) => ("AAC", &["aac"]),
-        (Codec::AacLatm, _) => ("AAC in LATM", &["aac_latm"]),
-        (Codec::Opus, _) => ("Opus", &["opus", "libopus"]),
-        (Codec::Dts, _) => ("DTS", &["dca"]),
-        (Codec::S302m, _) => ("SMPTE 302M", &["s302m"]),
-        (_, 0x80) => ("PCM", &["pcm_bluray"]),
-        (_, 0x83) => ("TrueHD", &["truehd"]),
-        _ => ("of an unknown codec", &[]),
+    let is_eac3 = stream.codecs.as_deref() == Some("ec-3");
+    let decoders: &[&str] = match (stream.codec, stream_type) {
+        _ if is_encrypted(stream_type) => &[],
+        (Codec::Ac3, _) if is_eac3 => &["eac3"],
+        (Codec::Ac3, _) => &["ac3"],
+        (Codec::MpegAudio, _) => &["mp3float", "mp3"],
+        (Codec::Aac, _) | (Codec::OtherAudio, 0x1C) => &["aac"],
+        (Codec::AacLatm, _) => &["aac_latm"],
+        (Codec::Opus, _) => &["opus", "libopus"],
+        (Codec::Dts, _) => &["dca"],
+        (Codec::S302m, _) => &["s302m"],
+        (_, 0x80) => &["pcm_bluray"],
+        (_, 0x83) => &["truehd"],
+        _ => &[],
     };
+    let name = if is_eac3 { "E-AC-3" } else { stream.codec.name(stream_type) };
     (format!("{name} (stream type {stream_type:#04x})"), decoders)
 }
 

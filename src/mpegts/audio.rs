@@ -66,6 +66,15 @@ impl Coding {
         }
     }
 
+    /// The length of the header at the start of a frame, if containers other than transport streams do without it: that of
+    /// ADTS, with its CRC.
+    pub(super) fn removable_header_bytes(self, frame: &[u8]) -> usize {
+        match (self, frame) {
+            (Self::Adts, [_, b1, ..]) => adts_header_bytes(*b1),
+            _ => 0,
+        }
+    }
+
     /// The offset and header of the first frame in `bytes` that another frame or the end follows.
     pub fn find(self, bytes: &[u8]) -> Option<(usize, Frame)> {
         (0..bytes.len().min(16_384)).find_map(|offset| {
@@ -114,13 +123,18 @@ impl Coding {
 const AAC_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000, 7350];
 
+/// The length of an ADTS header, whose second byte tells whether it has a CRC (`protection_absent`).
+fn adts_header_bytes(b1: u8) -> usize {
+    if b1 & 1 == 1 { 7 } else { 9 }
+}
+
 fn adts(bytes: &[u8]) -> Option<Frame> {
     let [0xFF, b1, b2, b3, b4, b5, b6, ..] = *bytes else { return None };
     if b1 & 0xF6 != 0xF0 {
         return None;
     }
     let length = usize::from(b3 & 3) << 11 | usize::from(b4) << 3 | usize::from(b5 >> 5);
-    let header = if b1 & 1 == 1 { 7 } else { 9 };
+    let header = adts_header_bytes(b1);
     let channel_configuration = (b2 & 1) << 2 | b3 >> 6;
     (length >= header).then_some(Frame {
         bytes: length,
@@ -196,12 +210,7 @@ fn ac3(bytes: &[u8]) -> Option<Frame> {
         44_100 => kilobits * 1000 * 96 / 44_100 + u32::from(b4 & 1),
         rate => kilobits * 96_000 / rate,
     };
-    // `lfeon` follows the mix levels that are present for this `acmod`: centre, surround, Dolby Surround.
-    let acmod = b6 >> 5;
-    let mix_levels = [acmod & 1 == 1 && acmod != 1, acmod & 4 != 0, acmod == 2];
-    let skipped = 3 + 2 * mix_levels.into_iter().filter(|is_present| *is_present).count();
-    let lfeon = u16::from_be_bytes([b6, bytes.get(7).copied().unwrap_or(0)]) >> (15 - skipped) & 1;
-    let channels = AC3_CHANNELS[usize::from(acmod)] + u8::from(lfeon == 1);
+    let channels = AC3_CHANNELS[usize::from(b6 >> 5)] + ac3_lfeon([b6, bytes.get(7).copied().unwrap_or(0)]);
     Some(Frame {
         bytes: usize::try_from(words).ok()? * 2,
         samples: 1536,
@@ -209,6 +218,14 @@ fn ac3(bytes: &[u8]) -> Option<Frame> {
         channels,
         subtype: bsid,
     })
+}
+
+/// `lfeon` of AC-3, which follows the mix levels that are present for `acmod`: centre, surround, Dolby Surround.
+pub(super) fn ac3_lfeon([b6, b7]: [u8; 2]) -> u8 {
+    let acmod = b6 >> 5;
+    let mix_levels = [acmod & 1 == 1 && acmod != 1, acmod & 4 != 0, acmod == 2];
+    let skipped = 3 + 2 * mix_levels.into_iter().filter(|is_present| *is_present).count();
+    u8::from(u16::from_be_bytes([b6, b7]) >> (15 - skipped) & 1 == 1)
 }
 
 fn eac3([b2, b3, b4]: [u8; 3], bsid: u8) -> Option<Frame> {

@@ -77,8 +77,7 @@ impl Codec {
     /// The codec's name for people. `stream_type` is that of the PMT.
     pub fn name(self, stream_type: u8) -> &'static str {
         match (self, stream_type) {
-            // With stream types of SAMPLE-AES (HLS) the frames are encrypted.
-            (_, 0xC1 | 0xC2 | 0xCF | 0xDB) => "encrypted",
+            _ if is_encrypted(stream_type) => "encrypted",
             (Self::H264, _) => "H.264",
             (Self::Hevc, _) => "H.265",
             (Self::Mpeg2, 0x01) => "MPEG-1 video",
@@ -120,6 +119,11 @@ impl Codec {
             None => Self::Data,
         }
     }
+}
+
+/// Whether frames of that stream type are encrypted, as SAMPLE-AES (HLS) does it: H.264, AC-3, E-AC-3 or AAC.
+pub fn is_encrypted(stream_type: u8) -> bool {
+    matches!(stream_type, 0xDB | 0xC1 | 0xC2 | 0xCF)
 }
 
 #[cfg(test)]

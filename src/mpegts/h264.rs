@@ -93,11 +93,23 @@ pub(super) fn is_sps(first: u8) -> bool {
     nal_unit_type(&[first]) == SPS
 }
 
-/// The id of a parameter set of that kind: 0 is an SPS, else it is a PPS.
-pub(super) fn parameter_set_id(kind: usize, nal: &[u8]) -> Option<u32> {
+/// The id of a parameter set, and of a PPS that of its SPS (7.3.2.1.1, 7.3.2.2).
+pub(super) fn parameter_set_id(nal: &[u8]) -> Option<(u32, u32)> {
     let rbsp = unescape(nal);
-    // Profile, constraints and level precede that of an SPS.
-    BitReader::new(rbsp.get(if kind == 0 { 4 } else { 1 }..)?).ue()
+    if is_sps(*nal.first()?) {
+        // Profile, constraints and level come first.
+        return BitReader::new(rbsp.get(4..)?).ue().map(|id| (id, id)).filter(|(id, _)| *id < 32);
+    }
+    let mut bits = BitReader::new(rbsp.get(1..)?);
+    Some((bits.ue()?, bits.ue()?)).filter(|(pps, sps)| *pps < 256 && *sps < 32)
+}
+
+/// The id of the PPS of a slice (7.3.3).
+pub(super) fn slice_pps_id(nal: &[u8]) -> Option<u32> {
+    let rbsp = unescape(nal);
+    let mut bits = BitReader::new(rbsp.get(1..)?);
+    bits.skip_ue(2)?; // first_mb_in_slice, slice_type
+    bits.ue()
 }
 
 /// The picture format in a sequence parameter set.

@@ -65,21 +65,33 @@ pub(super) fn is_sps(first: u8) -> bool {
     nal_unit_type(&[first]) == SPS
 }
 
-/// The id of a parameter set of that kind: 0 is a VPS, 1 an SPS, 2 a PPS.
-pub(super) fn parameter_set_id(kind: usize, nal: &[u8]) -> Option<u32> {
+/// The id of a parameter set, and of a PPS that of its SPS (7.3.2.1 to 7.3.2.3).
+pub(super) fn parameter_set_id(nal: &[u8]) -> Option<(u32, u32)> {
     let rbsp = unescape(nal);
     let mut bits = BitReader::new(rbsp.get(2..)?);
-    match kind {
-        0 => bits.take(4),
-        1 => {
+    let id = match nal_unit_type(nal) {
+        VPS => bits.take(4)?,
+        SPS => {
             bits.skip(4)?; // sps_video_parameter_set_id
             let max_sub_layers_minus1 = bits.take(3)?;
             bits.skip(1 + 96)?; // sps_temporal_id_nesting_flag, general profile and level
             skip_sub_layer_levels(&mut bits, max_sub_layers_minus1)?;
-            bits.ue()
+            bits.ue()?
         }
-        _ => bits.ue(),
+        _ => return Some((bits.ue()?, bits.ue()?)).filter(|(pps, sps)| *pps < 64 && *sps < 16),
+    };
+    (id < 16).then_some((id, id))
+}
+
+/// The id of the PPS of the first slice segment of a picture (7.3.6.1).
+pub(super) fn slice_pps_id(nal: &[u8]) -> Option<u32> {
+    let rbsp = unescape(nal);
+    let mut bits = BitReader::new(rbsp.get(2..)?);
+    bits.skip(1)?; // first_slice_segment_in_pic_flag
+    if (BLA_W_LP..=LAST_IRAP).contains(&nal_unit_type(nal)) {
+        bits.skip(1)?; // no_output_of_prior_pics_flag
     }
+    bits.ue()
 }
 
 /// The picture format in a sequence parameter set.

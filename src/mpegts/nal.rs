@@ -88,6 +88,14 @@ pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|nal| !nal.is_empty())
 }
 
+/// The NAL units in a byte stream without the zero bytes behind them (`trailing_zero_8bits`, annex B.1.1 of both).
+pub(super) fn trimmed_nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    nal_units(bytes).filter_map(|nal| {
+        let last = nal.iter().rposition(|byte| *byte != 0)?;
+        Some(&nal[..=last])
+    })
+}
+
 /// The offsets of the NAL units in a byte stream, each behind its start code of three bytes.
 pub(super) fn nal_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memmem::find_iter(bytes, START_CODE).map(|offset| offset + START_CODE.len())

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memchr;
+
 use super::codec::Codec;
 use super::packet::packets;
 use super::pes::Header;
@@ -69,7 +71,7 @@ impl HeaderSearch {
         loop {
             if self.header.is_none() {
                 // Only a start code matters here, and those end with 1.
-                let skipped = data.iter().position(|byte| *byte == 1).unwrap_or(data.len());
+                let skipped = memchr(1, data).unwrap_or(data.len());
                 for byte in &data[skipped.saturating_sub(2)..skipped] {
                     self.window = self.window << 8 | u32::from(*byte);
                 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::audio::{Coding, Frame};
-use super::codec::Codec;
-use super::nal::nal_units;
+use super::audio::{Coding, Frame, ac3_lfeon};
+use super::codec::{Codec, is_encrypted};
+use super::nal::trimmed_nal_units;
 use super::video::{NalType, PictureFormat};
 use super::{h264, hevc};
 
@@ -89,7 +89,7 @@ impl Formats {
     pub(super) fn of(codec: Codec, stream_type: u8) -> Self {
         let name = codec.name(stream_type);
         match codec.coding() {
-            _ if name == "encrypted" => Self::Unsupported(name),
+            _ if is_encrypted(stream_type) => Self::Unsupported(name),
             Some(coding) => Self::Audio(AudioFrames::new(coding)),
             None if matches!(codec, Codec::H264 | Codec::Hevc) => Self::Video(ParameterSets::new(codec)),
             None => Self::Unsupported(name),
@@ -106,80 +106,104 @@ impl Formats {
     }
 }
 
+/// How the parameter sets of a codec are found and parsed.
+#[derive(Debug, Clone, Copy)]
+struct ParameterSetSyntax {
+    nal_type: fn(&[u8]) -> NalType,
+    /// The index of the kind SPS, which that of PPS follows.
+    sps: usize,
+    id: fn(&[u8]) -> Option<(u32, u32)>,
+    slice_pps_id: fn(&[u8]) -> Option<u32>,
+    parse_sps: fn(&[u8]) -> Option<PictureFormat>,
+}
+
+impl ParameterSetSyntax {
+    fn of(codec: Codec) -> Self {
+        let h264 = Self {
+            nal_type: h264::nal_type,
+            sps: 0,
+            id: h264::parameter_set_id,
+            slice_pps_id: h264::slice_pps_id,
+            parse_sps: h264::parse_sps,
+        };
+        let hevc = Self {
+            nal_type: hevc::nal_type,
+            sps: 1,
+            id: hevc::parameter_set_id,
+            slice_pps_id: hevc::slice_pps_id,
+            parse_sps: hevc::parse_sps,
+        };
+        if codec == Codec::Hevc { hevc } else { h264 }
+    }
+}
+
 /// The parameter sets of a video track.
 #[derive(Debug)]
 pub(super) struct ParameterSets {
     codec: Codec,
+    syntax: ParameterSetSyntax,
     /// By kind and id.
     sets: BTreeMap<(usize, u32), Vec<u8>>,
     /// Whether one has changed since the last format.
     changed: bool,
+    /// The id of the PPS of the current access unit.
+    pps_id: Option<u32>,
+    /// That of the last format.
+    format_pps_id: Option<u32>,
 }
 
 impl ParameterSets {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, sets: BTreeMap::new(), changed: false }
-    }
-
-    fn nal_type(&self, nal: &[u8]) -> NalType {
-        if self.codec == Codec::Hevc { hevc::nal_type(nal) } else { h264::nal_type(nal) }
-    }
-
-    /// Takes a NAL unit, and keeps it if it is a parameter set.
-    pub(super) fn push(&mut self, nal: &[u8]) {
-        let NalType::ParameterSet(kind) = self.nal_type(nal) else { return };
-        if self.sets.values().any(|set| set == nal) {
-            return;
+        Self {
+            codec,
+            syntax: ParameterSetSyntax::of(codec),
+            sets: BTreeMap::new(),
+            changed: false,
+            pps_id: None,
+            format_pps_id: None,
         }
-        if let Some(id) = self.id(kind, nal) {
+    }
+
+    /// Takes the next NAL unit of an access unit.
+    pub(super) fn push(&mut self, nal: &[u8]) {
+        match (self.syntax.nal_type)(nal) {
+            NalType::ParameterSet(kind) => self.insert(kind, nal),
+            NalType::Slice { first: true, .. } if self.pps_id.is_none() => {
+                self.pps_id = (self.syntax.slice_pps_id)(nal);
+            }
+            _ => {}
+        }
+    }
+
+    fn insert(&mut self, kind: usize, nal: &[u8]) {
+        let Some((id, _)) = (self.syntax.id)(nal) else { return };
+        if self.sets.get(&(kind, id)).is_none_or(|set| set != nal) {
             self.sets.insert((kind, id), nal.to_vec());
             self.changed = true;
         }
     }
 
-    /// The id of a parameter set.
-    fn id(&self, kind: usize, nal: &[u8]) -> Option<u32> {
-        if self.codec == Codec::Hevc {
-            hevc::parameter_set_id(kind, nal)
-        } else {
-            h264::parameter_set_id(kind, nal)
-        }
-    }
-
-    /// The format from a sync sample on, given as a byte stream, if the parameter sets have changed and all are there.
-    pub(super) fn changed_format(&mut self, _byte_stream: &[u8]) -> Option<SampleFormat> {
-        if !std::mem::take(&mut self.changed) {
+    /// Ends an access unit. Returns the format from it on if it is a sync sample with all parameter sets that it needs, and they
+    /// are others than those of the last format.
+    pub(super) fn end_access_unit(&mut self, sync: bool) -> Option<SampleFormat> {
+        let pps_id = self.pps_id.take()?;
+        if !sync || !self.changed && self.format_pps_id == Some(pps_id) {
             return None;
         }
-        let (sps_kind, pps_kind) = if self.codec == Codec::Hevc { (1, 2) } else { (0, 1) };
-        let parse = if self.codec == Codec::Hevc { hevc::parse_sps } else { h264::parse_sps };
-        let mut sps = self.sets.range((sps_kind, 0)..(pps_kind, 0)).map(|(_, set)| set);
-        let picture = sps.find_map(|sps| parse(sps))?;
-        self.sets.range((pps_kind, 0)..).next()?;
+        let pps = self.sets.get(&(self.syntax.sps + 1, pps_id))?;
+        let (_, sps_id) = (self.syntax.id)(pps)?;
+        let picture = (self.syntax.parse_sps)(self.sets.get(&(self.syntax.sps, sps_id))?)?;
+        (self.changed, self.format_pps_id) = (false, Some(pps_id));
         let parameter_sets = self.sets.values().cloned().collect();
         Some(SampleFormat::Video(VideoFormat { codec: self.codec, parameter_sets, picture }))
     }
 }
 
-/// The format in the parameter sets of access units that are given as byte streams.
+/// The format in the parameter sets of access units that are given as a byte stream, by the first picture.
 pub fn video_format(codec: Codec, byte_stream: &[u8]) -> Option<SampleFormat> {
     let mut sets = ParameterSets::new(codec);
-    nal_units(byte_stream).for_each(|nal| sets.push(nal));
-    sets.changed_format(byte_stream)
-}
-
-/// The bytes in front of the data of an audio frame that MP4 leaves out: its ADTS header.
-pub(super) fn header_bytes(codec: Codec, frame: &[u8]) -> usize {
-    match (codec, frame) {
-        (Codec::Aac, [_, b1, ..]) => {
-            if b1 & 1 == 1 {
-                7
-            } else {
-                9
-            }
-        }
-        _ => 0,
-    }
+    trimmed_nal_units(byte_stream).for_each(|nal| sets.push(nal));
+    sets.end_access_unit(true)
 }
 
 /// The frames of an audio track.
@@ -187,53 +211,87 @@ pub(super) fn header_bytes(codec: Codec, frame: &[u8]) -> usize {
 pub(super) struct AudioFrames {
     pub(super) coding: Coding,
     unsupported: Option<&'static str>,
+    /// The bit rate of E-AC-3 in kbit/s, by the first frame.
+    data_rate: Option<u16>,
 }
 
 impl AudioFrames {
     fn new(coding: Coding) -> Self {
-        Self { coding, unsupported: None }
+        Self { coding, unsupported: None, data_rate: None }
     }
 
-    pub(super) fn header_bytes(&self, frame: &[u8]) -> usize {
-        if self.coding == Coding::Adts { header_bytes(Codec::Aac, frame) } else { 0 }
-    }
-
-    /// The format of a frame.
-    pub(super) fn changed_format(&mut self, bytes: &[u8], frame: &Frame) -> Option<SampleFormat> {
-        match audio_format(self.coding, bytes, frame) {
-            Ok(format) => Some(format),
-            Err(name) => {
-                self.unsupported.get_or_insert(name);
-                None
+    /// The format of a frame; `None` if MP4 does not hold it here.
+    pub(super) fn format(&mut self, bytes: &[u8], frame: &Frame) -> Option<SampleFormat> {
+        let format = match self.coding {
+            Coding::Adts => aac_format(bytes, frame),
+            Coding::Mpeg => mp3_format(frame),
+            Coding::Ac3 if frame.subtype > 10 => {
+                let bits = u32::try_from(frame.bytes * 8).unwrap_or(u32::MAX);
+                let rate = (u64::from(bits) * u64::from(frame.sample_rate) / u64::from(frame.samples.max(1))
+                    + 500)
+                    / 1000;
+                let data_rate =
+                    *self.data_rate.get_or_insert(u16::try_from(rate).unwrap_or(u16::MAX).min(0x1FFF));
+                eac3_format(bytes, frame, data_rate)
             }
-        }
+            Coding::Ac3 => ac3_format(bytes, frame),
+        };
+        format.map_err(|name| self.unsupported = self.unsupported.or(Some(name))).ok()
     }
 }
 
-/// The format of an audio frame, or the name of a codec that MP4 does not hold here.
-fn audio_format(coding: Coding, bytes: &[u8], frame: &Frame) -> Result<SampleFormat, &'static str> {
-    let (sample_rate, channels) = (frame.sample_rate, frame.channels);
-    match coding {
-        Coding::Adts => {
-            let [_, _, b2, b3, _, _, b6, ..] = *bytes else { return Err("AAC") };
-            if channels == 0 {
-                return Err("AAC with a program config element");
-            }
-            if b6 & 3 != 0 {
-                return Err("AAC with several raw data blocks a frame");
-            }
-            let frequency_index = b2 >> 2 & 0x0F;
-            let channel_configuration = (b2 & 1) << 2 | b3 >> 6;
-            let config = u16::from(frame.subtype) << 11
-                | u16::from(frequency_index) << 7
-                | u16::from(channel_configuration) << 3;
-            Ok(SampleFormat::Aac { config: config.to_be_bytes().to_vec(), sample_rate, channels })
-        }
-        Coding::Mpeg => match frame.subtype {
-            1 => Err("MPEG audio layer I"),
-            2 => Err("MPEG audio layer II"),
-            _ => Ok(SampleFormat::Mp3 { sample_rate, channels }),
-        },
-        Coding::Ac3 => Err("AC-3"),
+/// The format of an ADTS frame, or why it has none.
+fn aac_format(bytes: &[u8], frame: &Frame) -> Result<SampleFormat, &'static str> {
+    let [_, _, b2, b3, _, _, b6, ..] = *bytes else { return Err("AAC") };
+    let Frame { sample_rate, channels, .. } = *frame;
+    if channels == 0 {
+        return Err("AAC with a program config element");
+    }
+    if b6 & 3 != 0 {
+        return Err("AAC with several raw data blocks in a frame");
+    }
+    let [object_type, frequency_index, channel_configuration] =
+        [frame.subtype, b2 >> 2 & 0x0F, (b2 & 1) << 2 | b3 >> 6].map(u16::from);
+    let config = object_type << 11 | frequency_index << 7 | channel_configuration << 3;
+    Ok(SampleFormat::Aac { config: config.to_be_bytes().to_vec(), sample_rate, channels })
+}
+
+/// The format of a frame of MPEG audio, or why it has none.
+fn mp3_format(frame: &Frame) -> Result<SampleFormat, &'static str> {
+    match frame.subtype {
+        1 => Err("MPEG audio layer I"),
+        2 => Err("MPEG audio layer II"),
+        _ => Ok(SampleFormat::Mp3 { sample_rate: frame.sample_rate, channels: frame.channels }),
     }
 }
+
+/// The format of a frame of AC-3 (ETSI TS 102 366, 4.3 and F.4), or why it has none.
+fn ac3_format(bytes: &[u8], frame: &Frame) -> Result<SampleFormat, &'static str> {
+    let [_, _, _, _, b4, b5, b6, b7, ..] = *bytes else { return Err("AC-3") };
+    let lfeon = ac3_lfeon([b6, b7]);
+    // fscod, bsid and bsmod, acmod, lfeon, bit_rate_code
+    let [fscod, bsid_bsmod, acmod, lfeon, bit_rate_code] =
+        [b4 >> 6, b5, b6 >> 5, lfeon, b4 >> 1 & 0x1F].map(u32::from);
+    let bits = fscod << 22 | bsid_bsmod << 14 | acmod << 11 | lfeon << 10 | bit_rate_code << 5;
+    let config = bits.to_be_bytes()[1..].to_vec();
+    Ok(SampleFormat::Ac3 { config, sample_rate: frame.sample_rate, channels: frame.channels })
+}
+
+/// The format of a frame of E-AC-3 (ETSI TS 102 366, E.1.2 and F.6), or why it has none.
+fn eac3_format(bytes: &[u8], frame: &Frame, data_rate: u16) -> Result<SampleFormat, &'static str> {
+    let [_, _, b2, _, b4, b5, ..] = *bytes else { return Err("E-AC-3") };
+    // strmtyp and substreamid: only the first independent substream is one of its own.
+    if b2 >> 6 == 1 || b2 >> 3 & 7 != 0 {
+        return Err("E-AC-3 with several substreams");
+    }
+    if frame.samples != 1536 {
+        return Err("E-AC-3 with fewer than six blocks in a frame");
+    }
+    let [rate_high, rate_low] = (data_rate << 3).to_be_bytes();
+    // fscod, bsid, 2 bits that are 0, bsmod (0: the main service), acmod and lfeon, 8 bits that are 0
+    let config = vec![rate_high, rate_low, b4 & 0xC0 | b5 >> 3 << 1, b4 & 0x0F, 0];
+    Ok(SampleFormat::Eac3 { config, sample_rate: frame.sample_rate, channels: frame.channels })
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,14 +8,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::codec::Codec;
-use super::nal::nal_units;
+use super::nal::trimmed_nal_units;
 use super::packet::packets;
 use super::pes::Ticks;
 use super::psi::Pmt;
 use super::scan::{Scan, Track, Unit};
 use super::units::{UnitData, UnitReader};
 
-use super::sample_format::{AudioFrames, Formats, ParameterSets, header_bytes};
+use super::sample_format::{AudioFrames, Formats, ParameterSets};
 pub use super::sample_format::{SampleFormat, VideoFormat, video_format};
 
 /// The length of a NAL unit is given in so many bytes (`lengthSizeMinusOne` is one less).
@@ -158,9 +158,7 @@ impl TrackSamples {
         }
         let Ok(size @ 1..) = u32::try_from(size) else { return };
         let sync = unit.access_unit.idr || unit.access_unit.recovery == Some(0);
-        if sync {
-            self.set_format(sets.changed_format(bytes));
-        }
+        self.set_format(sets.end_access_unit(sync));
         let Unit { pts, dts, complete, .. } = *unit;
         self.samples.push(Sample { pts, dts, unit: index, size, samples: 0, sync, complete });
     }
@@ -170,11 +168,11 @@ impl TrackSamples {
         let mut time = 0;
         while let Some(frame) = frames.coding.frame(&bytes[offset..]) {
             let end = offset + frame.bytes;
-            let header = frames.header_bytes(&bytes[offset..]);
+            let header = frames.coding.removable_header_bytes(&bytes[offset..]);
             let complete = end <= bytes.len();
             let stored = &bytes[offset..end.min(bytes.len())];
             let Ok(size) = u32::try_from(stored.len().saturating_sub(header)) else { return };
-            self.set_format(frames.changed_format(stored, &frame));
+            self.set_format(frames.format(stored, &frame));
             let pts = unit.pts.plus(frame.to_90k(time));
             time += i64::from(frame.samples);
             let samples = frame.samples;
@@ -234,11 +232,11 @@ impl SampleWriter<'_> {
                 return;
             }
             self.samples.next();
-            if self.track.codec.is_video() {
+            let Some(coding) = self.track.codec.coding() else {
                 write_access_unit(unit.bytes, out);
                 continue;
-            }
-            let header = header_bytes(self.track.codec, rest);
+            };
+            let header = coding.removable_header_bytes(rest);
             let (frame, later) = rest.split_at(rest.len().min(header + sample.size as usize));
             rest = later;
             if self.skipped > 0 {
@@ -248,14 +246,6 @@ impl SampleWriter<'_> {
             }
         }
     }
-}
-
-/// The NAL units of an access unit, which is a byte stream, without the zero bytes behind them (annex B.1.1 of both).
-fn trimmed_nal_units(byte_stream: &[u8]) -> impl Iterator<Item = &[u8]> {
-    nal_units(byte_stream).filter_map(|nal| {
-        let len = nal.iter().rposition(|byte| *byte != 0)? + 1;
-        Some(&nal[..len])
-    })
 }
 
 /// Writes an access unit, which is given as a byte stream with start codes, as MP4 stores it.
