@@ -142,4 +142,4 @@ fn pes_packets(stream: &JoinedStream, frames: &[Frame], is_video: bool) -> Vec<(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -261,3 +261,6 @@ pub fn access_unit_size(byte_stream: &[u8]) -> u32 {
     let size = trimmed_nal_units(byte_stream).map(|nal| LENGTH_BYTES + nal.len()).sum::<usize>();
     u32::try_from(size).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,6 +116,7 @@ struct TrackScanner<'a> {
     len: usize,
     /// Whether the last packet had no stuffing, so that the unit may continue.
     is_open: bool,
+    last_packet: Option<Packet<'a>>,
 }
 
 impl<'a> TrackScanner<'a> {
@@ -129,11 +130,15 @@ impl<'a> TrackScanner<'a> {
             expected_len: None,
             len: 0,
             is_open: false,
+            last_packet: None,
         }
     }
 
-    /// Takes the next packet; returns whether a PES header continues after it.
+    /// Takes the next packet, unless it is a duplicate; returns whether a PES header continues after it.
     fn push(&mut self, packet: Packet<'a>) -> bool {
+        if self.last_packet.replace(packet).is_some_and(|last| packet.is_duplicate_of(last)) {
+            return false;
+        }
         let payload = packet.payload();
         let header = if packet.starts_unit() { Header::parse(payload) } else { None };
         let mut data = payload;

@@ -16,7 +16,7 @@ pub(in crate::mpegts) struct Shape {
     /// The lengths of its parts: slices of a picture; of audio the first is that of the frame.
     parts: [usize; 3],
     slices: usize,
-    is_key: bool,
+    pub(in crate::mpegts) is_key: bool,
     has_sei: bool,
     has_zero_byte: bool,
 }

@@ -7,7 +7,7 @@ use crate::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-const PID: u16 = 0x101;
+pub(in crate::mpegts) const PID: u16 = 0x101;
 const OTHER: u16 = 0x102;
 
 /// A PES packet as transport packets; without a PTS if there is none.
@@ -30,7 +30,12 @@ fn write(payload: &[u8], pts: Option<Ticks>, counter: &mut u8, out: &mut Vec<u8>
 
 /// A segment with PES packets of these parts of a stream. Each comes after a PCR, and before a PES packet of another stream
 /// that is aligned.
-fn segment(codec: Codec, stream: &Stream, parts: &[Range<usize>], untimed: &[usize]) -> Vec<u8> {
+pub(in crate::mpegts) fn segment(
+    codec: Codec,
+    stream: &Stream,
+    parts: &[Range<usize>],
+    untimed: &[usize],
+) -> Vec<u8> {
     let stream_type = match codec {
         Codec::H264 => 0x1B,
         Codec::Hevc => 0x24,
