@@ -15,13 +15,15 @@ use crate::ffmpeg::{Ffprobe, Tools};
 use crate::process::MemoryLimit;
 use crate::timestamp::Span;
 
-/// The memory there is, and what is used for responses.
+/// The memory there is, and what is used of it.
 #[derive(Debug)]
 pub struct MemoryUse {
     /// The limit, if it is known.
     pub limit: Option<MemoryLimit>,
     /// The most memory for unsent responses.
     pub held_bytes: usize,
+    /// The most memory for the samples of segments.
+    pub samples_bytes: usize,
 }
 
 /// Checks everything and writes a report to `out`. `address` is what to listen on, or why the options do not give that.
@@ -86,6 +88,7 @@ fn describe_memory(config: &Config, memory: &MemoryUse, report: &mut Report) {
     }
     report.finding(format_args!("directories {} bytes", config.cache_bytes.unwrap_or_default()));
     report.finding(format_args!("unsent responses {} bytes", memory.held_bytes));
+    report.finding(format_args!("samples of segments {} bytes", memory.samples_bytes));
 }
 
 fn check_archive(config: &Config, report: &mut Report) {

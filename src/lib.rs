@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` describes the modules and the dependencies between them.
 
 pub mod archive;
+pub mod bounded_cache;
 pub mod check;
 pub mod clock;
 pub mod config;

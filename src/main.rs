@@ -13,6 +13,7 @@ use restreamer::archive::Archive;
 use restreamer::check::{MemoryUse, check};
 use restreamer::clock::Clock;
 use restreamer::config::{Command, Config, help};
+use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service, Windows, auth};
@@ -26,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// Memory for cached directories on a machine with enough of it.
 const DEFAULT_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Memory for the samples of segments on a machine with enough of it: those of about an hour.
+const SAMPLES_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 fn main() -> ExitCode {
     match Command::from_process() {
@@ -53,6 +57,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
+        samples: SamplesCache::new(scaled(SAMPLES_CACHE_BYTES, memory.as_ref())),
         tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads())
             .with_max_segment_bytes(config.max_segment_bytes),
         segments_url: config.segments_url.clone(),
@@ -109,7 +114,8 @@ fn run_check(mut config: Config) -> Result<ExitCode, String> {
     let limits = limits(&config, raise_descriptor_limit(), memory.as_ref());
     config.max_connections = Some(limits.max_connections);
     config.cache_bytes = Some(cache_bytes(&config, memory.as_ref()));
-    let memory = MemoryUse { limit: memory, held_bytes: limits.held_bytes };
+    let samples_bytes = scaled(SAMPLES_CACHE_BYTES, memory.as_ref());
+    let memory = MemoryUse { limit: memory, held_bytes: limits.held_bytes, samples_bytes };
     let is_fine = check(&config, resolve(&config), &memory, &mut io::stdout().lock()).unwrap_or(false);
     Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -125,7 +131,7 @@ fn resolve(config: &Config) -> Result<SocketAddr, String> {
 /// The size of a cache or buffer that has `bytes` on a machine with enough memory. With less memory, all caches and buffers
 /// together take at most a quarter of it, because ffmpeg and the page cache need the rest.
 fn scaled(bytes: usize, memory: Option<&MemoryLimit>) -> usize {
-    let whole = (DEFAULT_CACHE_BYTES + Limits::default().held_bytes) as u64;
+    let whole = (DEFAULT_CACHE_BYTES + SAMPLES_CACHE_BYTES + Limits::default().held_bytes) as u64;
     match memory.map(|memory| memory.bytes / 4).filter(|quarter| *quarter < whole) {
         Some(quarter) => usize::try_from(quarter * bytes as u64 / whole).unwrap_or(bytes),
         None => bytes,

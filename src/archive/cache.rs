@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::directory::{CTIME_GRANULARITY_US, DirectoryVersion};
+use crate::bounded_cache::CacheStats;
 use crate::error::Result;
 
 /// The memory that a cached directory takes beside its value and its path.
@@ -62,19 +63,6 @@ struct Cached<V> {
 
 /// A reading that concurrent requests wait for; `None` if its value may be used only once.
 type Reading<V> = OnceLock<Option<Arc<V>>>;
-
-/// Counts and sizes of the cache of hours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheStats {
-    /// Hours that were found in memory.
-    pub hits: u64,
-    /// Hours that were read from the disk.
-    pub misses: u64,
-    /// Hours in memory.
-    pub hours: usize,
-    /// Bytes of memory they take.
-    pub bytes: usize,
-}
 
 impl<V: CacheValue> DirectoryCache<V> {
     /// A cache of at most about `limit_bytes`; 0 keeps nothing.
@@ -193,7 +181,7 @@ impl<V: CacheValue> DirectoryCache<V> {
         CacheStats {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            hours: state.directories.values().filter(|cached| cached.value.is_some()).count(),
+            entries: state.directories.values().filter(|cached| cached.value.is_some()).count(),
             bytes: state.bytes,
         }
     }
@@ -289,6 +277,6 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert_eq!(*cache.get(base.path(), || Ok(7)).expect("no error"), 7);
-        assert_eq!(cache.stats().hours, 1);
+        assert_eq!(cache.stats().entries, 1);
     }
 }

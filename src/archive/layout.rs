@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use crate::timestamp::{Hour, Span, Timestamp};
 
+/// The characters of a SHA-256 in base64 without padding.
+const SHA256_CHARACTERS: usize = 43;
 /// The extension of tombstones, with its period.
 const TOMBSTONE: &str = ".tombstone";
 
@@ -152,6 +154,12 @@ impl<'a> SegmentName<'a> {
         // Without an early exit this is compiled to vector instructions.
         let is_hash = hash.bytes().fold(!hash.is_empty(), |is_hash, byte| is_hash & is_url_safe(byte));
         is_hash.then_some(parsed)
+    }
+
+    /// The hash, if it is one of its bytes and not just any text.
+    pub fn content_hash(&self) -> Option<&'a str> {
+        let is_whole = self.segment_type != SegmentType::Temp && self.hash.len() == SHA256_CHARACTERS;
+        is_whole.then_some(self.hash)
     }
 
     /// The digits of its times.

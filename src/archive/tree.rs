@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::cache::{CacheStats, CacheValue, DirectoryCache};
+use super::cache::{CacheValue, DirectoryCache};
 use super::directory::{EntryType, is_directory, read_names};
 use super::file::FoundFile;
 use super::hour::{HourIndex, HourSummary, Unparsable};
@@ -14,6 +14,7 @@ use super::inspect::{Inspector, NewestSegment};
 use super::layout::{Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
 use super::select::LOOK_BACK;
+use crate::bounded_cache::CacheStats;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Ffprobe;
 use crate::fnv::Fnv;

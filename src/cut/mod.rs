@@ -13,6 +13,7 @@ mod program;
 
 mod lead_in;
 mod prepare;
+pub mod samples_cache;
 mod segments;
 
 mod mux;

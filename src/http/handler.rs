@@ -12,6 +12,7 @@ use super::request::Request;
 use super::windows::Windows;
 use crate::archive::Archive;
 use crate::clock::Clock;
+use crate::cut::samples_cache::SamplesCache;
 use crate::error::Result;
 use crate::ffmpeg::LazyTools;
 use crate::metrics::Metrics;
@@ -23,6 +24,8 @@ pub struct App {
     pub archive: Arc<Archive>,
     /// The wall clock.
     pub clock: Clock,
+    /// The samples of segments that cuts have read.
+    pub samples: SamplesCache,
     /// ffmpeg and ffprobe.
     pub tools: LazyTools,
     /// The longest range of an exact cut, in hours.

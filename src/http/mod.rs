@@ -37,7 +37,7 @@ use self::reply::{ALLOW, Reply};
 use self::request::Request;
 pub use self::service::{Routed, Service};
 pub use self::windows::Windows;
-use crate::archive::cache::CacheStats;
+use crate::bounded_cache::CacheStats;
 use crate::error::Error;
 use crate::metrics::Metrics;
 

@@ -6,7 +6,7 @@ use super::handler::Pool;
 use super::reply::Reply;
 use super::request::Request;
 use super::route::Match;
-use crate::archive::cache::CacheStats;
+use crate::bounded_cache::CacheStats;
 use crate::metrics::{Metrics, UNKNOWN_ENDPOINT};
 
 /// What the transport serves.

@@ -17,6 +17,7 @@ use super::pools::Pools;
 use super::process;
 use super::variants::Variants;
 use crate::archive::{Archive, NewestSegment};
+use crate::bounded_cache::CacheStats;
 use crate::timestamp::Timestamp;
 
 /// The endpoint of malformed requests and of unknown paths.
@@ -111,13 +112,14 @@ impl Metrics {
     }
 
     /// The page in Prometheus's text format. Fails only if a metric cannot be written, which would be a bug.
-    pub fn page(&self, archive: &Archive, now: Timestamp) -> Result<Vec<u8>> {
+    pub fn page(&self, archive: &Archive, samples: CacheStats, now: Timestamp) -> Result<Vec<u8>> {
         for (state, count) in self.connections.states() {
             self.connections.states.with_label_values(&[state]).set(count.cast_signed() as i64);
         }
         let mut families = self.registry.gather();
         families.extend(process::gather());
         families.extend(gather_archive(archive, now)?);
+        families.extend(gather_caches(archive.cache_stats(), samples)?);
         let mut page = Vec::with_capacity(64 * 1024);
         TextEncoder::new().encode(&families, &mut page)?;
         Ok(page)
@@ -154,24 +156,9 @@ impl Connections {
 
 /// The metrics of the archive. Their registry is created each time, because the archive counts itself and variants come and go.
 fn gather_archive(archive: &Archive, now: Timestamp) -> Result<Vec<MetricFamily>> {
-    let (registry, cache) = (Registry::new(), archive.cache_stats());
-    for (name, help, value) in [
-        (
-            "archive_unparsable_names_total",
-            "Names in the hours read so far that are not segment names, each counted once.",
-            archive.unparsable_names_total(),
-        ),
-        ("hour_cache_hits_total", "Directory lookups that the cache answered.", cache.hits),
-        ("hour_cache_misses_total", "Directory lookups that read the disk.", cache.misses),
-    ] {
-        counter!(name, help, registry)?.inc_by(value);
-    }
-    for (name, help, value) in [
-        ("hour_cache_entries", "Directories in the cache.", cache.hours),
-        ("hour_cache_bytes", "Size of the cache in bytes.", cache.bytes),
-    ] {
-        gauge!(name, help, registry)?.set(value.cast_signed() as i64);
-    }
+    let registry = Registry::new();
+    let help = "Names in the hours read so far that are not segment names, each counted once.";
+    counter!("archive_unparsable_names_total", help, registry)?.inc_by(archive.unparsable_names_total());
     let help = "Seconds since the newest segment of the variant ended.";
     let labels = ["stream", "variant"];
     let ages = float_gauges!("archive_newest_segment_age_seconds", help, &labels, registry)?;
@@ -179,6 +166,29 @@ fn gather_archive(archive: &Archive, now: Timestamp) -> Result<Vec<MetricFamily>
         #[allow(clippy::cast_precision_loss, reason = "an age in seconds")]
         let age = (now - *end).micros() as f64 / 1e6;
         ages.with_label_values(&[stream, variant]).set(age);
+    }
+    Ok(registry.gather())
+}
+
+/// The metrics of the caches. Their registry is created each time, because caches count themselves.
+fn gather_caches(hours: CacheStats, samples: CacheStats) -> Result<Vec<MetricFamily>> {
+    let registry = Registry::new();
+    for (prefix, content, cache) in
+        [("hour_cache", "directories", hours), ("samples_cache", "the samples of segments", samples)]
+    {
+        for (suffix, help, value) in [
+            ("hits_total", "found in memory.", cache.hits),
+            ("misses_total", "read from the disk.", cache.misses),
+        ] {
+            counter!(format!("{prefix}_{suffix}"), format!("Lookups of {content}, {help}"), registry)?
+                .inc_by(value);
+        }
+        for (suffix, help, value) in
+            [("entries", "Number of entries", cache.entries), ("bytes", "Size in bytes", cache.bytes)]
+        {
+            let help = format!("{help} of the cache of {content}.");
+            gauge!(format!("{prefix}_{suffix}"), help, registry)?.set(value.cast_signed() as i64);
+        }
     }
     Ok(registry.gather())
 }

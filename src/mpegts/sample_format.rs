@@ -16,7 +16,7 @@ pub enum SampleFormat {
     Video(VideoFormat),
     /// AAC.
     Aac {
-        /// Its AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1).
+        /// Its `AudioSpecificConfig` (ISO/IEC 14496-3, 1.6.2.1).
         config: Vec<u8>,
         /// Samples a second.
         sample_rate: u32,

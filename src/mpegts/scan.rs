@@ -85,6 +85,14 @@ impl Scan {
         self.tracks.iter().all(|track| track.alignment == Alignment::default())
     }
 
+    /// Roughly how many bytes of memory it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let units: usize = self.tracks.iter().map(|track| track.units.capacity() * size_of::<Unit>()).sum();
+        let streams = self.pmt.streams.iter().map(|stream| size_of_val(stream) + stream.descriptors.len());
+        let tables = self.pmt.descriptors.len() + streams.sum::<usize>();
+        size_of::<Self>() + self.tracks.len() * size_of::<Track>() + units + tables
+    }
+
     /// The track whose frames a cut counts: the first video with PES packets, else the first such audio.
     pub fn reference_track(&self) -> Option<&Track> {
         let first = |has_type: fn(Codec) -> bool| {
@@ -206,6 +214,7 @@ impl<'a> TrackScanner<'a> {
             last.complete = whole || is_whole;
         }
         self.track.alignment = self.alignment.finish(is_whole);
+        self.track.units.shrink_to_fit();
         self.track
     }
 }

@@ -199,7 +199,7 @@ impl ConsoleLoop {
         let Some(cache) = self.service.cache() else { return "there is none\n".to_owned() };
         format!(
             "{} hours, {} bytes, {} hits, {} misses\n",
-            cache.hours, cache.bytes, cache.hits, cache.misses
+            cache.entries, cache.bytes, cache.hits, cache.misses
         )
     }
 

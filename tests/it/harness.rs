@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use restreamer::archive::Archive;
 use restreamer::clock::Clock;
+use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
 use restreamer::http::{App, Service, Windows, auth};
@@ -92,6 +93,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
     App {
         archive: Arc::new(Archive::new(archive, 64 * 1024 * 1024)),
         clock,
+        samples: SamplesCache::new(16 * 1024 * 1024),
         tools: LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1),
         max_cut_hours: 24,
         segments_url: None,

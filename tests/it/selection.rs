@@ -354,7 +354,7 @@ fn an_unchanged_hour_is_read_once() {
         assert_eq!(archive.hour(NAME, index).expect("an hour").segments().count(), 1);
     }
     let stats = archive.cache_stats();
-    assert_eq!((stats.misses, stats.hits, stats.hours), (1, 4, 1));
+    assert_eq!((stats.misses, stats.hits, stats.entries), (1, 4, 1));
     let small = Archive::new(base.path(), 1);
     let uncached = Archive::new(base.path(), 0);
     for archive in [&small, &uncached] {
@@ -472,7 +472,7 @@ fn summaries_outlive_the_indexes_of_evicted_hours() {
     let hours = archive.hours(NAME).expect("the hours");
     let first = archive.summaries(NAME, &hours).expect("summaries");
     let stats = archive.cache_stats();
-    assert!(stats.misses == 6 && stats.hours < 3, "{stats:?}");
+    assert!(stats.misses == 6 && stats.entries < 3, "{stats:?}");
     assert_eq!(archive.summaries(NAME, &hours).expect("summaries"), first);
     assert_eq!(archive.cache_stats().misses, 6, "they were read again");
     let longest: Vec<_> = first.iter().map(|summary| (summary.segments, summary.longest)).collect();

@@ -159,14 +159,15 @@ fn the_check_shows_the_memory_there_is_and_what_comes_of_it() {
     let shown = check(&[]);
     for line in [
         "limit 50331648 bytes, by `/sys/fs/cgroup/",
-        "directories 4194304 bytes",
-        "unsent responses 8388608 bytes",
+        "directories 3871665 bytes",
+        "unsent responses 7743330 bytes",
+        "samples of segments 967916 bytes",
     ] {
         assert!(shown.lines().any(|found| found.trim_start().starts_with(line)), "{line}: {shown}");
     }
     let given = check(&["--cache-bytes", "100000000"]);
     assert!(
-        given.contains("directories 100000000 bytes") && given.contains("unsent responses 8388608 bytes"),
+        given.contains("directories 100000000 bytes") && given.contains("unsent responses 7743330 bytes"),
         "{given}"
     );
 }

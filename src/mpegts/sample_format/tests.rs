@@ -98,7 +98,9 @@ fn a_changed_parameter_set_makes_a_new_format_from_the_next_sync_sample_on() {
     .into_iter()
     .enumerate()
     {
-        nals.iter().for_each(|nal| sets.push(&hex(nal)));
+        for nal in nals {
+            sets.push(&hex(nal));
+        }
         let format = sets.end_access_unit(sync).map(|format| video(Some(format)));
         assert_eq!(
             format.map(|format| (format.picture.width, format.picture.height)),
