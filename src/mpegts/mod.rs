@@ -29,4 +29,5 @@ pub mod scan;
 pub mod repacketize;
 
 pub mod retime;
+pub mod samples;
 pub mod writer;

@@ -1,0 +1,88 @@
+//! Lists of numbers that take few bytes: most samples of a track have a size of two bytes, and the duration of the sample
+//! before.
+
+/// A list of numbers, which can only grow.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Numbers {
+    /// Seven bits a byte, the lowest first; the highest bit says that another byte follows (LEB128).
+    bytes: Vec<u8>,
+}
+
+impl Numbers {
+    pub(super) fn push(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.bytes.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value.to_le_bytes()[0]);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        let mut bytes = self.bytes.iter();
+        std::iter::from_fn(move || {
+            let mut value = 0;
+            for shift in (0..).step_by(7) {
+                let byte = *bytes.next()?;
+                value |= u32::from(byte & 0x7F) << shift;
+                if byte < 0x80 {
+                    break;
+                }
+            }
+            Some(value)
+        })
+    }
+}
+
+/// A number, and how often it comes in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Repeated {
+    pub(super) count: u32,
+    pub(super) value: u32,
+}
+
+/// A list of numbers as runs of equal ones.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RunLengths {
+    /// Count and value of each run but the last.
+    closed: Numbers,
+    last: Repeated,
+}
+
+impl RunLengths {
+    pub(super) fn push(&mut self, value: u32) {
+        if self.last.value != value && self.last.count > 0 {
+            self.closed.push(self.last.count);
+            self.closed.push(self.last.value);
+            self.last.count = 0;
+        }
+        self.last = Repeated { count: self.last.count + 1, value };
+    }
+
+    /// The number that was pushed last.
+    pub(super) fn last(&self) -> Option<u32> {
+        (self.last.count > 0).then_some(self.last.value)
+    }
+
+    /// Puts another number in place of the one that was pushed last. If the two before it are then equal, they may be two
+    /// runs.
+    pub(super) fn replace_last(&mut self, value: u32) {
+        if self.last.count == 1 {
+            self.last.value = value;
+        } else if self.last.count > 1 && self.last.value != value {
+            self.last.count -= 1;
+            self.push(value);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Repeated> {
+        let mut numbers = self.closed.iter();
+        let closed =
+            std::iter::from_fn(move || Some(Repeated { count: numbers.next()?, value: numbers.next()? }));
+        closed.chain(Some(self.last).filter(|run| run.count > 0))
+    }
+
+    /// Whether all numbers are that one.
+    pub(super) fn are_all(&self, value: u32) -> bool {
+        self.iter().all(|run| run.value == value)
+    }
+}
