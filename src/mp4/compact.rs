@@ -86,3 +86,28 @@ impl RunLengths {
         self.iter().all(|run| run.value == value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lists_give_back_their_numbers(numbers in proptest::collection::vec((any::<u8>(), 0..32), 0..50)) {
+            let numbers: Vec<u32> = numbers.iter().map(|(number, shift)| u32::from(*number % 4) << shift).collect();
+            let (mut list, mut runs) = (Numbers::default(), RunLengths::default());
+            for number in &numbers {
+                list.push(*number);
+                runs.push(number / 2);
+                runs.replace_last(*number);
+                prop_assert_eq!(runs.last(), Some(*number));
+            }
+            prop_assert_eq!(list.iter().collect::<Vec<_>>(), &numbers[..]);
+            let repeated: Vec<_> = runs.iter().flat_map(|run| vec![run.value; run.count as usize]).collect();
+            prop_assert_eq!(&repeated, &numbers);
+            prop_assert!(numbers.iter().all(|number| runs.are_all(*number)) || numbers.windows(2).any(|pair| pair[0] != pair[1]));
+        }
+    }
+}

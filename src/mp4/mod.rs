@@ -18,3 +18,6 @@ pub mod layout;
 pub mod movie;
 
 pub mod fragment;
+
+#[cfg(test)]
+mod tests;
