@@ -46,7 +46,9 @@ fn six_hours() -> (Vec<Track>, u64) {
     let mut end = 0;
     for _ in 0..SECONDS / 2 {
         for (track, samples) in tracks.iter_mut().zip(&segment) {
-            samples.iter().for_each(|sample| track.push(*sample));
+            for sample in samples {
+                track.push(*sample);
+            }
             track.end_chunk(end, 1);
             end += bytes_of(samples);
         }

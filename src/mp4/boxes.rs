@@ -57,6 +57,16 @@ impl BoxWriter {
         self.bytes(&value.to_be_bytes());
     }
 
+    /// Writes several numbers of 16 bits.
+    pub fn u16s<const N: usize>(&mut self, values: [u16; N]) {
+        self.bytes(values.map(u16::to_be_bytes).as_flattened());
+    }
+
+    /// Writes several numbers of 32 bits.
+    pub fn u32s<const N: usize>(&mut self, values: [u32; N]) {
+        self.bytes(values.map(u32::to_be_bytes).as_flattened());
+    }
+
     /// Writes 64 bits.
     pub fn u64(&mut self, value: u64) {
         self.bytes(&value.to_be_bytes());
@@ -68,16 +78,16 @@ impl BoxWriter {
     }
 
     /// Writes a box with what `content` writes. It must be shorter than 4 GiB.
-    pub fn boxed(&mut self, name: &[u8; 4], content: impl FnOnce(&mut Self)) {
+    pub fn boxed(&mut self, name: [u8; 4], content: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.u32(0);
-        self.bytes(name);
+        self.bytes(&name);
         content(self);
         self.set_u32(start, saturating_u32(self.bytes.len() - start));
     }
 
     /// Writes a box with a version and flags (`FullBox`).
-    pub fn full_box(&mut self, name: &[u8; 4], version: u8, flags: u32, content: impl FnOnce(&mut Self)) {
+    pub fn full_box(&mut self, name: [u8; 4], version: u8, flags: u32, content: impl FnOnce(&mut Self)) {
         self.boxed(name, |out| {
             out.u32(u32::from(version) << 24 | flags);
             content(out);
@@ -86,16 +96,12 @@ impl BoxWriter {
 
     /// Writes the header of an `mdat` with that many bytes of samples: 8 bytes, or 16 where the size takes 64 bits.
     pub fn mdat_header(&mut self, samples: u64) {
-        match u32::try_from(samples.saturating_add(8)) {
-            Ok(size) => {
-                self.u32(size);
-                self.bytes(b"mdat");
-            }
-            Err(_) => {
-                self.u32(1);
-                self.bytes(b"mdat");
-                self.u64(samples.saturating_add(16));
-            }
+        let narrow = u32::try_from(samples.saturating_add(8));
+        // A size of 1 says that the size is behind the name.
+        self.u32(narrow.unwrap_or(1));
+        self.bytes(b"mdat");
+        if narrow.is_err() {
+            self.u64(samples.saturating_add(16));
         }
     }
 

@@ -12,7 +12,7 @@ pub use text::text_sample;
 
 /// Writes the sample descriptions of a track. Text is shown in an area of that width and height.
 pub(super) fn write_sample_descriptions(out: &mut BoxWriter, track: &TrackInfo, text_area: (u32, u32)) {
-    out.full_box(b"stsd", 0, 0, |out| {
+    out.full_box(*b"stsd", 0, 0, |out| {
         if track.kind == TrackKind::Text {
             out.u32(1);
             text::write_tx3g(out, text_area);

@@ -24,7 +24,7 @@ pub struct Run<'a> {
 /// `ftyp` and `moov` of a fragmented movie: the initialization section of an HLS playlist, or the start of a stream.
 pub fn init(info: &MovieInfo, tracks: &[TrackInfo]) -> Vec<u8> {
     let mut out = BoxWriter::new();
-    write_ftyp(&mut out, b"iso5", &[b"iso5", b"iso6", b"mp41"]);
+    write_ftyp(&mut out, *b"iso5", &[*b"iso5", *b"iso6", *b"mp41"]);
     let infos: Vec<_> = tracks.iter().map(|track| (track, 0)).collect();
     write_moov(&mut out, info, &infos, |out, _| write_empty_tables(out), |out| write_mvex(out, tracks.len()));
     out.into_bytes()
@@ -32,17 +32,17 @@ pub fn init(info: &MovieInfo, tracks: &[TrackInfo]) -> Vec<u8> {
 
 /// Writes the tables that every track must have, without samples.
 fn write_empty_tables(out: &mut BoxWriter) {
-    for (name, fields) in [(b"stts", 1), (b"stsc", 1), (b"stsz", 2), (b"stco", 1)] {
+    for (name, fields) in [(*b"stts", 1), (*b"stsc", 1), (*b"stsz", 2), (*b"stco", 1)] {
         out.full_box(name, 0, 0, |out| out.zeros(4 * fields));
     }
 }
 
 /// Writes that the samples are in fragments, which tell everything of each sample.
 fn write_mvex(out: &mut BoxWriter, tracks: usize) {
-    out.boxed(b"mvex", |out| {
+    out.boxed(*b"mvex", |out| {
         for index in 0..tracks {
-            out.full_box(b"trex", 0, 0, |out| {
-                [track_id(index), 1, 0, 0, 0].iter().for_each(|field| out.u32(*field));
+            out.full_box(*b"trex", 0, 0, |out| {
+                out.u32s([track_id(index), 1, 0, 0, 0]);
             });
         }
     });
@@ -55,10 +55,10 @@ pub fn fragment(sequence: u32, runs: &[Run<'_>]) -> Vec<u8> {
     let samples: usize = runs.iter().map(|run| run.samples.len()).sum();
     out.reserve(data + 16 * samples + 128 * (runs.len() + 1));
     let mut data_offsets = Vec::with_capacity(runs.len());
-    out.boxed(b"moof", |out| {
-        out.full_box(b"mfhd", 0, 0, |out| out.u32(sequence));
+    out.boxed(*b"moof", |out| {
+        out.full_box(*b"mfhd", 0, 0, |out| out.u32(sequence));
         for run in runs {
-            out.boxed(b"traf", |out| data_offsets.push(write_traf(out, run)));
+            out.boxed(*b"traf", |out| data_offsets.push(write_traf(out, run)));
         }
     });
     out.mdat_header(u64::try_from(data).unwrap_or(u64::MAX));
@@ -74,11 +74,10 @@ pub fn fragment(sequence: u32, runs: &[Run<'_>]) -> Vec<u8> {
 fn write_traf(out: &mut BoxWriter, run: &Run<'_>) -> usize {
     const SAMPLE_DESCRIPTION_INDEX: u32 = 0x2;
     const DEFAULT_BASE_IS_MOOF: u32 = 0x2_0000;
-    out.full_box(b"tfhd", 0, DEFAULT_BASE_IS_MOOF | SAMPLE_DESCRIPTION_INDEX, |out| {
-        out.u32(track_id(run.track));
-        out.u32(run.description);
+    out.full_box(*b"tfhd", 0, DEFAULT_BASE_IS_MOOF | SAMPLE_DESCRIPTION_INDEX, |out| {
+        out.u32s([track_id(run.track), run.description]);
     });
-    out.full_box(b"tfdt", 1, 0, |out| out.u64(run.decode_time));
+    out.full_box(*b"tfdt", 1, 0, |out| out.u64(run.decode_time));
     write_trun(out, run)
 }
 
@@ -92,14 +91,12 @@ fn write_trun(out: &mut BoxWriter, run: &Run<'_>) -> usize {
     let flags = DATA_OFFSET | DURATION_SIZE_FLAGS | if has_offsets { COMPOSITION_OFFSET } else { 0 };
     let mut data_offset = 0;
     // In version 1 composition offsets are signed.
-    out.full_box(b"trun", 1, flags, |out| {
+    out.full_box(*b"trun", 1, flags, |out| {
         out.u32(saturating_u32(run.samples.len()));
         data_offset = out.len();
         out.u32(0);
         for sample in run.samples {
-            out.u32(sample.duration);
-            out.u32(sample.size);
-            out.u32(sample_flags(sample.sync));
+            out.u32s([sample.duration, sample.size, sample_flags(sample.sync)]);
             if has_offsets {
                 out.bytes(&offset_of(sample).to_be_bytes());
             }

@@ -34,7 +34,7 @@ pub fn head(info: &MovieInfo, tracks: &[Track], mdat_len: u64) -> Vec<u8> {
 /// The head with chunk offsets of 32 bits, or of 64.
 fn head_with_offsets(info: &MovieInfo, tracks: &[Track], mdat_len: u64, is_wide: bool) -> Vec<u8> {
     let mut out = BoxWriter::new();
-    write_ftyp(&mut out, b"isom", &[b"isom", b"iso2", b"avc1", b"mp41"]);
+    write_ftyp(&mut out, *b"isom", &[*b"isom", *b"iso2", *b"avc1", *b"mp41"]);
     let infos: Vec<_> = tracks.iter().map(|track| (&track.info, track.duration)).collect();
     let mut offsets = Vec::new();
     let tables =
@@ -61,11 +61,11 @@ fn add_to_offsets(table: &mut [u8], head: usize, is_wide: bool) {
 }
 
 /// Writes `ftyp`: the brand that the file is best read as, and all that it conforms to.
-pub(super) fn write_ftyp(out: &mut BoxWriter, major: &[u8; 4], compatible: &[&[u8; 4]]) {
-    out.boxed(b"ftyp", |out| {
-        out.bytes(major);
+pub(super) fn write_ftyp(out: &mut BoxWriter, major: [u8; 4], compatible: &[[u8; 4]]) {
+    out.boxed(*b"ftyp", |out| {
+        out.bytes(&major);
         out.u32(0x200); // the minor version that other muxers write
-        compatible.iter().for_each(|brand| out.bytes(*brand));
+        out.bytes(compatible.as_flattened());
     });
 }
 
@@ -80,7 +80,7 @@ pub(super) fn write_moov(
 ) {
     let screen = tracks.iter().find_map(|(track, _)| track.display_size()).unwrap_or((0, 0));
     let created_1904 = info.created_1904();
-    out.boxed(b"moov", |out| {
+    out.boxed(*b"moov", |out| {
         write_mvhd(out, created_1904, tracks);
         for (index, (track, duration)) in tracks.iter().enumerate() {
             let is_enabled = tracks[..index].iter().all(|(other, _)| other.kind != track.kind);
@@ -102,7 +102,7 @@ pub(super) fn track_id(index: usize) -> u32 {
 fn write_mvhd(out: &mut BoxWriter, created_1904: u64, tracks: &[(&TrackInfo, u64)]) {
     let durations = tracks.iter().map(|(track, duration)| presentation_duration(track, *duration));
     let duration = durations.max().unwrap_or(0);
-    write_times(out, b"mvhd", 0, Times { created_1904, between: &[MOVIE_TIMESCALE], duration }, |out| {
+    write_times(out, *b"mvhd", 0, Times { created_1904, between: [MOVIE_TIMESCALE], duration }, |out| {
         out.u32(ONE); // rate
         out.u16(0x100); // volume
         out.zeros(10);
@@ -116,15 +116,15 @@ fn write_mvhd(out: &mut BoxWriter, created_1904: u64, tracks: &[(&TrackInfo, u64
 fn write_title(out: &mut BoxWriter, title: &str) {
     const UTF_8: u32 = 1;
     let item = |out: &mut BoxWriter| {
-        out.full_box(b"data", 0, UTF_8, |out| {
+        out.full_box(*b"data", 0, UTF_8, |out| {
             out.u32(0); // locale
             out.bytes(title.as_bytes());
         });
     };
-    out.boxed(b"udta", |out| {
-        out.full_box(b"meta", 0, 0, |out| {
-            out.full_box(b"hdlr", 0, 0, |out| out.bytes(b"\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0"));
-            out.boxed(b"ilst", |out| out.boxed(b"\xA9nam", item));
+    out.boxed(*b"udta", |out| {
+        out.full_box(*b"meta", 0, 0, |out| {
+            out.full_box(*b"hdlr", 0, 0, |out| out.bytes(b"\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0"));
+            out.boxed(*b"ilst", |out| out.boxed(*b"\xA9nam", item));
         });
     });
 }

@@ -9,27 +9,21 @@ use super::tracks::{Chunk, Track};
 /// Writes all tables of a track but its sample descriptions. Returns where its chunk offsets are: numbers of 64 bits if
 /// `is_wide`, else of 32.
 pub(super) fn write_sample_tables(out: &mut BoxWriter, track: &Track, is_wide: bool) -> Range<usize> {
-    out.full_box(b"stts", 0, 0, |out| write_runs(out, &track.durations));
+    out.full_box(*b"stts", 0, 0, |out| write_runs(out, &track.durations));
     // Without this table, every sample is a sync sample.
     if track.sync_samples < track.samples {
-        out.full_box(b"stss", 0, 0, |out| write_sync_samples(out, track));
+        out.full_box(*b"stss", 0, 0, |out| write_sync_samples(out, track));
     }
     if !track.compositions.are_all(0) {
-        out.full_box(b"ctts", 0, 0, |out| write_runs(out, &track.compositions));
+        out.full_box(*b"ctts", 0, 0, |out| write_runs(out, &track.compositions));
     }
-    out.full_box(b"stsc", 0, 0, |out| write_chunk_sizes(out, &track.chunks));
-    out.full_box(b"stsz", 0, 0, |out| write_sizes(out, track));
+    out.full_box(*b"stsc", 0, 0, |out| write_chunk_sizes(out, &track.chunks));
+    out.full_box(*b"stsz", 0, 0, |out| write_sizes(out, track));
     write_chunk_offsets(out, &track.chunks, is_wide)
 }
 
 fn write_runs(out: &mut BoxWriter, runs: &RunLengths) {
-    out.counted(|out| {
-        let write = |run: super::compact::Repeated| {
-            out.u32(run.count);
-            out.u32(run.value);
-        };
-        runs.iter().map(write).count()
-    });
+    out.counted(|out| runs.iter().map(|run| out.u32s([run.count, run.value])).count());
 }
 
 fn write_sync_samples(out: &mut BoxWriter, track: &Track) {
@@ -48,7 +42,7 @@ fn write_chunk_sizes(out: &mut BoxWriter, chunks: &[Chunk]) {
         for (number, chunk) in (1..).zip(chunks) {
             let entry = (chunk.samples, chunk.description);
             if last != Some(entry) {
-                [number, entry.0, entry.1].iter().for_each(|field| out.u32(*field));
+                out.u32s([number, entry.0, entry.1]);
                 last = Some(entry);
                 count += 1;
             }
@@ -71,7 +65,7 @@ fn write_sizes(out: &mut BoxWriter, track: &Track) {
 /// Writes the offsets of chunks in the payload of `mdat`; returns where they are.
 fn write_chunk_offsets(out: &mut BoxWriter, chunks: &[Chunk], is_wide: bool) -> Range<usize> {
     let mut start = 0;
-    out.full_box(if is_wide { b"co64" } else { b"stco" }, 0, 0, |out| {
+    out.full_box(if is_wide { *b"co64" } else { *b"stco" }, 0, 0, |out| {
         out.u32(saturating_u32(chunks.len()));
         start = out.len();
         for chunk in chunks {

@@ -52,16 +52,20 @@ struct Found<'a> {
     content: &'a [u8],
 }
 
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).expect("a 64-bit machine")
+}
+
 fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn index(bytes: &[u8]) -> usize {
-    usize::try_from(number(bytes)).expect("a small number")
+    to_usize(number(bytes))
 }
 
 /// The boxes with that name; the last may be longer than the bytes.
-fn boxes<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Vec<Found<'a>> {
+fn boxes(bytes: &[u8], name: [u8; 4]) -> Vec<Found<'_>> {
     let (mut found, mut start) = (Vec::new(), 0);
     while start < bytes.len() {
         let (size, header) = match index(&bytes[start..start + 4]) {
@@ -70,7 +74,7 @@ fn boxes<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Vec<Found<'a>> {
         };
         assert!(size >= header, "a box of {size} bytes");
         let end = (start + size).min(bytes.len());
-        if &bytes[start + 4..start + 8] == name {
+        if bytes[start + 4..start + 8] == name {
             found.push(Found { start, content: &bytes[start + header..end] });
         }
         start += size;
@@ -142,8 +146,8 @@ fn samples(stbl: &[u8]) -> Vec<Seen> {
     seen
 }
 
-fn stbl<'a>(movie: &'a [u8], track: usize) -> &'a [u8] {
-    let traks = boxes(content(movie, "moov").expect("moov"), b"trak");
+fn stbl(movie: &[u8], track: usize) -> &[u8] {
+    let traks = boxes(content(movie, "moov").expect("moov"), *b"trak");
     content(traks[track].content, "mdia/minf/stbl").expect("stbl")
 }
 
@@ -202,18 +206,20 @@ proptest! {
         for chunks in [small, large] {
             let (tracks, expected, mdat_len) = build(&chunks);
             let head = head(&info(), &tracks, mdat_len);
-            let mdat = boxes(&head, b"mdat").first().map(|found| found.start).expect("mdat");
+            let mdat = boxes(&head, *b"mdat").first().map(|found| found.start).expect("mdat");
             let header = if mdat_len + 8 > u64::from(u32::MAX) { 16 } else { 8 };
             prop_assert_eq!(mdat + header, head.len());
             let size = if header == 16 { number(&head[mdat + 8..]) } else { number(&head[mdat..mdat + 4]) };
             prop_assert_eq!(size, mdat_len + header as u64);
             for (index, expected) in expected.iter().enumerate() {
                 let mut seen = samples(stbl(&head, index));
-                seen.iter_mut().for_each(|seen| seen.offset -= head.len() as u64);
+                for seen in &mut seen {
+ seen.offset -= head.len() as u64;
+}
                 prop_assert_eq!(&seen, expected);
                 prop_assert_eq!(tracks[index].duration(), expected.iter().map(|seen| u64::from(seen.sample.duration)).sum::<u64>());
             }
-            let moov = Moov::decode(&mut &head[boxes(&head, b"moov")[0].start..]).expect("moov");
+            let moov = Moov::decode(&mut &head[boxes(&head, *b"moov")[0].start..]).expect("moov");
             prop_assert_eq!(moov.trak.len(), tracks.len());
         }
     }
@@ -245,26 +251,35 @@ proptest! {
                     Piece::Part { index, bytes } => {
                         let part_start = index.checked_sub(1).map_or(0, |before| ends[before]);
                         prop_assert!(part_start + bytes.end <= ends[index]);
-                        composed.extend_from_slice(&payload[(part_start + bytes.start) as usize..(part_start + bytes.end) as usize]);
+                        composed.extend_from_slice(&payload[to_usize(part_start + bytes.start)..to_usize(part_start + bytes.end)]);
                     }
                 }
                 prop_assert!(composed.len() > before, "an empty piece");
             }
-            let clamped = |offset: u64| (offset as usize).min(whole.len());
-            prop_assert_eq!(&composed[..], whole.get(clamped(start)..clamped(end)).unwrap_or_default());
+            let clamped = |offset: u64| offset.min(whole.len() as u64);
+            prop_assert_eq!(&composed[..], whole.get(to_usize(clamped(start))..to_usize(clamped(end))).unwrap_or_default());
         }
         for (index, expected) in expected.iter().enumerate() {
             for (seen, expected) in samples(stbl(&whole, index)).iter().zip(expected) {
-                let at = |offset: u64| offset as usize..offset as usize + seen.sample.size as usize;
+                let at = |offset: u64| to_usize(offset)..to_usize(offset) + seen.sample.size as usize;
                 prop_assert_eq!(&whole[at(seen.offset)], &payload[at(expected.offset)]);
             }
         }
     }
 }
 
-/// The samples of each track of a fragment, with offsets from its start, and the decoding time of the first.
-fn fragment_samples(bytes: &[u8]) -> Vec<(u64, Vec<(Range<usize>, u64, i64, u64)>)> {
-    let trafs = boxes(content(bytes, "moof").expect("moof"), b"traf");
+/// A sample in a fragment.
+struct InFragment {
+    /// Its bytes, from the start of the fragment on.
+    place: Range<usize>,
+    duration: u64,
+    composition: i32,
+    flags: u64,
+}
+
+/// For each track of a fragment, the decoding time of the first sample, and the samples.
+fn fragment_samples(bytes: &[u8]) -> Vec<(u64, Vec<InFragment>)> {
+    let trafs = boxes(content(bytes, "moof").expect("moof"), *b"traf");
     let read = |traf: &Found<'_>| {
         let trun = content(traf.content, "trun").expect("trun");
         let has_offsets = trun[2] & 8 != 0;
@@ -272,10 +287,14 @@ fn fragment_samples(bytes: &[u8]) -> Vec<(u64, Vec<(Range<usize>, u64, i64, u64)
         let samples = trun[12..].chunks(if has_offsets { 16 } else { 12 }).map(|entry| {
             let start = offset;
             offset += index(&entry[4..8]);
-            let composition = entry
-                .get(12..16)
-                .map_or(0, |bytes| i32::from_be_bytes(bytes.try_into().expect("four bytes")));
-            (start..offset, number(&entry[..4]), i64::from(composition), number(&entry[8..12]))
+            InFragment {
+                place: start..offset,
+                duration: number(&entry[..4]),
+                flags: number(&entry[8..12]),
+                composition: entry
+                    .get(12..16)
+                    .map_or(0, |bytes| i32::from_be_bytes(bytes.try_into().unwrap())),
+            }
         });
         (number(&content(traf.content, "tfdt").expect("tfdt")[4..]), samples.collect())
     };
@@ -304,12 +323,12 @@ proptest! {
             prop_assert!(traf.tfhd.default_base_is_moof);
             prop_assert_eq!((traf.trun[0].samples.len(), *time), (runs[track].len(), decode_time));
             prop_assert_eq!(seen.len(), runs[track].len());
-            for ((place, duration, composition, flags), sample) in seen.iter().zip(&runs[track]) {
+            for (seen, sample) in seen.iter().zip(&runs[track]) {
+                let place = seen.place.clone();
                 prop_assert!(bytes[place.clone()].iter().all(|byte| usize::from(*byte) == track + 1));
-                prop_assert_eq!((place.len(), *duration), (sample.size as usize, u64::from(sample.duration)));
-                prop_assert_eq!(*flags, if sample.sync { 0x0200_0000 } else { 0x0101_0000 });
-                let expected = i64::from(sample.composition) + i64::from(composition_shift);
-                prop_assert_eq!(*composition, expected.min(i32::MAX.into()));
+                prop_assert_eq!((place.len(), seen.duration), (sample.size as usize, u64::from(sample.duration)));
+                prop_assert_eq!(seen.flags, if sample.sync { 0x0200_0000 } else { 0x0101_0000 });
+                prop_assert_eq!(seen.composition, composition_shift.saturating_add_unsigned(sample.composition));
             }
         }
         let payload: usize = data.iter().map(Vec::len).sum();
@@ -342,12 +361,8 @@ fn track_of(format: &SampleFormat) -> Track {
 }
 
 #[test]
-fn sample_entries_say_what_a_decoder_needs() {
-    let mp3 = |sample_rate| SampleFormat::Mp3 { sample_rate, channels: 2 };
-    let ac3 = SampleFormat::Ac3 { config: vec![0x10, 0x3D, 0xE0], sample_rate: 48_000, channels: 6 };
-    let eac3 = SampleFormat::Eac3 { config: vec![0x0C, 0, 0x20, 0x0F, 0], sample_rate: 48_000, channels: 6 };
-    let formats = [video(Codec::H264), video(Codec::Hevc), aac(), mp3(44_100), mp3(24_000), ac3, eac3];
-    let moov = moov_of(&formats);
+fn sample_entries_of_video_say_what_a_decoder_needs() {
+    let moov = moov_of(&[video(Codec::H264), video(Codec::Hevc)]);
     let entry = |track: usize| &moov.trak[track].mdia.minf.stbl.stsd.codecs[..];
 
     let [Entry::Avc1(avc1)] = entry(0) else { panic!("{:?}", entry(0)) };
@@ -375,20 +390,39 @@ fn sample_entries_say_what_a_decoder_needs() {
 
     let [Entry::Hvc1(hvc1)] = entry(1) else { panic!("{:?}", entry(1)) };
     assert_eq!((hvc1.visual.width, hvc1.visual.height), (320, 180));
-    let hvcc = &hvc1.hvcc;
+    let config = &hvc1.hvcc;
     assert_eq!(
-        (hvcc.general_profile_idc, hvcc.general_profile_compatibility_flags, hvcc.general_level_idc),
+        (config.general_profile_idc, config.general_profile_compatibility_flags, config.general_level_idc),
         (2, [0x20, 0, 0, 0], 60)
     );
-    assert_eq!((hvcc.chroma_format_idc, hvcc.bit_depth_luma_minus8, hvcc.bit_depth_chroma_minus8), (1, 2, 2));
-    assert_eq!((hvcc.num_temporal_layers, hvcc.temporal_id_nested, hvcc.length_size_minus_one), (1, true, 3));
-    let arrays: Vec<_> =
-        hvcc.arrays.iter().map(|array| (array.completeness, array.nal_unit_type, &array.nalus[..])).collect();
+    assert_eq!(
+        (config.chroma_format_idc, config.bit_depth_luma_minus8, config.bit_depth_chroma_minus8),
+        (1, 2, 2)
+    );
+    assert_eq!(
+        (config.num_temporal_layers, config.temporal_id_nested, config.length_size_minus_one),
+        (1, true, 3)
+    );
+    let arrays: Vec<_> = config
+        .arrays
+        .iter()
+        .map(|array| (array.completeness, array.nal_unit_type, &array.nalus[..]))
+        .collect();
     let sets: Vec<_> = HEVC.iter().map(|set| [bytes(set)]).collect();
     assert_eq!(arrays, [(false, 32, &sets[0][..]), (false, 33, &sets[1]), (false, 34, &sets[2])]);
+}
+
+#[test]
+fn sample_entries_of_sound_say_what_a_decoder_needs() {
+    let mp3 = |sample_rate| SampleFormat::Mp3 { sample_rate, channels: 2 };
+    let ac3 = SampleFormat::Ac3 { config: vec![0x10, 0x3D, 0xE0], sample_rate: 48_000, channels: 6 };
+    let eac3 = SampleFormat::Eac3 { config: vec![0x0C, 0, 0x20, 0x0F, 0], sample_rate: 48_000, channels: 6 };
+    let formats = [aac(), mp3(44_100), mp3(24_000), ac3, eac3];
+    let moov = moov_of(&formats);
+    let entry = |track: usize| &moov.trak[track].mdia.minf.stbl.stsd.codecs[..];
 
     for (track, object_type, rate, config) in
-        [(2, 0x40, 48_000, true), (3, 0x6B, 44_100, false), (4, 0x69, 24_000, false)]
+        [(0, 0x40, 48_000, true), (1, 0x6B, 44_100, false), (2, 0x69, 24_000, false)]
     {
         let [Entry::Mp4a(mp4a)] = entry(track) else { panic!("{:?}", entry(track)) };
         let decoder = &mp4a.esds.es_desc.dec_config;
@@ -399,9 +433,9 @@ fn sample_entries_say_what_a_decoder_needs() {
         assert_eq!((mp4a.audio.sample_rate.integer(), mp4a.audio.channel_count), (rate, 2));
         assert_eq!(decoder.dec_specific.is_some(), config);
     }
-    let [Entry::Ac3(ac3)] = entry(5) else { panic!("{:?}", entry(5)) };
+    let [Entry::Ac3(ac3)] = entry(3) else { panic!("{:?}", entry(3)) };
     assert_eq!((ac3.dac3.bsid, ac3.dac3.acmod, ac3.dac3.lfeon, ac3.dac3.bit_rate_code), (8, 7, true, 15));
-    let [Entry::Eac3(eac3)] = entry(6) else { panic!("{:?}", entry(6)) };
+    let [Entry::Eac3(eac3)] = entry(4) else { panic!("{:?}", entry(4)) };
     assert_eq!((eac3.dec3.data_rate, eac3.dec3.substreams[0].acmod), (384, 7));
 }
 
@@ -433,7 +467,7 @@ fn the_title_is_where_itunes_has_it() {
     let meta = content(&head, "moov/udta/meta").expect("meta");
     assert_eq!(content(&meta[4..], "hdlr").map(|hdlr| &hdlr[8..16]), Some(&b"mdirappl"[..]));
     let item =
-        boxes(content(&meta[4..], "ilst").expect("ilst"), b"\xA9nam").first().map(|found| found.content);
+        boxes(content(&meta[4..], "ilst").expect("ilst"), *b"\xA9nam").first().map(|found| found.content);
     let data = item.and_then(|item| content(item, "data")).expect("data");
     assert_eq!((number(&data[..4]), &data[8..]), (1, "größe source 2026-11-20T21:05:02".as_bytes()));
 }
@@ -456,22 +490,23 @@ fn times_take_64_bits_where_they_must() {
         let count = edits.len();
         track.set_edits(edits);
         let head = head(&info(), &[track], 0);
-        let trak = content(&head, "moov/trak").expect("trak");
-        let elst = content(trak, "edts/elst").expect("elst");
+        let described = content(&head, "moov/trak").expect("described");
+        let elst = content(described, "edts/elst").expect("elst");
         assert_eq!(
             (elst[0], index(&elst[4..8]), &elst[8..]),
             (version, count, &bytes(&expected.replace('_', ""))[..])
         );
-        let (tkhd, mvhd) = (content(trak, "tkhd").expect("tkhd"), content(&head, "moov/mvhd").expect("mvhd"));
+        let (tkhd, mvhd) =
+            (content(described, "tkhd").expect("tkhd"), content(&head, "moov/mvhd").expect("mvhd"));
         let is_wide = total >= far;
         assert_eq!([tkhd[0], mvhd[0]], [u8::from(is_wide); 2]);
         let (of_track, of_movie) =
             if is_wide { (&tkhd[28..36], &mvhd[24..32]) } else { (&tkhd[20..24], &mvhd[16..20]) };
         assert_eq!([number(of_track), number(of_movie)], [total; 2]);
         // A language of other than three small letters is not known.
-        assert_eq!(content(trak, "mdia/mdhd").map(|mdhd| index(&mdhd[20..22])), Some(0x55C4));
+        assert_eq!(content(described, "mdia/mdhd").map(|mdhd| index(&mdhd[20..22])), Some(0x55C4));
         assert_eq!(
-            Moov::decode(&mut &head[boxes(&head, b"moov")[0].start..]).map(|moov| moov.trak.len()).ok(),
+            Moov::decode(&mut &head[boxes(&head, *b"moov")[0].start..]).map(|moov| moov.trak.len()).ok(),
             Some(1)
         );
     }
@@ -485,7 +520,7 @@ fn text_is_shown_over_the_lowest_part_of_the_pictures() {
     text.push(Sample { size: 13, duration: 1000, composition: 0, sync: true });
     text.end_chunk(0, 1);
     let head = head(&info(), &[track_of(&video(Codec::H264)), text], 13);
-    let moov = Moov::decode(&mut &head[boxes(&head, b"moov")[0].start..]).expect("moov");
+    let moov = Moov::decode(&mut &head[boxes(&head, *b"moov")[0].start..]).expect("moov");
     let [Entry::Tx3g(tx3g)] = &moov.trak[1].mdia.minf.stbl.stsd.codecs[..] else { panic!("no tx3g") };
     assert_eq!(tx3g.box_record, [0, 0, 72, 1047]);
     let tkhd = &moov.trak[1].tkhd;

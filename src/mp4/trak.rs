@@ -32,18 +32,18 @@ pub(super) fn write_trak(
     around: Surroundings,
     tables: impl FnOnce(&mut BoxWriter),
 ) {
-    out.boxed(b"trak", |out| {
+    out.boxed(*b"trak", |out| {
         write_tkhd(out, track, duration, around);
         if !track.edits.is_empty() {
-            out.boxed(b"edts", |out| write_elst(out, &track.edits));
+            out.boxed(*b"edts", |out| write_elst(out, &track.edits));
         }
-        out.boxed(b"mdia", |out| {
+        out.boxed(*b"mdia", |out| {
             write_mdhd(out, track, duration, around.created_1904);
             write_hdlr(out, track.kind);
-            out.boxed(b"minf", |out| {
+            out.boxed(*b"minf", |out| {
                 write_media_header(out, track.kind);
                 write_dinf(out);
-                out.boxed(b"stbl", |out| {
+                out.boxed(*b"stbl", |out| {
                     write_sample_descriptions(out, track, around.text_area());
                     tables(out);
                 });
@@ -64,29 +64,29 @@ pub(super) fn presentation_duration(track: &TrackInfo, duration: u64) -> u64 {
 
 /// The fields that `mvhd`, `tkhd` and `mdhd` begin with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times<'a> {
+pub(super) struct Times<const N: usize> {
     pub(super) created_1904: u64,
     /// What lies between the times and the duration.
-    pub(super) between: &'a [u32],
+    pub(super) between: [u32; N],
     pub(super) duration: u64,
 }
 
 /// Writes a box that begins with times: with those of 64 bits (version 1) where 32 are too few.
-pub(super) fn write_times(
+pub(super) fn write_times<const N: usize>(
     out: &mut BoxWriter,
-    name: &[u8; 4],
+    name: [u8; 4],
     flags: u32,
-    times: Times<'_>,
+    times: Times<N>,
     rest: impl FnOnce(&mut BoxWriter),
 ) {
     let narrow = u32::try_from(times.created_1904).ok().zip(u32::try_from(times.duration).ok());
     out.full_box(name, u8::from(narrow.is_none()), flags, |out| {
         // The times of creation and of modification are the same.
         match narrow {
-            Some((created, _)) => [created; 2].iter().for_each(|time| out.u32(*time)),
-            None => [times.created_1904; 2].iter().for_each(|time| out.u64(*time)),
+            Some((created, _)) => out.u32s([created; 2]),
+            None => out.bytes([times.created_1904.to_be_bytes(); 2].as_flattened()),
         }
-        times.between.iter().for_each(|field| out.u32(*field));
+        out.u32s(times.between);
         match narrow {
             Some((_, duration)) => out.u32(duration),
             None => out.u64(times.duration),
@@ -100,9 +100,7 @@ pub(super) const ONE: u32 = 0x0001_0000;
 
 /// Writes the matrix that moves pictures on the screen by columns and rows (6.2.2).
 pub(super) fn write_matrix(out: &mut BoxWriter, columns: u32, rows: u32) {
-    for element in [ONE, 0, 0, 0, ONE, 0, columns << 16, rows << 16, 0x4000_0000] {
-        out.u32(element);
-    }
+    out.u32s([ONE, 0, 0, 0, ONE, 0, columns << 16, rows << 16, 0x4000_0000]);
 }
 
 fn write_tkhd(out: &mut BoxWriter, track: &TrackInfo, duration: u64, around: Surroundings) {
@@ -110,21 +108,21 @@ fn write_tkhd(out: &mut BoxWriter, track: &TrackInfo, duration: u64, around: Sur
     const IN_MOVIE: u32 = 2;
     let flags = if around.is_enabled { ENABLED | IN_MOVIE } else { IN_MOVIE };
     let duration = presentation_duration(track, duration);
-    let times = Times { created_1904: around.created_1904, between: &[around.id, 0], duration };
+    let times = Times { created_1904: around.created_1904, between: [around.id, 0], duration };
     // Players present one track of each group.
     let (group, volume, size, from_top) = match track.kind {
         TrackKind::Video => (0, 0, track.display_size().unwrap_or((0, 0)), 0),
         TrackKind::Audio => (1, 0x100, (0, 0), 0),
         TrackKind::Text => (2, 0, around.text_area(), around.screen.1 - around.text_area().1),
     };
-    write_times(out, b"tkhd", flags, times, |out| {
+    write_times(out, *b"tkhd", flags, times, |out| {
         out.zeros(8);
         out.u16(0); // layer
         out.u16(group);
         out.u16(volume);
         out.zeros(2);
         write_matrix(out, 0, from_top);
-        [size.0, size.1].iter().for_each(|side| out.u32(side.min(&0xFFFF) << 16));
+        out.u32s([size.0, size.1].map(|side| side.min(0xFFFF) << 16));
     });
 }
 
@@ -133,7 +131,7 @@ fn write_elst(out: &mut BoxWriter, edits: &[EditEntry]) {
     let is_wide = edits.iter().any(|edit| {
         u32::try_from(edit.duration_90k).is_err() || i32::try_from(edit.media_time.unwrap_or(0)).is_err()
     });
-    out.full_box(b"elst", u8::from(is_wide), 0, |out| {
+    out.full_box(*b"elst", u8::from(is_wide), 0, |out| {
         out.counted(|out| {
             for edit in edits {
                 // An empty edit has a media time of -1.
@@ -154,8 +152,8 @@ fn write_edit_times(out: &mut BoxWriter, duration: u64, media_time: u64, is_wide
 }
 
 fn write_mdhd(out: &mut BoxWriter, track: &TrackInfo, duration: u64, created_1904: u64) {
-    let times = Times { created_1904, between: &[track.timescale], duration };
-    write_times(out, b"mdhd", 0, times, |out| {
+    let times = Times { created_1904, between: [track.timescale], duration };
+    write_times(out, *b"mdhd", 0, times, |out| {
         out.u16(packed_language(track.language));
         out.u16(0);
     });
@@ -174,7 +172,7 @@ fn write_hdlr(out: &mut BoxWriter, kind: TrackKind) {
         // As Apple's players expect it of `tx3g`.
         TrackKind::Text => (b"sbtl", &b"SubtitleHandler\0"[..]),
     };
-    out.full_box(b"hdlr", 0, 0, |out| {
+    out.full_box(*b"hdlr", 0, 0, |out| {
         out.u32(0);
         out.bytes(handler);
         out.zeros(12);
@@ -184,19 +182,19 @@ fn write_hdlr(out: &mut BoxWriter, kind: TrackKind) {
 
 fn write_media_header(out: &mut BoxWriter, kind: TrackKind) {
     match kind {
-        TrackKind::Video => out.full_box(b"vmhd", 0, 1, |out| out.zeros(8)),
-        TrackKind::Audio => out.full_box(b"smhd", 0, 0, |out| out.zeros(4)),
-        TrackKind::Text => out.full_box(b"nmhd", 0, 0, |_| {}),
+        TrackKind::Video => out.full_box(*b"vmhd", 0, 1, |out| out.zeros(8)),
+        TrackKind::Audio => out.full_box(*b"smhd", 0, 0, |out| out.zeros(4)),
+        TrackKind::Text => out.full_box(*b"nmhd", 0, 0, |_| {}),
     }
 }
 
 /// Writes that samples are in this file.
 fn write_dinf(out: &mut BoxWriter) {
     const SELF_CONTAINED: u32 = 1;
-    out.boxed(b"dinf", |out| {
-        out.full_box(b"dref", 0, 0, |out| {
+    out.boxed(*b"dinf", |out| {
+        out.full_box(*b"dref", 0, 0, |out| {
             out.counted(|out| {
-                out.full_box(b"url ", 0, SELF_CONTAINED, |_| {});
+                out.full_box(*b"url ", 0, SELF_CONTAINED, |_| {});
                 1
             });
         });

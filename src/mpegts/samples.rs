@@ -10,7 +10,7 @@ pub enum SampleFormat {
     Video(VideoFormat),
     /// AAC.
     Aac {
-        /// The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1).
+        /// The `AudioSpecificConfig` (ISO/IEC 14496-3, 1.6.2.1).
         config: Vec<u8>,
         /// The sampling rate in Hz.
         sample_rate: u32,

@@ -218,20 +218,21 @@ pub(super) fn read_vui_start(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<
         bits.skip(1)?;
     }
     if bits.flag()? {
-        vui.colour = read_video_signal_type(bits)?;
+        read_video_signal_type(bits, vui)?;
     }
     // chroma_sample_loc_type of both fields
     if bits.flag()? { bits.skip_ue(2) } else { Some(()) }
 }
 
-/// Reads the video signal type; `None` inside if it has no colour description.
-fn read_video_signal_type(bits: &mut BitReader<'_>) -> Option<Option<Colour>> {
+/// Reads the video signal type.
+fn read_video_signal_type(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
     bits.skip(3)?; // video_format
     let full_range = bits.flag()?;
-    if !bits.flag()? {
-        return Some(None);
+    // colour_description_present_flag
+    if bits.flag()? {
+        let mut code = || u8::try_from(bits.take(8)?).ok();
+        let (primaries, transfer, matrix) = (code()?, code()?, code()?);
+        vui.colour = Some(Colour { primaries, transfer, matrix, full_range });
     }
-    let mut code = || u8::try_from(bits.take(8)?).ok();
-    let (primaries, transfer, matrix) = (code()?, code()?, code()?);
-    Some(Some(Colour { primaries, transfer, matrix, full_range }))
+    Some(())
 }

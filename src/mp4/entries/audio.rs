@@ -18,23 +18,23 @@ const MPEG_1_MIN_RATE: u32 = 32_000;
 pub(super) fn write_entry(out: &mut BoxWriter, format: &SampleFormat) {
     match format {
         SampleFormat::Aac { config, sample_rate, channels } => {
-            write_audio(out, b"mp4a", *sample_rate, *channels, |out| {
+            write_audio(out, *b"mp4a", *sample_rate, *channels, |out| {
                 write_esds(out, object_type::AAC, Some(config));
             });
         }
         SampleFormat::Mp3 { sample_rate, channels } => {
             let is_mpeg_1 = *sample_rate >= MPEG_1_MIN_RATE;
             let object = if is_mpeg_1 { object_type::MPEG_1_AUDIO } else { object_type::MPEG_2_AUDIO };
-            write_audio(out, b"mp4a", *sample_rate, *channels, |out| write_esds(out, object, None));
+            write_audio(out, *b"mp4a", *sample_rate, *channels, |out| write_esds(out, object, None));
         }
         SampleFormat::Ac3 { config, sample_rate, channels } => {
-            write_audio(out, b"ac-3", *sample_rate, *channels, |out| {
-                out.boxed(b"dac3", |out| out.bytes(config));
+            write_audio(out, *b"ac-3", *sample_rate, *channels, |out| {
+                out.boxed(*b"dac3", |out| out.bytes(config));
             });
         }
         SampleFormat::Eac3 { config, sample_rate, channels } => {
-            write_audio(out, b"ec-3", *sample_rate, *channels, |out| {
-                out.boxed(b"dec3", |out| out.bytes(config));
+            write_audio(out, *b"ec-3", *sample_rate, *channels, |out| {
+                out.boxed(*b"dec3", |out| out.bytes(config));
             });
         }
         SampleFormat::Video(_) => {}
@@ -44,7 +44,7 @@ pub(super) fn write_entry(out: &mut BoxWriter, format: &SampleFormat) {
 /// Writes an `AudioSampleEntry` (ISO/IEC 14496-12, 12.2.3).
 fn write_audio(
     out: &mut BoxWriter,
-    name: &[u8; 4],
+    name: [u8; 4],
     sample_rate: u32,
     channels: u8,
     config: impl FnOnce(&mut BoxWriter),
@@ -75,7 +75,7 @@ fn write_esds(out: &mut BoxWriter, object_type: u8, config: Option<&[u8]>) {
     let decoder = [&[object_type, AUDIO_STREAM][..], &[0; 11], &specific].concat();
     // In MP4 files ES_ID is 0 and `predefined` is 2.
     let stream = [&[0; 3], &descriptor(DECODER_CONFIG, &decoder)[..], &descriptor(SL_CONFIG, &[2])].concat();
-    out.full_box(b"esds", 0, 0, |out| out.bytes(&descriptor(ES, &stream)));
+    out.full_box(*b"esds", 0, 0, |out| out.bytes(&descriptor(ES, &stream)));
 }
 
 /// A descriptor: its tag, and its length in four bytes of seven bits.

@@ -20,17 +20,17 @@ pub(super) fn write_tx3g(out: &mut BoxWriter, (width, height): (u32, u32)) {
     const FONT: u16 = 1;
     let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX);
     let font_size = u8::try_from(height / 2).unwrap_or(u8::MAX).max(12);
-    out.boxed(b"tx3g", |out| {
+    out.boxed(*b"tx3g", |out| {
         super::write_entry_start(out);
         out.u32(ALL_SAMPLES_ARE_FORCED);
         out.bytes(&[CENTERED; 2]);
         out.u32(DARK);
-        [0, 0, side(height), side(width)].iter().for_each(|edge| out.u16(*edge));
+        out.u16s([0, 0, side(height), side(width)]);
         // The style: of no characters in particular, which makes it the default.
-        [0, 0, FONT].iter().for_each(|field| out.u16(*field));
+        out.u16s([0, 0, FONT]);
         out.bytes(&[0, font_size]);
         out.u32(WHITE);
-        out.boxed(b"ftab", |out| {
+        out.boxed(*b"ftab", |out| {
             out.u16(1);
             out.u16(FONT);
             out.u8(5);

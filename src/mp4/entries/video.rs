@@ -9,18 +9,18 @@ use crate::mpegts::video::{Colour, PictureFormat};
 /// Writes the sample entry of a format of video.
 pub(super) fn write_entry(out: &mut BoxWriter, format: &VideoFormat) {
     let is_hevc = format.codec == Codec::Hevc;
-    out.boxed(if is_hevc { b"hvc1" } else { b"avc1" }, |out| {
+    out.boxed(if is_hevc { *b"hvc1" } else { *b"avc1" }, |out| {
         write_visual(out, &format.picture);
         if is_hevc {
-            out.boxed(b"hvcC", |out| write_hevc_config(out, format));
+            out.boxed(*b"hvcC", |out| write_hevc_config(out, format));
         } else {
-            out.boxed(b"avcC", |out| write_avc_config(out, format));
+            out.boxed(*b"avcC", |out| write_avc_config(out, format));
         }
         if let Some((x, y)) = format.picture.sample_aspect_ratio {
-            out.boxed(b"pasp", |out| [x, y].iter().for_each(|side| out.u32(*side)));
+            out.boxed(*b"pasp", |out| out.u32s([x, y]));
         }
         if let Some(colour) = format.picture.colour {
-            out.boxed(b"colr", |out| write_colour(out, colour));
+            out.boxed(*b"colr", |out| write_colour(out, colour));
         }
     });
 }
@@ -30,8 +30,8 @@ fn write_visual(out: &mut BoxWriter, picture: &PictureFormat) {
     const DOTS_PER_INCH: u32 = 72 << 16;
     super::write_entry_start(out);
     out.zeros(16);
-    [picture.width, picture.height].iter().for_each(|side| out.u16(u16::try_from(*side).unwrap_or(u16::MAX)));
-    [DOTS_PER_INCH; 2].iter().for_each(|resolution| out.u32(*resolution));
+    out.u16s([picture.width, picture.height].map(|side| u16::try_from(side).unwrap_or(u16::MAX)));
+    out.u32s([DOTS_PER_INCH; 2]);
     out.zeros(4);
     out.u16(1); // frame_count
     out.zeros(32); // compressorname
@@ -41,7 +41,7 @@ fn write_visual(out: &mut BoxWriter, picture: &PictureFormat) {
 
 fn write_colour(out: &mut BoxWriter, colour: Colour) {
     out.bytes(b"nclx");
-    [colour.primaries, colour.transfer, colour.matrix].iter().for_each(|code| out.u16((*code).into()));
+    out.u16s([colour.primaries, colour.transfer, colour.matrix].map(u16::from));
     out.u8(if colour.full_range { 0x80 } else { 0 });
 }
 
