@@ -94,6 +94,15 @@ impl BoxWriter {
         });
     }
 
+    /// Writes a sample entry: a box that begins with where the samples are.
+    pub fn sample_entry(&mut self, name: [u8; 4], content: impl FnOnce(&mut Self)) {
+        self.boxed(name, |out| {
+            out.zeros(6);
+            out.u16(1); // data_reference_index
+            content(out);
+        });
+    }
+
     /// Writes the header of an `mdat` with that many bytes of samples: 8 bytes, or 16 where the size takes 64 bits.
     pub fn mdat_header(&mut self, samples: u64) {
         let narrow = u32::try_from(samples.saturating_add(8));

@@ -46,6 +46,7 @@ pub(super) struct RunLengths {
     /// Count and value of each run but the last.
     closed: Numbers,
     last: Repeated,
+    runs: usize,
 }
 
 impl RunLengths {
@@ -55,6 +56,7 @@ impl RunLengths {
             self.closed.push(self.last.value);
             self.last.count = 0;
         }
+        self.runs += usize::from(self.last.count == 0);
         self.last = Repeated { count: self.last.count + 1, value };
     }
 
@@ -79,6 +81,11 @@ impl RunLengths {
         let closed =
             std::iter::from_fn(move || Some(Repeated { count: numbers.next()?, value: numbers.next()? }));
         closed.chain(Some(self.last).filter(|run| run.count > 0))
+    }
+
+    /// The number of runs.
+    pub(super) fn len(&self) -> usize {
+        self.runs
     }
 
     /// Whether all numbers are that one.
@@ -107,6 +114,7 @@ mod tests {
             prop_assert_eq!(list.iter().collect::<Vec<_>>(), &numbers[..]);
             let repeated: Vec<_> = runs.iter().flat_map(|run| vec![run.value; run.count as usize]).collect();
             prop_assert_eq!(&repeated, &numbers);
+            prop_assert_eq!(runs.iter().count(), runs.len());
             prop_assert!(numbers.iter().all(|number| runs.are_all(*number)) || numbers.windows(2).any(|pair| pair[0] != pair[1]));
         }
     }

@@ -29,9 +29,3 @@ fn write_entry(out: &mut BoxWriter, format: &SampleFormat) {
         sound => audio::write_entry(out, sound),
     }
 }
-
-/// Writes the fields that every sample entry begins with.
-fn write_entry_start(out: &mut BoxWriter) {
-    out.zeros(6);
-    out.u16(1); // data_reference_index
-}

@@ -1,7 +1,7 @@
 //! The head of a movie (ISO/IEC 14496-12, 8.2): everything but the samples themselves.
 
 use super::boxes::{BoxWriter, saturating_u32};
-use super::tables::write_sample_tables;
+use super::tables::{tables_len, write_sample_tables};
 use super::tracks::{MOVIE_TIMESCALE, Track, TrackInfo};
 use super::trak::{ONE, Surroundings, Times, presentation_duration, write_matrix, write_times, write_trak};
 use crate::timestamp::Timestamp;
@@ -34,6 +34,7 @@ pub fn head(info: &MovieInfo, tracks: &[Track], mdat_len: u64) -> Vec<u8> {
 /// The head with chunk offsets of 32 bits, or of 64.
 fn head_with_offsets(info: &MovieInfo, tracks: &[Track], mdat_len: u64, is_wide: bool) -> Vec<u8> {
     let mut out = BoxWriter::new();
+    out.reserve(4096 + tracks.iter().map(tables_len).sum::<usize>());
     write_ftyp(&mut out, *b"isom", &[*b"isom", *b"iso2", *b"avc1", *b"mp41"]);
     let infos: Vec<_> = tracks.iter().map(|track| (&track.info, track.duration)).collect();
     let mut offsets = Vec::new();

@@ -6,6 +6,13 @@ use super::boxes::{BoxWriter, saturating_u32};
 use super::compact::RunLengths;
 use super::tracks::{Chunk, Track};
 
+/// About how many bytes the tables of a track take.
+pub(super) fn tables_len(track: &Track) -> usize {
+    let of_samples = track.samples.saturating_add(track.sync_samples);
+    let of_runs = track.durations.len() + track.compositions.len();
+    256 + 4 * usize::try_from(of_samples).unwrap_or(0) + 8 * of_runs + 20 * track.chunks.len()
+}
+
 /// Writes all tables of a track but its sample descriptions. Returns where its chunk offsets are: numbers of 64 bits if
 /// `is_wide`, else of 32.
 pub(super) fn write_sample_tables(out: &mut BoxWriter, track: &Track, is_wide: bool) -> Range<usize> {

@@ -49,8 +49,7 @@ fn write_audio(
     channels: u8,
     config: impl FnOnce(&mut BoxWriter),
 ) {
-    out.boxed(name, |out| {
-        super::write_entry_start(out);
+    out.sample_entry(name, |out| {
         out.zeros(8);
         out.u16(channels.into());
         out.u16(16); // samplesize

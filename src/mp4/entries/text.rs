@@ -20,8 +20,7 @@ pub(super) fn write_tx3g(out: &mut BoxWriter, (width, height): (u32, u32)) {
     const FONT: u16 = 1;
     let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX);
     let font_size = u8::try_from(height / 2).unwrap_or(u8::MAX).max(12);
-    out.boxed(*b"tx3g", |out| {
-        super::write_entry_start(out);
+    out.sample_entry(*b"tx3g", |out| {
         out.u32(ALL_SAMPLES_ARE_FORCED);
         out.bytes(&[CENTERED; 2]);
         out.u32(DARK);

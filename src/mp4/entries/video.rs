@@ -9,7 +9,7 @@ use crate::mpegts::video::{Colour, PictureFormat};
 /// Writes the sample entry of a format of video.
 pub(super) fn write_entry(out: &mut BoxWriter, format: &VideoFormat) {
     let is_hevc = format.codec == Codec::Hevc;
-    out.boxed(if is_hevc { *b"hvc1" } else { *b"avc1" }, |out| {
+    out.sample_entry(if is_hevc { *b"hvc1" } else { *b"avc1" }, |out| {
         write_visual(out, &format.picture);
         if is_hevc {
             out.boxed(*b"hvcC", |out| write_hevc_config(out, format));
@@ -28,7 +28,6 @@ pub(super) fn write_entry(out: &mut BoxWriter, format: &VideoFormat) {
 /// Writes the fields of a `VisualSampleEntry` (ISO/IEC 14496-12, 12.1.3).
 fn write_visual(out: &mut BoxWriter, picture: &PictureFormat) {
     const DOTS_PER_INCH: u32 = 72 << 16;
-    super::write_entry_start(out);
     out.zeros(16);
     out.u16s([picture.width, picture.height].map(|side| u16::try_from(side).unwrap_or(u16::MAX)));
     out.u32s([DOTS_PER_INCH; 2]);
