@@ -20,15 +20,15 @@ impl Numbers {
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
         let mut bytes = self.bytes.iter();
         std::iter::from_fn(move || {
-            let mut value = 0;
-            for shift in (0..).step_by(7) {
+            let (mut value, mut shift) = (0, 0);
+            loop {
                 let byte = *bytes.next()?;
                 value |= u32::from(byte & 0x7F) << shift;
                 if byte < 0x80 {
-                    break;
+                    return Some(value);
                 }
+                shift += 7;
             }
-            Some(value)
         })
     }
 }

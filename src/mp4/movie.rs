@@ -28,7 +28,12 @@ impl MovieInfo {
 pub fn head(info: &MovieInfo, tracks: &[Track], mdat_len: u64) -> Vec<u8> {
     let narrow = head_with_offsets(info, tracks, mdat_len, false);
     let end = u64::try_from(narrow.len()).unwrap_or(u64::MAX).saturating_add(mdat_len);
-    if u32::try_from(end).is_ok() { narrow } else { head_with_offsets(info, tracks, mdat_len, true) }
+    if u32::try_from(end).is_ok() {
+        return narrow;
+    }
+    // Only one of them is in memory at a time.
+    drop(narrow);
+    head_with_offsets(info, tracks, mdat_len, true)
 }
 
 /// The head with chunk offsets of 32 bits, or of 64.

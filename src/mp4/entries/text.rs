@@ -32,8 +32,8 @@ pub(super) fn write_tx3g(out: &mut BoxWriter, (width, height): (u32, u32)) {
         out.boxed(*b"ftab", |out| {
             out.u16(1);
             out.u16(FONT);
-            out.u8(5);
-            out.bytes(b"Serif");
+            out.u8(10); // the length of the name
+            out.bytes(b"Sans-Serif");
         });
     });
 }
