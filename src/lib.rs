@@ -16,6 +16,7 @@ pub mod hls;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod mp4;
 pub mod mpegts;
 pub mod process;
 pub mod server;

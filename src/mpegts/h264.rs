@@ -118,14 +118,14 @@ pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     let [_, profile, constraints, level, ..] = rbsp[..] else { return None };
     let mut bits = BitReader::new(&rbsp[4..]);
     bits.ue()?; // seq_parameter_set_id
-    let (mut chroma, mut depth) = (1, 8);
+    let (mut chroma, mut depth, mut chroma_depth) = (1, 8, 8);
     if matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
         chroma = bits.ue()?;
         if chroma == 3 {
             bits.skip(1)?; // separate_colour_plane_flag
         }
         depth = bits.ue()?.checked_add(8)?;
-        bits.ue()?; // bit_depth_chroma_minus8
+        chroma_depth = bits.ue()?.checked_add(8)?;
         bits.skip(1)?; // qpprime_y_zero_transform_bypass_flag
         if bits.flag()? {
             skip_scaling_lists(&mut bits, if chroma == 3 { 12 } else { 8 })?;
@@ -159,6 +159,8 @@ pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
         field_sequence: false,
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 14)?,
+        chroma_depth: u8::try_from(chroma_depth).ok().filter(|depth| *depth <= 14)?,
+        colour: vui.colour,
         interlaced: !frame_mbs_only,
         rate: vui.rate,
         reorder: vui.reorder,

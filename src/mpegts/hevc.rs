@@ -111,7 +111,7 @@ pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
     }
     let (columns, rows) = (bits.ue()?, bits.ue()?);
     let (crop_x, crop_y) = read_cropping(&mut bits, chroma)?;
-    let depth = bits.ue()?.checked_add(8)?;
+    let (depth, chroma_depth) = (bits.ue()?.checked_add(8)?, bits.ue()?.checked_add(8)?);
     let mut vui = Vui::default();
     // What is behind a truncated field stays unknown.
     let _ = parse_after_depth(&mut bits, max_sub_layers_minus1, &mut vui);
@@ -125,6 +125,8 @@ pub(super) fn parse_sps(nal: &[u8]) -> Option<PictureFormat> {
         field_sequence: vui.field_sequence,
         chroma: u8::try_from(chroma).ok().filter(|chroma| *chroma <= 3)?,
         depth: u8::try_from(depth).ok().filter(|depth| *depth <= 16)?,
+        chroma_depth: u8::try_from(chroma_depth).ok().filter(|depth| *depth <= 16)?,
+        colour: vui.colour,
         // general_progressive_source_flag is not set, general_interlaced_source_flag is.
         interlaced: profile_tier_level[5] & 0xC0 == 0x40,
         rate: vui.rate,
@@ -161,7 +163,6 @@ fn skip_sub_layer_levels(bits: &mut BitReader<'_>, count: u32) -> Option<()> {
 
 /// The number of bits of a picture order count, and `sps_max_num_reorder_pics` of the highest sub-layer.
 fn parse_picture_order(bits: &mut BitReader<'_>, max_sub_layers_minus1: u32) -> Option<(usize, u32)> {
-    bits.ue()?; // bit_depth_chroma_minus8
     let order_bits = bits.ue()?.checked_add(4).filter(|bits| *bits <= 16)?;
     let all_sub_layers = bits.flag()?;
     let mut reorder = 0;
@@ -173,7 +174,7 @@ fn parse_picture_order(bits: &mut BitReader<'_>, max_sub_layers_minus1: u32) -> 
     Some((usize::try_from(order_bits).ok()?, reorder))
 }
 
-/// Reads the rest of a sequence parameter set, from `bit_depth_chroma_minus8` to the timing information of the VUI.
+/// Reads the rest of a sequence parameter set, from `log2_max_pic_order_cnt_lsb_minus4` to the timing information of the VUI.
 fn parse_after_depth(bits: &mut BitReader<'_>, max_sub_layers_minus1: u32, vui: &mut Vui) -> Option<()> {
     let (order_bits, reorder) = parse_picture_order(bits, max_sub_layers_minus1)?;
     vui.reorder = Some(reorder);

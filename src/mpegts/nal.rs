@@ -63,7 +63,7 @@ impl<'a> BitReader<'a> {
 }
 
 /// The first 1024 bytes of a NAL unit, without emulation prevention bytes.
-pub(super) fn unescape(nal: &[u8]) -> Vec<u8> {
+pub fn unescape(nal: &[u8]) -> Vec<u8> {
     let mut rbsp = Vec::with_capacity(nal.len().min(1024));
     let mut zeros = 0;
     for byte in nal.iter().take(1024) {

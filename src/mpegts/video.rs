@@ -72,6 +72,19 @@ impl AccessUnitStart {
     }
 }
 
+/// How samples of pictures stand for colours: code points of ISO/IEC 23091-2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Colour {
+    /// `colour_primaries`.
+    pub primaries: u8,
+    /// `transfer_characteristics`.
+    pub transfer: u8,
+    /// `matrix_coefficients`.
+    pub matrix: u8,
+    /// `video_full_range_flag`.
+    pub full_range: bool,
+}
+
 /// The format of pictures, from a sequence parameter set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PictureFormat {
@@ -93,6 +106,10 @@ pub struct PictureFormat {
     pub chroma: u8,
     /// The bit depth of luma samples.
     pub depth: u8,
+    /// The bit depth of chroma samples.
+    pub chroma_depth: u8,
+    /// The colour description of the VUI.
+    pub colour: Option<Colour>,
     /// Whether pictures may be fields.
     pub interlaced: bool,
     /// The frame rate, from the timing information of the VUI.
@@ -157,6 +174,7 @@ pub(super) fn cropped_size(coded: u32, cropped: u32) -> Option<u32> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Vui {
     pub(super) sample_aspect_ratio: Option<(u32, u32)>,
+    pub(super) colour: Option<Colour>,
     pub(super) field_sequence: bool,
     pub(super) rate: Option<FrameRate>,
     pub(super) reorder: Option<u32>,
@@ -199,13 +217,22 @@ pub(super) fn read_vui_start(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<
     if bits.flag()? {
         bits.skip(1)?;
     }
-    // video_format, video_full_range_flag, colour description
     if bits.flag()? {
-        bits.skip(4)?;
-        if bits.flag()? {
-            bits.skip(24)?;
-        }
+        read_video_signal_type(bits, vui)?;
     }
     // chroma_sample_loc_type of both fields
     if bits.flag()? { bits.skip_ue(2) } else { Some(()) }
+}
+
+/// Reads the video signal type.
+fn read_video_signal_type(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
+    bits.skip(3)?; // video_format
+    let full_range = bits.flag()?;
+    // colour_description_present_flag
+    if bits.flag()? {
+        let mut code = || u8::try_from(bits.take(8)?).ok();
+        let (primaries, transfer, matrix) = (code()?, code()?, code()?);
+        vui.colour = Some(Colour { primaries, transfer, matrix, full_range });
+    }
+    Some(())
 }

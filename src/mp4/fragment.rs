@@ -1,0 +1,114 @@
+//! Fragmented MP4 (ISO/IEC 14496-12, 8.8): a head without samples, and fragments with some samples of each track.
+
+use super::boxes::{BoxWriter, saturating_u32};
+use super::movie::{MovieInfo, track_id, write_ftyp, write_moov};
+use super::tracks::{Sample, TrackInfo};
+
+/// Some samples of a track that follow one another.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// The index of the track in the tracks of [`init`].
+    pub track: usize,
+    /// The index of the sample description, from 1 on.
+    pub description: u32,
+    /// The decoding time of the first sample, in the track's timescale.
+    pub decode_time: u64,
+    /// Is added to the composition offset of each sample, which may thereby become negative.
+    pub composition_shift: i32,
+    /// The samples, in decoding order.
+    pub samples: &'a [Sample],
+    /// The bytes of the samples, one behind another.
+    pub data: &'a [u8],
+}
+
+/// `ftyp` and `moov` of a fragmented movie: the initialization section of an HLS playlist, or the start of a stream.
+pub fn init(info: &MovieInfo, tracks: &[TrackInfo]) -> Vec<u8> {
+    let mut out = BoxWriter::new();
+    write_ftyp(&mut out, *b"iso5", &[*b"iso5", *b"iso6", *b"mp41"]);
+    let infos: Vec<_> = tracks.iter().map(|track| (track, 0)).collect();
+    write_moov(&mut out, info, &infos, |out, _| write_empty_tables(out), |out| write_mvex(out, tracks.len()));
+    out.into_bytes()
+}
+
+/// Writes the tables that every track must have, without samples.
+fn write_empty_tables(out: &mut BoxWriter) {
+    for (name, fields) in [(*b"stts", 1), (*b"stsc", 1), (*b"stsz", 2), (*b"stco", 1)] {
+        out.full_box(name, 0, 0, |out| out.zeros(4 * fields));
+    }
+}
+
+/// Writes that the samples are in fragments, which tell everything of each sample.
+fn write_mvex(out: &mut BoxWriter, tracks: usize) {
+    out.boxed(*b"mvex", |out| {
+        for index in 0..tracks {
+            out.full_box(*b"trex", 0, 0, |out| {
+                out.u32s([track_id(index), 1, 0, 0, 0]);
+            });
+        }
+    });
+}
+
+/// A fragment with some samples of each track: `moof` and `mdat`. Fragments of a stream are numbered by `sequence`.
+pub fn fragment(sequence: u32, runs: &[Run<'_>]) -> Vec<u8> {
+    let mut out = BoxWriter::new();
+    let data: usize = runs.iter().map(|run| run.data.len()).sum();
+    let samples: usize = runs.iter().map(|run| run.samples.len()).sum();
+    out.reserve(data + 16 * samples + 128 * (runs.len() + 1));
+    let mut data_offsets = Vec::with_capacity(runs.len());
+    out.boxed(*b"moof", |out| {
+        out.full_box(*b"mfhd", 0, 0, |out| out.u32(sequence));
+        for run in runs {
+            out.boxed(*b"traf", |out| data_offsets.push(write_traf(out, run)));
+        }
+    });
+    out.mdat_header(u64::try_from(data).unwrap_or(u64::MAX));
+    for (run, data_offset) in runs.iter().zip(data_offsets) {
+        // From the start of `moof`, which is the start of all.
+        out.set_u32(data_offset, saturating_u32(out.len()));
+        out.bytes(run.data);
+    }
+    out.into_bytes()
+}
+
+/// Writes the header and the samples of a run; returns the offset of its `data_offset`.
+fn write_traf(out: &mut BoxWriter, run: &Run<'_>) -> usize {
+    const SAMPLE_DESCRIPTION_INDEX: u32 = 0x2;
+    const DEFAULT_BASE_IS_MOOF: u32 = 0x2_0000;
+    out.full_box(*b"tfhd", 0, DEFAULT_BASE_IS_MOOF | SAMPLE_DESCRIPTION_INDEX, |out| {
+        out.u32s([track_id(run.track), run.description]);
+    });
+    out.full_box(*b"tfdt", 1, 0, |out| out.u64(run.decode_time));
+    write_trun(out, run)
+}
+
+/// Writes the samples of a run; returns the offset of `data_offset`.
+fn write_trun(out: &mut BoxWriter, run: &Run<'_>) -> usize {
+    const DATA_OFFSET: u32 = 0x1;
+    const DURATION_SIZE_FLAGS: u32 = 0x700;
+    const COMPOSITION_OFFSET: u32 = 0x800;
+    let offset_of = |sample: &Sample| run.composition_shift.saturating_add_unsigned(sample.composition);
+    let has_offsets = run.samples.iter().any(|sample| offset_of(sample) != 0);
+    let flags = DATA_OFFSET | DURATION_SIZE_FLAGS | if has_offsets { COMPOSITION_OFFSET } else { 0 };
+    let mut data_offset = 0;
+    // In version 1 composition offsets are signed.
+    out.full_box(*b"trun", 1, flags, |out| {
+        out.u32(saturating_u32(run.samples.len()));
+        data_offset = out.len();
+        out.u32(0);
+        for sample in run.samples {
+            out.u32s([sample.duration, sample.size, sample_flags(sample.sync)]);
+            if has_offsets {
+                out.bytes(&offset_of(sample).to_be_bytes());
+            }
+        }
+    });
+    data_offset
+}
+
+/// Whether a sample depends on others (`sample_depends_on`), and is not a sync sample (8.8.3.1).
+fn sample_flags(is_sync: bool) -> u32 {
+    const DEPENDS_ON_OTHERS: u32 = 1 << 24;
+    const DEPENDS_ON_NONE: u32 = 2 << 24;
+    const IS_NON_SYNC: u32 = 1 << 16;
+    if is_sync { DEPENDS_ON_NONE } else { DEPENDS_ON_OTHERS | IS_NON_SYNC }
+}
