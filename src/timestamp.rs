@@ -97,6 +97,11 @@ impl Timestamp {
         self.0
     }
 
+    /// The last whole second at or before this instant.
+    pub const fn whole_second(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(SECOND))
+    }
+
     /// The hour this instant lies in.
     pub const fn hour(self) -> Hour {
         Hour(self.0.div_euclid(HOUR))

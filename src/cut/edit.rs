@@ -10,7 +10,7 @@ use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::scan::{Track, Unit};
 
 use super::mux::{EditedSegment, Mux, NextFrame, Output};
-use super::plan::{Plan, PlannedSegment};
+use super::plan::{ExactType, Plan, PlannedSegment};
 use super::program::counterparts;
 use super::segments::LoadedSegment;
 
@@ -48,7 +48,8 @@ impl<'a> Muxer<'a> {
         let Some(planned) = self.plan.written_at(index) else { return Ok(()) };
         let next = self.plan.written_at(index + 1);
         let edits = self.edits(&planned, next.as_ref(), loaded, video_actions);
-        let segment = EditedSegment { loaded, clock: planned.clock, continuous: planned.continuous, edits };
+        let segment =
+            EditedSegment { index, loaded, clock: planned.clock, continuous: planned.continuous, edits };
         self.mux.write(segment, next_frame, out)
     }
 
@@ -64,6 +65,7 @@ impl<'a> Muxer<'a> {
         let reference = loaded.reference_track().map(|track| track.pid);
         let end_90k = self.end_90k(planned, loaded);
         let continues = next.is_some_and(|next| next.continuous);
+        let is_whole = plan.exact_type == ExactType::Whole;
         let mut edits = Vec::new();
         let tracks = counterparts(&plan.program, &loaded.scan);
         for (index, (stream, track)) in plan.program.streams.iter().zip(tracks).enumerate() {
@@ -72,9 +74,12 @@ impl<'a> Muxer<'a> {
             let (mut clock, mut keep_90k) = (planned.clock, 0..0);
             let actions = if is_reference && track.codec.is_video() {
                 std::mem::take(&mut video_actions)
+            } else if is_whole {
+                keep_90k = i64::MIN..i64::MAX;
+                vec![Action::Trim; track.units.len()]
             } else if track.codec.is_audio() {
                 if is_reference {
-                    keep_90k = self.reference_audio_range(planned, continues, end_90k);
+                    keep_90k = self.reference_audio_range(stream, planned, continues, end_90k);
                 } else {
                     let start = self.audio_start(index, planned, track);
                     // A frame at the end of the cut may go beyond it; at a discontinuity it must leave room for the next.
@@ -104,9 +109,16 @@ impl<'a> Muxer<'a> {
     }
 
     /// Where audio frames start that stay, if there is no video.
-    fn reference_audio_range(&self, planned: &PlannedSegment, continues: bool, end_90k: i64) -> Range<i64> {
-        let start = self.plan.start_90k;
-        let start = if planned.continuous { start } else { planned.clock.output_90k.max(start) };
+    fn reference_audio_range(
+        &self,
+        stream: &Stream,
+        planned: &PlannedSegment,
+        continues: bool,
+        end_90k: i64,
+    ) -> Range<i64> {
+        let first = self.plan.start_90k - self.mux.hidden_audio_frames() * audio_frame_90k(stream);
+        let begins = !planned.continuous && planned.clock.output_90k > self.plan.start_90k;
+        let start = if begins { planned.clock.output_90k } else { first };
         start..if continues { self.plan.end_90k } else { end_90k }
     }
 
@@ -115,7 +127,7 @@ impl<'a> Muxer<'a> {
     fn audio_start(&mut self, index: usize, planned: &PlannedSegment, track: &Track) -> i64 {
         let stream = &self.plan.program.streams[index];
         let frame = audio_frame_90k(stream);
-        let first = self.plan.start_90k - frame + 1;
+        let first = self.plan.start_90k - (1 + self.mux.hidden_audio_frames()) * frame + 1;
         if planned.continuous {
             return first;
         }

@@ -12,6 +12,8 @@ use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Video;
 use crate::mpegts::psi::Pmt;
 use crate::mpegts::retime::{Action, ClockMapping, Edit};
+use crate::mpegts::samples::{Sample, SampleIndex};
+use crate::mpegts::scan::Track;
 use crate::mpegts::{h264, hevc};
 
 use super::groups::PartialGroup;
@@ -29,6 +31,8 @@ const MAX_ANNOUNCED_RATE: i64 = 240;
 const H264_BASELINE: u8 = 66;
 /// The options of libx264. Above quantizer 22 a rate factor alone ruins pictures such as confetti.
 const X264_OPTIONS: &str = "-preset ultrafast -tune zerolatency -crf 18 -qmax 22 -x264-params";
+/// How many times as large as the source's pictures those are that are encoded anew, roughly.
+const ENCODED_GROWTH: usize = 2;
 /// The options of libx265.
 const X265_OPTIONS: &str = "-preset ultrafast -crf 16 -x265-params";
 
@@ -135,6 +139,31 @@ impl Encoder {
         })
     }
 
+    /// An encoder that does nothing: its pictures have about as many bytes as if the group were encoded.
+    pub(super) fn estimate(
+        format: &Format,
+        loaded: &LoadedSegment,
+        group: &PartialGroup,
+        clock: ClockMapping,
+    ) -> Result<Self> {
+        let nothing = || failed("there is nothing to encode");
+        let track = loaded.reference_track().ok_or_else(nothing)?;
+        let group_pts = track.units[group.units.start].pts;
+        let bytes = estimated_picture_bytes(loaded, track, group);
+        let payload = [&[0, 0, 1][..], &vec![1; bytes]].concat();
+        let pes = |pts: &Ticks| Pes { stream_id: 0, pts: *pts, dts: *pts, payload: payload.clone() };
+        Ok(Self {
+            child: None,
+            assembler: Assembler::default(),
+            ready: group.shown.iter().map(pes).collect(),
+            dts_90k: group.dts.iter().map(|dts| clock.to_output_90k(*dts)).collect(),
+            pts_90k: group.shown.iter().map(|pts| clock.to_output_90k(*pts)).collect(),
+            offset_90k: clock.to_output_90k(group_pts) - group_pts.get(),
+            few_of_hevc: false,
+            codec: format.codec,
+        })
+    }
+
     /// Waits for a picture or the end of the encoder.
     pub(super) fn wait(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         while self.ready.is_empty() {
@@ -195,6 +224,16 @@ pub(super) fn rate_option(video: &Video) -> String {
     rate.map_or_else(String::new, |rate| format!("fps={}/{}:", rate.num, rate.den))
 }
 
+/// About how many bytes a picture of a group takes when it is encoded anew, at a quality at which that is not seen.
+fn estimated_picture_bytes(loaded: &LoadedSegment, track: &Track, group: &PartialGroup) -> usize {
+    let samples = SampleIndex::of(&loaded.bytes, &loaded.scan);
+    let samples = samples.tracks.into_iter().find(|samples| samples.pid == track.pid);
+    let in_group = |sample: &&Sample| group.units.contains(&(sample.unit as usize));
+    let sizes = samples.iter().flat_map(|samples| samples.samples.iter().filter(in_group));
+    let bytes: usize = sizes.map(|sample| sample.size as usize).sum();
+    bytes * ENCODED_GROWTH / group.units.len().max(1)
+}
+
 /// A failure of ffmpeg that it did not report itself.
 pub(super) fn failed(why: &str) -> Error {
     Error::Child { program: "ffmpeg", why: why.to_owned() }
@@ -225,7 +264,7 @@ fn group_alone(loaded: &LoadedSegment, group: &PartialGroup, clock: ClockMapping
         input.extend_from_slice(bytes);
         Ok(())
     };
-    let segment = EditedSegment { loaded, clock, continuous: false, edits: vec![edit] };
+    let segment = EditedSegment { index: 0, loaded, clock, continuous: false, edits: vec![edit] };
     let mut mux = TransportStream::with_program(loaded.scan.pmt_pid, &pmt, GROUP_PTS_90K, i64::MAX);
     mux.write(segment, &mut no_frame, &mut append)?;
     Ok(input)

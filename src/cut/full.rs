@@ -211,7 +211,7 @@ fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Outp
         let actions = track.units.iter().map(action).collect();
         let (input_pid, output_pid) = (track.pid, stream.pid);
         let edit = Edit { input_pid, output_pid, clock, actions, keep_90k: 0..0, coding: None };
-        let segment = EditedSegment { loaded: &loaded, clock, continuous: true, edits: vec![edit] };
+        let segment = EditedSegment { index: 0, loaded: &loaded, clock, continuous: true, edits: vec![edit] };
         container.write(segment, &mut no_frame, write)?;
     }
     Ok(())

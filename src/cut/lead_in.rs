@@ -29,7 +29,8 @@ pub(super) fn first_unit(planned: &PlannedSegment, track: &Track) -> Option<usiz
     decoding::start(&track.units, |unit| is_shown(planned, unit))
 }
 
-fn is_shown(planned: &PlannedSegment, unit: &Unit) -> bool {
+/// Whether a cut shows the picture of a unit.
+pub(super) fn is_shown(planned: &PlannedSegment, unit: &Unit) -> bool {
     unit.complete && planned.shown.contains(unit.pts)
 }
 

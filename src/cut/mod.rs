@@ -22,16 +22,20 @@ mod transport_stream;
 mod edit;
 mod encode;
 
+pub mod movie;
+
 mod presence;
 
+mod copy;
 mod full;
 pub mod rough;
 pub mod selected;
 mod smart;
 
 use std::io::Write;
+use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
 use crate::timestamp::Timestamp;
 
@@ -43,7 +47,6 @@ use transport_stream::TransportStream;
 /// A cut that can be made, as far as that can be known before it is.
 #[derive(Debug)]
 pub struct PreparedCut {
-    exact_type: ExactType,
     plan: Plan,
     tools: Tools,
 }
@@ -62,30 +65,61 @@ pub fn prepare(
     segments: impl SegmentList + 'static,
     trailing: Option<&CutSegment>,
     preceding: Preceding<'_>,
-    (start, end): (Timestamp, Timestamp),
+    range: (Timestamp, Timestamp),
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let first = segments.segment(0);
-    let mut plan = prepare::plan(
-        exact_type,
-        Box::new(segments),
-        trailing,
-        (start, end),
-        tools.max_segment_bytes(),
-        is_cancelled,
-    )?;
-    presence::drop_absent_streams(exact_type, &mut plan, is_cancelled)?;
+    let mut plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
+    presence::drop_absent_streams(&mut plan, is_cancelled)?;
+    complete(plan, preceding, tools, is_cancelled)
+}
+
+/// Prepares a cut as an MP4 movie. Parameters and errors are those of [`prepare`].
+pub fn prepare_movie(
+    exact_type: ExactType,
+    segments: impl SegmentList + 'static,
+    trailing: Option<&CutSegment>,
+    preceding: Preceding<'_>,
+    range: (Timestamp, Timestamp),
+    tools: &Tools,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<PreparedCut> {
+    let plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
+    complete(plan, preceding, tools, is_cancelled)
+}
+
+fn plan(
+    exact_type: ExactType,
+    segments: impl SegmentList + 'static,
+    trailing: Option<&CutSegment>,
+    range: (Timestamp, Timestamp),
+    tools: &Tools,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Plan> {
+    prepare::plan(exact_type, Arc::new(segments), trailing, range, tools.max_segment_bytes(), is_cancelled)
+}
+
+/// Adds to a plan what is before its first segment, and checks that the cut can be made.
+fn complete(
+    mut plan: Plan,
+    preceding: Preceding<'_>,
+    tools: &Tools,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<PreparedCut> {
     // The range may begin behind the last frame of the first segment.
+    let first = plan.segments.list().segment(0);
     let planned = plan.segments.first().map(|planned| planned.segment);
     let mut unused = first.filter(|first| planned.as_ref() != Some(first));
     let mut preceding = || unused.take().map_or_else(&mut *preceding, |first| Ok(Some(first)));
-    lead_in::add(&mut plan, &mut preceding, is_cancelled)?;
-    match exact_type {
+    if plan.exact_type != ExactType::Whole {
+        lead_in::add(&mut plan, &mut preceding, is_cancelled)?;
+    }
+    match plan.exact_type {
         ExactType::Full => full::check(&plan, tools)?,
         ExactType::Smart => smart::check(&plan, tools, is_cancelled)?,
+        ExactType::Copy | ExactType::Whole => {}
     }
-    Ok(PreparedCut { exact_type, plan, tools: tools.clone() })
+    Ok(PreparedCut { plan, tools: tools.clone() })
 }
 
 impl PreparedCut {
@@ -99,11 +133,14 @@ impl PreparedCut {
     /// `Io` if a segment cannot be read or `out` not be written, `Unsupported` if a segment has changed since the cut was
     /// prepared.
     pub fn run(self, out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-        match self.exact_type {
+        match self.plan.exact_type {
             ExactType::Full => full::run(self.plan, &self.tools, out, is_cancelled),
             ExactType::Smart => {
                 let mut container = TransportStream::new(&self.plan);
-                smart::run(&self.plan, &self.tools, &mut container, out, is_cancelled)
+                smart::run(&self.plan, Some(&self.tools), &mut container, out, is_cancelled)
+            }
+            ExactType::Copy | ExactType::Whole => {
+                Err(Error::Unsupported("a transport stream cannot hide pictures: try .mp4".to_owned()))
             }
         }
     }

@@ -25,11 +25,18 @@ pub(super) trait Mux {
 
     /// Where the last trimmed sound on an output PID ended, in ticks of 90 kHz; `None` if there was none.
     fn audio_end_90k(&self, pid: u16) -> Option<i64>;
+
+    /// How many frames of sound before the cut the container takes and hides.
+    fn hidden_audio_frames(&self) -> i64 {
+        0
+    }
 }
 
 /// A segment and what stays of it. Frames are the units of its tracks.
 #[derive(Debug)]
 pub(super) struct EditedSegment<'a> {
+    /// Which of the plan's segments it is, counted as [`super::plan::Plan::written`] does.
+    pub(super) index: usize,
     pub(super) loaded: &'a LoadedSegment,
     /// The segment's clock, mapped to that of the output.
     pub(super) clock: ClockMapping,

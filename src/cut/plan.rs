@@ -2,6 +2,8 @@
 //!
 //! Pure: what is known of the segments comes in as [`Facts`]. Times in the output are in ticks of 90 kHz.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::mpegts::frame_rate::FrameRate;
 use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
@@ -22,11 +24,25 @@ pub enum ExactType {
     Full,
     /// Only the groups of pictures at the ends are re-encoded.
     Smart,
+    /// Nothing is re-encoded: the groups of pictures that cover the range are kept whole, and what is before and behind it
+    /// is hidden. Only containers that can hide pictures can hold it.
+    Copy,
+    /// Nothing is re-encoded, left out or hidden: all there is in the segments.
+    Whole,
+}
+
+impl ExactType {
+    /// Whether some frames of the output are those of the source.
+    pub(super) fn copies(self) -> bool {
+        self != Self::Full
+    }
 }
 
 /// The plan of a cut.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// How the cut is made.
+    pub(super) exact_type: ExactType,
     /// The segments that contribute to it; never empty.
     pub(super) segments: PlannedSegments,
     /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
@@ -127,7 +143,7 @@ pub(super) struct Planner {
 
 impl Planner {
     /// A planner of segments on `list`.
-    pub(super) fn new(list: Box<dyn SegmentList>, range: (Timestamp, Timestamp)) -> Self {
+    pub(super) fn new(list: Arc<dyn SegmentList>, range: (Timestamp, Timestamp)) -> Self {
         Self { segments: PlannedSegments::new(list, range), range, last: None }
     }
 
@@ -253,7 +269,7 @@ mod tests {
         start_90k: i64,
     ) -> Result<(Vec<PlannedSegment>, i64)> {
         let list: Vec<CutSegment> = facts.iter().map(|fact| fact.segment.clone()).collect();
-        let mut planner = Planner::new(Box::new(list), range);
+        let mut planner = Planner::new(Arc::new(list), range);
         for (number, fact) in (0..).zip(facts) {
             planner.push(number, fact, start_90k);
         }
@@ -268,7 +284,7 @@ mod tests {
         let third = fact(4, 7_180_000, true, false);
         let facts = [fact(0, 0, false, true), second, third, fact(9, 900, false, true)];
         let list: Vec<CutSegment> = facts.iter().map(|fact| fact.segment.clone()).collect();
-        let mut planner = Planner::new(Box::new(list), (millis(100), millis(20_000)));
+        let mut planner = Planner::new(Arc::new(list), (millis(100), millis(20_000)));
         let mut given = Vec::new();
         for (number, fact) in (0..).zip(facts) {
             planner.push(number, fact, 54_000);

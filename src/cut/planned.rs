@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::mpegts::pes::Ticks;
 use crate::mpegts::retime::ClockMapping;
@@ -38,7 +39,7 @@ impl CutSegment {
 }
 
 /// The segments of a cut's range, in order. A plan keeps only their numbers, so that a long cut takes little memory.
-pub trait SegmentList: Debug + Send {
+pub trait SegmentList: Debug + Send + Sync {
     /// How many there are.
     fn count(&self) -> u32;
 
@@ -59,7 +60,7 @@ impl SegmentList for Vec<CutSegment> {
 /// The segments of a plan, in 56 bytes each beside those of the list.
 #[derive(Debug)]
 pub(super) struct PlannedSegments {
-    list: Box<dyn SegmentList>,
+    list: Arc<dyn SegmentList>,
     /// The range of the cut.
     range: (Timestamp, Timestamp),
     /// By how much the output is later than the records say.
@@ -113,7 +114,7 @@ pub(super) struct ShownRange {
 
 impl PlannedSegments {
     /// No segments yet; those to come are on `list`.
-    pub(super) fn new(list: Box<dyn SegmentList>, range: (Timestamp, Timestamp)) -> Self {
+    pub(super) fn new(list: Arc<dyn SegmentList>, range: (Timestamp, Timestamp)) -> Self {
         Self { list, range, shift_90k: 0, records: Vec::new() }
     }
 
@@ -151,6 +152,16 @@ impl PlannedSegments {
     /// The list of all segments of the range.
     pub(super) fn list(&self) -> &dyn SegmentList {
         &*self.list
+    }
+
+    /// The same, to be kept longer than the plan.
+    pub(super) fn shared_list(&self) -> Arc<dyn SegmentList> {
+        Arc::clone(&self.list)
+    }
+
+    /// The number on the list of a segment.
+    pub(super) fn number(&self, index: usize) -> Option<u32> {
+        self.records.get(index).map(|record| record.number)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -2,6 +2,7 @@
 //! as a whole.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::mpegts::codec::Codec;
@@ -96,7 +97,7 @@ fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
 /// Plans a cut from what is on disk. Of all segments but three at a time only the plan is in memory.
 pub(super) fn plan(
     exact_type: ExactType,
-    list: Box<dyn SegmentList>,
+    list: Arc<dyn SegmentList>,
     trailing: Option<&CutSegment>,
     (start, end): (Timestamp, Timestamp),
     max_segment_bytes: u64,
@@ -137,7 +138,17 @@ pub(super) fn plan(
     let (segments, end_90k) = planner.finish()?;
     let trailing = trailing_facts.zip(segments.last());
     let trailing = trailing.and_then(|(trailing, last)| plan::plan_trailing(&last, trailing, end_90k));
-    Ok(Plan { segments, trailing, lead_in: None, program, found_in, start_90k, end_90k, max_segment_bytes })
+    Ok(Plan {
+        exact_type,
+        segments,
+        trailing,
+        lead_in: None,
+        program,
+        found_in,
+        start_90k,
+        end_90k,
+        max_segment_bytes,
+    })
 }
 
 /// Reads the starts of segments, one after another.

@@ -12,7 +12,7 @@ use crate::mpegts::scan::Track;
 
 use super::edit::Muxer;
 use super::encode::no_frame;
-use super::plan::{ExactType, Plan, PlannedSegment};
+use super::plan::{Plan, PlannedSegment};
 use super::program::counterparts;
 use super::segments::LoadedSegment;
 use super::transport_stream::TransportStream;
@@ -24,12 +24,8 @@ use super::transport_stream::TransportStream;
 ///
 /// # Errors
 /// [`Error::Cancelled`] once `is_cancelled` returns true; those of [`LoadedSegment::load`].
-pub(super) fn drop_absent_streams(
-    exact_type: ExactType,
-    plan: &mut Plan,
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<()> {
-    if exact_type == ExactType::Full {
+pub(super) fn drop_absent_streams(plan: &mut Plan, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+    if !plan.exact_type.copies() {
         let video = plan.program.streams.iter().position(|stream| stream.codec.is_video());
         let stays = |index: usize, stream: &Stream| Some(index) == video || stream.codec.is_audio();
         retain(plan, stays);
@@ -45,9 +41,10 @@ pub(super) fn drop_absent_streams(
         }
         let Some(planned) = plan.written_at(index) else { continue };
         let loaded = LoadedSegment::written(plan, index, &planned)?;
-        let present = match exact_type {
-            ExactType::Full => overlapping(plan, &planned, &loaded),
-            ExactType::Smart => written(plan, index, &planned, &loaded)?,
+        let present = if plan.exact_type.copies() {
+            written(plan, index, &planned, &loaded)?
+        } else {
+            overlapping(plan, &planned, &loaded)
         };
         for (stream, found_in) in plan.program.streams.iter().zip(&mut plan.found_in) {
             if found_in.is_none() && present.contains(&stream.pid) {

@@ -99,13 +99,13 @@ pub(super) fn check_format(
     }
     let formats = old.and_then(|old| old.1).zip(new.and_then(|new| new.1));
     match exact_type {
-        ExactType::Smart if formats.is_some_and(|(old, new)| old != new) => {
+        copying if copying.copies() && formats.is_some_and(|(old, new)| old != new) => {
             Err("has pictures of another format than the ones before; type=full can cut it")
         }
-        ExactType::Smart if sound_differs(all, other) => {
+        copying if copying.copies() && sound_differs(all, other) => {
             Err("has sound of another format than the ones before; type=full can cut it")
         }
-        ExactType::Smart | ExactType::Full => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -99,10 +99,10 @@ fn check_times(loaded: &LoadedSegment, splice: &Splice) -> Result<(), &'static s
     Ok(())
 }
 
-/// Makes a smart cut.
+/// Makes a smart cut. Without `tools` nothing is encoded: in place of pictures there are bytes, about as many.
 pub(super) fn run(
     plan: &Plan,
-    tools: &Tools,
+    tools: Option<&Tools>,
     mux: &mut dyn Mux,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
@@ -149,7 +149,7 @@ pub(super) fn run(
 /// Starts the encoders of a segment's partial groups, in order.
 fn start_encoders(
     format: Option<&Format>,
-    tools: &Tools,
+    tools: Option<&Tools>,
     planned: &PlannedSegment,
     loaded: &LoadedSegment,
     splice: &Splice,
@@ -158,7 +158,10 @@ fn start_encoders(
     let Some(format) = format else { return Ok(VecDeque::new()) };
     let start = |(index, group)| {
         let spare_90k = if index == 0 { spare_90k } else { 0 };
-        Encoder::start(format, tools, loaded, group, planned.clock, spare_90k)
+        match tools {
+            Some(tools) => Encoder::start(format, tools, loaded, group, planned.clock, spare_90k),
+            None => Encoder::estimate(format, loaded, group, planned.clock),
+        }
     };
     splice.partial.iter().enumerate().map(start).collect()
 }

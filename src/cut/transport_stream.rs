@@ -54,7 +54,7 @@ impl Mux for TransportStream {
         next_frame: NextFrame<'_>,
         out: Output<'_>,
     ) -> Result<()> {
-        let EditedSegment { loaded, clock, continuous, edits } = segment;
+        let EditedSegment { loaded, clock, continuous, edits, .. } = segment;
         if !continuous {
             self.pcr_delay_90k = self.pcr_delay_90k(loaded);
         }

@@ -30,6 +30,7 @@ mod live_losses;
 mod logs;
 mod measured;
 mod metrics;
+mod movies;
 mod nginx;
 mod openapi;
 mod players;

@@ -129,10 +129,11 @@ fn plan(from: i64, to: i64) -> Plan {
     let program = Program { pmt_pid: 0x1000, pmt, programs: 1, streams };
     let both = [planned(0), planned(8)];
     let list: Vec<CutSegment> = both.iter().map(|planned| planned.segment.clone()).collect();
-    let mut segments = PlannedSegments::new(Box::new(list), (time(from), time(to)));
+    let mut segments = PlannedSegments::new(std::sync::Arc::new(list), (time(from), time(to)));
     (0..).zip(&both).for_each(|(number, planned)| segments.push(number, planned));
     let end_90k = START + (to - from) * FRAME;
     Plan {
+        exact_type: ExactType::Smart,
         segments,
         trailing: None,
         lead_in: None,

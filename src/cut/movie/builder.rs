@@ -1,0 +1,272 @@
+//! Builds a movie: takes the frames of a cut segment by segment, and keeps what the tables need.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::mp4::layout::Layout;
+use crate::mp4::movie::{self, MovieInfo};
+use crate::mp4::tracks::Track;
+use crate::mpegts::psi::ElementaryStream;
+use crate::mpegts::retime::{Action, Edit};
+use crate::mpegts::samples::{
+    Sample, SampleFormat, SampleIndex, TrackSamples, video_format, write_access_unit,
+};
+use crate::mpegts::scan::Scan;
+
+use super::part::{Chunk, Parts, Record, Source, Special, Taken, all_chunks, interleave, part_start};
+use super::text::WallClock;
+use super::track::{MovieTrack, NewSample};
+use super::{EncodedPictures, Movie, not_holdable};
+use crate::cut::mux::{EditedSegment, Mux, NextFrame, Output};
+use crate::cut::plan::{ExactType, Plan, PlannedSegment};
+
+/// The tag of the descriptor that has the language of a stream (ISO/IEC 13818-1, 2.6.18).
+const LANGUAGE_TAG: u8 = 0x0A;
+
+/// A movie that is being built. It is a container without output: the samples are read again when they are sent.
+pub(super) struct MovieBuilder<'a> {
+    plan: &'a Plan,
+    /// The tracks of the plan's streams, once they have a sample.
+    tracks: Vec<Option<MovieTrack>>,
+    wall_clock: Option<WallClock>,
+    /// When the first picture behind the range would be shown, if there is one.
+    behind_90k: Option<i64>,
+    encoded: EncodedPictures,
+    records: Vec<Record>,
+    special: BTreeMap<usize, Special>,
+    texts: BTreeMap<usize, Vec<u8>>,
+    part_ends: Vec<u64>,
+    len: u64,
+}
+
+/// The samples that a part has of one track.
+struct PartTrack {
+    /// The index of the stream in the program.
+    stream: usize,
+    /// The index of the track in the segment.
+    source: usize,
+    taken: Vec<Taken>,
+    added: Vec<(NewSample, u32)>,
+}
+
+impl<'a> MovieBuilder<'a> {
+    pub(super) fn new(plan: &'a Plan, timecode: bool) -> Self {
+        Self {
+            plan,
+            tracks: plan.program.streams.iter().map(|_| None).collect(),
+            wall_clock: timecode.then(WallClock::default),
+            behind_90k: None,
+            encoded: EncodedPictures::default(),
+            records: Vec::new(),
+            special: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            part_ends: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// The samples that an edit keeps of a track.
+    fn take(
+        &mut self,
+        edit: &Edit,
+        samples: &TrackSamples,
+        scan: &Scan,
+        next_frame: NextFrame<'_>,
+    ) -> Result<PartTrack> {
+        let streams = &self.plan.program.streams;
+        let stream = streams.iter().position(|stream| stream.pid == edit.output_pid).unwrap_or(0);
+        let source = scan.tracks.iter().position(|track| track.pid == edit.input_pid).unwrap_or(0);
+        let mut part = PartTrack { stream, source, taken: Vec::new(), added: Vec::new() };
+        let start_90k = edit.clock.to_output_90k(part_start(scan));
+        for (index, sample) in (0..).zip(&samples.samples) {
+            let (pts_90k, dts_90k) =
+                (edit.clock.to_output_90k(sample.pts), edit.clock.to_output_90k(sample.dts));
+            let unit = usize::try_from(sample.unit).unwrap_or(usize::MAX);
+            let (source, index, new, format) = match edit.actions.get(unit).or(edit.actions.last()) {
+                Some(Action::Trim) if !edit.keep_90k.contains(&pts_90k) => continue,
+                Some(Action::Copy | Action::Trim) if sample.complete => {
+                    let Sample { size, samples: count, sync, .. } = *sample;
+                    let new = NewSample { size, pts_90k, dts_90k, samples: count, sync };
+                    (Source::Copied, index, new, format_of(samples, index))
+                }
+                Some(Action::Replace) => {
+                    let frame = next_frame()?;
+                    let mut bytes = Vec::with_capacity(frame.data.len() + 16);
+                    write_access_unit(&frame.data, &mut bytes);
+                    let index = self.encoded.count();
+                    self.encoded.push(&bytes);
+                    let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                    let (pts_90k, dts_90k) = (frame.pts_90k, frame.dts_90k);
+                    let new = NewSample { size, pts_90k, dts_90k, samples: 0, sync: frame.sync };
+                    let format = if frame.sync { video_format(samples.codec, &frame.data) } else { None };
+                    // Pictures that are only estimated have none.
+                    let is_first = self.tracks[stream].is_none();
+                    let other = || format_of(samples, u32::MAX).filter(|_| is_first);
+                    (Source::Encoded, index, new, format.map(Arc::new).or_else(other))
+                }
+                _ => continue,
+            };
+            let description = self.description(stream, format.as_deref())?;
+            part.taken.push(Taken { source, index, since_start_90k: new.dts_90k - start_90k });
+            part.added.push((new, description));
+        }
+        Ok(part)
+    }
+
+    /// The sample description of the next sample of a stream, which has this format if it is another than before.
+    fn description(&mut self, stream: usize, format: Option<&SampleFormat>) -> Result<u32> {
+        let program = &self.plan.program;
+        let described = &program.streams[stream];
+        let no_format = || not_holdable(described.pid, described.codec.is_video(), "without parameter sets");
+        let track = match (&mut self.tracks[stream], format) {
+            (Some(track), None) => return track.description.ok_or_else(no_format),
+            (Some(track), Some(_)) => track,
+            (none, Some(format)) => none.insert(match format {
+                SampleFormat::Video(_) => MovieTrack::video(described.pid),
+                SampleFormat::Aac { sample_rate, .. }
+                | SampleFormat::Mp3 { sample_rate, .. }
+                | SampleFormat::Ac3 { sample_rate, .. }
+                | SampleFormat::Eac3 { sample_rate, .. } => {
+                    let listed = program.pmt.streams.iter().find(|listed| listed.pid == described.pid);
+                    MovieTrack::audio(described.pid, *sample_rate, listed.and_then(language))
+                }
+            }),
+            (None, None) => return Err(no_format()),
+        };
+        Ok(*track.description.insert(format.map_or(1, |format| track.table.add_format(format))))
+    }
+
+    /// Adds the samples of a part to the tables, in the order of its chunks.
+    fn add_samples(&mut self, chunks: &[Chunk], parts: &[PartTrack], frame_90k: i64) {
+        let mut samples: Vec<_> = parts.iter().map(|part| part.added.iter()).collect();
+        for chunk in chunks {
+            let Some(position) = parts.iter().position(|part| part.source == chunk.track) else { continue };
+            let Some(track) = &mut self.tracks[parts[position].stream] else { continue };
+            let mut last = None;
+            let mut begin = self.len;
+            for (sample, description) in samples[position].by_ref().take(chunk.samples.len()) {
+                if let Some(last) = last.replace(*description).filter(|last| last != description) {
+                    track.table.end_chunk(begin, last);
+                    begin = self.len;
+                }
+                track.push(*sample, frame_90k);
+                self.len += u64::from(sample.size);
+            }
+            track.table.end_chunk(begin, last.unwrap_or(1));
+        }
+    }
+
+    /// Notes the part that was added, which is of segment `index` of those that the plan writes.
+    fn add_part(&mut self, index: usize, planned: &PlannedSegment, chunks: Option<Vec<Chunk>>) {
+        let inside = index.checked_sub(self.plan.before().len());
+        let number = inside.and_then(|index| self.plan.segments.number(index));
+        let segment = number.is_none().then(|| planned.segment.clone());
+        if chunks.is_some() || segment.is_some() {
+            self.special.insert(self.records.len(), Special { segment, chunks });
+        }
+        let continues = self.plan.next(index).is_some();
+        self.records.push(Record { number: number.unwrap_or(0), continues });
+        self.part_ends.push(self.len);
+    }
+
+    /// The movie, and the pictures that were encoded for it.
+    pub(super) fn finish(mut self, info: &MovieInfo) -> Result<(Movie, EncodedPictures)> {
+        let plan = self.plan;
+        let whole = plan.exact_type == ExactType::Whole;
+        let mut tracks: Vec<MovieTrack> = self.tracks.drain(..).flatten().collect();
+        let starts = tracks.iter().filter_map(MovieTrack::start_90k);
+        let start_90k = if whole { starts.min().unwrap_or(plan.start_90k) } else { plan.start_90k };
+        let ends = tracks.iter().filter_map(MovieTrack::audio_end_90k);
+        let end_90k = if whole { ends.fold(plan.end_90k, i64::max) } else { plan.end_90k };
+        // Where the frame rate varies, the next picture may come before the last one's usual end.
+        let end_90k = self.behind_90k.filter(|_| !whole).map_or(end_90k, |behind| behind.min(end_90k));
+        tracks.iter_mut().for_each(|track| track.show(start_90k, end_90k));
+        let mut tables: Vec<Track> = tracks.into_iter().map(|track| track.table).collect();
+        tables.extend(self.wall_clock.map(|clock| clock.track(start_90k, end_90k)));
+        if tables.is_empty() {
+            return Err(Error::RangeIsEmpty);
+        }
+        let head = Arc::new(movie::head(info, &tables, self.len));
+        self.records.shrink_to_fit();
+        self.part_ends.shrink_to_fit();
+        let movie = Movie {
+            layout: Layout::new(head.len(), self.part_ends),
+            head,
+            parts: Parts {
+                list: plan.segments.shared_list(),
+                program: plan.program.clone(),
+                max_segment_bytes: plan.max_segment_bytes,
+                records: self.records,
+                special: self.special,
+                texts: self.texts,
+            },
+            encoded_hash: self.encoded.hash(),
+        };
+        Ok((movie, self.encoded))
+    }
+}
+
+impl Mux for MovieBuilder<'_> {
+    fn write(&mut self, segment: EditedSegment<'_>, next_frame: NextFrame<'_>, _: Output<'_>) -> Result<()> {
+        let EditedSegment { index, loaded, edits, .. } = segment;
+        let Some(planned) = self.plan.written_at(index) else { return Ok(()) };
+        let samples = SampleIndex::of(&loaded.bytes, &loaded.scan);
+        let mut parts = Vec::with_capacity(edits.len());
+        for edit in edits {
+            let Some(track) = samples.tracks.iter().find(|track| track.pid == edit.input_pid) else {
+                continue;
+            };
+            let is_video = track.codec.is_video();
+            if !is_video && !track.codec.is_audio() {
+                continue;
+            }
+            if let Some(name) = track.unsupported {
+                return Err(not_holdable(track.pid, is_video, name));
+            }
+            parts.push(self.take(&edit, track, &loaded.scan, next_frame)?);
+            if is_video {
+                let is_behind = |sample: &&Sample| planned.shown.time(sample.pts) >= planned.shown.end;
+                let behind = track.samples.iter().filter(is_behind);
+                let behind = behind.map(|sample| planned.clock.to_output_90k(sample.pts));
+                self.behind_90k = behind.chain(self.behind_90k).min();
+            }
+        }
+        let taken: Vec<_> = parts.iter().map(|part| (part.source, part.taken.clone())).collect();
+        let chunks = interleave(&taken);
+        self.add_samples(&chunks, &parts, planned.frame_90k);
+        if let Some(clock) = &mut self.wall_clock {
+            let text = clock.add(&planned, loaded, self.len);
+            self.len += text.len() as u64;
+            if !text.is_empty() {
+                self.texts.insert(self.records.len(), text);
+            }
+        }
+        let is_usual = chunks == all_chunks(&self.plan.program, &loaded.scan, &samples);
+        self.add_part(index, &planned, (!is_usual).then_some(chunks));
+        Ok(())
+    }
+
+    fn audio_end_90k(&self, pid: u16) -> Option<i64> {
+        let mut tracks = self.tracks.iter().flatten();
+        tracks.find(|track| track.pid == pid).and_then(MovieTrack::audio_end_90k)
+    }
+
+    /// AAC and MP3 decode a frame with the help of the one before.
+    fn hidden_audio_frames(&self) -> i64 {
+        1
+    }
+}
+
+/// The format that begins with a sample, if one does, or that the first sample of a segment has.
+fn format_of(track: &TrackSamples, index: u32) -> Option<Arc<SampleFormat>> {
+    let formats = track.formats.iter().take_while(|(first, _)| *first <= index);
+    formats.last().map(|(_, format)| Arc::clone(format))
+}
+
+/// The language of a stream, by its descriptor.
+fn language(stream: &ElementaryStream) -> Option<[u8; 3]> {
+    let code = stream.descriptors_with(LANGUAGE_TAG).next()?.first_chunk::<3>()?;
+    let code = code.map(|letter| letter.to_ascii_lowercase());
+    code.iter().all(u8::is_ascii_lowercase).then_some(code)
+}

@@ -1,0 +1,184 @@
+//! A track of a movie: its tables, and when its samples are decoded and shown.
+//!
+//! Times come in on the clock of the cut's output, in ticks of 90 kHz. The media clock of a track starts with its first
+//! sample; an edit list makes the presentation begin where the cut does.
+
+use crate::mp4::tracks::{EditEntry, Sample, Track, TrackKind};
+use crate::mpegts::pes::TICKS_PER_SECOND;
+
+/// A track that is being built.
+#[derive(Debug)]
+pub(super) struct MovieTrack {
+    pub(super) table: Track,
+    /// The output PID of the stream that it is made of.
+    pub(super) pid: u16,
+    /// The sample description of the next sample, once it is known.
+    pub(super) description: Option<u32>,
+    timescale: i64,
+    clock: MediaClock,
+}
+
+/// How the times of samples are turned into durations.
+#[derive(Debug)]
+enum MediaClock {
+    /// By their decoding times.
+    Decoding(Option<Pictures>),
+    /// By the number of PCM samples in each, as long as that agrees with their times.
+    Counting(Option<Sound>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pictures {
+    /// The decoding time of the first sample.
+    base_90k: i64,
+    last_dts_90k: i64,
+    lowest_pts_90k: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sound {
+    /// The time of the first sample.
+    first_90k: i64,
+    /// The media time of the last sample.
+    last: i64,
+    /// The media time after the last sample.
+    next: i64,
+    /// Where the last sample ends on the clock of the output.
+    end_90k: i64,
+}
+
+/// A sample that is added.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewSample {
+    pub(super) size: u32,
+    pub(super) pts_90k: i64,
+    pub(super) dts_90k: i64,
+    /// PCM samples of a channel.
+    pub(super) samples: u32,
+    pub(super) sync: bool,
+}
+
+impl MovieTrack {
+    /// A track of pictures.
+    pub(super) fn video(pid: u16) -> Self {
+        let timescale = u32::try_from(TICKS_PER_SECOND).unwrap_or(u32::MAX);
+        Self {
+            table: Track::new(TrackKind::Video, timescale, None),
+            pid,
+            description: None,
+            timescale: TICKS_PER_SECOND,
+            clock: MediaClock::Decoding(None),
+        }
+    }
+
+    /// A track of sound at `sample_rate`.
+    pub(super) fn audio(pid: u16, sample_rate: u32, language: Option<[u8; 3]>) -> Self {
+        Self {
+            table: Track::new(TrackKind::Audio, sample_rate, language),
+            pid,
+            description: None,
+            timescale: i64::from(sample_rate),
+            clock: MediaClock::Counting(None),
+        }
+    }
+
+    /// Adds a sample. Its duration is that of its PCM samples, or of a picture `frame_90k`, until the next one is added.
+    pub(super) fn push(&mut self, sample: NewSample, frame_90k: i64) {
+        match &mut self.clock {
+            MediaClock::Decoding(pictures) => {
+                let mut dts_90k = sample.dts_90k.min(sample.pts_90k);
+                if let Some(last) = pictures {
+                    // Tables hold no step back: at a join the reordering may grow.
+                    dts_90k = dts_90k.max(last.last_dts_90k);
+                    self.table.set_last_duration(to_u32(dts_90k - last.last_dts_90k));
+                }
+                let first =
+                    Pictures { base_90k: dts_90k, last_dts_90k: dts_90k, lowest_pts_90k: sample.pts_90k };
+                let pictures = pictures.get_or_insert(first);
+                pictures.last_dts_90k = dts_90k;
+                pictures.lowest_pts_90k = pictures.lowest_pts_90k.min(sample.pts_90k);
+                self.table.push(Sample {
+                    size: sample.size,
+                    duration: to_u32(frame_90k),
+                    composition: to_u32(sample.pts_90k - dts_90k),
+                    sync: sample.sync,
+                });
+            }
+            MediaClock::Counting(sound) => {
+                let samples = i64::from(sample.samples);
+                let start = sound.as_ref().map_or(0, |sound| {
+                    let wanted = scale(sample.pts_90k - sound.first_90k, self.timescale);
+                    // Time stamps are rounded; only what is missing or there twice moves the sound.
+                    let agrees = (wanted - sound.next).abs() <= samples / 2;
+                    if agrees { sound.next } else { wanted.max(sound.last + 1) }
+                });
+                if let Some(sound) = sound {
+                    self.table.set_last_duration(to_u32(start - sound.last));
+                }
+                let end_90k = sample.pts_90k + samples * TICKS_PER_SECOND / self.timescale.max(1);
+                *sound = Some(Sound {
+                    first_90k: sound.map_or(sample.pts_90k, |sound| sound.first_90k),
+                    last: start,
+                    next: start + samples,
+                    end_90k,
+                });
+                let duration = sample.samples;
+                self.table.push(Sample { size: sample.size, duration, composition: 0, sync: true });
+            }
+        }
+    }
+
+    /// Where the last sample of a sound ends on the clock of the output.
+    pub(super) fn audio_end_90k(&self) -> Option<i64> {
+        match &self.clock {
+            MediaClock::Counting(sound) => sound.map(|sound| sound.end_90k),
+            MediaClock::Decoding(_) => None,
+        }
+    }
+
+    /// When the first sample that is shown is shown, if there is one.
+    pub(super) fn start_90k(&self) -> Option<i64> {
+        match &self.clock {
+            MediaClock::Decoding(pictures) => pictures.map(|pictures| pictures.lowest_pts_90k),
+            MediaClock::Counting(sound) => sound.map(|sound| sound.first_90k),
+        }
+    }
+
+    /// Shows what lies between `start_90k` and `end_90k`.
+    pub(super) fn show(&mut self, start_90k: i64, end_90k: i64) {
+        let Some(first_90k) = self.start_90k() else { return };
+        let (media_start, end_90k) = match &self.clock {
+            MediaClock::Decoding(pictures) => {
+                let base = pictures.map_or(0, |pictures| pictures.base_90k);
+                (first_90k.max(start_90k) - base, end_90k)
+            }
+            MediaClock::Counting(sound) => {
+                let end = sound.map_or(0, |sound| sound.end_90k);
+                (scale((start_90k - first_90k).max(0), self.timescale), end_90k.min(end))
+            }
+        };
+        let delay_90k = (first_90k - start_90k).max(0);
+        let mut edits = Vec::new();
+        if delay_90k > 0 {
+            edits.push(EditEntry { duration_90k: to_u64(delay_90k), media_time: None });
+        }
+        edits.push(EditEntry {
+            duration_90k: to_u64(end_90k - start_90k - delay_90k),
+            media_time: Some(to_u64(media_start)),
+        });
+        self.table.set_edits(edits);
+    }
+}
+
+/// Ticks of 90 kHz in units of `timescale`, rounded to the nearest.
+fn scale(ticks: i64, timescale: i64) -> i64 {
+    (ticks * timescale * 2 + TICKS_PER_SECOND).div_euclid(2 * TICKS_PER_SECOND)
+}
+
+fn to_u32(ticks: i64) -> u32 {
+    u32::try_from(ticks.max(0)).unwrap_or(u32::MAX)
+}
+
+fn to_u64(ticks: i64) -> u64 {
+    u64::try_from(ticks).unwrap_or(0)
+}
