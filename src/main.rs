@@ -16,7 +16,7 @@ use restreamer::config::{Command, Config, help};
 use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Service, Windows, auth};
+use restreamer::http::{App, Movies, Service, Windows, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
 use restreamer::process::{MemoryLimit, memory_limit, raise_descriptor_limit};
@@ -63,6 +63,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         segments_url: config.segments_url.clone(),
         max_cut_hours: config.max_cut_hours,
         windows: Windows::default(),
+        movies: Movies::new(config.movie_cache_bytes, config.cut_cache_bytes),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints())

@@ -38,6 +38,10 @@ pub struct Config {
     pub cut_workers: usize,
     /// The size of the largest segment that exact cuts take.
     pub max_segment_bytes: u64,
+    /// Memory for movies that were built, without the pictures that were encoded for them.
+    pub movie_cache_bytes: usize,
+    /// Memory for pictures that were encoded for movies.
+    pub cut_cache_bytes: usize,
     /// The longest range of an exact cut, in hours.
     pub max_cut_hours: u32,
     /// Path of the ffmpeg program.
@@ -63,6 +67,8 @@ impl Default for Config {
             workers: (2 * cores).clamp(4, 32),
             cut_workers: (cores / 2).clamp(2, 32),
             max_segment_bytes: MAX_SEGMENT_BYTES,
+            movie_cache_bytes: 32 * 1024 * 1024,
+            cut_cache_bytes: 64 * 1024 * 1024,
             max_cut_hours: 24,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
@@ -234,6 +240,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         .help("longest range of an exact cut, in hours; rough cuts have no limit")
         .value("N", |config, value| number(value, 1, 8784).map(|hours| config.max_cut_hours = hours))
         .shown(|config| config.max_cut_hours.to_string()),
+    option("Workers", "movie-cache-bytes")
+        .help("memory for the tables of MP4 cuts, so that other ranges of one are sent at once, in bytes")
+        .value("N", |config, value| {
+            number(value, 0, usize::MAX).map(|bytes| config.movie_cache_bytes = bytes)
+        })
+        .shown(|config| config.movie_cache_bytes.to_string()),
+    option("Workers", "cut-cache-bytes")
+        .help("memory for pictures that were encoded for MP4 cuts, in bytes")
+        .value("N", |config, value| number(value, 0, usize::MAX).map(|bytes| config.cut_cache_bytes = bytes))
+        .shown(|config| config.cut_cache_bytes.to_string()),
     option("Workers", "ffmpeg")
         .help("path of the ffmpeg program used for cuts")
         .value("PATH", |config, value| path(value).map(|path| config.ffmpeg = path))

@@ -1,15 +1,18 @@
-//! `/cut/…`: a time range as one file.
+//! `/cut/…`: a time range as one file. Transport streams are here, movies in `movie.rs`.
 
+mod movie;
 mod segments;
+mod timer;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Instant;
 
+pub(super) use self::movie::MovieQuery;
 use self::segments::{
     Coverage, CutRequest, for_each_segment, preceding_segment, selection, trailing_segment,
 };
+use self::timer::CutTimer;
 use super::disposition::attachment;
 use super::handler::{App, Handler, Pool};
 use super::path::{PathNames, VariantPath};
@@ -19,29 +22,29 @@ use super::request::Request;
 use super::time_range::TimeRange;
 use crate::archive::OpenFile;
 use crate::cut::selected::SelectedSegments;
-use crate::cut::{self, ExactType, SegmentList, rough};
+use crate::cut::{self, CutSegment, ExactType, SegmentList, rough};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::timestamp::{Span, Timestamp};
 
-/// `/cut/{stream}/{variant}.ts`: a time range as one file.
+/// The parameters that cuts in all containers have.
 #[derive(Debug)]
-pub(super) struct CutQuery {
+struct CutParameters {
     variant: VariantPath,
     range: TimeRange,
     allow_holes: bool,
+}
+
+/// `/cut/{stream}/{variant}.ts`: a time range as a transport stream.
+#[derive(Debug)]
+pub(super) struct CutQuery {
+    cut: CutParameters,
     exact_type: Option<ExactType>,
 }
 
 impl Handler for CutQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        let variant = names.variant()?;
-        let range = TimeRange::read(query)?;
-        // A request that is certainly wrong does not wait for a worker.
-        if range.is_backwards() {
-            return Err(Error::EndNotAfterStart);
-        }
-        let allow_holes = query.flag("allow_holes")?;
+        let cut = CutParameters::decode(names, query)?;
         let default = if query.flag("experimental")? { ExactType::Smart } else { ExactType::Full };
         let cut_type = query.parsed("type", "`full`, `smart` or `rough`", |name| match name {
             "full" | "mpegts" => Some(Some(ExactType::Full)),
@@ -49,7 +52,7 @@ impl Handler for CutQuery {
             "rough" => Some(None),
             _ => None,
         })?;
-        Ok(Self { variant, range, allow_holes, exact_type: cut_type.unwrap_or(Some(default)) })
+        Ok(Self { cut, exact_type: cut_type.unwrap_or(Some(default)) })
     }
 
     fn pool(&self) -> Option<Pool> {
@@ -58,22 +61,34 @@ impl Handler for CutQuery {
 
     /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        let cut = self.resolve(app)?;
-        match cut.exact_type {
+        let cut = self.cut.resolve(app, self.exact_type.map(|_| app.max_cut_hours))?;
+        let reply = match self.exact_type {
             Some(exact_type) => exact_cut(app, &cut, exact_type, is_cancelled),
             None => rough_cut(app, &cut, is_cancelled),
-        }
+        };
+        Ok(reply?.with("Cache-Control", "no-store"))
     }
 }
 
-impl CutQuery {
-    /// The cut as it is meant now. Without a start it begins with the first segment, without an end it ends at the live end.
+impl CutParameters {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let variant = names.variant()?;
+        let range = TimeRange::read(query)?;
+        // A request that is certainly wrong does not wait for a worker.
+        if range.is_backwards() {
+            return Err(Error::EndNotAfterStart);
+        }
+        Ok(Self { variant, range, allow_holes: query.flag("allow_holes")? })
+    }
+
+    /// The cut as it is meant now, of at most `max_hours`. Without a start it begins with the first segment, without an end it
+    /// ends at the live end.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if the range depends on segments, and there
     /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives; [`Error::CutTooLong`].
-    fn resolve(&self, app: &App) -> Result<CutRequest> {
-        let Self { variant, range, allow_holes, exact_type } = self;
+    fn resolve(&self, app: &App, max_hours: Option<u32>) -> Result<CutRequest> {
+        let Self { variant, range, allow_holes } = self;
         let name = variant.name();
         let hours = app.archive.hours(name)?;
         if hours.is_empty() && !app.archive.has_variant(name)? {
@@ -90,11 +105,41 @@ impl CutQuery {
         if range.1 <= range.0 {
             return Err(if has_both_ends { Error::EndNotAfterStart } else { Error::RangeIsEmpty });
         }
-        let limit = Span::from_secs(i64::from(app.max_cut_hours) * 3600);
-        if exact_type.is_some() && range.1 - range.0 > limit {
-            return Err(Error::CutTooLong { max_hours: app.max_cut_hours });
+        match max_hours.filter(|hours| range.1 - range.0 > Span::from_secs(i64::from(*hours) * 3600)) {
+            Some(max_hours) => Err(Error::CutTooLong { max_hours }),
+            None => Ok(CutRequest { variant: variant.clone(), range, allow_holes: *allow_holes }),
         }
-        Ok(CutRequest { variant: variant.clone(), range, allow_holes: *allow_holes, exact_type: *exact_type })
+    }
+}
+
+/// The segments of an exact cut.
+struct ExactSegments {
+    segments: SelectedSegments,
+    /// The one that continues the last, which may have sound of the range.
+    trailing: Option<CutSegment>,
+}
+
+impl ExactSegments {
+    fn find(app: &App, cut: &CutRequest, segments: SelectedSegments) -> Result<Self> {
+        let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
+        let trailing = match last {
+            Some(last) if last.complete => trailing_segment(app, cut, &segments, last.end)?,
+            _ => None,
+        };
+        Ok(Self { segments, trailing })
+    }
+}
+
+/// Returns the segments before the one that starts at `start`, the nearest first.
+fn preceding(
+    app: &App,
+    cut: &CutRequest,
+    mut start: Timestamp,
+) -> impl FnMut() -> Result<Option<CutSegment>> {
+    move || {
+        let segment = preceding_segment(app, cut, start)?;
+        start = segment.as_ref().map_or(start, |segment| segment.start);
+        Ok(segment)
     }
 }
 
@@ -118,7 +163,7 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
         };
         Some(file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }))
     });
-    let reply = describe(cut, coverage.span.unwrap_or(cut.range), &coverage);
+    let reply = describe_stream(cut, coverage.span.unwrap_or(cut.range), &coverage);
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
 }
 
@@ -132,18 +177,10 @@ fn exact_cut(
     let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
     let coverage =
         for_each_segment(cut, selection(app, cut, cut.range)?, is_cancelled, |chosen| segments.push(chosen))?;
-    let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
-    let trailing = match last {
-        Some(last) if last.complete => trailing_segment(app, cut, &segments, last.end)?,
-        _ => None,
-    };
-    let reply = describe(cut, cut.range, &coverage);
-    let mut start = segments.segment(0).map_or(cut.range.0, |first| first.start);
-    let mut preceding = || {
-        let segment = preceding_segment(app, cut, start)?;
-        start = segment.as_ref().map_or(start, |segment| segment.start);
-        Ok(segment)
-    };
+    let ExactSegments { segments, trailing } = ExactSegments::find(app, cut, segments)?;
+    let reply = describe_stream(cut, cut.range, &coverage);
+    let first = segments.segment(0).map_or(cut.range.0, |first| first.start);
+    let mut preceding = preceding(app, cut, first);
     let tools = app.tools.get();
     let prepared = cut::prepare(
         exact_type,
@@ -156,7 +193,7 @@ fn exact_cut(
     )?;
     let label = match exact_type {
         ExactType::Full => "full",
-        ExactType::Smart => "smart",
+        _ => "smart",
     };
     let timer = CutTimer::start(&app.metrics, label, "panic");
     Ok(reply.with_body(Body::streamed(move |sink| {
@@ -181,27 +218,6 @@ struct FlushingSink<'a, 'b> {
     metrics: &'a Metrics,
 }
 
-/// Records duration and result of a cut when it is dropped.
-struct CutTimer {
-    metrics: Arc<Metrics>,
-    cut_type: &'static str,
-    started: Instant,
-    result: &'static str,
-}
-
-impl CutTimer {
-    /// Starts a timer. `result` is recorded unless it is replaced.
-    fn start(metrics: &Arc<Metrics>, cut_type: &'static str, result: &'static str) -> Self {
-        Self { metrics: Arc::clone(metrics), cut_type, started: Instant::now(), result }
-    }
-}
-
-impl Drop for CutTimer {
-    fn drop(&mut self) {
-        self.metrics.cut_ended(self.cut_type, self.result, self.started.elapsed().as_secs_f64());
-    }
-}
-
 impl Write for FlushingSink<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut sink = self.sink.borrow_mut();
@@ -216,21 +232,32 @@ impl Write for FlushingSink<'_, '_> {
     }
 }
 
-/// The response to a cut without its body. `shown` is the range that the body covers.
-fn describe(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage) -> Reply {
-    Reply::empty(200)
-        .with("Content-Type", "video/mp2t")
-        .with("Content-Disposition", attachment(&file_name(cut)))
-        .with("Cache-Control", "no-store")
+/// The response to a cut as a transport stream, without its body.
+fn describe_stream(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage) -> Reply {
+    describe("video/mp2t", Some(&file_name(cut, "ts")), shown, coverage)
+}
+
+/// The response to a cut without its body, to be saved as `file_name`. `shown` is the range that the body covers.
+fn describe(
+    content_type: &'static str,
+    file_name: Option<&str>,
+    shown: (Timestamp, Timestamp),
+    coverage: &Coverage,
+) -> Reply {
+    let mut reply = Reply::empty(200).with("Content-Type", content_type);
+    if let Some(file_name) = file_name {
+        reply = reply.with("Content-Disposition", attachment(file_name));
+    }
+    reply
         .with("X-Cut-Start", shown.0.to_string())
         .with("X-Cut-End", shown.1.to_string())
         .with("X-Cut-Segments", coverage.segments.to_string())
         .with("X-Cut-Holes", coverage.gaps.to_string())
 }
 
-/// `<stream>_<variant>_<start>.ts`
-fn file_name(cut: &CutRequest) -> String {
-    format!("{}_{}_{}.ts", cut.variant.stream, cut.variant.variant, cut.range.0)
+/// `<stream>_<variant>_<start>.<extension>`
+fn file_name(cut: &CutRequest, extension: &str) -> String {
+    format!("{}_{}_{}.{extension}", cut.variant.stream, cut.variant.variant, cut.range.0)
 }
 
 #[cfg(test)]
@@ -261,7 +288,7 @@ mod tests {
             ("&type=", Err("bad type ``: expected `full`, `smart` or `rough`")),
         ];
         for (more, expected) in rows {
-            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.allow_holes, cut.exact_type));
+            let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.cut.allow_holes, cut.exact_type));
             assert_eq!(decoded, expected.map_err(str::to_owned), "{more}");
         }
         let rows = [

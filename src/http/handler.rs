@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::auth::Policy;
+use super::movies::Movies;
 use super::path::PathNames;
 use super::query::Query;
 use super::reply::Reply;
@@ -34,6 +35,8 @@ pub struct App {
     pub segments_url: Option<String>,
     /// The live windows that were asked for.
     pub windows: Windows,
+    /// The movies that were asked for last.
+    pub movies: Movies,
     /// When the server started.
     pub started: Instant,
     /// Which requests are allowed.

@@ -14,6 +14,7 @@ mod files;
 mod handler;
 mod health;
 mod metrics;
+mod movies;
 mod openapi;
 mod page;
 pub mod path;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use tiny_http::Method;
 
 pub use self::handler::{App, Handler, Pool};
+pub use self::movies::Movies;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 pub use self::service::{Routed, Service};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::aliases::AliasRequest;
 use super::channels::ChannelsRequest;
-use super::cuts::CutQuery;
+use super::cuts::{CutQuery, MovieQuery};
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::handler::{Handler, Pool};
 use super::health::HealthRequest;
@@ -21,7 +21,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 15] = [
+pub static ROUTES: [Route; 16] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
@@ -41,6 +41,7 @@ pub static ROUTES: [Route; 15] = [
     ),
     route::<ChannelsRequest>("/channels.m3u", "list_channels", Pool::Playlist),
     route::<CutQuery>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
+    route::<MovieQuery>("/cut/{stream}/{variant}.mp4", "cut", Pool::Quick).uncompressed(),
 ];
 
 /// A row of the table.

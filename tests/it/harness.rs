@@ -14,7 +14,7 @@ use restreamer::clock::Clock;
 use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Service, Windows, auth};
+use restreamer::http::{App, Movies, Service, Windows, auth};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
@@ -98,6 +98,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         max_cut_hours: 24,
         segments_url: None,
         windows: Windows::default(),
+        movies: Movies::new(32 * 1024 * 1024, 64 * 1024 * 1024),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).expect("counters"),

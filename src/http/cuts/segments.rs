@@ -2,8 +2,8 @@
 
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
+use crate::cut::CutSegment;
 use crate::cut::selected::SelectedSegments;
-use crate::cut::{CutSegment, ExactType};
 use crate::error::{Error, Result};
 use crate::http::handler::App;
 use crate::http::path::VariantPath;
@@ -23,8 +23,6 @@ pub(super) struct CutRequest {
     pub(super) range: (Timestamp, Timestamp),
     /// Whether the range may have gaps.
     pub(super) allow_holes: bool,
-    /// How the cut is made exact to the frame; `None` for a rough cut, which is the segments one after another.
-    pub(super) exact_type: Option<ExactType>,
 }
 
 /// The segments of a range, counted.

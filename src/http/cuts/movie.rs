@@ -1,0 +1,247 @@
+//! `/cut/….mp4`: a time range as an MP4 movie.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tiny_http::Method;
+
+use super::segments::{Coverage, CutRequest, for_each_segment, selection};
+use super::timer::CutTimer;
+use super::{CutParameters, ExactSegments, describe, file_name};
+use crate::cut::movie::{EncodedPictures, Movie, MovieOptions};
+use crate::cut::selected::SelectedSegments;
+use crate::cut::{ExactType, PreparedCut, SegmentList, prepare_movie};
+use crate::error::Result;
+use crate::fnv::Fnv;
+use crate::hls::encode;
+use crate::http::conditional::{ByteRange, Validators};
+use crate::http::handler::{App, Handler, Pool};
+use crate::http::movies::ReadyMovie;
+use crate::http::path::{PathNames, VariantPath};
+use crate::http::query::Query;
+use crate::http::reply::{Body, Piece, Reply};
+use crate::http::request::Request;
+use crate::mp4::movie::MovieInfo;
+use crate::timestamp::{Span, Timestamp};
+
+/// The longest movie, in hours.
+const MAX_HOURS: u32 = 6;
+/// Changes when the same segments would make a movie of other bytes.
+const LAYOUT_VERSION: u64 = 1;
+/// How far names and frames of a segment may disagree, so that a rough cut has all frames.
+const MARGIN: Span = Span::from_secs(60);
+
+/// `/cut/{stream}/{variant}.mp4`: a time range as a movie.
+#[derive(Debug)]
+pub(in crate::http) struct MovieQuery {
+    cut: CutParameters,
+    exact_type: ExactType,
+    /// Whether browsers play the movie, rather than save it.
+    inline: bool,
+    /// Whether it has a text track with the wall clock.
+    timecode: bool,
+}
+
+impl Handler for MovieQuery {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let cut = CutParameters::decode(names, query)?;
+        let exact_type = query.parsed("type", "`smart`, `copy`, `rough` or `full`", |name| match name {
+            "smart" | "fast" => Some(ExactType::Smart),
+            "copy" => Some(ExactType::Copy),
+            "rough" => Some(ExactType::Whole),
+            "full" => Some(ExactType::Full),
+            _ => None,
+        })?;
+        let (inline, timecode) = (query.flag("inline")?, query.flag("timecode")?);
+        Ok(Self { cut, exact_type: exact_type.unwrap_or(ExactType::Smart), inline, timecode })
+    }
+
+    fn pool(&self) -> Option<Pool> {
+        let encodes = matches!(self.exact_type, ExactType::Smart | ExactType::Full);
+        Some(if encodes { Pool::Cut } else { Pool::Media })
+    }
+
+    /// The movie is built before the response begins, or was built for an earlier one.
+    fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+        let cut = self.cut.resolve(app, Some(MAX_HOURS.min(app.max_cut_hours)))?;
+        let has_range = request.method == Method::Get && request.header("Range").is_some();
+        let is_relative = self.cut.range.is_relative();
+        if is_relative && has_range {
+            // The next range would be of another movie.
+            let reply = Reply::empty(307).with("Location", self.absolute_address(&cut));
+            return Ok(reply.with("Cache-Control", "no-store"));
+        }
+        let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
+        let mut hash = self.hash(&cut);
+        let coverage = for_each_segment(&cut, selection(app, &cut, cut.range)?, is_cancelled, |chosen| {
+            hash.write_u64(u64::from(chosen.gap_before));
+            hash.write_str(&chosen.segment.name.to_string());
+            segments.push(chosen)
+        })?;
+        let found = ExactSegments::find(app, &cut, segments)?;
+        if let Some(name) = found.trailing.as_ref().and_then(|trailing| trailing.path.file_name()) {
+            hash.write_str(&name.to_string_lossy());
+        }
+        let shown = coverage.span.filter(|_| self.exact_type == ExactType::Whole).unwrap_or(cut.range);
+        let movie = MovieRequest { query: self, cut: &cut, coverage: &coverage, shown, key: hash.finish() };
+        let reply = movie.answer(app, request, found, is_cancelled)?;
+        Ok(if is_relative {
+            reply.with("Accept-Ranges", "none").with("Content-Location", self.absolute_address(&cut))
+        } else {
+            reply.with("Accept-Ranges", "bytes")
+        })
+    }
+}
+
+impl MovieQuery {
+    /// A hash of all but the segments that a movie is made from.
+    fn hash(&self, cut: &CutRequest) -> Fnv {
+        let mut hash = Fnv::new();
+        hash.write_u64(LAYOUT_VERSION);
+        hash.write_str(type_name(self.exact_type));
+        hash.write_u64(u64::from(self.timecode));
+        hash.write_str(&cut.variant.stream);
+        hash.write_str(&cut.variant.variant);
+        hash.write_u64(cut.range.0.micros().cast_unsigned());
+        hash.write_u64(cut.range.1.micros().cast_unsigned());
+        hash
+    }
+
+    /// The address of the same cut with absolute times, relative to that of the request.
+    fn absolute_address(&self, cut: &CutRequest) -> String {
+        let (start, end) = cut.range;
+        let variant = encode(&cut.variant.variant);
+        let mut address =
+            format!("./{variant}.mp4?start={start}&end={end}&type={}", type_name(self.exact_type));
+        let flags = [("allow_holes", cut.allow_holes), ("inline", self.inline), ("timecode", self.timecode)];
+        for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {
+            address.push_str(&format!("&{name}=true"));
+        }
+        address
+    }
+}
+
+/// A movie that is asked for.
+struct MovieRequest<'a> {
+    query: &'a MovieQuery,
+    cut: &'a CutRequest,
+    coverage: &'a Coverage,
+    /// The range that the movie shows.
+    shown: (Timestamp, Timestamp),
+    /// A hash of all that the movie is made from.
+    key: u64,
+}
+
+impl MovieRequest<'_> {
+    fn answer(
+        &self,
+        app: &App,
+        request: &Request,
+        segments: ExactSegments,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Reply> {
+        let prepare = || self.prepare(app, segments, is_cancelled);
+        let known = app.movies.get(self.key);
+        if request.method == Method::Head && known.is_none() && self.query.exact_type == ExactType::Smart {
+            let len = prepare()?.estimate_movie(&self.options(), is_cancelled)?;
+            return Ok(self.describe().with("X-Cut-Size-Estimate", len.to_string()));
+        }
+        let is_enough = |ready: &ReadyMovie| {
+            let (_, range) = self.range(request, &ready.movie);
+            ready.encoded.is_some() || !range.is_some_and(|range| ready.movie.needs_encoded(range))
+        };
+        let build = || prepare()?.movie(&self.options(), is_cancelled);
+        let ready = app.movies.get_or_build(self.key, is_enough, is_cancelled, build)?;
+        let (validators, range) = self.range(request, &ready.movie);
+        let len = ready.movie.len();
+        let reply = self.describe().with("ETag", &validators.etag);
+        if validators.not_modified(request) {
+            return Ok(reply.with_status(304));
+        }
+        let Some(range) = range else {
+            let text = format!("there are no such bytes: the movie has {len}");
+            return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
+        };
+        let reply = if validators.range(request, len) == ByteRange::Whole {
+            reply
+        } else {
+            let content_range = format!("bytes {}-{}/{len}", range.start, range.end - 1);
+            reply.with_status(206).with("Content-Range", content_range)
+        };
+        Ok(reply.with_body(self.body(app, ready, range)))
+    }
+
+    /// The entity tag of a movie, and the bytes of it that are asked for; `None` if it has none of them.
+    fn range(&self, request: &Request, movie: &Movie) -> (Validators, Option<Range<u64>>) {
+        let etag = format!("\"{:016x}{:016x}\"", self.key, movie.encoded_hash());
+        let validators = Validators { etag, last_modified: None };
+        let range = match validators.range(request, movie.len()) {
+            ByteRange::Whole => Some(0..movie.len()),
+            ByteRange::Part { offset, len } => Some(offset..offset + len),
+            ByteRange::Unsatisfiable => None,
+        };
+        (validators, range)
+    }
+
+    fn prepare(
+        &self,
+        app: &App,
+        found: ExactSegments,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<PreparedCut> {
+        let ExactSegments { segments, trailing } = found;
+        let exact_type = self.query.exact_type;
+        let whole = exact_type == ExactType::Whole;
+        let trailing = trailing.filter(|_| !whole);
+        let (start, end) = self.shown;
+        let range = if whole { (start - MARGIN, end + MARGIN) } else { (start, end) };
+        let first = segments.segment(0).map_or(start, |first| first.start);
+        let mut preceding = super::preceding(app, self.cut, first);
+        let tools = app.tools.get();
+        prepare_movie(exact_type, segments, trailing.as_ref(), &mut preceding, range, &tools, is_cancelled)
+    }
+
+    fn options(&self) -> MovieOptions {
+        let VariantPath { stream, variant } = &self.cut.variant;
+        let (created, _) = self.shown;
+        let title = format!("{stream} {variant} {created}");
+        MovieOptions { info: MovieInfo { created, title }, timecode: self.query.timecode }
+    }
+
+    /// The response without its body.
+    fn describe(&self) -> Reply {
+        let name = (!self.query.inline).then(|| file_name(self.cut, "mp4"));
+        describe("video/mp4", name.as_deref(), self.shown, self.coverage).with("Cache-Control", "no-cache")
+    }
+
+    fn body(&self, app: &App, ready: ReadyMovie, range: Range<u64>) -> Body {
+        let len = range.end - range.start;
+        let encoded = ready.encoded.unwrap_or_else(|| Arc::new(EncodedPictures::default()));
+        let mut pieces = ready.movie.read(range, encoded);
+        let (metrics, mut timer) = (Arc::clone(&app.metrics), None);
+        let label = type_name(self.query.exact_type);
+        // The duration of a cut begins with its first byte. The response may end before the last.
+        let pieces = std::iter::from_fn(move || {
+            let timer = timer.get_or_insert_with(|| CutTimer::start(&metrics, label, "aborted"));
+            let Some(piece) = pieces.next() else {
+                timer.result = "ok";
+                return None;
+            };
+            Some(piece.map(|bytes| {
+                metrics.cut_wrote(bytes.len());
+                Piece::Bytes(bytes)
+            }))
+        });
+        Body::Known { len, pieces: Box::new(pieces) }
+    }
+}
+
+/// The name of a type, as requests give it and as metrics have it.
+fn type_name(exact_type: ExactType) -> &'static str {
+    match exact_type {
+        ExactType::Full => "full",
+        ExactType::Smart => "smart",
+        ExactType::Copy => "copy",
+        ExactType::Whole => "rough",
+    }
+}
