@@ -72,7 +72,7 @@ fn has_frame(stream: &Stream, found_in: Option<&CutSegment>, max_segment_bytes: 
 
 /// The name of the codec of a sound, and ffmpeg's decoders, of which one is enough.
 fn decoders(stream: &Stream, stream_type: u8) -> (String, &'static [&'static str]) {
-    let is_eac3 = stream.codecs.as_deref() == Some("ec-3");
+    let is_eac3 = stream.codecs.as_deref() == Some("ec-3") && !is_encrypted(stream_type);
     let decoders: &[&str] = match (stream.codec, stream_type) {
         _ if is_encrypted(stream_type) => &[],
         (Codec::Ac3, _) if is_eac3 => &["eac3"],

@@ -1,5 +1,5 @@
 use super::*;
-use crate::mpegts::frames::tests::{CODECS, Stream, parts, shapes, stream};
+use crate::mpegts::frames::tests::{CODECS, Shape, Stream, parts, shapes, stream};
 use crate::mpegts::packet::PACKET_BYTES;
 use crate::mpegts::repacketize::repacketize;
 use crate::mpegts::repacketize::tests::{PID, segment};
@@ -128,7 +128,7 @@ proptest! {
 
 #[test]
 fn duplicate_packets_change_no_sample() {
-    let shapes = [crate::mpegts::frames::tests::Shape::plain(); 4];
+    let shapes = [Shape::plain(); 4];
     for codec in [Codec::H264, Codec::Hevc, Codec::Aac, Codec::Ac3] {
         let stream = stream(codec, &shapes, true);
         let bytes = segment(codec, &stream, &aligned_parts(&stream, &[1; 4]), &[]);
@@ -162,6 +162,11 @@ fn zero_bytes_around_nal_units_are_left_out_of_access_units() {
 }
 
 #[test]
-fn the_index_of_two_seconds_takes_a_few_kilobytes() {
-    assert!(size_of::<Sample>() <= 32);
+fn the_index_takes_less_than_fifty_bytes_a_sample() {
+    let stream = stream(Codec::H264, &[Shape::plain(); 200], true);
+    let (bytes, scan) = load(segment(Codec::H264, &stream, &aligned_parts(&stream, &[1; 200]), &[]));
+    let index = SampleIndex::of(&bytes, &scan);
+    let samples: usize = index.tracks.iter().map(|track| track.samples.len()).sum();
+    assert_eq!(samples, 400);
+    assert!(index.memory_bytes() < 50 * samples, "{}", index.memory_bytes());
 }
