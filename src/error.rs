@@ -45,8 +45,10 @@ pub enum Error {
     },
     /// A cut whose end is not after its start.
     EndNotAfterStart,
-    /// An exact cut of more hours than the server allows.
+    /// A cut of more hours than the server allows.
     CutTooLong {
+        /// Which cuts have the limit: `exact` or `MP4`.
+        kind: &'static str,
         /// How many it allows.
         max_hours: u32,
     },
@@ -130,11 +132,11 @@ impl fmt::Display for Error {
             }
             Self::MissingParameter { name, expected } => write!(f, "missing {name}: expected {expected}"),
             Self::EndNotAfterStart => write!(f, "End must be after start"),
-            Self::CutTooLong { max_hours } => {
+            Self::CutTooLong { kind, max_hours } => {
                 let hours = if *max_hours == 1 { "hour" } else { "hours" };
                 write!(
                     f,
-                    "the range of an exact cut is at most {max_hours} {hours} on this server: cut shorter ranges, or use type=rough"
+                    "the range of an {kind} cut is at most {max_hours} {hours} on this server: cut shorter ranges, or use .ts with type=rough"
                 )
             }
             Self::Gone(message) => write!(f, "{message}"),

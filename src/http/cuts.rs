@@ -61,7 +61,7 @@ impl Handler for CutQuery {
 
     /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        let cut = self.cut.resolve(app, self.exact_type.map(|_| app.max_cut_hours))?;
+        let cut = self.cut.resolve(app, self.exact_type.map(|_| (app.max_cut_hours, "exact")))?;
         let reply = match self.exact_type {
             Some(exact_type) => exact_cut(app, &cut, exact_type, is_cancelled),
             None => rough_cut(app, &cut, is_cancelled),
@@ -81,13 +81,13 @@ impl CutParameters {
         Ok(Self { variant, range, allow_holes: query.flag("allow_holes")? })
     }
 
-    /// The cut as it is meant now, of at most `max_hours`. Without a start it begins with the first segment, without an end it
+    /// The cut as it is meant now, of at most so many hours if it is of a kind that has a limit. Without a start it begins with the first segment, without an end it
     /// ends at the live end.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if the range depends on segments, and there
     /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives; [`Error::CutTooLong`].
-    fn resolve(&self, app: &App, max_hours: Option<u32>) -> Result<CutRequest> {
+    fn resolve(&self, app: &App, limit: Option<(u32, &'static str)>) -> Result<CutRequest> {
         let Self { variant, range, allow_holes } = self;
         let name = variant.name();
         let hours = app.archive.hours(name)?;
@@ -105,8 +105,9 @@ impl CutParameters {
         if range.1 <= range.0 {
             return Err(if has_both_ends { Error::EndNotAfterStart } else { Error::RangeIsEmpty });
         }
-        match max_hours.filter(|hours| range.1 - range.0 > Span::from_secs(i64::from(*hours) * 3600)) {
-            Some(max_hours) => Err(Error::CutTooLong { max_hours }),
+        let is_exceeded = |hours: u32| range.1 - range.0 > Span::from_secs(i64::from(hours) * 3600);
+        match limit.filter(|(max_hours, _)| is_exceeded(*max_hours)) {
+            Some((max_hours, kind)) => Err(Error::CutTooLong { kind, max_hours }),
             None => Ok(CutRequest { variant: variant.clone(), range, allow_holes: *allow_holes }),
         }
     }

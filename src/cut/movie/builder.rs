@@ -118,7 +118,11 @@ impl<'a> MovieBuilder<'a> {
     fn description(&mut self, stream: usize, format: Option<&SampleFormat>) -> Result<u32> {
         let program = &self.plan.program;
         let described = &program.streams[stream];
-        let no_format = || not_holdable(described.pid, described.codec.is_video(), "without parameter sets");
+        let no_format = || {
+            let pid = described.pid;
+            let why = format!("no frame of PID {pid:#x} says how it is decoded; a cut as .ts keeps it as it is");
+            Error::Unsupported(why)
+        };
         let track = match (&mut self.tracks[stream], format) {
             (Some(track), None) => return track.description.ok_or_else(no_format),
             (Some(track), Some(_)) => track,

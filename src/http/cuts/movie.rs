@@ -63,7 +63,7 @@ impl Handler for MovieQuery {
 
     /// The movie is built before the response begins, or was built for an earlier one.
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        let cut = self.cut.resolve(app, Some(MAX_HOURS.min(app.max_cut_hours)))?;
+        let cut = self.cut.resolve(app, Some((MAX_HOURS.min(app.max_cut_hours), "MP4")))?;
         let has_range = request.method == Method::Get && request.header("Range").is_some();
         let is_relative = self.cut.range.is_relative();
         if is_relative && has_range {
@@ -144,7 +144,9 @@ impl MovieRequest<'_> {
         let known = app.movies.get(self.key);
         if request.method == Method::Head && known.is_none() && self.query.exact_type == ExactType::Smart {
             let len = prepare()?.estimate_movie(&self.options(), is_cancelled)?;
-            return Ok(self.describe().with("X-Cut-Size-Estimate", len.to_string()));
+            // A body of unknown length, which HEAD leaves out.
+            let reply = self.describe().with("X-Cut-Size-Estimate", len.to_string());
+            return Ok(reply.with_body(Body::streamed(|_| Ok(()))));
         }
         let is_enough = |ready: &ReadyMovie| {
             let (_, range) = self.range(request, &ready.movie);
