@@ -57,7 +57,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let app = Arc::new(App {
         archive: Arc::new(archive),
         clock: Clock::System,
-        samples: SamplesCache::new(scaled(SAMPLES_CACHE_BYTES, memory.as_ref())),
+        samples: Arc::new(SamplesCache::new(scaled(SAMPLES_CACHE_BYTES, memory.as_ref()))),
         tools: LazyTools::new(config.ffmpeg.clone(), config.ffprobe.clone(), config.cut_threads())
             .with_max_segment_bytes(config.max_segment_bytes),
         segments_url: config.segments_url.clone(),

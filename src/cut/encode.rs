@@ -12,7 +12,7 @@ use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::Video;
 use crate::mpegts::psi::Pmt;
 use crate::mpegts::retime::{Action, ClockMapping, Edit};
-use crate::mpegts::samples::{Sample, SampleIndex};
+use crate::mpegts::samples::Sample;
 use crate::mpegts::scan::Track;
 use crate::mpegts::{h264, hevc};
 
@@ -149,7 +149,7 @@ impl Encoder {
         let nothing = || failed("there is nothing to encode");
         let track = loaded.reference_track().ok_or_else(nothing)?;
         let group_pts = track.units[group.units.start].pts;
-        let bytes = estimated_picture_bytes(loaded, track, group);
+        let bytes = estimated_picture_bytes(loaded, track, group)?;
         let payload = [&[0, 0, 1][..], &vec![1; bytes]].concat();
         let pes = |pts: &Ticks| Pes { stream_id: 0, pts: *pts, dts: *pts, payload: payload.clone() };
         Ok(Self {
@@ -225,13 +225,13 @@ pub(super) fn rate_option(video: &Video) -> String {
 }
 
 /// About how many bytes a picture of a group takes when it is encoded anew, at a quality at which that is not seen.
-fn estimated_picture_bytes(loaded: &LoadedSegment, track: &Track, group: &PartialGroup) -> usize {
-    let samples = SampleIndex::of(&loaded.bytes, &loaded.scan);
-    let samples = samples.tracks.into_iter().find(|samples| samples.pid == track.pid);
+fn estimated_picture_bytes(loaded: &LoadedSegment, track: &Track, group: &PartialGroup) -> Result<usize> {
+    let indexed = loaded.samples()?;
+    let samples = indexed.index.tracks.iter().find(|samples| samples.pid == track.pid);
     let in_group = |sample: &&Sample| group.units.contains(&(sample.unit as usize));
-    let sizes = samples.iter().flat_map(|samples| samples.samples.iter().filter(in_group));
+    let sizes = samples.into_iter().flat_map(|samples| samples.samples.iter().filter(in_group));
     let bytes: usize = sizes.map(|sample| sample.size as usize).sum();
-    bytes * ENCODED_GROWTH / group.units.len().max(1)
+    Ok(bytes * ENCODED_GROWTH / group.units.len().max(1))
 }
 
 /// A failure of ffmpeg that it did not report itself.

@@ -65,7 +65,7 @@ fn has_frame(stream: &Stream, found_in: Option<&CutSegment>, max_segment_bytes: 
     let Some(segment) = found_in.filter(|_| stream.audio.is_none() && stream.codec.coding().is_some()) else {
         return Ok(true);
     };
-    let program = probe::probe(&LoadedSegment::load(segment, None, max_segment_bytes)?.bytes);
+    let program = probe::probe(LoadedSegment::load(segment, None, max_segment_bytes)?.bytes()?);
     let mut streams = program.iter().flat_map(|program| &program.streams);
     Ok(streams.any(|other| other.codec == stream.codec && other.audio.is_some()))
 }

@@ -42,6 +42,7 @@ use crate::timestamp::Timestamp;
 pub use lead_in::Preceding;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType, SegmentList};
+use samples_cache::SamplesCache;
 use transport_stream::TransportStream;
 
 /// A cut that can be made, as far as that can be known before it is.
@@ -74,7 +75,9 @@ pub fn prepare(
     complete(plan, preceding, tools, is_cancelled)
 }
 
-/// Prepares a cut as an MP4 movie. Parameters and errors are those of [`prepare`].
+/// Prepares a cut as an MP4 movie, for which the samples of segments are kept in `samples`. Other parameters, and errors, are
+/// those of [`prepare`].
+#[allow(clippy::too_many_arguments, reason = "one more than the other cuts have")]
 pub fn prepare_movie(
     exact_type: ExactType,
     segments: impl SegmentList + 'static,
@@ -82,10 +85,11 @@ pub fn prepare_movie(
     preceding: Preceding<'_>,
     range: (Timestamp, Timestamp),
     tools: &Tools,
+    samples: &Arc<SamplesCache>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
     let plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
-    complete(plan, preceding, tools, is_cancelled)
+    complete(Plan { samples: Some(Arc::clone(samples)), ..plan }, preceding, tools, is_cancelled)
 }
 
 fn plan(

@@ -148,6 +148,7 @@ pub(super) fn plan(
         start_90k,
         end_90k,
         max_segment_bytes,
+        samples: None,
     })
 }
 
@@ -211,7 +212,7 @@ impl Starts {
 /// delay.
 fn read_frames(facts: &mut Facts, next: Option<&CutSegment>, max_segment_bytes: u64) -> Result<i64> {
     let loaded = LoadedSegment::load(&facts.segment, next, max_segment_bytes)?;
-    let (frames, duration_90k) = loaded.frames();
+    let (frames, duration_90k) = loaded.frames()?;
     facts.frames = Some(frames);
     let Some(track) = loaded.reference_track() else { return Ok(0) };
     facts.frame_90k = duration_90k.unwrap_or_else(|| frame_90k(track, facts.announced_rate));

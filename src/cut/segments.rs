@@ -1,6 +1,8 @@
 //! Segments on disk, read as a whole and scanned.
 
+use std::cell::OnceCell;
 use std::io::{self, Read as _};
+use std::sync::Arc;
 
 use crate::archive::{OpenFile, open_regular};
 use crate::error::{Error, Result};
@@ -9,9 +11,11 @@ use crate::mpegts::pes::{Assembler, Pes, Ticks};
 use crate::mpegts::picture_size::find_too_large;
 use crate::mpegts::psi::Pmt;
 use crate::mpegts::repacketize::repacketize;
+use crate::mpegts::samples::SampleIndex;
 use crate::mpegts::scan::{Scan, Track};
 
 use super::plan::{CutSegment, Plan, PlannedSegment};
+use super::samples_cache::{IndexedSegment, SamplesCache, SegmentKey};
 
 /// Bytes of a segment that are read first; they are often enough.
 pub(super) const FIRST_READ_BYTES: u64 = 64 * 1024;
@@ -19,8 +23,21 @@ pub(super) const FIRST_READ_BYTES: u64 = 64 * 1024;
 /// A segment in memory, with frames that begin and end with its PES packets.
 #[derive(Debug)]
 pub(super) struct LoadedSegment {
-    pub(super) bytes: Vec<u8>,
     pub(super) scan: Scan,
+    bytes: OnceCell<Vec<u8>>,
+    /// Whether the bytes are not those of the file.
+    rewritten: bool,
+    /// The samples, if they were asked for, and what is read for the bytes if those were not needed yet.
+    indexed: Option<Arc<IndexedSegment>>,
+    unread: Option<Unread>,
+}
+
+/// What a segment is read from.
+#[derive(Debug)]
+struct Unread {
+    segment: CutSegment,
+    next: Option<CutSegment>,
+    max_bytes: u64,
 }
 
 impl LoadedSegment {
@@ -33,14 +50,73 @@ impl LoadedSegment {
             .ok_or_else(|| unsupported(segment, "has no program tables"))?;
         check_scrambling(segment, &scan)?;
         check_picture_size(segment, &bytes, &scan.pmt)?;
-        let loaded = Self { bytes, scan }.aligned(segment.complete, next, max_bytes)?;
+        let loaded = Self::new(bytes, scan).aligned(segment.complete, next, max_bytes)?;
         check_headers(segment, &loaded.scan)?;
         Ok(loaded)
     }
 
+    /// A segment of these bytes, whose frames are aligned.
+    pub(super) fn new(bytes: Vec<u8>, scan: Scan) -> Self {
+        Self { scan, bytes: OnceCell::from(bytes), rewritten: false, indexed: None, unread: None }
+    }
+
     /// Loads `planned`, which is segment `index` of those that a plan writes.
     pub(super) fn written(plan: &Plan, index: usize, planned: &PlannedSegment) -> Result<Self> {
-        Self::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)
+        let (segment, next, max_bytes) = (&planned.segment, plan.next(index), plan.max_segment_bytes);
+        match &plan.samples {
+            Some(cache) => Self::indexed(cache, segment, next, max_bytes),
+            None => Self::load(segment, next.as_ref(), max_bytes),
+        }
+    }
+
+    /// Loads a segment and its samples. Of one whose samples are cached the bytes are read when they are first needed.
+    pub(super) fn indexed(
+        cache: &SamplesCache,
+        segment: &CutSegment,
+        next: Option<CutSegment>,
+        max_bytes: u64,
+    ) -> Result<Self> {
+        let len = open(segment, max_bytes)?.len;
+        let next_path = next.as_ref().map(|next| &*next.path);
+        let key = SegmentKey::of(&segment.path, len, segment.complete, next_path);
+        let mut bytes = OnceCell::new();
+        let indexed = cache.get_or_insert(key, || {
+            let loaded = Self::load(segment, next.as_ref(), max_bytes)?;
+            let index = SampleIndex::of(loaded.bytes()?, &loaded.scan);
+            bytes = loaded.bytes;
+            Ok(IndexedSegment { scan: loaded.scan, index, depends_on_next: loaded.rewritten })
+        })?;
+        Ok(Self {
+            scan: indexed.scan.clone(),
+            bytes,
+            rewritten: indexed.depends_on_next,
+            indexed: Some(indexed),
+            unread: Some(Unread { segment: segment.clone(), next, max_bytes }),
+        })
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> Result<&[u8]> {
+        if let Some(bytes) = self.bytes.get() {
+            return Ok(bytes);
+        }
+        let Some(Unread { segment, next, max_bytes }) = &self.unread else { return Ok(&[]) };
+        let bytes = if self.rewritten {
+            Self::load(segment, next.as_ref(), *max_bytes)?.bytes.into_inner().unwrap_or_default()
+        } else {
+            let opened = open(segment, *max_bytes)?;
+            read_whole(opened).map_err(Error::io("read the segment", &segment.path))?
+        };
+        Ok(self.bytes.get_or_init(|| bytes))
+    }
+
+    /// Its samples.
+    pub(super) fn samples(&self) -> Result<Arc<IndexedSegment>> {
+        if let Some(indexed) = &self.indexed {
+            return Ok(Arc::clone(indexed));
+        }
+        let index = SampleIndex::of(self.bytes()?, &self.scan);
+        Ok(Arc::new(IndexedSegment { scan: self.scan.clone(), index, depends_on_next: self.rewritten }))
     }
 
     /// Aligns the frames with the PES packets, if they are not.
@@ -57,9 +133,11 @@ impl LoadedSegment {
                 let read = file.take(missing).read_to_end(&mut start);
                 is_at_end = (read.map_err(Error::io("read the segment", &next.path))? as u64) < missing;
             }
-            match repacketize(&self.bytes, &self.scan, whole, &start) {
+            match repacketize(self.bytes()?, &self.scan, whole, &start) {
                 Some(aligned) if aligned.needs_more && !is_at_end => len *= 2,
-                Some(aligned) => return Ok(Self { bytes: aligned.bytes, scan: aligned.scan }),
+                Some(aligned) => {
+                    return Ok(Self { rewritten: true, ..Self::new(aligned.bytes, aligned.scan) });
+                }
                 None => return Ok(self),
             }
         }
@@ -76,10 +154,10 @@ impl LoadedSegment {
     }
 
     /// The PTS of all frames of the reference track that a cut can show, sorted, and for sound the duration of a frame.
-    pub(super) fn frames(&self) -> (Vec<Ticks>, Option<i64>) {
-        let Some(track) = self.reference_track() else { return (Vec::new(), None) };
+    pub(super) fn frames(&self) -> Result<(Vec<Ticks>, Option<i64>)> {
+        let Some(track) = self.reference_track() else { return Ok((Vec::new(), None)) };
         let (mut shown, frame_90k) = if let Some(coding) = track.codec.coding() {
-            audio_frames(&self.bytes, track.pid, coding)
+            audio_frames(self.bytes()?, track.pid, coding)
         } else {
             let complete = track.units.iter().filter(|unit| unit.complete);
             (complete.map(|unit| unit.pts).collect(), None)
@@ -87,7 +165,7 @@ impl LoadedSegment {
         if let Some(lowest) = track.lowest_pts() {
             shown.sort_unstable_by_key(|pts: &Ticks| pts.since(lowest));
         }
-        (shown, frame_90k)
+        Ok((shown, frame_90k))
     }
 }
 

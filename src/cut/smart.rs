@@ -43,7 +43,7 @@ pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool)
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         if !splice.partial.is_empty() {
-            check_times(&loaded, &splice).map_err(|why| refused(&planned, why))?;
+            check_times(&planned, &loaded, &splice)?;
             tools.check_encoder(format.encoder())?;
         }
     }
@@ -89,12 +89,12 @@ fn splice(planned: &PlannedSegment, loaded: &LoadedSegment, copied: bool) -> Res
 }
 
 /// Checks that each picture that is encoded has a time of its own.
-fn check_times(loaded: &LoadedSegment, splice: &Splice) -> Result<(), &'static str> {
+fn check_times(planned: &PlannedSegment, loaded: &LoadedSegment, splice: &Splice) -> Result<()> {
     let Some(track) = loaded.video_track() else { return Ok(()) };
-    let stream = JoinedStream::of(&loaded.bytes, track.pid);
+    let stream = JoinedStream::of(loaded.bytes()?, track.pid);
     let is_encoded = |unit: usize| splice.partial.iter().any(|group| group.units.contains(&unit));
     if units_with_untimed_pictures(track.codec, &stream).any(is_encoded) {
-        return Err("has PES packets with several pictures");
+        return Err(refused(planned, "has PES packets with several pictures"));
     }
     Ok(())
 }

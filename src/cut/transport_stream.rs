@@ -61,7 +61,7 @@ impl Mux for TransportStream {
         let video = loaded.reference_track().map(|track| track.pid);
         let pid = edits.iter().find(|edit| Some(edit.input_pid) == video).map_or(0, |edit| edit.output_pid);
         let pcr_clock = clock.shifted(self.pcr_delay_90k);
-        let mut rewriter = Rewriter::new(&loaded.bytes, &loaded.scan, pcr_clock, self.end_90k, edits);
+        let mut rewriter = Rewriter::new(loaded.bytes()?, &loaded.scan, pcr_clock, self.end_90k, edits);
         loop {
             let step = rewriter.step(&mut self.writer, &mut self.buffer);
             if step == Step::Insert {

@@ -26,7 +26,7 @@ pub struct App {
     /// The wall clock.
     pub clock: Clock,
     /// The samples of segments that cuts have read.
-    pub samples: SamplesCache,
+    pub samples: Arc<SamplesCache>,
     /// ffmpeg and ffprobe.
     pub tools: LazyTools,
     /// The longest range of an exact cut, in hours.

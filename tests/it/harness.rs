@@ -93,7 +93,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
     App {
         archive: Arc::new(Archive::new(archive, 64 * 1024 * 1024)),
         clock,
-        samples: SamplesCache::new(16 * 1024 * 1024),
+        samples: Arc::new(SamplesCache::new(16 * 1024 * 1024)),
         tools: LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1),
         max_cut_hours: 24,
         segments_url: None,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use restreamer::cut::movie::MovieOptions;
+use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::cut::{CutSegment, ExactType, PreparedCut, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::{Span, Timestamp};
@@ -23,8 +24,17 @@ fn prepared(
 ) -> PreparedCut {
     let mut preceding = || Ok(before.pop());
     let tools = tools().with_threads(2);
-    prepare_movie(exact_type, segments, trailing, &mut preceding, (start, end), &tools, &|| false)
-        .unwrap_or_else(|error| panic!("{exact_type:?} {start} {end}: {error}"))
+    prepare_movie(
+        exact_type,
+        segments,
+        trailing,
+        &mut preceding,
+        (start, end),
+        &tools,
+        &Arc::new(SamplesCache::new(1 << 24)),
+        &|| false,
+    )
+    .unwrap_or_else(|error| panic!("{exact_type:?} {start} {end}: {error}"))
 }
 
 fn options(start: Timestamp) -> MovieOptions {

@@ -95,7 +95,7 @@ fn segment(first: i64) -> LoadedSegment {
     ];
     let pmt = Pmt { program: 1, pcr_pid: VIDEO, descriptors: Vec::new(), streams: Vec::new() };
     let scan = Scan { pmt_pid: 0x1000, pmt, tracks, pcr_lead_90k: 0, scrambled: false, split_header: false };
-    LoadedSegment { bytes: Vec::new(), scan }
+    LoadedSegment::new(Vec::new(), scan)
 }
 
 /// The plan of a cut of frames `from` to before `to` of two segments.
@@ -134,6 +134,7 @@ fn plan(from: i64, to: i64) -> Plan {
     let end_90k = START + (to - from) * FRAME;
     Plan {
         exact_type: ExactType::Smart,
+        samples: None,
         segments,
         trailing: None,
         lead_in: None,

@@ -9,9 +9,7 @@ use crate::mp4::movie::{self, MovieInfo};
 use crate::mp4::tracks::Track;
 use crate::mpegts::psi::ElementaryStream;
 use crate::mpegts::retime::{Action, Edit};
-use crate::mpegts::samples::{
-    Sample, SampleFormat, SampleIndex, TrackSamples, video_format, write_access_unit,
-};
+use crate::mpegts::samples::{Sample, SampleFormat, TrackSamples, video_format, write_access_unit};
 use crate::mpegts::scan::Scan;
 
 use super::part::{Chunk, Parts, Record, Source, Special, Taken, all_chunks, interleave, part_start};
@@ -120,7 +118,8 @@ impl<'a> MovieBuilder<'a> {
         let described = &program.streams[stream];
         let no_format = || {
             let pid = described.pid;
-            let why = format!("no frame of PID {pid:#x} says how it is decoded; a cut as .ts keeps it as it is");
+            let why =
+                format!("no frame of PID {pid:#x} says how it is decoded; a cut as .ts keeps it as it is");
             Error::Unsupported(why)
         };
         let track = match (&mut self.tracks[stream], format) {
@@ -201,6 +200,7 @@ impl<'a> MovieBuilder<'a> {
                 list: plan.segments.shared_list(),
                 program: plan.program.clone(),
                 max_segment_bytes: plan.max_segment_bytes,
+                samples: plan.samples.clone(),
                 records: self.records,
                 special: self.special,
                 texts: self.texts,
@@ -215,7 +215,8 @@ impl Mux for MovieBuilder<'_> {
     fn write(&mut self, segment: EditedSegment<'_>, next_frame: NextFrame<'_>, _: Output<'_>) -> Result<()> {
         let EditedSegment { index, loaded, edits, .. } = segment;
         let Some(planned) = self.plan.written_at(index) else { return Ok(()) };
-        let samples = SampleIndex::of(&loaded.bytes, &loaded.scan);
+        let indexed = loaded.samples()?;
+        let samples = &indexed.index;
         let mut parts = Vec::with_capacity(edits.len());
         for edit in edits {
             let Some(track) = samples.tracks.iter().find(|track| track.pid == edit.input_pid) else {
@@ -240,13 +241,13 @@ impl Mux for MovieBuilder<'_> {
         let chunks = interleave(&taken);
         self.add_samples(&chunks, &parts, planned.frame_90k);
         if let Some(clock) = &mut self.wall_clock {
-            let text = clock.add(&planned, loaded, self.len);
+            let text = clock.add(&planned, loaded, self.len)?;
             self.len += text.len() as u64;
             if !text.is_empty() {
                 self.texts.insert(self.records.len(), text);
             }
         }
-        let is_usual = chunks == all_chunks(&self.plan.program, &loaded.scan, &samples);
+        let is_usual = chunks == all_chunks(&self.plan.program, &loaded.scan, samples);
         self.add_part(index, &planned, (!is_usual).then_some(chunks));
         Ok(())
     }

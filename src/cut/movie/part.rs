@@ -12,6 +12,7 @@ use crate::mpegts::scan::Scan;
 use super::EncodedPictures;
 use crate::cut::plan::{CutSegment, SegmentList};
 use crate::cut::program::counterparts;
+use crate::cut::samples_cache::SamplesCache;
 use crate::cut::segments::LoadedSegment;
 use crate::mpegts::probe::Program;
 
@@ -24,6 +25,7 @@ pub(super) struct Parts {
     pub(super) list: Arc<dyn SegmentList>,
     pub(super) program: Program,
     pub(super) max_segment_bytes: u64,
+    pub(super) samples: Option<Arc<SamplesCache>>,
     pub(super) records: Vec<Record>,
     pub(super) special: BTreeMap<usize, Special>,
     /// The text samples at the ends of parts.
@@ -95,18 +97,22 @@ impl Parts {
         let (segment, record) =
             self.segment(index).zip(self.records.get(index)).ok_or_else(|| self.changed(index))?;
         let next = if record.continues { self.segment(index + 1) } else { None };
-        let loaded = LoadedSegment::load(&segment, next.as_ref(), self.max_segment_bytes)?;
-        let samples = SampleIndex::of(&loaded.bytes, &loaded.scan);
+        let loaded = match &self.samples {
+            Some(cache) => LoadedSegment::indexed(cache, &segment, next, self.max_segment_bytes)?,
+            None => LoadedSegment::load(&segment, next.as_ref(), self.max_segment_bytes)?,
+        };
+        let indexed = loaded.samples()?;
+        let (samples, bytes) = (&indexed.index, loaded.bytes()?);
         let special = self.special.get(&index).and_then(|special| special.chunks.as_ref());
-        let all = || all_chunks(&self.program, &loaded.scan, &samples);
-        let mut out = Vec::with_capacity(loaded.bytes.len());
+        let all = || all_chunks(&self.program, &loaded.scan, samples);
+        let mut out = Vec::with_capacity(bytes.len());
         for chunk in special.map_or_else(all, Clone::clone) {
             match chunk.source {
                 Source::Copied => {
                     let range = chunk.samples.start as usize..chunk.samples.end as usize;
                     let track =
                         samples.tracks.get(chunk.track).filter(|track| range.end <= track.samples.len());
-                    write_samples(&loaded.bytes, track.ok_or_else(|| self.changed(index))?, range, &mut out);
+                    write_samples(bytes, track.ok_or_else(|| self.changed(index))?, range, &mut out);
                 }
                 Source::Encoded => {
                     let pictures = encoded.get(chunk.samples.clone());

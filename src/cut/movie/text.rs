@@ -1,5 +1,6 @@
 //! A text track that shows the wall clock, a sample for each second.
 
+use crate::error::Result;
 use crate::mp4::entries::text_sample;
 use crate::mp4::tracks::{Sample, Track, TrackKind};
 use crate::mpegts::pes::TICKS_PER_SECOND;
@@ -21,16 +22,21 @@ pub(super) struct WallClock {
 
 impl WallClock {
     /// Adds the samples of a segment; their bytes come to lie at `offset`.
-    pub(super) fn add(&mut self, planned: &PlannedSegment, loaded: &LoadedSegment, offset: u64) -> Vec<u8> {
+    pub(super) fn add(
+        &mut self,
+        planned: &PlannedSegment,
+        loaded: &LoadedSegment,
+        offset: u64,
+    ) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let times: Vec<Timestamp> = loaded
-            .frames()
+            .frames()?
             .0
             .into_iter()
             .filter(|pts| planned.shown.contains(*pts))
             .map(|pts| planned.shown.time(pts))
             .collect();
-        let Some((first, last)) = times.first().zip(times.last()) else { return bytes };
+        let Some((first, last)) = times.first().zip(times.last()) else { return Ok(bytes) };
         let lowest_90k = planned.clock.to_output_90k(planned.shown.lowest_pts);
         // A sample begins with the first picture, and with each whole second.
         let mut time = match self.shown.filter(|_| planned.continuous) {
@@ -46,7 +52,7 @@ impl WallClock {
             self.shown = Some(time);
             time = time.whole_second() + SECOND;
         }
-        bytes
+        Ok(bytes)
     }
 
     /// The track, from `start_90k` to `end_90k` in the output.

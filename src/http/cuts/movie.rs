@@ -200,7 +200,16 @@ impl MovieRequest<'_> {
         let first = segments.segment(0).map_or(start, |first| first.start);
         let mut preceding = super::preceding(app, self.cut, first);
         let tools = app.tools.get();
-        prepare_movie(exact_type, segments, trailing.as_ref(), &mut preceding, range, &tools, is_cancelled)
+        prepare_movie(
+            exact_type,
+            segments,
+            trailing.as_ref(),
+            &mut preceding,
+            range,
+            &tools,
+            &app.samples,
+            is_cancelled,
+        )
     }
 
     fn options(&self) -> MovieOptions {
