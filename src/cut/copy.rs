@@ -10,16 +10,23 @@ use super::groups;
 use super::lead_in;
 use super::mux::Mux;
 use super::plan::{ExactType, LeadIn, Plan, PlannedSegment};
+use super::samples_cache::SamplesCache;
 use super::segments::{LoadedSegment, unsupported};
 
 /// Writes the frames of a plan into a container that hides what is not to be shown.
-pub(super) fn run(plan: &Plan, mux: &mut dyn Mux, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+pub(super) fn run(
+    plan: &Plan,
+    samples: Option<&SamplesCache>,
+    mux: &mut dyn Mux,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
     let mut muxer = Muxer::new(plan, mux);
     for (index, planned) in plan.written().enumerate() {
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded = LoadedSegment::written(plan, index, &planned)?;
+        let loaded =
+            LoadedSegment::indexed(samples, &planned.segment, plan.next(index), plan.max_segment_bytes)?;
         let actions = match loaded.video_track() {
             Some(track) if plan.exact_type == ExactType::Whole => groups::copy(track).actions,
             Some(track) => actions(plan, index, &planned, track)?,

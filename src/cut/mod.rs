@@ -50,6 +50,8 @@ use transport_stream::TransportStream;
 pub struct PreparedCut {
     plan: Plan,
     tools: Tools,
+    /// Where the samples of segments are kept, for a container that needs them.
+    samples: Option<Arc<SamplesCache>>,
 }
 
 /// Prepares a cut of `segments`, in their order, from `start` to before `end`.
@@ -72,7 +74,7 @@ pub fn prepare(
 ) -> Result<PreparedCut> {
     let mut plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
     presence::drop_absent_streams(&mut plan, is_cancelled)?;
-    complete(plan, preceding, tools, is_cancelled)
+    complete(plan, preceding, tools, None, is_cancelled)
 }
 
 /// Prepares a cut as an MP4 movie, for which the samples of segments are kept in `samples`. Other parameters, and errors, are
@@ -89,7 +91,7 @@ pub fn prepare_movie(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
     let plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
-    complete(Plan { samples: Some(Arc::clone(samples)), ..plan }, preceding, tools, is_cancelled)
+    complete(plan, preceding, tools, Some(Arc::clone(samples)), is_cancelled)
 }
 
 fn plan(
@@ -108,6 +110,7 @@ fn complete(
     mut plan: Plan,
     preceding: Preceding<'_>,
     tools: &Tools,
+    samples: Option<Arc<SamplesCache>>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
     // The range may begin behind the last frame of the first segment.
@@ -120,10 +123,10 @@ fn complete(
     }
     match plan.exact_type {
         ExactType::Full => full::check(&plan, tools)?,
-        ExactType::Smart => smart::check(&plan, tools, is_cancelled)?,
+        ExactType::Smart => smart::check(&plan, tools, samples.as_deref(), is_cancelled)?,
         ExactType::Copy | ExactType::Whole => {}
     }
-    Ok(PreparedCut { plan, tools: tools.clone() })
+    Ok(PreparedCut { plan, tools: tools.clone(), samples })
 }
 
 impl PreparedCut {
@@ -141,7 +144,7 @@ impl PreparedCut {
             ExactType::Full => full::run(self.plan, &self.tools, out, is_cancelled),
             ExactType::Smart => {
                 let mut container = TransportStream::new(&self.plan);
-                smart::run(&self.plan, Some(&self.tools), &mut container, out, is_cancelled)
+                smart::run(&self.plan, Some(&self.tools), None, &mut container, out, is_cancelled)
             }
             ExactType::Copy | ExactType::Whole => {
                 Err(Error::Unsupported("a transport stream cannot hide pictures: try .mp4".to_owned()))

@@ -78,15 +78,16 @@ impl PreparedCut {
         encode: bool,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<(Movie, EncodedPictures)> {
+        let samples = self.samples.as_deref();
         let mut builder = MovieBuilder::new(&self.plan, options.timecode);
         match self.plan.exact_type {
-            ExactType::Copy | ExactType::Whole => copy::run(&self.plan, &mut builder, is_cancelled)?,
+            ExactType::Copy | ExactType::Whole => copy::run(&self.plan, samples, &mut builder, is_cancelled)?,
             ExactType::Smart | ExactType::Full => {
                 let tools = encode.then_some(&self.tools);
-                smart::run(&self.plan, tools, &mut builder, &mut std::io::sink(), is_cancelled)?;
+                smart::run(&self.plan, tools, samples, &mut builder, &mut std::io::sink(), is_cancelled)?;
             }
         }
-        builder.finish(&options.info)
+        builder.finish(&options.info, self.samples.clone())
     }
 }
 

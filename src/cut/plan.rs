@@ -11,8 +11,6 @@ use crate::mpegts::probe::Program;
 use crate::mpegts::retime::ClockMapping;
 use crate::timestamp::Timestamp;
 
-use super::samples_cache::SamplesCache;
-
 pub use super::planned::{CutSegment, SegmentList};
 pub(super) use super::planned::{PlannedSegment, PlannedSegments, ShownRange, to_90k};
 
@@ -61,8 +59,6 @@ pub(super) struct Plan {
     pub(super) end_90k: i64,
     /// The size of the largest segment that may be read into memory.
     pub(super) max_segment_bytes: u64,
-    /// Where the samples of segments are kept, for containers that need them.
-    pub(super) samples: Option<Arc<SamplesCache>>,
 }
 
 /// Segments before the first one of a plan. None of their pictures is shown.

@@ -148,7 +148,6 @@ pub(super) fn plan(
         start_90k,
         end_90k,
         max_segment_bytes,
-        samples: None,
     })
 }
 

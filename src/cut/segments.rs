@@ -62,20 +62,18 @@ impl LoadedSegment {
 
     /// Loads `planned`, which is segment `index` of those that a plan writes.
     pub(super) fn written(plan: &Plan, index: usize, planned: &PlannedSegment) -> Result<Self> {
-        let (segment, next, max_bytes) = (&planned.segment, plan.next(index), plan.max_segment_bytes);
-        match &plan.samples {
-            Some(cache) => Self::indexed(cache, segment, next, max_bytes),
-            None => Self::load(segment, next.as_ref(), max_bytes),
-        }
+        Self::load(&planned.segment, plan.next(index).as_ref(), plan.max_segment_bytes)
     }
 
-    /// Loads a segment and its samples. Of one whose samples are cached the bytes are read when they are first needed.
+    /// Loads a segment, and its samples if there is a `cache` for them. Of one whose samples are cached the bytes are read
+    /// when they are first needed.
     pub(super) fn indexed(
-        cache: &SamplesCache,
+        cache: Option<&SamplesCache>,
         segment: &CutSegment,
         next: Option<CutSegment>,
         max_bytes: u64,
     ) -> Result<Self> {
+        let Some(cache) = cache else { return Self::load(segment, next.as_ref(), max_bytes) };
         let len = open(segment, max_bytes)?.len;
         let next_path = next.as_ref().map(|next| &*next.path);
         let key = SegmentKey::of(&segment.path, len, segment.complete, next_path);

@@ -15,13 +15,19 @@ use super::groups::{self, Splice};
 use super::mux::{Mux, send};
 use super::plan::{Plan, PlannedSegment};
 use super::prepare::FIRST_PTS_90K;
+use super::samples_cache::SamplesCache;
 use super::segments::{LoadedSegment, unsupported};
 
 /// By how much the DTS of the first pictures may be lower than the source's, at most; see [`FIRST_PTS_90K`].
 const MAX_SPARE_90K: i64 = FIRST_PTS_90K / 2;
 
 /// Checks that a smart cut can be made, as far as that can be known before it is.
-pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+pub(super) fn check(
+    plan: &Plan,
+    tools: &Tools,
+    samples: Option<&SamplesCache>,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
     if !plan.program.streams.iter().any(|stream| stream.codec.is_video()) {
         return Ok(());
     }
@@ -39,7 +45,8 @@ pub(super) fn check(plan: &Plan, tools: &Tools, is_cancelled: &dyn Fn() -> bool)
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded = LoadedSegment::written(plan, index, &planned)?;
+        let loaded =
+            LoadedSegment::indexed(samples, &planned.segment, plan.next(index), plan.max_segment_bytes)?;
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         if !splice.partial.is_empty() {
@@ -103,6 +110,7 @@ fn check_times(planned: &PlannedSegment, loaded: &LoadedSegment, splice: &Splice
 pub(super) fn run(
     plan: &Plan,
     tools: Option<&Tools>,
+    samples: Option<&SamplesCache>,
     mux: &mut dyn Mux,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
@@ -114,7 +122,8 @@ pub(super) fn run(
     let mut copied = true;
     for (index, planned) in plan.written().enumerate() {
         let is_last = index + 1 == plan.segments.len();
-        let loaded = LoadedSegment::written(plan, index, &planned)?;
+        let loaded =
+            LoadedSegment::indexed(samples, &planned.segment, plan.next(index), plan.max_segment_bytes)?;
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         // The first pictures may have a lower DTS than in the source, as long as it is not below the clock references.
@@ -127,7 +136,12 @@ pub(super) fn run(
         }
         if let Some(last) = plan.segments.last().filter(|_| index == 0 && !is_last) {
             // The last segment is encoded while those in between are sent.
-            let loaded = LoadedSegment::written(plan, plan.segments.len() - 1, &last)?;
+            let loaded = LoadedSegment::indexed(
+                samples,
+                &last.segment,
+                plan.next(plan.segments.len() - 1),
+                plan.max_segment_bytes,
+            )?;
             // Which groups are encoded does not depend on what is before them.
             let splice = self::splice(&last, &loaded, true)?;
             last_encoders = Some(start_encoders(format.as_ref(), tools, &last, &loaded, &splice, 0)?);

@@ -134,7 +134,6 @@ fn plan(from: i64, to: i64) -> Plan {
     let end_90k = START + (to - from) * FRAME;
     Plan {
         exact_type: ExactType::Smart,
-        samples: None,
         segments,
         trailing: None,
         lead_in: None,

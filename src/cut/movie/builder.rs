@@ -18,6 +18,7 @@ use super::track::{MovieTrack, NewSample};
 use super::{EncodedPictures, Movie, not_holdable};
 use crate::cut::mux::{EditedSegment, Mux, NextFrame, Output};
 use crate::cut::plan::{ExactType, Plan, PlannedSegment};
+use crate::cut::samples_cache::SamplesCache;
 
 /// The tag of the descriptor that has the language of a stream (ISO/IEC 13818-1, 2.6.18).
 const LANGUAGE_TAG: u8 = 0x0A;
@@ -174,7 +175,11 @@ impl<'a> MovieBuilder<'a> {
     }
 
     /// The movie, and the pictures that were encoded for it.
-    pub(super) fn finish(mut self, info: &MovieInfo) -> Result<(Movie, EncodedPictures)> {
+    pub(super) fn finish(
+        mut self,
+        info: &MovieInfo,
+        samples: Option<Arc<SamplesCache>>,
+    ) -> Result<(Movie, EncodedPictures)> {
         let plan = self.plan;
         let whole = plan.exact_type == ExactType::Whole;
         let mut tracks: Vec<MovieTrack> = self.tracks.drain(..).flatten().collect();
@@ -200,7 +205,7 @@ impl<'a> MovieBuilder<'a> {
                 list: plan.segments.shared_list(),
                 program: plan.program.clone(),
                 max_segment_bytes: plan.max_segment_bytes,
-                samples: plan.samples.clone(),
+                samples,
                 records: self.records,
                 special: self.special,
                 texts: self.texts,

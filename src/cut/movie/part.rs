@@ -97,10 +97,8 @@ impl Parts {
         let (segment, record) =
             self.segment(index).zip(self.records.get(index)).ok_or_else(|| self.changed(index))?;
         let next = if record.continues { self.segment(index + 1) } else { None };
-        let loaded = match &self.samples {
-            Some(cache) => LoadedSegment::indexed(cache, &segment, next, self.max_segment_bytes)?,
-            None => LoadedSegment::load(&segment, next.as_ref(), self.max_segment_bytes)?,
-        };
+        let cache = self.samples.as_deref();
+        let loaded = LoadedSegment::indexed(cache, &segment, next, self.max_segment_bytes)?;
         let indexed = loaded.samples()?;
         let (samples, bytes) = (&indexed.index, loaded.bytes()?);
         let special = self.special.get(&index).and_then(|special| special.chunks.as_ref());
