@@ -41,15 +41,21 @@ struct Unread {
 }
 
 impl LoadedSegment {
-    /// Reads and scans a segment of at most `max_bytes`. Frames that go on in the segment that continues it, `next`, are
-    /// completed from there.
+    /// Reads and scans a segment of at most `max_bytes`, whose pictures may be decoded. Frames that go on in the segment that
+    /// continues it, `next`, are completed from there.
     pub(super) fn load(segment: &CutSegment, next: Option<&CutSegment>, max_bytes: u64) -> Result<Self> {
+        let loaded = Self::read(segment, next, max_bytes)?;
+        check_picture_size(segment, loaded.bytes()?, &loaded.scan.pmt)?;
+        Ok(loaded)
+    }
+
+    /// The same, but its pictures may be too large to be decoded.
+    fn read(segment: &CutSegment, next: Option<&CutSegment>, max_bytes: u64) -> Result<Self> {
         let opened = open(segment, max_bytes)?;
         let bytes = read_whole(opened).map_err(Error::io("read the segment", &segment.path))?;
         let scan = Scan::of(&bytes, segment.complete)
             .ok_or_else(|| unsupported(segment, "has no program tables"))?;
         check_scrambling(segment, &scan)?;
-        check_picture_size(segment, &bytes, &scan.pmt)?;
         let loaded = Self::new(bytes, scan).aligned(segment.complete, next, max_bytes)?;
         check_headers(segment, &loaded.scan)?;
         Ok(loaded)
@@ -66,7 +72,7 @@ impl LoadedSegment {
     }
 
     /// Loads a segment, and its samples if there is a `cache` for them. Of one whose samples are cached the bytes are read
-    /// when they are first needed.
+    /// when they are first needed. With a cache its pictures may be too large to be decoded.
     pub(super) fn indexed(
         cache: Option<&SamplesCache>,
         segment: &CutSegment,
@@ -79,7 +85,7 @@ impl LoadedSegment {
         let key = SegmentKey::of(&segment.path, len, segment.complete, next_path);
         let mut bytes = OnceCell::new();
         let indexed = cache.get_or_insert(key, || {
-            let loaded = Self::load(segment, next.as_ref(), max_bytes)?;
+            let loaded = Self::read(segment, next.as_ref(), max_bytes)?;
             let index = SampleIndex::of(loaded.bytes()?, &loaded.scan);
             bytes = loaded.bytes;
             Ok(IndexedSegment { scan: loaded.scan, index, depends_on_next: loaded.rewritten })
@@ -100,7 +106,7 @@ impl LoadedSegment {
         }
         let Some(Unread { segment, next, max_bytes }) = &self.unread else { return Ok(&[]) };
         let bytes = if self.rewritten {
-            Self::load(segment, next.as_ref(), *max_bytes)?.bytes.into_inner().unwrap_or_default()
+            Self::read(segment, next.as_ref(), *max_bytes)?.bytes.into_inner().unwrap_or_default()
         } else {
             let opened = open(segment, *max_bytes)?;
             read_whole(opened).map_err(Error::io("read the segment", &segment.path))?

@@ -16,7 +16,7 @@ use super::mux::{Mux, send};
 use super::plan::{Plan, PlannedSegment};
 use super::prepare::FIRST_PTS_90K;
 use super::samples_cache::SamplesCache;
-use super::segments::{LoadedSegment, unsupported};
+use super::segments::{LoadedSegment, check_picture_size, unsupported};
 
 /// By how much the DTS of the first pictures may be lower than the source's, at most; see [`FIRST_PTS_90K`].
 const MAX_SPARE_90K: i64 = FIRST_PTS_90K / 2;
@@ -50,6 +50,7 @@ pub(super) fn check(
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         if !splice.partial.is_empty() {
+            check_picture_size(&planned.segment, loaded.bytes()?, &loaded.scan.pmt)?;
             check_times(&planned, &loaded, &splice)?;
             tools.check_encoder(format.encoder())?;
         }
@@ -169,7 +170,8 @@ fn start_encoders(
     splice: &Splice,
     spare_90k: i64,
 ) -> Result<VecDeque<Encoder>> {
-    let Some(format) = format else { return Ok(VecDeque::new()) };
+    let Some(format) = format.filter(|_| !splice.partial.is_empty()) else { return Ok(VecDeque::new()) };
+    check_picture_size(&planned.segment, loaded.bytes()?, &loaded.scan.pmt)?;
     let start = |(index, group)| {
         let spare_90k = if index == 0 { spare_90k } else { 0 };
         match tools {
