@@ -4,43 +4,24 @@
 //! parts, one for each segment, whose bytes are made from the segment again whenever they are needed. So a movie of hours
 //! takes little memory, any byte range of it can be sent, and only the segments that the range covers are read.
 
-mod builder;
+mod encoded;
 mod part;
 mod text;
 mod track;
 
-use std::ops::Range;
-use std::sync::Arc;
+mod flat;
 
-use crate::error::{Error, Result};
-use crate::fnv::Fnv;
-use crate::mp4::layout::{Layout, Piece};
+mod builder;
+
+use crate::error::Result;
 use crate::mp4::movie::MovieInfo;
 
 use super::PreparedCut;
 use super::plan::ExactType;
 use super::{copy, smart};
 use builder::MovieBuilder;
-use part::Parts;
-
-/// A movie. It knows where each of its bytes comes from.
-#[derive(Debug)]
-pub struct Movie {
-    head: Arc<Vec<u8>>,
-    layout: Layout,
-    parts: Parts,
-    /// A hash of the encoded pictures.
-    encoded_hash: u64,
-}
-
-/// The pictures of a movie that were encoded for it.
-#[derive(Debug, Default)]
-pub struct EncodedPictures {
-    /// The pictures as MP4 stores them, one behind another.
-    bytes: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
-}
+pub use encoded::EncodedPictures;
+pub use flat::Movie;
 
 /// How a movie is described besides its samples.
 #[derive(Debug, Clone)]
@@ -89,102 +70,4 @@ impl PreparedCut {
         }
         builder.finish(&options.info, self.samples.clone())
     }
-}
-
-impl Movie {
-    /// Its length in bytes.
-    #[allow(clippy::len_without_is_empty, reason = "a movie is never empty")]
-    pub fn len(&self) -> u64 {
-        self.layout.len()
-    }
-
-    /// A hash of the pictures that were encoded for it. Movies of the same segments and range are equal if it is.
-    pub fn encoded_hash(&self) -> u64 {
-        self.encoded_hash
-    }
-
-    /// About how much memory it takes, in bytes.
-    pub fn memory_bytes(&self) -> usize {
-        self.head.len() + self.parts.memory_bytes() + size_of::<Self>()
-    }
-
-    /// Whether a byte range has pictures that were encoded.
-    pub fn needs_encoded(&self, range: Range<u64>) -> bool {
-        self.layout.pieces(range).any(|piece| match piece {
-            Piece::Head(_) => false,
-            Piece::Part { index, .. } => self.parts.has_encoded(index),
-        })
-    }
-
-    /// The bytes of a range, piece by piece. `encoded` must be of this movie if [`Movie::needs_encoded`].
-    ///
-    /// # Errors
-    /// [`Error::Io`] for a segment that cannot be read; [`Error::Changed`] for one that is not what it was.
-    pub fn read(
-        self: Arc<Self>,
-        range: Range<u64>,
-        encoded: Arc<EncodedPictures>,
-    ) -> impl Iterator<Item = Result<Arc<Vec<u8>>>> + Send {
-        let pieces: Vec<Piece> = self.layout.pieces(range).collect();
-        pieces.into_iter().map(move |piece| match piece {
-            Piece::Head(bytes) if bytes.len() == self.head.len() => Ok(Arc::clone(&self.head)),
-            Piece::Head(bytes) => Ok(Arc::new(self.head[bytes].to_vec())),
-            Piece::Part { index, bytes } => {
-                let mut part = self.parts.read(index, &encoded)?;
-                let range = to_usize(bytes.start)..to_usize(bytes.end);
-                if part.len() < range.end {
-                    return Err(self.parts.changed(index));
-                }
-                part.truncate(range.end);
-                part.drain(..range.start);
-                Ok(Arc::new(part))
-            }
-        })
-    }
-}
-
-impl EncodedPictures {
-    /// How much memory they take, in bytes.
-    pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + size_of::<Self>()
-    }
-
-    /// Adds a picture as MP4 stores it.
-    fn push(&mut self, picture: &[u8]) {
-        self.bytes.extend_from_slice(picture);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn count(&self) -> u32 {
-        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
-    }
-
-    /// The bytes of some of the pictures; `None` if there are not so many.
-    fn get(&self, pictures: Range<u32>) -> Option<&[u8]> {
-        let end = |count: u32| match usize::try_from(count).ok()?.checked_sub(1) {
-            Some(last) => self.ends.get(last).copied(),
-            None => Some(0),
-        };
-        self.bytes.get(end(pictures.start)?..end(pictures.end)?)
-    }
-
-    fn hash(&self) -> u64 {
-        let mut hash = Fnv::new();
-        hash.write_u64(u64::from(self.count()));
-        hash.write(&self.bytes);
-        hash.finish()
-    }
-}
-
-fn to_usize(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-/// The refusal of a stream that MP4 cannot hold.
-fn not_holdable(pid: u16, is_video: bool, name: &str) -> Error {
-    let what = if is_video { "video" } else { "sound" };
-    Error::Unsupported(format!(
-        "the {what} on PID {pid:#x} is {name}, which this server does not put into MP4: type=full encodes it, \
-         and a cut as .ts keeps it"
-    ))
 }

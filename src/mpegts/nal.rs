@@ -64,16 +64,13 @@ impl<'a> BitReader<'a> {
 
 /// The first 1024 bytes of a NAL unit, without emulation prevention bytes.
 pub fn unescape(nal: &[u8]) -> Vec<u8> {
-    let mut rbsp = Vec::with_capacity(nal.len().min(1024));
-    let mut zeros = 0;
-    for byte in nal.iter().take(1024) {
-        if zeros >= 2 && *byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if *byte == 0 { zeros + 1 } else { 0 };
-        rbsp.push(*byte);
+    let mut rest = &nal[..nal.len().min(1024)];
+    let mut rbsp = Vec::with_capacity(rest.len());
+    while let Some(zeros) = memmem::find(rest, &[0, 0, 3]) {
+        rbsp.extend_from_slice(&rest[..zeros + 2]);
+        rest = &rest[zeros + 3..];
     }
+    rbsp.extend_from_slice(rest);
     rbsp
 }
 

@@ -12,10 +12,11 @@ use crate::mpegts::retime::{Action, Edit};
 use crate::mpegts::samples::{Sample, SampleFormat, TrackSamples, video_format, write_access_unit};
 use crate::mpegts::scan::Scan;
 
+use super::encoded::EncodedPictures;
+use super::flat::Movie;
 use super::part::{Chunk, Parts, Record, Source, Special, Taken, all_chunks, interleave, part_start};
 use super::text::WallClock;
 use super::track::{MovieTrack, NewSample};
-use super::{EncodedPictures, Movie, not_holdable};
 use crate::cut::mux::{EditedSegment, Mux, NextFrame, Output};
 use crate::cut::plan::{ExactType, Plan, PlannedSegment};
 use crate::cut::samples_cache::SamplesCache;
@@ -279,4 +280,13 @@ fn language(stream: &ElementaryStream) -> Option<[u8; 3]> {
     let code = stream.descriptors_with(LANGUAGE_TAG).next()?.first_chunk::<3>()?;
     let code = code.map(|letter| letter.to_ascii_lowercase());
     code.iter().all(u8::is_ascii_lowercase).then_some(code)
+}
+
+/// The refusal of a stream that MP4 cannot hold.
+fn not_holdable(pid: u16, is_video: bool, name: &str) -> Error {
+    let what = if is_video { "video" } else { "sound" };
+    Error::Unsupported(format!(
+        "the {what} on PID {pid:#x} is {name}, which this server does not put into MP4: type=full encodes it, \
+         and a cut as .ts keeps it"
+    ))
 }

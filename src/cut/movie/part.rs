@@ -9,7 +9,7 @@ use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
 use crate::mpegts::samples::{SampleIndex, write_samples};
 use crate::mpegts::scan::Scan;
 
-use super::EncodedPictures;
+use super::encoded::EncodedPictures;
 use crate::cut::plan::{CutSegment, SegmentList};
 use crate::cut::program::counterparts;
 use crate::cut::samples_cache::SamplesCache;
