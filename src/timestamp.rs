@@ -98,6 +98,7 @@ impl Timestamp {
     }
 
     /// The last whole second at or before this instant.
+    #[must_use]
     pub const fn whole_second(self) -> Self {
         Self(self.0 - self.0.rem_euclid(SECOND))
     }

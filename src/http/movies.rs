@@ -17,7 +17,7 @@ const WAIT: Duration = Duration::from_millis(50);
 /// Movies by a hash of all that they are made from.
 #[derive(Debug)]
 pub struct Movies {
-    movies: BoundedCache<u64, Movie>,
+    flat: BoundedCache<u64, Movie>,
     encoded: BoundedCache<u64, EncodedPictures>,
     /// The movies that are being built.
     building: Mutex<BTreeSet<u64>>,
@@ -38,7 +38,7 @@ impl Movies {
     /// Room for so many bytes of movies, and of encoded pictures.
     pub fn new(movie_bytes: usize, encoded_bytes: usize) -> Self {
         Self {
-            movies: BoundedCache::new(movie_bytes),
+            flat: BoundedCache::new(movie_bytes),
             encoded: BoundedCache::new(encoded_bytes),
             building: Mutex::default(),
             built: Condvar::new(),
@@ -47,7 +47,7 @@ impl Movies {
 
     /// The movie with this hash, if it is there.
     pub fn get(&self, key: u64) -> Option<ReadyMovie> {
-        let movie = self.movies.find([&key], |_, _| true)?;
+        let movie = self.flat.find([&key], |_, _| true)?;
         Some(ReadyMovie { movie, encoded: self.encoded.find([&key], |_, _| true) })
     }
 
@@ -78,7 +78,7 @@ impl Movies {
         let _building = Building { movies: self, key };
         let (movie, encoded) = build()?;
         let (movie, encoded) = (Arc::new(movie), Arc::new(encoded));
-        self.movies.insert(key, Arc::clone(&movie), movie.memory_bytes());
+        self.flat.insert(key, Arc::clone(&movie), movie.memory_bytes());
         self.encoded.insert(key, Arc::clone(&encoded), encoded.memory_bytes());
         Ok(ReadyMovie { movie, encoded: Some(encoded) })
     }

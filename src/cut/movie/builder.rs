@@ -190,7 +190,9 @@ impl<'a> MovieBuilder<'a> {
         let end_90k = if whole { ends.fold(plan.end_90k, i64::max) } else { plan.end_90k };
         // Where the frame rate varies, the next picture may come before the last one's usual end.
         let end_90k = self.behind_90k.filter(|_| !whole).map_or(end_90k, |behind| behind.min(end_90k));
-        tracks.iter_mut().for_each(|track| track.show(start_90k, end_90k));
+        for track in &mut tracks {
+            track.show(start_90k, end_90k);
+        }
         let mut tables: Vec<Track> = tracks.into_iter().map(|track| track.table).collect();
         tables.extend(self.wall_clock.map(|clock| clock.track(start_90k, end_90k)));
         if tables.is_empty() {

@@ -179,12 +179,11 @@ pub(super) fn interleave(tracks: &[(usize, Vec<Taken>)]) -> Vec<Chunk> {
                 let last = chunks.last_mut().filter(|last| {
                     !is_first && last.source == taken.source && last.samples.end == taken.index
                 });
-                match last {
-                    Some(last) => last.samples.end += 1,
-                    None => {
-                        let samples = taken.index..taken.index + 1;
-                        chunks.push(Chunk { track: *track, source: taken.source, samples });
-                    }
+                if let Some(last) = last {
+                    last.samples.end += 1;
+                } else {
+                    let samples = taken.index..taken.index + 1;
+                    chunks.push(Chunk { track: *track, source: taken.source, samples });
                 }
                 is_first = false;
             }

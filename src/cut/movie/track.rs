@@ -27,12 +27,13 @@ enum MediaClock {
     Counting(Option<Sound>),
 }
 
+/// Times of the pictures so far, in ticks of 90 kHz.
 #[derive(Debug, Clone, Copy)]
 struct Pictures {
     /// The decoding time of the first sample.
-    base_90k: i64,
-    last_dts_90k: i64,
-    lowest_pts_90k: i64,
+    base: i64,
+    last_dts: i64,
+    lowest_pts: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,14 +90,13 @@ impl MovieTrack {
                 let mut dts_90k = sample.dts_90k.min(sample.pts_90k);
                 if let Some(last) = pictures {
                     // Tables hold no step back: at a join the reordering may grow.
-                    dts_90k = dts_90k.max(last.last_dts_90k);
-                    self.table.set_last_duration(to_u32(dts_90k - last.last_dts_90k));
+                    dts_90k = dts_90k.max(last.last_dts);
+                    self.table.set_last_duration(to_u32(dts_90k - last.last_dts));
                 }
-                let first =
-                    Pictures { base_90k: dts_90k, last_dts_90k: dts_90k, lowest_pts_90k: sample.pts_90k };
+                let first = Pictures { base: dts_90k, last_dts: dts_90k, lowest_pts: sample.pts_90k };
                 let pictures = pictures.get_or_insert(first);
-                pictures.last_dts_90k = dts_90k;
-                pictures.lowest_pts_90k = pictures.lowest_pts_90k.min(sample.pts_90k);
+                pictures.last_dts = dts_90k;
+                pictures.lowest_pts = pictures.lowest_pts.min(sample.pts_90k);
                 self.table.push(Sample {
                     size: sample.size,
                     duration: to_u32(frame_90k),
@@ -139,7 +139,7 @@ impl MovieTrack {
     /// When the first sample that is shown is shown, if there is one.
     pub(super) fn start_90k(&self) -> Option<i64> {
         match &self.clock {
-            MediaClock::Decoding(pictures) => pictures.map(|pictures| pictures.lowest_pts_90k),
+            MediaClock::Decoding(pictures) => pictures.map(|pictures| pictures.lowest_pts),
             MediaClock::Counting(sound) => sound.map(|sound| sound.first_90k),
         }
     }
@@ -149,7 +149,7 @@ impl MovieTrack {
         let Some(first_90k) = self.start_90k() else { return };
         let (media_start, end_90k) = match &self.clock {
             MediaClock::Decoding(pictures) => {
-                let base = pictures.map_or(0, |pictures| pictures.base_90k);
+                let base = pictures.map_or(0, |pictures| pictures.base);
                 (first_90k.max(start_90k) - base, end_90k)
             }
             MediaClock::Counting(sound) => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tiny_http::Method;
 
+use super::request::{CutParameters, ExactSegments, describe, file_name, preceding};
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
 use super::timer::CutTimer;
-use super::{CutParameters, ExactSegments, describe, file_name};
 use crate::cut::movie::{EncodedPictures, Movie, MovieOptions};
 use crate::cut::selected::SelectedSegments;
 use crate::cut::{ExactType, PreparedCut, SegmentList, prepare_movie};
@@ -33,7 +33,7 @@ const MARGIN: Span = Span::from_secs(60);
 
 /// `/cut/{stream}/{variant}.mp4`: a time range as a movie.
 #[derive(Debug)]
-pub(in crate::http) struct MovieQuery {
+pub(crate) struct MovieQuery {
     cut: CutParameters,
     exact_type: ExactType,
     /// Whether browsers play the movie, rather than save it.
@@ -115,7 +115,7 @@ impl MovieQuery {
             format!("./{variant}.mp4?start={start}&end={end}&type={}", type_name(self.exact_type));
         let flags = [("allow_holes", cut.allow_holes), ("inline", self.inline), ("timecode", self.timecode)];
         for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {
-            address.push_str(&format!("&{name}=true"));
+            address = format!("{address}&{name}=true");
         }
         address
     }
@@ -198,7 +198,7 @@ impl MovieRequest<'_> {
         let (start, end) = self.shown;
         let range = if whole { (start - MARGIN, end + MARGIN) } else { (start, end) };
         let first = segments.segment(0).map_or(start, |first| first.start);
-        let mut preceding = super::preceding(app, self.cut, first);
+        let mut preceding = preceding(app, self.cut, first);
         let tools = app.tools.get();
         prepare_movie(
             exact_type,
