@@ -8,17 +8,17 @@ use super::tracks::{Chunk, Track};
 
 /// About how many bytes the tables of a track take.
 pub(super) fn tables_len(track: &Track) -> usize {
-    let of_samples = track.samples.saturating_add(track.sync_samples);
-    let of_runs = track.durations.len() + track.compositions.len();
-    256 + 4 * usize::try_from(of_samples).unwrap_or(0) + 8 * of_runs + 20 * track.chunks.len()
+    let sync_samples = if has_sync_table(track) { track.sync_samples } else { 0 };
+    let sizes = usize::try_from(track.samples.saturating_add(sync_samples)).unwrap_or(0);
+    let runs = track.durations.len() + track.compositions.len();
+    4 * sizes + 8 * runs + 20 * track.chunks.len()
 }
 
 /// Writes all tables of a track but its sample descriptions. Returns where its chunk offsets are: numbers of 64 bits if
 /// `is_wide`, else of 32.
 pub(super) fn write_sample_tables(out: &mut BoxWriter, track: &Track, is_wide: bool) -> Range<usize> {
     out.full_box(*b"stts", 0, 0, |out| write_runs(out, &track.durations));
-    // Without this table, every sample is a sync sample.
-    if track.sync_samples < track.samples {
+    if has_sync_table(track) {
         out.full_box(*b"stss", 0, 0, |out| write_sync_samples(out, track));
     }
     if !track.compositions.are_all(0) {
@@ -27,6 +27,11 @@ pub(super) fn write_sample_tables(out: &mut BoxWriter, track: &Track, is_wide: b
     out.full_box(*b"stsc", 0, 0, |out| write_chunk_sizes(out, &track.chunks));
     out.full_box(*b"stsz", 0, 0, |out| write_sizes(out, track));
     write_chunk_offsets(out, &track.chunks, is_wide)
+}
+
+/// Whether the table of sync samples is needed. Without it, every sample is one.
+fn has_sync_table(track: &Track) -> bool {
+    track.sync_samples < track.samples
 }
 
 fn write_runs(out: &mut BoxWriter, runs: &RunLengths) {

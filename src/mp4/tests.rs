@@ -206,6 +206,7 @@ proptest! {
         for chunks in [small, large] {
             let (tracks, expected, mdat_len) = build(&chunks);
             let head = head(&info(), &tracks, mdat_len);
+            prop_assert!(head.capacity() < 8192 + head.len() * 2, "{} bytes for {}", head.capacity(), head.len());
             let mdat = boxes(&head, *b"mdat").first().map(|found| found.start).expect("mdat");
             let header = if mdat_len + 8 > u64::from(u32::MAX) { 16 } else { 8 };
             prop_assert_eq!(mdat + header, head.len());
