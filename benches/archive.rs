@@ -40,7 +40,7 @@ fn playlist(segments: &[Segment]) -> Vec<u8> {
     let head = Head::new(2, true);
     let mut playlist = MediaPlaylist::begin("../../segments/gdq/source", &head);
     for segment in segments {
-        playlist.segment(segment, false);
+        playlist.segment(segment, false, None);
     }
     playlist.end()
 }
@@ -60,7 +60,7 @@ fn write_names(bencher: Bencher) {
     bencher.counter(ItemsCount::new(SEGMENTS)).bench(|| {
         let mut text = Vec::with_capacity(SEGMENTS as usize * 80);
         for segment in &segments {
-            segment.name.append_to(&mut text, &segment.name.time_digits(), b":");
+            segment.name.append_stem_to(&mut text, &segment.name.time_digits(), b":");
         }
         text
     });

@@ -63,6 +63,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         segments_url: config.segments_url.clone(),
         max_cut_hours: config.max_cut_hours,
         windows: Windows::default(),
+        first_frames: Arc::default(),
         movies: Movies::new(config.movie_cache_bytes, config.cut_cache_bytes),
         started: Instant::now(),
         auth: auth::everyone,

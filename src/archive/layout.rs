@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use crate::timestamp::{Hour, Span, Timestamp};
 
+/// The extension of segments, with its period.
+pub const SEGMENT: &str = ".ts";
 /// The characters of a SHA-256 in base64 without padding.
 const SHA256_CHARACTERS: usize = 43;
 /// The extension of tombstones, with its period.
@@ -64,7 +66,7 @@ pub enum Extension {
 /// Splits the name of a file in an hour's directory into its stem and its extension, or `None` where that is another one.
 /// A tombstone has the stem of the files that it marks as deleted.
 pub fn split_file_name(name: &str) -> Option<(&str, Extension)> {
-    [(".ts", Extension::Segment), (".json", Extension::Json), (TOMBSTONE, Extension::Tombstone)]
+    [(SEGMENT, Extension::Segment), (".json", Extension::Json), (TOMBSTONE, Extension::Tombstone)]
         .into_iter()
         .find_map(|(suffix, extension)| Some((name.strip_suffix(suffix)?, extension)))
 }
@@ -167,8 +169,8 @@ impl<'a> SegmentName<'a> {
         TimeDigits::new(self.offset, self.duration)
     }
 
-    /// Writes the name, with `colon` for the colon in it. `digits` are those of its times.
-    pub fn append_to<const N: usize>(&self, text: &mut Vec<u8>, digits: &TimeDigits, colon: &[u8; N]) {
+    /// Writes the name without its extension, with `colon` for the colon in it. `digits` are those of its times.
+    pub fn append_stem_to<const N: usize>(&self, text: &mut Vec<u8>, digits: &TimeDigits, colon: &[u8; N]) {
         let Widths { offset_fraction, duration_whole, duration_fraction } = self.widths;
         let TimeDigits { offset: ([m1, m0, s1, s0], offset_micros), duration: (seconds, micros) } = digits;
         text.extend_from_slice(&[*m1, *m0]);
@@ -182,14 +184,14 @@ impl<'a> SegmentName<'a> {
         text.extend_from_slice(self.segment_type.name().as_bytes());
         text.push(b'-');
         text.extend_from_slice(self.hash.as_bytes());
-        text.extend_from_slice(b".ts");
     }
 }
 
 impl fmt::Display for SegmentName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::with_capacity(80);
-        self.append_to(&mut text, &self.time_digits(), b":");
+        self.append_stem_to(&mut text, &self.time_digits(), b":");
+        text.extend_from_slice(SEGMENT.as_bytes());
         f.write_str(&String::from_utf8_lossy(&text))
     }
 }
@@ -308,8 +310,8 @@ mod tests {
             let Some(parsed) = parsed else { continue };
             assert_eq!(parsed.to_string(), name);
             let mut encoded = Vec::new();
-            parsed.append_to(&mut encoded, &parsed.time_digits(), b"%3A");
-            assert_eq!(String::from_utf8(encoded).expect("ASCII"), name.replace(':', "%3A"));
+            parsed.append_stem_to(&mut encoded, &parsed.time_digits(), b"%3A");
+            assert_eq!(String::from_utf8(encoded).expect("ASCII") + ".ts", name.replace(':', "%3A"));
         }
     }
 

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod listing;
 mod media_info;
 mod probing;
+pub mod runs;
 pub mod select;
 pub mod selection;
 mod tree;

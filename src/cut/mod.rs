@@ -26,6 +26,10 @@ pub mod movie;
 
 mod presence;
 
+pub mod first_frames;
+pub mod fragment;
+mod fragment_times;
+
 mod copy;
 mod full;
 pub mod rough;

@@ -212,7 +212,7 @@ pub(super) fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
 
 /// Reads a file up to the length that it had when it was opened, into a buffer of just that length: one that grows as it
 /// fills would take twice as much.
-fn read_whole(opened: OpenFile) -> io::Result<Vec<u8>> {
+pub(super) fn read_whole(opened: OpenFile) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(opened.len).map_err(io::Error::other)?)?;
     opened.file.take(opened.len).read_to_end(&mut bytes)?;

@@ -208,6 +208,11 @@ impl LazyTools {
         Self { max_segment_bytes, ..self }
     }
 
+    /// The size of the largest segment that is read into memory.
+    pub fn max_segment_bytes(&self) -> u64 {
+        self.max_segment_bytes
+    }
+
     /// ffprobe, which is not searched for.
     pub fn ffprobe(&self) -> &Ffprobe {
         &self.ffprobe

@@ -5,7 +5,7 @@
 
 use super::handler::{App, Handler};
 use super::path::{PathNames, VariantPath};
-use super::playlists::{MediaRequest, read_wants_update};
+use super::playlists::{Container, MediaRequest, read_wants_update};
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
@@ -41,6 +41,7 @@ enum Alias {
 impl Handler for AliasRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let [stream, variant, name] = names.exactly()?;
+        let container = Container::read(query)?.unwrap_or_default();
         let (start, end, plays_from_start) = match Alias::parse(&name)? {
             Alias::Range { start, end } => (start, end, false),
             Alias::From(start) => (start, None, true),
@@ -48,7 +49,14 @@ impl Handler for AliasRequest {
         };
         let (variant, range) = (VariantPath { stream, variant }, TimeRange::absolute(start, end));
         let wants_update = read_wants_update(query)?;
-        Ok(Self::Media(MediaRequest { variant, range, plays_from_start, anchor: None, wants_update }))
+        Ok(Self::Media(MediaRequest {
+            variant,
+            range,
+            plays_from_start,
+            anchor: None,
+            wants_update,
+            container,
+        }))
     }
 
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {

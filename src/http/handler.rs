@@ -13,6 +13,7 @@ use super::request::Request;
 use super::windows::Windows;
 use crate::archive::Archive;
 use crate::clock::Clock;
+use crate::cut::first_frames::FirstFrames;
 use crate::cut::samples_cache::SamplesCache;
 use crate::error::Result;
 use crate::ffmpeg::LazyTools;
@@ -35,6 +36,8 @@ pub struct App {
     pub segments_url: Option<String>,
     /// The live windows that were asked for.
     pub windows: Windows,
+    /// The first frames of segments, for playlists of fragments.
+    pub first_frames: Arc<FirstFrames>,
     /// The movies that were asked for last.
     pub movies: Movies,
     /// When the server started.

@@ -11,6 +11,7 @@ pub mod conditional;
 mod cuts;
 mod disposition;
 mod files;
+mod fmp4;
 mod handler;
 mod health;
 mod metrics;

@@ -9,7 +9,7 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use crate::archive::VariantName;
-use crate::archive::layout::hour_name;
+use crate::archive::layout::{SEGMENT, hour_name};
 use crate::error::Result;
 use crate::hls::encode;
 use crate::timestamp::{Span, Timestamp};
@@ -58,8 +58,18 @@ fn front_page(app: &App, request: &Request) -> Reply {
             end: "2026-11-20T10:55:12".to_owned(),
         }
     });
+    for (purpose, command) in commands(&base, &example) {
+        let _ = writeln!(page, "# {purpose}\n{command}\n");
+    }
+    Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
+}
+
+/// What there is to do, and the commands that do it.
+fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
     let Example { stream, variant, hour, file, start, end } = example;
-    let commands = [
+    let fragment =
+        format!("{base}/fmp4/{stream}/{variant}/{hour}/{}", file.strip_suffix(SEGMENT).unwrap_or(file));
+    vec![
         ("the streams", format!("curl {base}/files")),
         ("the variants of a stream", format!("curl {base}/files/{stream}")),
         ("the hours of a variant", format!("curl {base}/files/{stream}/{variant}")),
@@ -69,6 +79,16 @@ fn front_page(app: &App, request: &Request) -> Reply {
         (
             "play a time range of a variant (times are UTC)",
             format!("ffplay '{base}/playlist/{stream}/{variant}.m3u8?start={start}&end={end}'"),
+        ),
+        (
+            "the same as fragmented MP4, for HEVC and for browsers",
+            format!(
+                "ffplay '{base}/playlist/{stream}/{variant}.m3u8?start={start}&end={end}&container=fmp4'"
+            ),
+        ),
+        (
+            "a segment of that, which plays alone",
+            format!("curl '{fragment}.init.mp4' '{fragment}.m4s' > segment.mp4"),
         ),
         (
             "an exact time range as one file",
@@ -90,11 +110,7 @@ fn front_page(app: &App, request: &Request) -> Reply {
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),
         ("its API, for programs (OpenAPI 3.1)", format!("curl {base}/openapi.yaml")),
-    ];
-    for (purpose, command) in commands {
-        let _ = writeln!(page, "# {purpose}\n{command}\n");
-    }
-    Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
+    ]
 }
 
 /// Names of the first variant that has an hour, and the last 10 s of its last hour; `None` for an archive without hours.

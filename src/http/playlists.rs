@@ -1,10 +1,12 @@
 //! `/playlist/…`: HLS playlists of any time range.
 
+mod fragments;
 mod media;
 mod source;
 mod window;
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use self::source::Source;
@@ -39,6 +41,8 @@ pub(super) struct MultivariantRequest {
     range: TimeRange,
     /// From which hour the entries of a live window are counted.
     anchor: Option<Hour>,
+    /// How the segments shall be packaged.
+    container: Option<Container>,
 }
 
 /// `/playlist/{stream}/{variant}.m3u8`: the media playlist of a variant.
@@ -52,16 +56,48 @@ pub(super) struct MediaRequest {
     pub(super) anchor: Option<Hour>,
     /// Whether the client asks for an update of the playlist (`_HLS_skip`).
     pub(super) wants_update: bool,
+    /// How the segments are packaged.
+    pub(super) container: Container,
+}
+
+/// How the segments of a playlist are packaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Container {
+    /// MPEG-TS, as they are stored.
+    #[default]
+    TransportStream,
+    /// Fragments of MP4.
+    Fragments,
+}
+
+impl Container {
+    /// The parameter `container`.
+    pub(super) fn read(query: Query) -> Result<Option<Self>> {
+        query.parsed("container", "`ts` or `fmp4`", |text| match text {
+            "ts" => Some(Self::TransportStream),
+            "fmp4" => Some(Self::Fragments),
+            _ => None,
+        })
+    }
+
+    /// The value of the parameter.
+    fn name(self) -> &'static str {
+        match self {
+            Self::TransportStream => "ts",
+            Self::Fragments => "fmp4",
+        }
+    }
 }
 
 impl Handler for MultivariantRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let [stream] = names.exactly()?;
-        Ok(Self { stream, range: TimeRange::read(query)?, anchor: read_anchor(query)? })
+        let (range, anchor) = (TimeRange::read(query)?, read_anchor(query)?);
+        Ok(Self { stream, range, anchor, container: Container::read(query)? })
     }
 
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
-        let (variants, span) = variants(app, &self.stream, &self.range, self.anchor)?;
+        let (variants, span) = variants(app, self)?;
         let text = multivariant::render(variants);
         let mut tag = Fnv::new();
         tag.write_str(&text);
@@ -74,8 +110,9 @@ impl Handler for MultivariantRequest {
 impl Handler for MediaRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let (range, anchor) = (TimeRange::read(query)?, read_anchor(query)?);
-        let wants_update = read_wants_update(query)?;
-        Ok(Self { variant: names.variant()?, range, plays_from_start: false, anchor, wants_update })
+        let (wants_update, variant) = (read_wants_update(query)?, names.variant()?);
+        let container = Container::read(query)?.unwrap_or_default();
+        Ok(Self { variant, range, plays_from_start: false, anchor, wants_update, container })
     }
 
     /// A recorder may add a segment after the first lines were decided that contradicts them: then they are decided
@@ -137,10 +174,29 @@ impl MediaRequest {
             range: within(range, &hours),
             hours,
             now,
-            uri_prefix: format!("{}/{}/{}", segments_url(app, request), encode(stream), encode(variant)),
+            uri_prefix: format!("{}/{}/{}", self.base_url(app, request), encode(stream), encode(variant)),
             plays_from_start: self.plays_from_start,
             wants_update: self.wants_update,
+            first_frames: self.is_fragmented().then(|| Arc::clone(&app.first_frames)),
         })
+    }
+}
+
+impl MediaRequest {
+    fn is_fragmented(&self) -> bool {
+        self.container == Container::Fragments
+    }
+
+    /// The prefix of the URIs of segments: relative to the playlist, so that a proxy may serve both below any path. Fragments
+    /// are made by this server only.
+    fn base_url<'a>(&self, app: &'a App, request: &Request) -> Cow<'a, str> {
+        let depth = request.path().matches('/').count().saturating_sub(1);
+        let relative = |name| Cow::from(format!("{}{name}", "../".repeat(depth)));
+        match &app.segments_url {
+            _ if self.is_fragmented() => relative("fmp4"),
+            Some(url) => url.into(),
+            None => relative("segments"),
+        }
     }
 }
 
@@ -154,12 +210,6 @@ pub(super) fn read_wants_update(query: Query) -> Result<bool> {
 /// The parameter `anchor`, an hour.
 fn read_anchor(query: Query) -> Result<Option<Hour>> {
     query.parsed("anchor", "an hour such as `2026-11-20T10`", Hour::parse)
-}
-
-/// The prefix of the URIs of segments: relative to the playlist, so that a proxy may serve both below any path.
-fn segments_url<'a>(app: &'a App, request: &Request) -> Cow<'a, str> {
-    let depth = request.path().matches('/').count().saturating_sub(1);
-    app.segments_url.as_deref().map_or_else(|| format!("{}segments", "../".repeat(depth)).into(), Cow::from)
 }
 
 /// The range with its defaults: from the first hour to one hour after the last.
@@ -179,12 +229,8 @@ fn with_range(reply: Reply, range: Option<(Timestamp, Timestamp)>) -> Reply {
 type VariantsInRange = (Vec<multivariant::VariantStream>, Option<(Timestamp, Timestamp)>);
 
 /// The variants of a stream that have recordings in the range. A time relative to the live end is relative to that of each.
-fn variants(
-    app: &App,
-    stream: &str,
-    range: &TimeRange,
-    request_anchor: Option<Hour>,
-) -> Result<VariantsInRange> {
+fn variants(app: &App, request: &MultivariantRequest) -> Result<VariantsInRange> {
+    let MultivariantRequest { stream, range, anchor: request_anchor, container } = request;
     if !app.archive.has_stream(stream)? {
         let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
         return Err(Error::NotFound(what));
@@ -217,5 +263,19 @@ fn variants(
             measured,
         });
     }
+    // The variants have one time line, so all are packaged alike.
+    let by_itself = variants.iter().any(is_hevc).then_some(Container::Fragments);
+    if let Some(container) = container.or(by_itself) {
+        for variant in &mut variants {
+            let separator = if variant.uri.contains('?') { '&' } else { '?' };
+            let _ = write!(variant.uri, "{separator}container={}", container.name());
+        }
+    }
     Ok((variants, span))
+}
+
+/// Whether the video is HEVC, which players do not play in MPEG-TS over HLS.
+fn is_hevc(variant: &multivariant::VariantStream) -> bool {
+    let codecs = variant.measured.media.codecs.as_deref().unwrap_or_default();
+    codecs.split(',').any(|codec| codec.starts_with("hvc1."))
 }

@@ -9,6 +9,7 @@ use super::aliases::AliasRequest;
 use super::channels::ChannelsRequest;
 use super::cuts::{CutQuery, MovieQuery};
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
+use super::fmp4::{FragmentRequest, InitRequest};
 use super::handler::{Handler, Pool};
 use super::health::HealthRequest;
 use super::metrics::MetricsRequest;
@@ -21,7 +22,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 16] = [
+pub static ROUTES: [Route; 18] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
@@ -32,6 +33,10 @@ pub static ROUTES: [Route; 16] = [
     route::<HoursRequest>("/files/{stream}/{variant}", "list_hours", Pool::Quick),
     route::<NamesRequest>("/files/{stream}/{variant}/{hour}", "list_segments", Pool::Quick),
     route::<FileRequest>("/segments/{path...}", "segments", Pool::Media).uncompressed(),
+    route::<InitRequest>("/fmp4/{stream}/{variant}/{hour}/{name}.init.mp4", "fmp4_init", Pool::Media)
+        .uncompressed(),
+    route::<FragmentRequest>("/fmp4/{stream}/{variant}/{hour}/{name}.m4s", "fmp4", Pool::Media)
+        .uncompressed(),
     route::<MultivariantRequest>("/playlist/{stream}.m3u8", "generate_master_playlist", Pool::Playlist),
     route::<MediaRequest>("/playlist/{stream}/{variant}.m3u8", "generate_media_playlist", Pool::Playlist),
     route::<AliasRequest>(

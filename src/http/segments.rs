@@ -38,24 +38,36 @@ impl Handler for FileRequest {
         // The file may have been replaced between the two calls.
         let OpenFile { file, len, modified } = found.open()?;
         let validators = validators(hash, len, modified);
-        let reply = describe(&validators, hash.is_some());
-        let (reply, offset, part_len) = match validators.range(request, len) {
-            ByteRange::Whole => (reply, 0, len),
-            ByteRange::Part { offset, len: part } => {
-                let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
-                (reply.with_status(206).with("Content-Range", range), offset, part)
-            }
-            ByteRange::Unsatisfiable => {
-                let text = format!("there are no such bytes: the file has {len}");
-                return Ok(Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}")));
-            }
-        };
-        Ok(reply.with("Content-Type", content_type(name)).with_body(Body::file(file, offset, part_len)))
+        let reply = describe(&validators, hash.is_some()).with("Content-Type", content_type(name));
+        let body = |offset, part_len| Body::file(file, offset, part_len);
+        Ok(with_range(request, &validators, reply, len, body))
+    }
+}
+
+/// The response with `len` bytes, or with the range of them that is asked for; `body` makes a body of the part of that offset
+/// and length.
+pub(super) fn with_range(
+    request: &Request,
+    validators: &Validators,
+    reply: Reply,
+    len: u64,
+    body: impl FnOnce(u64, u64) -> Body,
+) -> Reply {
+    match validators.range(request, len) {
+        ByteRange::Whole => reply.with_body(body(0, len)),
+        ByteRange::Part { offset, len: part } => {
+            let range = format!("bytes {offset}-{}/{len}", offset + part - 1);
+            reply.with_status(206).with("Content-Range", range).with_body(body(offset, part))
+        }
+        ByteRange::Unsatisfiable => {
+            let text = format!("there are no such bytes: the file has {len}");
+            Reply::refusal(416, &text).with("Content-Range", format!("bytes */{len}"))
+        }
     }
 }
 
 /// The entity tag and modification time of a file. `hash` is that of a `full` segment.
-fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators {
+pub(super) fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators {
     let etag = match hash {
         Some(hash) => format!("\"{hash}\""),
         None => {
@@ -66,7 +78,7 @@ fn validators(hash: Option<&str>, len: u64, modified: SystemTime) -> Validators 
 }
 
 /// A response with the headers that describe the whole file.
-fn describe(validators: &Validators, is_immutable: bool) -> Reply {
+pub(super) fn describe(validators: &Validators, is_immutable: bool) -> Reply {
     let modified = validators.last_modified.map(|date| date.to_string()).unwrap_or_default();
     let cache_control = if is_immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     Reply::empty(200)

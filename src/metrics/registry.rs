@@ -48,6 +48,7 @@ pub struct Metrics {
     pub connections: Connections,
     cut_seconds: HistogramVec,
     cut_output_bytes: IntCounter,
+    fmp4_frames_left_out: IntCounter,
 }
 
 /// The metrics of connections.
@@ -86,6 +87,8 @@ impl Metrics {
         let cut_seconds = histograms!("cut_seconds", help, &labels, buckets, registry)?;
         let help = "Bytes produced by full and smart cuts.";
         let cut_output_bytes = counter!("cut_output_bytes_total", help, registry)?;
+        let help = "Frames that fragments of MP4 leave out because they go on in the next segment.";
+        let fmp4_frames_left_out = counter!("fmp4_frames_left_out_total", help, registry)?;
         Ok(Arc::new(Self {
             concurrency,
             latency,
@@ -97,6 +100,7 @@ impl Metrics {
             connections: Connections::new(&registry)?,
             cut_seconds,
             cut_output_bytes,
+            fmp4_frames_left_out,
             registry,
         }))
     }
@@ -109,6 +113,11 @@ impl Metrics {
     /// Counts bytes that a full or smart cut has produced.
     pub fn cut_wrote(&self, bytes: usize) {
         self.cut_output_bytes.inc_by(bytes as u64);
+    }
+
+    /// Counts frames that a fragment of MP4 leaves out.
+    pub fn left_frames_out(&self, frames: u64) {
+        self.fmp4_frames_left_out.inc_by(frames);
     }
 
     /// The page in Prometheus's text format. Fails only if a metric cannot be written, which would be a bug.

@@ -21,12 +21,14 @@ pub struct Run<'a> {
     pub data: &'a [u8],
 }
 
-/// `ftyp` and `moov` of a fragmented movie: the initialization section of an HLS playlist, or the start of a stream.
+/// `ftyp` and `moov` of a fragmented movie: the initialization section of an HLS playlist, or the start of a stream. Tracks
+/// without a format are left out, but keep their numbers.
 pub fn init(info: &MovieInfo, tracks: &[TrackInfo]) -> Vec<u8> {
     let mut out = BoxWriter::new();
     write_ftyp(&mut out, *b"iso5", &[*b"iso5", *b"iso6", *b"mp41"]);
-    let infos: Vec<_> = tracks.iter().map(|track| (track, 0)).collect();
-    write_moov(&mut out, info, &infos, |out, _| write_empty_tables(out), |out| write_mvex(out, tracks.len()));
+    let described = tracks.iter().enumerate().filter(|(_, track)| track.is_described());
+    let infos: Vec<_> = described.map(|(index, track)| (index, track, 0)).collect();
+    write_moov(&mut out, info, &infos, |out, _| write_empty_tables(out), |out| write_mvex(out, &infos));
     out.into_bytes()
 }
 
@@ -38,11 +40,11 @@ fn write_empty_tables(out: &mut BoxWriter) {
 }
 
 /// Writes that the samples are in fragments, which tell everything of each sample.
-fn write_mvex(out: &mut BoxWriter, tracks: usize) {
+fn write_mvex(out: &mut BoxWriter, tracks: &[(usize, &TrackInfo, u64)]) {
     out.boxed(*b"mvex", |out| {
-        for index in 0..tracks {
+        for (index, ..) in tracks {
             out.full_box(*b"trex", 0, 0, |out| {
-                out.u32s([track_id(index), 1, 0, 0, 0]);
+                out.u32s([track_id(*index), 1, 0, 0, 0]);
             });
         }
     });

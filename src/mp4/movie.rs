@@ -41,7 +41,8 @@ fn head_with_offsets(info: &MovieInfo, tracks: &[Track], mdat_len: u64, is_wide:
     let mut out = BoxWriter::new();
     out.reserve(4096 + tracks.iter().map(tables_len).sum::<usize>());
     write_ftyp(&mut out, *b"isom", &[*b"isom", *b"iso2", *b"avc1", *b"mp41"]);
-    let infos: Vec<_> = tracks.iter().map(|track| (&track.info, track.duration)).collect();
+    let infos: Vec<_> =
+        tracks.iter().enumerate().map(|(index, track)| (index, &track.info, track.duration)).collect();
     let mut offsets = Vec::new();
     let tables =
         |out: &mut BoxWriter, index: usize| offsets.push(write_sample_tables(out, &tracks[index], is_wide));
@@ -75,23 +76,23 @@ pub(super) fn write_ftyp(out: &mut BoxWriter, major: [u8; 4], compatible: &[[u8;
     });
 }
 
-/// Writes `moov` for tracks and the durations of their media. `tables` writes the sample tables of the track with that
-/// index, `extension` what follows the tracks.
+/// Writes `moov` for tracks with their indices, in ascending order, and the durations of their media. `tables` writes the
+/// sample tables of the track with that index, `extension` what follows the tracks.
 pub(super) fn write_moov(
     out: &mut BoxWriter,
     info: &MovieInfo,
-    tracks: &[(&TrackInfo, u64)],
+    tracks: &[(usize, &TrackInfo, u64)],
     mut tables: impl FnMut(&mut BoxWriter, usize),
     extension: impl FnOnce(&mut BoxWriter),
 ) {
-    let screen = tracks.iter().find_map(|(track, _)| track.display_size()).unwrap_or((0, 0));
+    let screen = tracks.iter().find_map(|(_, track, _)| track.display_size()).unwrap_or((0, 0));
     let created_1904 = info.created_1904();
     out.boxed(*b"moov", |out| {
         write_mvhd(out, created_1904, tracks);
-        for (index, (track, duration)) in tracks.iter().enumerate() {
-            let is_enabled = tracks[..index].iter().all(|(other, _)| other.kind != track.kind);
-            let around = Surroundings { id: track_id(index), created_1904, is_enabled, screen };
-            write_trak(out, track, *duration, around, |out| tables(out, index));
+        for (position, (index, track, duration)) in tracks.iter().enumerate() {
+            let is_enabled = tracks[..position].iter().all(|(_, other, _)| other.kind != track.kind);
+            let around = Surroundings { id: track_id(*index), created_1904, is_enabled, screen };
+            write_trak(out, track, *duration, around, |out| tables(out, *index));
         }
         extension(out);
         if !info.title.is_empty() {
@@ -105,8 +106,8 @@ pub(super) fn track_id(index: usize) -> u32 {
     saturating_u32(index + 1)
 }
 
-fn write_mvhd(out: &mut BoxWriter, created_1904: u64, tracks: &[(&TrackInfo, u64)]) {
-    let durations = tracks.iter().map(|(track, duration)| presentation_duration(track, *duration));
+fn write_mvhd(out: &mut BoxWriter, created_1904: u64, tracks: &[(usize, &TrackInfo, u64)]) {
+    let durations = tracks.iter().map(|(_, track, duration)| presentation_duration(track, *duration));
     let duration = durations.max().unwrap_or(0);
     write_times(out, *b"mvhd", 0, Times { created_1904, between: [MOVIE_TIMESCALE], duration }, |out| {
         out.u32(ONE); // rate
@@ -114,7 +115,7 @@ fn write_mvhd(out: &mut BoxWriter, created_1904: u64, tracks: &[(&TrackInfo, u64
         out.zeros(10);
         write_matrix(out, 0, 0);
         out.zeros(24);
-        out.u32(track_id(tracks.len())); // next_track_ID
+        out.u32(track_id(tracks.last().map_or(0, |(index, ..)| index + 1))); // next_track_ID
     });
 }
 

@@ -563,3 +563,17 @@ fn an_init_describes_tracks_without_samples() {
         assert_eq!(trak.mdia.minf.stbl.stsd.codecs.len(), 1);
     }
 }
+
+#[test]
+fn an_init_leaves_out_tracks_without_a_format_and_keeps_the_numbers_of_the_others() {
+    let track = |format: Option<SampleFormat>| {
+        let (kind, formats) = (TrackKind::Audio, format.into_iter().collect());
+        TrackInfo { kind, timescale: 48_000, language: None, formats, edits: Vec::new() }
+    };
+    let init = init(&info(), &[track(None), track(Some(aac())), track(None)]);
+    let moov = content(&init, "moov").expect("moov");
+    assert_eq!(boxes(moov, *b"trak").len(), 1);
+    let numbers = [("trak/tkhd", 12), ("mvex/trex", 4), ("mvhd", 96)]
+        .map(|(path, offset)| index(&content(moov, path).expect(path)[offset..offset + 4]));
+    assert_eq!(numbers, [2, 2, 3], "of the track, twice, and the next one");
+}

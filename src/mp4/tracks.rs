@@ -49,6 +49,11 @@ pub struct TrackInfo {
 }
 
 impl TrackInfo {
+    /// Whether there is a sample description, without which there can be no samples.
+    pub(super) fn is_described(&self) -> bool {
+        self.kind == TrackKind::Text || !self.formats.is_empty()
+    }
+
     /// The size of the first picture on the screen.
     pub(super) fn display_size(&self) -> Option<(u32, u32)> {
         self.formats.iter().find_map(|format| match format {

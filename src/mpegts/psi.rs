@@ -71,6 +71,13 @@ impl ElementaryStream {
         .filter(move |(found, _)| *found == tag)
         .map(|(_, body)| body)
     }
+
+    /// Its language: a code of three letters (`ISO_639_language_descriptor`, 2.6.18).
+    pub fn language(&self) -> Option<[u8; 3]> {
+        let code =
+            self.descriptors_with(0x0A).next()?.first_chunk::<3>()?.map(|letter| letter.to_ascii_lowercase());
+        code.iter().all(u8::is_ascii_lowercase).then_some(code)
+    }
 }
 
 /// A program map table.

@@ -12,11 +12,11 @@ use restreamer::timestamp::Span;
 use crate::cut_engine::{check, check_stream, cut_with, select, tools};
 use crate::footage::{self, Footage, FootageKind, base, check_beeps, look, packet_times, to_f64};
 
-const VIDEO: u16 = 0x100;
-const SOUND: u16 = 0x101;
+pub(crate) const VIDEO: u16 = 0x100;
+pub(crate) const SOUND: u16 = 0x101;
 
 /// Each PES packet of sound has one frame.
-const KIND: FootageKind = FootageKind {
+pub(crate) const KIND: FootageKind = FootageKind {
     name: "unaligned",
     seconds: 6,
     codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 2 -g 50 -c:a aac",
@@ -24,7 +24,7 @@ const KIND: FootageKind = FootageKind {
     ..footage::PLAIN
 };
 
-fn paths(segments: &[CutSegment]) -> Vec<PathBuf> {
+pub(crate) fn paths(segments: &[CutSegment]) -> Vec<PathBuf> {
     segments.iter().map(|segment| segment.path.clone()).collect()
 }
 
@@ -55,7 +55,7 @@ fn replace(path: &Path, pid: u16, new: Vec<Option<Pes>>) {
 }
 
 /// Moves the end of each PES packet forward by so many bytes, which begin the next one, also in the next segment.
-fn shift(segments: &[PathBuf], pid: u16, by: usize) {
+pub(crate) fn shift(segments: &[PathBuf], pid: u16, by: usize) {
     let mut early = Vec::new();
     for path in segments {
         let mut all = pes_packets(&std::fs::read(path).expect("a segment"), pid);

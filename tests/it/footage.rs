@@ -204,7 +204,7 @@ pub(crate) fn psnr(one: &[u8], other: &[u8]) -> f64 {
     10.0 * (255.0 * 255.0 / mean).log10()
 }
 
-fn luma(path: &str) -> Vec<Vec<u8>> {
+pub(crate) fn luma(path: &str) -> Vec<Vec<u8>> {
     let raw = ffmpeg(&[
         "-v",
         "error",

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::cuts::{RANGE, archive, fake};
 use crate::footage::run;
-use crate::harness::{ask, wait_until, write_whole};
+use crate::harness::{ask, target_of, wait_until, write_whole};
 use crate::nginx::{NOT_ROUGH, Nginx, ROUGH, certificate, free_port, peer};
 use crate::process::{Program, Served};
 
@@ -66,7 +66,8 @@ impl Front {
             ("/etc/nginx/restreamer.key", key),
             ("auth_basic_user_file /etc/nginx/restreamer.users", format!("auth_basic_user_file {dir}/users")),
             ("/srv/archive/", format!("{}/", base.display())),
-            ("/var/cache/nginx-restreamer", format!("{dir}/cache")),
+            ("/var/cache/nginx-restreamer levels", format!("{dir}/cache levels")),
+            ("/var/cache/nginx-restreamer-fragments", format!("{dir}/fragments")),
         ];
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deploy/nginx.conf");
         let mut config = fs::read_to_string(file).expect("the configuration");
@@ -248,6 +249,29 @@ fn stale_lists_are_sent_during_an_update_and_while_the_server_is_down() {
     assert_eq!(list(), (200, "[\"s\",\"t\"]".to_owned()));
     assert_eq!(front.get("/files/s", &[]).status, 502, "a list that is not cached");
     assert_eq!(front.get("/health", &[]).status, 502, "health is never cached");
+}
+
+#[test]
+fn a_fragment_is_made_once_for_all_viewers_behind_nginx() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let Some(front) = Front::before(&served, base.path()) else { return };
+    let list = String::from_utf8(front.get("/playlist/s/v.m3u8?container=fmp4", &[]).body).expect("text");
+    let fragment = target_of(list.lines().rfind(|line| !line.starts_with('#')).expect("a fragment"));
+    let whole = front.get(&fragment, &[]);
+    assert_eq!((whole.status, whole.header("x-cache-status")), (200, "MISS"));
+    let direct = ask(served.address, "GET", &fragment, &[]);
+    assert_eq!(whole.body, direct.body);
+    for name in ["content-type", "cache-control", "etag", "access-control-allow-origin"] {
+        assert_eq!(whole.header(name), direct.header(name), "{name}");
+    }
+    let part = front.get(&fragment, &["-H", "Range: bytes=0-1"]);
+    assert_eq!((part.status, part.header("x-cache-status"), &*part.body), (206, "HIT", &whole.body[..2]));
+    let unchanged = format!("If-None-Match: {}", whole.header("etag"));
+    assert_eq!(front.get(&fragment, &["-H", &unchanged]).status, 304);
+    drop(front);
+    let asked = log_of(served).iter().filter(|target| **target == fragment).count();
+    assert_eq!(asked, 2, "through nginx, and directly");
 }
 
 #[test]

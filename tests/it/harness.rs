@@ -98,6 +98,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         max_cut_hours: 24,
         segments_url: None,
         windows: Windows::default(),
+        first_frames: Arc::default(),
         movies: Movies::new(32 * 1024 * 1024, 64 * 1024 * 1024),
         started: Instant::now(),
         auth: auth::everyone,

@@ -19,6 +19,8 @@ mod cuts;
 mod dependencies;
 mod deploy;
 mod failing_disk;
+mod fmp4;
+mod fmp4_lists;
 mod footage;
 mod front;
 mod harness;

@@ -98,6 +98,8 @@ fn is_pure(name: &str) -> bool {
         "config/values.rs",
         "cut/decoding.rs",
         "cut/groups.rs",
+        "archive/runs.rs",
+        "cut/fragment_times.rs",
         "cut/plan.rs",
         "cut/planned.rs",
         "http/conditional.rs",

@@ -21,9 +21,6 @@ use crate::cut::mux::{EditedSegment, Mux, NextFrame, Output};
 use crate::cut::plan::{ExactType, Plan, PlannedSegment};
 use crate::cut::samples_cache::SamplesCache;
 
-/// The tag of the descriptor that has the language of a stream (ISO/IEC 13818-1, 2.6.18).
-const LANGUAGE_TAG: u8 = 0x0A;
-
 /// A movie that is being built. It is a container without output: the samples are read again when they are sent.
 pub(super) struct MovieBuilder<'a> {
     plan: &'a Plan,
@@ -134,7 +131,11 @@ impl<'a> MovieBuilder<'a> {
                 | SampleFormat::Ac3 { sample_rate, .. }
                 | SampleFormat::Eac3 { sample_rate, .. } => {
                     let listed = program.pmt.streams.iter().find(|listed| listed.pid == described.pid);
-                    MovieTrack::audio(described.pid, *sample_rate, listed.and_then(language))
+                    MovieTrack::audio(
+                        described.pid,
+                        *sample_rate,
+                        listed.and_then(ElementaryStream::language),
+                    )
                 }
             }),
             (None, None) => return Err(no_format()),
@@ -275,13 +276,6 @@ impl Mux for MovieBuilder<'_> {
 fn format_of(track: &TrackSamples, index: u32) -> Option<Arc<SampleFormat>> {
     let formats = track.formats.iter().take_while(|(first, _)| *first <= index);
     formats.last().map(|(_, format)| Arc::clone(format))
-}
-
-/// The language of a stream, by its descriptor.
-fn language(stream: &ElementaryStream) -> Option<[u8; 3]> {
-    let code = stream.descriptors_with(LANGUAGE_TAG).next()?.first_chunk::<3>()?;
-    let code = code.map(|letter| letter.to_ascii_lowercase());
-    code.iter().all(u8::is_ascii_lowercase).then_some(code)
 }
 
 /// The refusal of a stream that MP4 cannot hold.

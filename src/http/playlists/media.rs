@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
 
+use super::fragments::Fragments;
 use super::source::{Source, WITHHELD_FOR};
 use super::window::MIN_TARGETS;
 use crate::archive::hour::HourSummary;
-use crate::archive::layout::Segment;
 use crate::archive::selection::{Chosen, Selection, hours_in_range};
+use crate::cut::fragment::LAYOUT_VERSION;
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::hls::media::{Head, MediaPlaylist, UNKNOWN_TARGET_SECS, target_secs};
@@ -78,6 +79,7 @@ impl Source {
         let mut outline = Outline {
             head: Head {
                 play_from_secs: self.plays_from_start.then_some(0),
+                is_fragmented: self.first_frames.is_some(),
                 ..Head::new(target_secs(longest), false)
             },
             segments: hours.iter().map(|hour| hour.segments).sum(),
@@ -88,7 +90,7 @@ impl Source {
             outline.head.is_finished = is_finished;
         } else {
             outline.segments = 0;
-            let end = self.walk(|_, _| {
+            let end = self.walk(|_| {
                 outline.segments += 1;
                 Ok(())
             })?;
@@ -100,9 +102,9 @@ impl Source {
         if let Some(span) = outline.repeated_by_updates().filter(|_| self.wants_update) {
             outline.segments = 0;
             let mut repeated = LastEntries::new(span);
-            self.walk(|segment, _| {
+            self.walk(|chosen| {
                 outline.segments += 1;
-                repeated.push(segment.name.duration);
+                repeated.push(chosen.segment.name.duration);
                 Ok(())
             })?;
             outline.head.skipped = fit(outline.segments) - repeated.len();
@@ -120,6 +122,7 @@ impl Source {
             head: Head {
                 sequence: Some((window.first.number, window.first.discontinuity)),
                 play_from_secs: Some(-MIN_TARGETS * window.target_secs),
+                is_fragmented: self.first_frames.is_some(),
                 ..Head::new(window.target_secs, false)
             },
             segments: usize::try_from(window.end - window.first.number).unwrap_or(0),
@@ -156,8 +159,8 @@ impl Source {
 
     /// The entity tag: a hash of all that the text depends on.
     pub(super) fn tag(&self, outline: &Outline) -> Fnv {
-        let Head { target_secs, is_finished, sequence, play_from_secs, can_skip_until_secs, skipped } =
-            outline.head;
+        let Head { target_secs, is_finished, sequence, play_from_secs, .. } = outline.head;
+        let Head { can_skip_until_secs, skipped, is_fragmented, .. } = outline.head;
         let mut tag = Fnv::new();
         tag.write_str(&self.uri_prefix);
         // The start of a window changes with the time, its text only with its first entry.
@@ -168,7 +171,13 @@ impl Source {
         tag.write_u64(is_finished.into());
         tag.write_u64(outline.segments as u64);
         tag.write_u64(outline.state);
-        for (tag_name, value) in [("start", play_from_secs), ("skip", can_skip_until_secs.map(|_| skipped))] {
+        let layout = is_fragmented.then_some(i64::from(LAYOUT_VERSION));
+        for (tag_name, value) in [
+            ("start", play_from_secs),
+            ("skip", can_skip_until_secs.map(|_| skipped)),
+            // The time offsets follow from the names, which have the hashes of the files.
+            ("fmp4", layout),
+        ] {
             if let Some(value) = value {
                 tag.write_str(tag_name);
                 tag.write_u64(value.cast_unsigned());
@@ -181,11 +190,14 @@ impl Source {
     pub(super) fn render(&self, outline: &Outline, out: &mut dyn Write) -> Result<()> {
         let mut send = |text: &[u8]| out.write_all(text).map_err(Error::io("send to", "the client"));
         let mut playlist = MediaPlaylist::begin(&self.uri_prefix, &outline.head);
-        let mut add = |segment: &Segment, gap_before| {
+        let mut fragments = self.first_frames.as_deref().map(|cache| Fragments::new(&self.archive, cache));
+        let mut add = |chosen: &Chosen| {
+            let Chosen { segment, gap_before, .. } = chosen;
             if target_secs(segment.name.duration) > outline.head.target_secs {
                 return Err(Error::Changed(format!("hour `{}`", segment.hour)));
             }
-            playlist.segment(segment, gap_before);
+            let fragment = fragments.as_mut().map(|fragments| fragments.fragment(chosen)).transpose()?;
+            playlist.segment(segment, *gap_before, fragment);
             if playlist.text().len() >= CHUNK_BYTES {
                 send(playlist.text())?;
                 playlist.text().clear();
@@ -195,26 +207,26 @@ impl Source {
         let skipped = outline.head.skipped;
         if let Some(window) = &outline.window {
             let from = window.first.number + skipped;
-            self.each_shown(window, from, |segment, entry| add(segment, entry.gap_before))?;
+            self.each_shown(window, from, |chosen, _| add(chosen))?;
         } else {
             let mut number = 0;
-            self.walk(|segment, gap_before| {
+            self.walk(|chosen| {
                 number += 1;
-                if number > skipped { add(segment, gap_before) } else { Ok(()) }
+                if number > skipped { add(chosen) } else { Ok(()) }
             })?;
         }
         send(&playlist.end())
     }
 
-    /// Calls `each` with the segments of the playlist, and whether a gap lies before them. The first segment that may
-    /// still be replaced is withheld, and so are all behind it.
-    fn walk(&self, mut each: impl FnMut(&Segment, bool) -> Result<()>) -> Result<WalkEnd> {
+    /// Calls `each` with the segments of the playlist. The first segment that may still be replaced is withheld, and so are
+    /// all behind it.
+    fn walk(&self, mut each: impl FnMut(&Chosen) -> Result<()>) -> Result<WalkEnd> {
         let mut selection = Selection::new(&self.archive, self.variant.name(), &self.hours, self.range);
-        while let Some(Chosen { segment, gap_before, .. }) = selection.next_segment()? {
-            if self.is_withheld(&segment, gap_before) {
+        while let Some(chosen) = selection.next_segment()? {
+            if self.is_withheld(&chosen.segment, chosen.gap_before) {
                 return Ok(WalkEnd { in_gap: true, is_withheld: true });
             }
-            each(&segment, gap_before)?;
+            each(&chosen)?;
         }
         Ok(WalkEnd { in_gap: selection.ends_in_gap(), is_withheld: false })
     }
@@ -302,6 +314,7 @@ mod tests {
             uri_prefix: "/segments/s/v".to_owned(),
             plays_from_start: false,
             wants_update: false,
+            first_frames: None,
         };
         let head = Head::new(2, true);
         let outline = Outline { head, segments: 3, state: u64::MAX, window: None };

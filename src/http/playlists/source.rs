@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::archive::Archive;
 use crate::archive::layout::{Segment, SegmentType};
+use crate::cut::first_frames::FirstFrames;
 use crate::http::path::VariantPath;
 use crate::timestamp::{Hour, Span, Timestamp};
 
@@ -24,6 +25,9 @@ pub(super) struct Source {
     pub(super) plays_from_start: bool,
     /// Whether the client has the playlist already and asks for an update of it (`_HLS_skip`).
     pub(super) wants_update: bool,
+    /// When the first frames of segments are shown, if the entries are fragments of MP4: their addresses say by how much
+    /// times are moved.
+    pub(super) first_frames: Option<Arc<FirstFrames>>,
 }
 
 impl Source {

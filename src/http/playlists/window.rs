@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::source::{Source, WITHHELD_FOR};
 use crate::archive::hour::HourSummary;
 use crate::archive::layout::Segment;
+use crate::archive::selection::Chosen;
 use crate::error::{Error, Result};
 use crate::hls::media::target_secs;
 use crate::hls::window::{Count, Counted, CountedHour, Entry, Shift};
@@ -134,7 +135,7 @@ impl Source {
         let (mut end, mut last) = (hours.first().map_or(0, |hour| hour.before.entries), None);
         let mut is_withheld = false;
         for hour in &hours[from..] {
-            self.each_entry(hour, |segment, entry| {
+            self.each_entry(hour, |Chosen { segment, .. }, entry| {
                 is_withheld = self.is_withheld(segment, entry.gap_before);
                 if !is_withheld {
                     (end, last) = (entry.number + 1, Some((segment.start(), entry.discontinuity)));
@@ -179,8 +180,8 @@ impl Source {
         let mut left = span;
         for hour in window.counted.hours.iter().rev() {
             let mut entries = Vec::new();
-            self.each_entry(hour, |segment, entry| {
-                entries.push((entry.number, segment.name.duration));
+            self.each_entry(hour, |chosen, entry| {
+                entries.push((entry.number, chosen.segment.name.duration));
                 Ok(entry.number + 1 < window.end)
             })?;
             for (number, duration) in entries.into_iter().rev().filter(|entry| entry.0 < window.end) {
@@ -200,7 +201,7 @@ impl Source {
         is_it: impl Fn(&Segment, Entry) -> bool,
     ) -> Result<Option<(Entry, Timestamp)>> {
         let mut found = None;
-        self.each_entry(hour, |segment, entry| {
+        self.each_entry(hour, |Chosen { segment, .. }, entry| {
             found = is_it(segment, entry).then(|| (entry, segment.start()));
             Ok(found.is_none())
         })?;
@@ -212,13 +213,13 @@ impl Source {
         &self,
         window: &Window,
         from: i64,
-        mut each: impl FnMut(&Segment, Entry) -> Result<()>,
+        mut each: impl FnMut(&Chosen, Entry) -> Result<()>,
     ) -> Result<()> {
         let is_shown = |hour: &&CountedHour| hour.after.entries > from && hour.before.entries < window.end;
         for hour in window.counted.hours.iter().filter(is_shown) {
-            self.each_entry(hour, |segment, entry| {
+            self.each_entry(hour, |chosen, entry| {
                 if (from..window.end).contains(&entry.number) {
-                    each(segment, entry)?;
+                    each(chosen, entry)?;
                 }
                 Ok(entry.number < window.end)
             })?;
@@ -233,14 +234,15 @@ impl Source {
     fn each_entry(
         &self,
         hour: &CountedHour,
-        mut each: impl FnMut(&Segment, Entry) -> Result<bool>,
+        mut each: impl FnMut(&Chosen, Entry) -> Result<bool>,
     ) -> Result<()> {
-        let index = self.archive.hour(self.variant.name(), hour.hour)?;
+        let variant = self.variant.name();
+        let index = self.archive.hour(variant, hour.hour)?;
         let mut count = hour.before;
-        for segment in index.segments() {
-            if let Some(entry) = count.offer(&segment)
-                && !each(&segment, entry)?
-            {
+        for (position, segment) in index.segments().enumerate() {
+            let Some(entry) = count.offer(&segment) else { continue };
+            let chosen = Chosen { variant, segment, place: (&index, position), gap_before: entry.gap_before };
+            if !each(&chosen, entry)? {
                 return Ok(());
             }
         }

@@ -20,7 +20,7 @@ fn targets_decode_to_their_requests() {
     };
     let file = |path: &[&str]| format!("FileRequest {{ path: {path:?} }}");
     let always = "range: TimeRange { start: None, end: None, given: [] }";
-    let media = "plays_from_start: false, anchor: None, wants_update: false";
+    let media = "plays_from_start: false, anchor: None, wants_update: false, container: TransportStream";
     let gdq_source = variant("gdq", "source");
     let rows = [
         ("/", "FrontPageRequest".to_owned()),
@@ -42,11 +42,47 @@ fn targets_decode_to_their_requests() {
         ("/segments/a/55:02.ts", file(&["a", "55:02.ts"])),
         // A percent sign that was encoded twice is part of a name, not a way up.
         ("/segments/%252e%252e/x", file(&["%2e%2e", "x"])),
-        ("/playlist/gdq.m3u8", format!("MultivariantRequest {{ stream: \"gdq\", {always}, anchor: None }}")),
-        ("/playlist/a.b.m3u8", format!("MultivariantRequest {{ stream: \"a.b\", {always}, anchor: None }}")),
+        (
+            "/playlist/gdq.m3u8",
+            format!("MultivariantRequest {{ stream: \"gdq\", {always}, anchor: None, container: None }}"),
+        ),
+        (
+            "/playlist/a.b.m3u8",
+            format!("MultivariantRequest {{ stream: \"a.b\", {always}, anchor: None, container: None }}"),
+        ),
         ("/playlist/gdq/source.m3u8", format!("MediaRequest {{ variant: {gdq_source}, {always}, {media} }}")),
         ("/playlist/gdq/source/timeshift_rel-60.m3u8", "Ago(Span(60000000))".to_owned()),
         ("/channels.m3u?x", "ChannelsRequest".to_owned()),
+    ];
+    for (target, expected) in rows {
+        assert_eq!(format!("{:?}", decode(target).expect(target)), expected, "{target}");
+    }
+}
+
+#[test]
+fn targets_of_fragments_decode_to_their_requests() {
+    let variant = VariantPath { stream: "gdq".to_owned(), variant: "source".to_owned() };
+    let address =
+        format!("variant: {variant:?}, hour: \"2026-11-20T10\", file: \"55:02-2-full-x.ts\", version");
+    let rows = [
+        (
+            "/playlist/gdq/source.m3u8?container=fmp4",
+            format!(
+                "MediaRequest {{ variant: {variant:?}, range: {:?}, plays_from_start: false, anchor: None, \
+                 wants_update: false, container: Fragments }}",
+                crate::http::time_range::TimeRange::default()
+            ),
+        ),
+        (
+            "/fmp4/gdq/source/2026-11-20T10/55%3A02-2-full-x.m4s?v=1&o=90000",
+            format!(
+                "FragmentRequest {{ address: Address {{ {address}: Some(1) }}, offset: Some(Ticks(90000)) }}"
+            ),
+        ),
+        (
+            "/fmp4/gdq/source/2026-11-20T10/55:02-2-full-x.init.mp4",
+            format!("InitRequest(Address {{ {address}: None }})"),
+        ),
     ];
     for (target, expected) in rows {
         assert_eq!(format!("{:?}", decode(target).expect(target)), expected, "{target}");
@@ -101,6 +137,9 @@ fn unknown_paths_are_unknown() {
         "/channels",
         "/channels.m3u8",
         "/playlist/a.m3u8/",
+        "/fmp4/a/b/2026-11-20T10/55:02-2-full-x.ts",
+        "/fmp4/a/b/2026-11-20T10/55:02-2-full-x.mp4",
+        "/fmp4/a/b/55:02-2-full-x.m4s",
         "/cut/a.ts",
         "/cut/a/b",
         "/cut/a/b/c.ts",
@@ -137,6 +176,15 @@ fn malformed_and_hidden_names_are_refused() {
         ("/playlist/.m3u8", "bad stream"),
         ("/playlist/a/.m3u8", "bad variant"),
         ("/cut/a/.ts", "bad variant"),
+        ("/fmp4/a/b//c.m4s", "bad hour"),
+        ("/fmp4/a/b/c/.init.mp4", "bad name"),
+        ("/fmp4/a/b/c/..m4s", "Bad name: May not start with a period"),
+        ("/fmp4/a/b/c/d.m4s?v=x", "bad v `x`: expected the number in the playlist's addresses"),
+        ("/fmp4/a/b/c/d.m4s?o=-1", "bad o `-1`: expected the number in the playlist's addresses"),
+        ("/fmp4/a/b/c/d.m4s?o=8589934592", "bad o `8589934592`"),
+        ("/playlist/a.m3u8?container=mp4", "bad container `mp4`: expected `ts` or `fmp4`"),
+        ("/playlist/a/b.m3u8?container=", "bad container ``: expected `ts` or `fmp4`"),
+        ("/playlist/a/b/timeshift_abs-1795171502.m3u8?container=TS", "bad container `TS`"),
         ("/segments/a//b", "bad path"),
         ("/segments/a/%2e%2e/%00", "bad path"),
         ("/segments/a%2f..%2f..%2fetc", "bad path"),
