@@ -13,8 +13,10 @@ use restreamer::http::request::Request;
 use restreamer::http::{App, Routed, Service};
 use restreamer::server::{Limits, Server};
 
+use crate::browsers::start_chromium;
 use crate::harness::{PATIENCE, Site, app, serve, wait_until, write_whole};
-use crate::process::{Output, Program, Running, find, say, setting};
+use crate::nginx::peer;
+use crate::process::{Output, Program};
 use crate::recording::{FRAMES, VARIANTS, WHOLE, copy_segments, count_packets, files_of, footage};
 
 /// A server that records the targets of its requests.
@@ -160,51 +162,9 @@ fn page(source: &str) -> String {
     page
 }
 
-/// The path of Chromium; `None`, with the reason printed, if the test is to be skipped.
-pub(crate) fn chromium() -> Option<std::path::PathBuf> {
-    let wanted = setting("RESTREAMER_TEST_PEERS");
-    if wanted.as_ref().is_some_and(|value| value == "0") {
-        say("skipped Chromium: RESTREAMER_TEST_PEERS is 0");
-        return None;
-    }
-    let found = find("chromium");
-    if found.is_none() {
-        assert!(wanted.is_none(), "chromium is not installed, and RESTREAMER_TEST_PEERS requires it");
-        say("skipped Chromium: `chromium` is not installed");
-    }
-    found
-}
-
-/// Chromium, which opens a page; its profile goes to the directory `profile`.
-pub(crate) fn browser(chromium: &Path, profile: &Path, url: &str) -> Running {
-    // The built-in HLS player of current versions needs no switch.
-    let options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-dev-shm-usage",
-        "--disable-breakpad",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--autoplay-policy=no-user-gesture-required",
-        // Without this Chromium prints the page and exits.
-        "--remote-debugging-port=0",
-    ];
-    Program::new(chromium)
-        .args(options)
-        .args([format!("--user-data-dir={}", profile.display())])
-        .args([url])
-        .env("HOME", profile)
-        .env("TMPDIR", profile)
-        .start()
-}
-
 #[test]
 fn chromium_plays_a_multivariant_playlist_over_a_gap() {
-    let Some(chromium) = chromium() else { return };
+    let Some(chromium) = peer("chromium") else { return };
     let footage = footage();
     let archive = tempfile::tempdir().expect("a temporary directory");
     for (variant, _) in VARIANTS {
@@ -215,8 +175,8 @@ fn chromium_plays_a_multivariant_playlist_over_a_gap() {
     let (requests, server) = RequestLog::over(archive.path(), Clock::System);
 
     let profile = tempfile::tempdir().expect("a temporary directory");
-    let browser =
-        browser(&chromium, profile.path(), &format!("http://{}/segments/test/page.html", server.address()));
+    let url = format!("http://{}/segments/test/page.html", server.address());
+    let browser = start_chromium(&chromium, profile.path(), &url);
     let begun = Instant::now();
     let reports = loop {
         let reports = requests.requested("/files/report-");

@@ -12,10 +12,10 @@ use restreamer::timestamp::{Span, Timestamp};
 use tempfile::TempDir;
 
 use crate::broadcast::{Broadcast, Gap, SEGMENT_SECS, Screen, Shown};
+use crate::browsers::start_chromium;
 use crate::footage::{HEIGHT, WIDTH, number};
 use crate::harness::{time, write_whole};
 use crate::nginx::peer;
-use crate::players::{browser, chromium};
 use crate::process::{Program, Running, say, setting};
 
 /// hls.js in the npm registry, and the SHA-256 of this package.
@@ -138,7 +138,7 @@ impl Audience {
         write_whole(&broadcast.archive.path().join("test/page.html"), page.as_bytes());
         let profile = tempfile::tempdir().expect("a temporary directory");
         let url = broadcast.url("/segments/test/page.html");
-        self.running.push((browser(&chromium.program, profile.path(), &url), Some(profile)));
+        self.running.push((start_chromium(&chromium.program, profile.path(), &url), Some(profile)));
         broadcast.requests.on_request(move |target| {
             let report = target.strip_prefix("/files/shown-").and_then(|rest| rest.split_once('-'));
             let Some((player, picture)) = report else { return };
@@ -154,7 +154,7 @@ impl Audience {
 impl Chromium {
     /// `None` if it is not installed or not wanted.
     fn find() -> Option<Self> {
-        chromium().map(|program| Self { program, hls_js: hls_js() })
+        peer("chromium").map(|program| Self { program, hls_js: hls_js() })
     }
 }
 
