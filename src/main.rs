@@ -31,6 +31,12 @@ const DEFAULT_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Memory for the samples of segments on a machine with enough of it: those of about an hour.
 const SAMPLES_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
+/// Memory for movies on a machine with enough of it: several hours of them.
+const MOVIE_CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Memory for pictures that were encoded for movies, on a machine with enough of it.
+const CUT_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
 fn main() -> ExitCode {
     match Command::from_process() {
         Ok(Command::Help) => print(&help()),
@@ -49,8 +55,8 @@ fn start_log(config: &Config) -> Result<Log, String> {
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let log = start_log(config)?;
     let memory = memory_limit();
-    let config = &Config { cache_bytes: Some(cache_bytes(config, memory.as_ref())), ..config.clone() };
-    let archive = Archive::new(&config.base_dir, cache_bytes(config, memory.as_ref()));
+    let config = &with_cache_sizes(config.clone(), memory.as_ref());
+    let archive = Archive::new(&config.base_dir, config.cache_bytes.unwrap_or_default());
     archive.check().map_err(|error| format!("cannot serve `{}`: {error}", config.base_dir.display()))?;
     let signals = catch_signals()?;
     let limits = limits(config, raise_descriptor_limit(), memory.as_ref());
@@ -64,7 +70,10 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         max_cut_hours: config.max_cut_hours,
         windows: Windows::default(),
         first_frames: Arc::default(),
-        movies: Movies::new(config.movie_cache_bytes, config.cut_cache_bytes),
+        movies: Movies::new(
+            config.movie_cache_bytes.unwrap_or_default(),
+            config.cut_cache_bytes.unwrap_or_default(),
+        ),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints())
@@ -115,7 +124,7 @@ fn run_check(mut config: Config) -> Result<ExitCode, String> {
     let memory = memory_limit();
     let limits = limits(&config, raise_descriptor_limit(), memory.as_ref());
     config.max_connections = Some(limits.max_connections);
-    config.cache_bytes = Some(cache_bytes(&config, memory.as_ref()));
+    config = with_cache_sizes(config, memory.as_ref());
     let samples_bytes = scaled(SAMPLES_CACHE_BYTES, memory.as_ref());
     let memory = MemoryUse { limit: memory, held_bytes: limits.held_bytes, samples_bytes };
     let is_fine = check(&config, resolve(&config), &memory, &mut io::stdout().lock()).unwrap_or(false);
@@ -133,16 +142,20 @@ fn resolve(config: &Config) -> Result<SocketAddr, String> {
 /// The size of a cache or buffer that has `bytes` on a machine with enough memory. With less memory, all caches and buffers
 /// together take at most a quarter of it, because ffmpeg and the page cache need the rest.
 fn scaled(bytes: usize, memory: Option<&MemoryLimit>) -> usize {
-    let whole = (DEFAULT_CACHE_BYTES + SAMPLES_CACHE_BYTES + Limits::default().held_bytes) as u64;
+    let caches = DEFAULT_CACHE_BYTES + SAMPLES_CACHE_BYTES + MOVIE_CACHE_BYTES + CUT_CACHE_BYTES;
+    let whole = (caches + Limits::default().held_bytes) as u64;
     match memory.map(|memory| memory.bytes / 4).filter(|quarter| *quarter < whole) {
         Some(quarter) => usize::try_from(quarter * bytes as u64 / whole).unwrap_or(bytes),
         None => bytes,
     }
 }
 
-/// Memory for cached directories.
-fn cache_bytes(config: &Config, memory: Option<&MemoryLimit>) -> usize {
-    config.cache_bytes.unwrap_or_else(|| scaled(DEFAULT_CACHE_BYTES, memory))
+/// The options, with the sizes of caches that they leave open.
+fn with_cache_sizes(mut config: Config, memory: Option<&MemoryLimit>) -> Config {
+    config.cache_bytes.get_or_insert_with(|| scaled(DEFAULT_CACHE_BYTES, memory));
+    config.movie_cache_bytes.get_or_insert_with(|| scaled(MOVIE_CACHE_BYTES, memory));
+    config.cut_cache_bytes.get_or_insert_with(|| scaled(CUT_CACHE_BYTES, memory));
+    config
 }
 
 /// Derives the limits from the options, the number of file descriptors and the memory there is. A connection can need two

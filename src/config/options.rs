@@ -38,10 +38,11 @@ pub struct Config {
     pub cut_workers: usize,
     /// The size of the largest segment that exact cuts take.
     pub max_segment_bytes: u64,
-    /// Memory for movies that were built, without the pictures that were encoded for them.
-    pub movie_cache_bytes: usize,
-    /// Memory for pictures that were encoded for movies.
-    pub cut_cache_bytes: usize,
+    /// Memory for movies that were built, without the pictures that were encoded for them; `None` derives it from the memory
+    /// there is.
+    pub movie_cache_bytes: Option<usize>,
+    /// Memory for pictures that were encoded for movies; `None` derives it from the memory there is.
+    pub cut_cache_bytes: Option<usize>,
     /// The longest range of an exact cut, in hours.
     pub max_cut_hours: u32,
     /// Path of the ffmpeg program.
@@ -67,8 +68,8 @@ impl Default for Config {
             workers: (2 * cores).clamp(4, 32),
             cut_workers: (cores / 2).clamp(2, 32),
             max_segment_bytes: MAX_SEGMENT_BYTES,
-            movie_cache_bytes: 32 * 1024 * 1024,
-            cut_cache_bytes: 64 * 1024 * 1024,
+            movie_cache_bytes: None,
+            cut_cache_bytes: None,
             max_cut_hours: 24,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
@@ -173,6 +174,11 @@ const fn option(group: &'static str, name: &'static str) -> OptionSpec {
     }
 }
 
+/// A value that is derived from the machine unless it is given.
+fn auto_or(value: Option<usize>) -> String {
+    value.map_or("auto".to_owned(), |value| value.to_string())
+}
+
 /// All options, group by group, in the order of `--help`.
 pub const OPTIONS: &[OptionSpec] = &[
     option("Archive", "base-dir")
@@ -184,8 +190,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("N", |config, value| {
             number(value, 0, usize::MAX).map(|bytes| config.cache_bytes = Some(bytes))
         })
-        .shown(|config| config.cache_bytes.map_or("auto".to_owned(), |bytes| bytes.to_string()))
-        .computed_default("a twelfth of the memory, at most 67108864"),
+        .shown(|config| auto_or(config.cache_bytes))
+        .computed_default("a nineteenth of the memory, at most 67108864"),
     option("Archive", "no-cache")
         .help("same as --cache-bytes 0, for file systems with unreliable modification times of directories")
         .switch(|config, value| {
@@ -207,7 +213,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("N", |config, value| {
             number(value, 1, 1_000_000).map(|count| config.max_connections = Some(count))
         })
-        .shown(|config| config.max_connections.map_or("auto".to_owned(), |count| count.to_string()))
+        .shown(|config| auto_or(config.max_connections))
         .computed_default("from the limit of open files, at most 10000"),
     option("Network", "head-timeout")
         .help("time limit for receiving a request head, in seconds")
@@ -243,13 +249,17 @@ pub const OPTIONS: &[OptionSpec] = &[
     option("Workers", "movie-cache-bytes")
         .help("memory for the tables of MP4 cuts, so that other ranges of one are sent at once, in bytes")
         .value("N", |config, value| {
-            number(value, 0, usize::MAX).map(|bytes| config.movie_cache_bytes = bytes)
+            number(value, 0, usize::MAX).map(|bytes| config.movie_cache_bytes = Some(bytes))
         })
-        .shown(|config| config.movie_cache_bytes.to_string()),
+        .shown(|config| auto_or(config.movie_cache_bytes))
+        .computed_default("a thirty-eighth of the memory, at most 33554432"),
     option("Workers", "cut-cache-bytes")
         .help("memory for pictures that were encoded for MP4 cuts, in bytes")
-        .value("N", |config, value| number(value, 0, usize::MAX).map(|bytes| config.cut_cache_bytes = bytes))
-        .shown(|config| config.cut_cache_bytes.to_string()),
+        .value("N", |config, value| {
+            number(value, 0, usize::MAX).map(|bytes| config.cut_cache_bytes = Some(bytes))
+        })
+        .shown(|config| auto_or(config.cut_cache_bytes))
+        .computed_default("a nineteenth of the memory, at most 67108864"),
     option("Workers", "ffmpeg")
         .help("path of the ffmpeg program used for cuts")
         .value("PATH", |config, value| path(value).map(|path| config.ffmpeg = path))

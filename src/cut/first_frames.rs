@@ -13,8 +13,8 @@ use crate::mpegts::scan::{Scan, Unit};
 /// How many bytes of a segment are looked at, first, and then if these are not enough.
 const LOOKED_AT_BYTES: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
 
-/// How much memory the first frames that were looked for may take: those of 8,000 segments or more.
-const CACHE_BYTES: usize = 4 << 20;
+/// How much memory the first frames that were looked for may take: those of 2,000 segments or more.
+const CACHE_BYTES: usize = 1 << 20;
 
 /// The first frames that were looked for: the PTS of each, if there is one.
 ///
