@@ -22,13 +22,13 @@ const KIND: FootageKind<'_> = FootageKind {
 };
 
 /// Removes a segment.
-fn make_gap(footage: &mut Footage, index: usize) {
+pub(crate) fn make_gap(footage: &mut Footage, index: usize) {
     footage.segments.remove(index);
     footage.segments[index].gap_before = true;
 }
 
 /// The same segment on a clock `seconds` later.
-fn restart(segment: &CutSegment, seconds: &str) -> PathBuf {
+pub(crate) fn restart(segment: &CutSegment, seconds: &str) -> PathBuf {
     let path = segment.path.with_extension("restarted.ts");
     let (from, to) = (segment.path.to_string_lossy(), path.to_string_lossy());
     let copy = [

@@ -11,7 +11,10 @@ use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::{Span, Timestamp};
 
 use crate::cut_engine::{select, times, tools};
-use crate::footage::{self, Footage, FootageKind, PLAIN, Shown, base, check_beeps, look, psnr, run, to_f64};
+use crate::cut_holes::{make_gap, restart};
+use crate::footage::{
+    self, Footage, FootageKind, PLAIN, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64,
+};
 
 /// Prepares a movie of segments, with the segment after them and those before.
 fn prepared(
@@ -74,6 +77,14 @@ fn frame_times(path: &Path) -> Vec<f64> {
     text.lines().filter_map(|line| line.trim_matches(',').parse().ok()).collect()
 }
 
+/// Checks that ffmpeg reads a movie without a warning.
+fn check_warnings(path: &Path) {
+    let name = path.to_string_lossy();
+    let output =
+        run("ffmpeg", &["-v", "warning", "-i", &name, "-map", "0:v?", "-map", "0:a?", "-f", "null", "-"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}: decoding");
+}
+
 /// Makes the movie of a range of footage with pictures, and checks what holds for all.
 fn check(exact_type: ExactType, footage: &Footage, sounds: usize, start_ms: i64, end_ms: i64) -> Shown {
     let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
@@ -98,10 +109,7 @@ fn check(exact_type: ExactType, footage: &Footage, sounds: usize, start_ms: i64,
         assert!(step > 0.0 && step < frame * 1.5, "{}: a step of {step} at {}", path.display(), pair[0]);
     }
     check_beeps(&shown, footage.rate);
-    let name = path.to_string_lossy();
-    let output =
-        run("ffmpeg", &["-v", "warning", "-i", &name, "-map", "0:v", "-map", "0:a?", "-f", "null", "-"]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}: decoding");
+    check_warnings(&path);
     let estimated = prepared.estimate_movie(&options, &|| false).expect("a length");
     if exact_type == ExactType::Copy {
         assert_eq!(estimated, std::fs::metadata(&path).expect("a file").len());
@@ -172,4 +180,67 @@ fn movies_with_two_sounds_on_other_pids_are_exact() {
 fn movies_over_the_wrap_of_the_clock_are_exact() {
     let codecs = &format!("{PYRAMID} 50 -output_ts_offset 95438.3");
     all(&FootageKind { name: "movie-wrap", codecs, ..PLAIN }, 50);
+}
+
+#[test]
+fn movies_of_footage_with_ac3_are_exact() {
+    let codecs = "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 0 -g 50 -c:a ac3";
+    all(&FootageKind { name: "movie-ac3", codecs, ..PLAIN }, 50);
+}
+
+#[test]
+fn movies_over_gaps_and_clocks_that_restart_are_exact() {
+    let codecs = &format!("{PYRAMID} 50");
+    let mut footage = footage::make(&FootageKind { name: "movie-gap", codecs, ..PLAIN });
+    for segment in footage.segments.iter_mut().skip(3) {
+        segment.path = restart(segment, "-6.5");
+    }
+    make_gap(&mut footage, 2);
+    for exact_type in [ExactType::Copy, ExactType::Smart] {
+        for (start, end) in [(2500, 9690), (3990, 6100), (1000, 20_000)] {
+            check(exact_type, &footage, 1, start, end);
+        }
+    }
+}
+
+#[test]
+fn a_rough_movie_has_all_frames_of_its_segments() {
+    let footage = footage::make(&FootageKind { name: "movie-rough", ..PLAIN });
+    let (start, end) = (footage.segments[1].start, footage.segments[3].end);
+    let margin = Span::from_secs(60);
+    let segments = footage.segments[1..4].to_vec();
+    let prepared = prepared(ExactType::Whole, segments, None, Vec::new(), start - margin, end + margin);
+    let path = write(&prepared, &options(start));
+    let mut shown = look(&path, 1, true);
+    shown.times = frame_times(&path);
+    assert_eq!(shown.numbers, (50..200).collect::<Vec<_>>());
+    check_beeps(&shown, footage.rate);
+    check_warnings(&path);
+    let audio = |path: &Path| packet_times(&path.to_string_lossy(), "a:0").len();
+    let source: usize = footage.segments[1..4].iter().map(|segment| audio(&segment.path)).sum();
+    assert_eq!(audio(&path), source, "frames of sound");
+}
+
+#[test]
+fn movies_of_sound_alone_have_its_samples() {
+    let kind = FootageKind { name: "movie-sound", pictures: false, codecs: "-c:a aac", ..PLAIN };
+    let footage = footage::make(&kind);
+    let decode =
+        |path: &str| footage::ffmpeg(&["-v", "error", "-i", path, "-map", "0:a:0", "-f", "s16le", "-"]);
+    let joined: Vec<_> =
+        footage.segments.iter().map(|segment| segment.path.to_string_lossy().into_owned()).collect();
+    let source = decode(&format!("concat:{}", joined.join("|")));
+    for exact_type in [ExactType::Copy, ExactType::Smart] {
+        let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(7100));
+        let segments = select(&footage.segments, start, end);
+        let path = write(&prepared(exact_type, segments, None, Vec::new(), start, end), &options(start));
+        check_warnings(&path);
+        let samples = decode(&path.to_string_lossy());
+        // Two bytes each. All frames of sound that begin in the range are there; none is shown before it.
+        let (found, expected) = (samples.len() / 2, 4600 * 48);
+        assert!(found.abs_diff(expected) <= 1024, "{found} samples, not {expected}");
+        let inner = &samples[8192..samples.len() - 8192];
+        let is_there = source.windows(inner.len()).step_by(2).any(|window| window == inner);
+        assert!(is_there, "{exact_type:?}: the samples are those of the source");
+    }
 }
