@@ -235,8 +235,9 @@ impl Mux for MovieBuilder<'_> {
         let taken: Vec<_> = parts.iter().map(|part| (part.source, part.taken.clone())).collect();
         let chunks = interleave(&taken);
         self.add_samples(&chunks, &parts, planned.frame_90k);
-        if let Some(clock) = &mut self.wall_clock {
-            let text = clock.add(&planned, loaded, self.len);
+        let inside = index.checked_sub(self.plan.before().len()).filter(|i| *i < self.plan.segments.len());
+        if let Some(clock) = self.wall_clock.as_mut().filter(|_| inside.is_some()) {
+            let text = clock.add(&planned, self.len);
             self.len += text.len() as u64;
             if !text.is_empty() {
                 self.texts.insert(self.records.len(), text);
@@ -265,7 +266,7 @@ fn format_of(track: &TrackSamples, index: u32) -> Option<Arc<SampleFormat>> {
 }
 
 /// The language of a stream, by its descriptor.
-fn language(stream: &ElementaryStream) -> Option<[u8; 3]> {
+pub(super) fn language(stream: &ElementaryStream) -> Option<[u8; 3]> {
     let code = stream.descriptors_with(LANGUAGE_TAG).next()?.first_chunk::<3>()?;
     let code = code.map(|letter| letter.to_ascii_lowercase());
     code.iter().all(u8::is_ascii_lowercase).then_some(code)
