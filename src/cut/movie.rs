@@ -9,6 +9,10 @@ mod part;
 mod text;
 mod track;
 
+mod fragmented;
+mod pieces;
+mod sound_format;
+
 use std::ops::Range;
 use std::sync::Arc;
 

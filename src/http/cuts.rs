@@ -195,20 +195,29 @@ fn exact_cut(
         ExactType::Full => "full",
         _ => "smart",
     };
+    Ok(reply.with_body(streamed(app, label, move |out, is_cancelled| prepared.run(out, is_cancelled))))
+}
+
+/// The body of a cut that `run` writes while it is sent.
+fn streamed(
+    app: &App,
+    label: &'static str,
+    run: impl FnOnce(&mut dyn Write, &dyn Fn() -> bool) -> Result<()> + Send + 'static,
+) -> Body {
     let timer = CutTimer::start(&app.metrics, label, "panic");
-    Ok(reply.with_body(Body::streamed(move |sink| {
+    Body::streamed(move |sink| {
         // Moves the timer into the closure as a whole, to be dropped with it.
         let mut timer = timer;
         let sink = RefCell::new(sink);
         let mut out = FlushingSink { sink: &sink, metrics: &timer.metrics };
-        let result = prepared.run(&mut out, &|| sink.borrow().is_cancelled());
+        let result = run(&mut out, &|| sink.borrow().is_cancelled());
         timer.result = match &result {
             Ok(()) => "ok",
             Err(_) if sink.borrow().is_cancelled() => "cancelled",
             Err(_) => "failed",
         };
         result
-    })))
+    })
 }
 
 /// A sink that sends each write at once, so that the client gets the first frames early. It counts the bytes. The cell

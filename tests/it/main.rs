@@ -20,6 +20,7 @@ mod dependencies;
 mod deploy;
 mod failing_disk;
 mod footage;
+mod fragmented_movies;
 mod front;
 mod harness;
 mod keep_alive;
