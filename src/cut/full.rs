@@ -31,8 +31,10 @@ const AUDIO_MARGIN_90K: i64 = TICKS_PER_SECOND;
 /// How long before all else ffmpeg gets the frames that announce a sound which begins late. They take at most half of that
 /// time.
 const ANNOUNCED_90K: i64 = TICKS_PER_SECOND;
-/// The channel layouts that AAC has a `channel_configuration` for (ISO/IEC 14496-3, 1.6.3.4), by ffmpeg's names.
-const AAC_LAYOUTS: &str = "mono|stereo|3.0|4.0|5.0|5.1|7.1";
+/// The filter for the channel layouts that AAC has a `channel_configuration` for (ISO/IEC 14496-3, 1.6.3.4).
+pub(super) const AAC_FORMAT: &str = "aformat=channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1";
+/// The options of the encoder of sound.
+pub(super) const AAC_OPTIONS: &str = "-c:a aac -b:a 192k";
 
 /// Checks that ffmpeg has the encoders, and the decoders of all sound.
 pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
@@ -91,24 +93,39 @@ fn decoders(stream: &Stream, stream_type: u8) -> (String, &'static [&'static str
     (format!("{name} (stream type {stream_type:#04x})"), decoders)
 }
 
-/// Makes a full cut.
+/// Makes a full cut as a transport stream.
 pub(super) fn run(
     plan: Plan,
     tools: &Tools,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
+    encode(plan, tools, 0, &mut |chunk| send(chunk, out, is_cancelled), is_cancelled)
+}
+
+/// Encodes all frames of a plan, into a transport stream in which the range begins at `start_seconds` or, if something
+/// would be before zero, a little later.
+pub(super) fn encode(
+    plan: Plan,
+    tools: &Tools,
+    start_seconds: i64,
+    out: Output<'_>,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
     let plan = plan.shifted(SHIFT_90K);
-    let args = arguments(&plan, tools);
-    let expected_90k = plan.end_90k - plan.start_90k;
+    let args = arguments(&plan, tools, start_seconds);
+    let expected_90k = start_seconds * TICKS_PER_SECOND + plan.end_90k - plan.start_90k;
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
     let mut child = tools.ffmpeg(&args, feed)?;
     let mut length = OutputLength::default();
-    while let Some(chunk) = child.next_chunk(is_cancelled).map_err(|error| blame(error, &length))? {
+    loop {
+        let next = child.next_chunk(is_cancelled);
+        let Some(chunk) = next.map_err(|error| if length.has_begun { error } else { blame(error) })? else {
+            return length.check(expected_90k);
+        };
         length.push(&chunk);
-        send(&chunk, out, is_cancelled)?;
+        out(&chunk)?;
     }
-    length.check(expected_90k)
 }
 
 /// What ffmpeg says before its first output if the footage cannot be decoded.
@@ -120,13 +137,13 @@ const UNDECODABLE: [&str; 4] = [
 ];
 
 /// A failure before the first output is not the server's if ffmpeg says that it cannot decode its input.
-fn blame(error: Error, length: &OutputLength) -> Error {
+pub(super) fn blame(error: Error) -> Error {
     let Error::Child { why, .. } = &error else { return error };
     match UNDECODABLE.iter().find(|text| why.contains(**text)) {
-        Some(reason) if !length.has_begun => Error::Unsupported(format!(
+        Some(reason) => Error::Unsupported(format!(
             "ffmpeg cannot decode the segments (`{reason}`); type=rough works with any"
         )),
-        _ => error,
+        None => error,
     }
 }
 
@@ -157,9 +174,8 @@ impl OutputLength {
         if self.highest_pts_90k >= expected_90k - TICKS_PER_SECOND {
             return Ok(());
         }
-        let (made, expected) = (self.highest_pts_90k / TICKS_PER_SECOND, expected_90k / TICKS_PER_SECOND);
-        let why =
-            format!("it ended without an error, but with less than the {expected} s asked for: {made} s");
+        let missing = (expected_90k - self.highest_pts_90k) / TICKS_PER_SECOND;
+        let why = format!("it ended without an error, but with {missing} s less than asked for");
         Err(failed(&why))
     }
 }
@@ -230,7 +246,7 @@ fn actions(plan: &Plan, index: usize, planned: &PlannedSegment, loaded: &LoadedS
     }
 }
 
-fn arguments(plan: &Plan, tools: &Tools) -> String {
+fn arguments(plan: &Plan, tools: &Tools, output_start: i64) -> String {
     let threads = tools.threads();
     let mut args =
         vec![format!("-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0")];
@@ -243,9 +259,11 @@ fn arguments(plan: &Plan, tools: &Tools) -> String {
     let sounds = plan.program.streams.iter().filter(|stream| stream.codec.is_audio());
     args.extend(sounds.enumerate().map(|(index, stream)| {
         let pid = stream.pid;
-        format!("-map 0:i:{pid} -filter:a:{index} {trim},aformat=channel_layouts={AAC_LAYOUTS}")
+        format!("-map 0:i:{pid} -filter:a:{index} {trim},{AAC_FORMAT}")
     }));
-    args.push("-c:a aac -b:a 192k -muxdelay 0 -muxpreload 0 -f mpegts pipe:1".to_owned());
+    args.push(format!(
+        "{AAC_OPTIONS} -output_ts_offset {output_start} -muxdelay 0 -muxpreload 0 -f mpegts pipe:1"
+    ));
     args.join(" ")
 }
 

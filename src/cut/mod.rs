@@ -94,7 +94,11 @@ pub fn prepare_movie(
     samples: &Arc<SamplesCache>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
+    let mut plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
+    if exact_type == ExactType::Full {
+        // Its tracks are described before their frames are made.
+        presence::drop_absent_streams(&mut plan, is_cancelled)?;
+    }
     complete(plan, preceding, tools, Some(Arc::clone(samples)), is_cancelled)
 }
 

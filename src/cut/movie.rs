@@ -9,6 +9,10 @@ mod part;
 mod text;
 mod track;
 
+mod fragmented;
+mod pieces;
+mod sound_format;
+
 mod flat;
 
 mod builder;

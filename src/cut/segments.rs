@@ -114,6 +114,12 @@ impl LoadedSegment {
         Ok(self.bytes.get_or_init(|| bytes))
     }
 
+    /// Its bytes.
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>> {
+        self.bytes()?;
+        Ok(self.bytes.into_inner().unwrap_or_default())
+    }
+
     /// Its samples.
     pub(super) fn samples(&self) -> Result<Arc<IndexedSegment>> {
         if let Some(indexed) = &self.indexed {

@@ -4,6 +4,7 @@ mod segments;
 mod timer;
 
 mod request;
+mod streamed;
 
 mod movie;
 mod stream;

@@ -21,14 +21,24 @@ pub struct Run<'a> {
     pub data: &'a [u8],
 }
 
-/// `ftyp` and `moov` of a fragmented movie: the initialization section of an HLS playlist, or the start of a stream. Tracks
-/// without a format are left out, but keep their numbers.
+/// `ftyp` and `moov` of fragments that stand alone: the initialization section of an HLS playlist. Tracks without a format are
+/// left out, but keep their numbers.
 pub fn init(info: &MovieInfo, tracks: &[TrackInfo]) -> Vec<u8> {
+    head(info, tracks, None)
+}
+
+/// `ftyp` and `moov` of a fragmented movie that takes so many ticks of 90 kHz in all.
+pub fn movie_head(info: &MovieInfo, tracks: &[TrackInfo], duration_90k: u64) -> Vec<u8> {
+    head(info, tracks, Some(duration_90k))
+}
+
+fn head(info: &MovieInfo, tracks: &[TrackInfo], duration_90k: Option<u64>) -> Vec<u8> {
     let mut out = BoxWriter::new();
     write_ftyp(&mut out, *b"iso5", &[*b"iso5", *b"iso6", *b"mp41"]);
     let described = tracks.iter().enumerate().filter(|(_, track)| track.is_described());
     let infos: Vec<_> = described.map(|(index, track)| (index, track, 0)).collect();
-    write_moov(&mut out, info, &infos, |out, _| write_empty_tables(out), |out| write_mvex(out, &infos));
+    let mvex = |out: &mut BoxWriter| write_mvex(out, &infos, duration_90k);
+    write_moov(&mut out, info, &infos, |out, _| write_empty_tables(out), mvex);
     out.into_bytes()
 }
 
@@ -40,8 +50,11 @@ fn write_empty_tables(out: &mut BoxWriter) {
 }
 
 /// Writes that the samples are in fragments, which tell everything of each sample.
-fn write_mvex(out: &mut BoxWriter, tracks: &[(usize, &TrackInfo, u64)]) {
+fn write_mvex(out: &mut BoxWriter, tracks: &[(usize, &TrackInfo, u64)], duration_90k: Option<u64>) {
     out.boxed(*b"mvex", |out| {
+        if let Some(duration) = duration_90k {
+            out.full_box(*b"mehd", 1, 0, |out| out.u64(duration));
+        }
         for (index, ..) in tracks {
             out.full_box(*b"trex", 0, 0, |out| {
                 out.u32s([track_id(*index), 1, 0, 0, 0]);

@@ -6,7 +6,7 @@ use mp4_atom::{Codec as Entry, Decode, DecodeMaybe, Ftyp, Header, Moof, Moov};
 use proptest::prelude::*;
 
 use super::entries::text_sample;
-use super::fragment::{Run, fragment, init};
+use super::fragment::{Run, fragment, init, movie_head};
 use super::layout::{Layout, Piece};
 use super::movie::{MovieInfo, head};
 use super::tracks::{EditEntry, Sample, Track, TrackInfo, TrackKind};
@@ -550,14 +550,16 @@ fn an_init_describes_tracks_without_samples() {
     Ftyp::decode(&mut bytes).expect("ftyp");
     let moov = Moov::decode(&mut bytes).expect("moov");
     assert!(bytes.is_empty() && moov.udta.is_none());
-    let trex: Vec<_> = moov
-        .mvex
-        .expect("mvex")
-        .trex
-        .iter()
-        .map(|trex| (trex.track_id, trex.default_sample_description_index))
-        .collect();
+    let mvex = moov.mvex.clone().expect("mvex");
+    assert!(mvex.mehd.is_none());
+    let trex: Vec<_> =
+        mvex.trex.iter().map(|trex| (trex.track_id, trex.default_sample_description_index)).collect();
     assert_eq!(trex, [(1, 1), (2, 1)]);
+    let whole = movie_head(&info(), &tracks, 1 << 33);
+    let ftyp = usize::from(whole[3]);
+    let moov_of_whole = Moov::decode(&mut &whole[ftyp..]).expect("moov");
+    let mehd = moov_of_whole.mvex.and_then(|mvex| mvex.mehd).expect("mehd");
+    assert_eq!(mehd.fragment_duration, 1 << 33);
     for (index, trak) in moov.trak.iter().enumerate() {
         assert_eq!((trak.mdia.mdhd.duration, samples(stbl(&init, index)).len()), (0, 0));
         assert_eq!(trak.mdia.minf.stbl.stsd.codecs.len(), 1);

@@ -90,6 +90,11 @@ impl<'a> Packet<'a> {
         field.len() > used
     }
 
+    /// `random_access_indicator`: decoding can begin here.
+    pub fn is_random_access(self) -> bool {
+        self.adaptation_field().is_some_and(|field| field.first().is_some_and(|flags| flags & 0x40 != 0))
+    }
+
     /// The program clock reference (PCR), in ticks of 27 MHz.
     pub fn pcr(self) -> Option<u64> {
         let [flags, b0, b1, b2, b3, b4, b5, ..] = *self.adaptation_field()? else { return None };

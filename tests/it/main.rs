@@ -24,6 +24,7 @@ mod failing_disk;
 mod fmp4;
 mod fmp4_lists;
 mod footage;
+mod fragmented_movies;
 mod front;
 mod harness;
 mod keep_alive;

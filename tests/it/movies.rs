@@ -69,7 +69,7 @@ fn write(prepared: &PreparedCut, options: &MovieOptions) -> PathBuf {
 }
 
 /// The times of the frames that are shown, in seconds.
-fn frame_times(path: &Path) -> Vec<f64> {
+pub(crate) fn frame_times(path: &Path) -> Vec<f64> {
     let path = path.to_string_lossy();
     let args =
         ["-v", "error", "-select_streams", "v:0", "-show_entries", "frame=pts_time", "-of", "csv=p=0", &path];
@@ -145,7 +145,7 @@ fn all(kind: &FootageKind, group: i64) {
     }
 }
 
-const PYRAMID: &str =
+pub(crate) const PYRAMID: &str =
     "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -c:a aac -g";
 
 #[test]

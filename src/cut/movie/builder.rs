@@ -249,8 +249,9 @@ impl Mux for MovieBuilder<'_> {
         let taken: Vec<_> = parts.iter().map(|part| (part.source, part.taken.clone())).collect();
         let chunks = interleave(&taken);
         self.add_samples(&chunks, &parts, planned.frame_90k);
-        if let Some(clock) = &mut self.wall_clock {
-            let text = clock.add(&planned, loaded, self.len)?;
+        let inside = index.checked_sub(self.plan.before().len()).filter(|i| *i < self.plan.segments.len());
+        if let Some(clock) = self.wall_clock.as_mut().filter(|_| inside.is_some()) {
+            let text = clock.add(&planned, self.len);
             self.len += text.len() as u64;
             if !text.is_empty() {
                 self.texts.insert(self.records.len(), text);

@@ -1,58 +1,61 @@
 //! A text track that shows the wall clock, a sample for each second.
 
-use crate::error::Result;
 use crate::mp4::entries::text_sample;
 use crate::mp4::tracks::{Sample, Track, TrackKind};
 use crate::mpegts::pes::TICKS_PER_SECOND;
 use crate::timestamp::{Span, Timestamp};
 
 use crate::cut::plan::{PlannedSegment, to_90k};
-use crate::cut::segments::LoadedSegment;
 
 const SECOND: Span = Span::from_secs(1);
 
-/// The samples of the text track so far.
+/// The times at which the text changes: with the first picture, with each whole second, and where something is missing.
 #[derive(Debug, Default)]
-pub(super) struct WallClock {
-    /// When each sample begins in the output, its length in bytes, and its offset in the movie's samples.
-    samples: Vec<(i64, u32, u64)>,
+pub(super) struct Changes {
     /// The time that the last sample shows.
     shown: Option<Timestamp>,
 }
 
-impl WallClock {
-    /// Adds the samples of a segment; their bytes come to lie at `offset`.
-    pub(super) fn add(
-        &mut self,
-        planned: &PlannedSegment,
-        loaded: &LoadedSegment,
-        offset: u64,
-    ) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let times: Vec<Timestamp> = loaded
-            .frames()?
-            .0
-            .into_iter()
-            .filter(|pts| planned.shown.contains(*pts))
-            .map(|pts| planned.shown.time(pts))
-            .collect();
-        let Some((first, last)) = times.first().zip(times.last()) else { return Ok(bytes) };
+impl Changes {
+    /// The changes in the next segment of a plan: when each is shown in the output, and the time that it shows.
+    pub(super) fn push(&mut self, planned: &PlannedSegment) -> Vec<(i64, Timestamp)> {
         let lowest_90k = planned.clock.to_output_90k(planned.shown.lowest_pts);
-        // A sample begins with the first picture, and with each whole second.
         let mut time = match self.shown.filter(|_| planned.continuous) {
             Some(shown) => shown.whole_second() + SECOND,
-            None => *first,
+            None => planned.shown.time(planned.clock.input),
         };
-        while time <= *last {
+        let mut changes = Vec::new();
+        loop {
             let start_90k = lowest_90k + to_90k(time - planned.shown.segment_start);
-            let sample = text_sample(&text(time));
-            let at = offset + bytes.len() as u64;
-            self.samples.push((start_90k, u32::try_from(sample.len()).unwrap_or(0), at));
-            bytes.extend(sample);
+            if start_90k >= planned.end_90k() {
+                return changes;
+            }
+            changes.push((start_90k, time));
             self.shown = Some(time);
             time = time.whole_second() + SECOND;
         }
-        Ok(bytes)
+    }
+}
+
+/// The samples of the text track so far.
+#[derive(Debug, Default)]
+pub(super) struct WallClock {
+    changes: Changes,
+    /// When each sample begins in the output, its length in bytes, and its offset in the movie's samples.
+    samples: Vec<(i64, u32, u64)>,
+}
+
+impl WallClock {
+    /// Adds the samples of the next segment of a plan; their bytes come to lie at `offset`.
+    pub(super) fn add(&mut self, planned: &PlannedSegment, offset: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (start_90k, time) in self.changes.push(planned) {
+            let sample = wall_clock_sample(time);
+            let at = offset + bytes.len() as u64;
+            self.samples.push((start_90k, u32::try_from(sample.len()).unwrap_or(0), at));
+            bytes.extend(sample);
+        }
+        bytes
     }
 
     /// The track, from `start_90k` to `end_90k` in the output.
@@ -71,8 +74,8 @@ impl WallClock {
     }
 }
 
-/// The time as it is shown.
-fn text(time: Timestamp) -> String {
+/// A sample that shows the time.
+pub(super) fn wall_clock_sample(time: Timestamp) -> Vec<u8> {
     let text = time.to_string();
-    format!("{} UTC", text.get(..19).unwrap_or(&text).replace('T', " "))
+    text_sample(&format!("{} UTC", text.get(..19).unwrap_or(&text).replace('T', " ")))
 }

@@ -40,12 +40,41 @@ struct Pictures {
 struct Sound {
     /// The time of the first sample.
     first_90k: i64,
+    times: SoundTimes,
+    /// Where the last sample ends on the clock of the output.
+    end_90k: i64,
+}
+
+/// The media times of the samples of a sound, by the number of PCM samples in each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SoundTimes {
     /// The media time of the last sample.
     last: i64,
     /// The media time after the last sample.
     next: i64,
-    /// Where the last sample ends on the clock of the output.
-    end_90k: i64,
+}
+
+impl Default for SoundTimes {
+    /// Without a sample.
+    fn default() -> Self {
+        Self { last: -1, next: 0 }
+    }
+}
+
+impl SoundTimes {
+    /// The media time of the next sample, which has so many PCM samples, and `wanted` by its time stamp.
+    pub(super) fn push(&mut self, wanted: i64, samples: i64) -> i64 {
+        // Time stamps are rounded, to a millisecond by some sources; only what is missing or there twice moves the sound.
+        let agrees = (wanted - self.next).abs() <= samples / 8;
+        let start = if agrees { self.next } else { wanted.max(self.last + 1) };
+        *self = Self { last: start, next: start + samples };
+        start
+    }
+
+    /// The media time after the last sample.
+    pub(super) fn end(self) -> i64 {
+        self.next
+    }
 }
 
 /// A sample that is added.
@@ -106,22 +135,15 @@ impl MovieTrack {
             }
             MediaClock::Counting(sound) => {
                 let samples = i64::from(sample.samples);
-                let start = sound.as_ref().map_or(0, |sound| {
-                    let wanted = scale(sample.pts_90k - sound.first_90k, self.timescale);
-                    // Time stamps are rounded; only what is missing or there twice moves the sound.
-                    let agrees = (wanted - sound.next).abs() <= samples / 2;
-                    if agrees { sound.next } else { wanted.max(sound.last + 1) }
-                });
-                if let Some(sound) = sound {
-                    self.table.set_last_duration(to_u32(start - sound.last));
+                let first_90k = sound.map_or(sample.pts_90k, |sound| sound.first_90k);
+                let mut times = sound.map(|sound| sound.times).unwrap_or_default();
+                let last = times.last;
+                let start = times.push(scale(sample.pts_90k - first_90k, self.timescale), samples);
+                if sound.is_some() {
+                    self.table.set_last_duration(to_u32(start - last));
                 }
                 let end_90k = sample.pts_90k + samples * TICKS_PER_SECOND / self.timescale.max(1);
-                *sound = Some(Sound {
-                    first_90k: sound.map_or(sample.pts_90k, |sound| sound.first_90k),
-                    last: start,
-                    next: start + samples,
-                    end_90k,
-                });
+                *sound = Some(Sound { first_90k, times, end_90k });
                 let duration = sample.samples;
                 self.table.push(Sample { size: sample.size, duration, composition: 0, sync: true });
             }
@@ -171,14 +193,14 @@ impl MovieTrack {
 }
 
 /// Ticks of 90 kHz in units of `timescale`, rounded to the nearest.
-fn scale(ticks: i64, timescale: i64) -> i64 {
+pub(super) fn scale(ticks: i64, timescale: i64) -> i64 {
     (ticks * timescale * 2 + TICKS_PER_SECOND).div_euclid(2 * TICKS_PER_SECOND)
 }
 
-fn to_u32(ticks: i64) -> u32 {
+pub(super) fn to_u32(ticks: i64) -> u32 {
     u32::try_from(ticks.max(0)).unwrap_or(u32::MAX)
 }
 
-fn to_u64(ticks: i64) -> u64 {
+pub(super) fn to_u64(ticks: i64) -> u64 {
     u64::try_from(ticks).unwrap_or(0)
 }

@@ -1,5 +1,6 @@
 //! `/cut/….mp4`: a time range as an MP4 movie.
 
+use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use tiny_http::Method;
 
 use super::request::{CutParameters, ExactSegments, describe, file_name, preceding};
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
+use super::streamed::streamed;
 use super::timer::CutTimer;
 use crate::cut::movie::{EncodedPictures, Movie, MovieOptions};
 use crate::cut::selected::SelectedSegments;
@@ -64,7 +66,8 @@ impl Handler for MovieQuery {
     /// The movie is built before the response begins, or was built for an earlier one.
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
         let cut = self.cut.resolve(app, Some((MAX_HOURS.min(app.max_cut_hours), "MP4")))?;
-        let has_range = request.method == Method::Get && request.header("Range").is_some();
+        let is_streamed = self.exact_type == ExactType::Full;
+        let has_range = !is_streamed && request.method == Method::Get && request.header("Range").is_some();
         let is_relative = self.cut.range.is_relative();
         if is_relative && has_range {
             // The next range would be of another movie.
@@ -84,12 +87,13 @@ impl Handler for MovieQuery {
         }
         let shown = coverage.span.filter(|_| self.exact_type == ExactType::Whole).unwrap_or(cut.range);
         let movie = MovieRequest { query: self, cut: &cut, coverage: &coverage, shown, key: hash.finish() };
-        let reply = movie.answer(app, request, found, is_cancelled)?;
-        Ok(if is_relative {
-            reply.with("Accept-Ranges", "none").with("Content-Location", self.absolute_address(&cut))
+        let reply = if is_streamed {
+            movie.stream(app, found, is_cancelled)?
         } else {
-            reply.with("Accept-Ranges", "bytes")
-        })
+            movie.answer(app, request, found, is_cancelled)?
+        };
+        let reply = reply.with("Accept-Ranges", if is_relative || is_streamed { "none" } else { "bytes" });
+        Ok(if is_relative { reply.with("Content-Location", self.absolute_address(&cut)) } else { reply })
     }
 }
 
@@ -133,6 +137,18 @@ struct MovieRequest<'a> {
 }
 
 impl MovieRequest<'_> {
+    /// A movie in fragments, which is made while it is sent.
+    fn stream(&self, app: &App, segments: ExactSegments, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+        let prepared = self.prepare(app, segments, is_cancelled)?;
+        let options = self.options();
+        let run = move |out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool| {
+            prepared.stream_movie(options, out, is_cancelled)
+        };
+        let body = streamed(app, type_name(self.query.exact_type), run);
+        Ok(self.describe("no-store").with_body(body))
+    }
+
+    /// A flat movie, or the part of it that is asked for.
     fn answer(
         &self,
         app: &App,
@@ -145,7 +161,7 @@ impl MovieRequest<'_> {
         if request.method == Method::Head && known.is_none() && self.query.exact_type == ExactType::Smart {
             let len = prepare()?.estimate_movie(&self.options(), is_cancelled)?;
             // A body of unknown length, which HEAD leaves out.
-            let reply = self.describe().with("X-Cut-Size-Estimate", len.to_string());
+            let reply = self.describe("no-cache").with("X-Cut-Size-Estimate", len.to_string());
             return Ok(reply.with_body(Body::streamed(|_| Ok(()))));
         }
         let is_enough = |ready: &ReadyMovie| {
@@ -156,7 +172,7 @@ impl MovieRequest<'_> {
         let ready = app.movies.get_or_build(self.key, is_enough, is_cancelled, build)?;
         let (validators, range) = self.range(request, &ready.movie);
         let len = ready.movie.len();
-        let reply = self.describe().with("ETag", &validators.etag);
+        let reply = self.describe("no-cache").with("ETag", &validators.etag);
         if validators.not_modified(request) {
             return Ok(reply.with_status(304));
         }
@@ -220,9 +236,9 @@ impl MovieRequest<'_> {
     }
 
     /// The response without its body.
-    fn describe(&self) -> Reply {
+    fn describe(&self, cache_control: &'static str) -> Reply {
         let name = (!self.query.inline).then(|| file_name(self.cut, "mp4"));
-        describe("video/mp4", name.as_deref(), self.shown, self.coverage).with("Cache-Control", "no-cache")
+        describe("video/mp4", name.as_deref(), self.shown, self.coverage).with("Cache-Control", cache_control)
     }
 
     fn body(&self, app: &App, ready: ReadyMovie, range: Range<u64>) -> Body {

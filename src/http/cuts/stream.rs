@@ -1,11 +1,10 @@
 //! `/cut/….ts`: a time range as a transport stream.
 
-use std::cell::RefCell;
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::request::{CutParameters, ExactSegments, describe, file_name, preceding};
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
+use super::streamed::streamed;
 use super::timer::CutTimer;
 use crate::archive::OpenFile;
 use crate::cut::selected::SelectedSegments;
@@ -14,9 +13,8 @@ use crate::error::Result;
 use crate::http::handler::{App, Handler, Pool};
 use crate::http::path::PathNames;
 use crate::http::query::Query;
-use crate::http::reply::{Body, Piece, Reply, Sink};
+use crate::http::reply::{Body, Piece, Reply};
 use crate::http::request::Request;
-use crate::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
 /// `/cut/{stream}/{variant}.ts`: a time range as a transport stream.
@@ -106,41 +104,7 @@ fn exact_cut(
         ExactType::Full => "full",
         _ => "smart",
     };
-    let timer = CutTimer::start(&app.metrics, label, "panic");
-    Ok(reply.with_body(Body::streamed(move |sink| {
-        // Moves the timer into the closure as a whole, to be dropped with it.
-        let mut timer = timer;
-        let sink = RefCell::new(sink);
-        let mut out = FlushingSink { sink: &sink, metrics: &timer.metrics };
-        let result = prepared.run(&mut out, &|| sink.borrow().is_cancelled());
-        timer.result = match &result {
-            Ok(()) => "ok",
-            Err(_) if sink.borrow().is_cancelled() => "cancelled",
-            Err(_) => "failed",
-        };
-        result
-    })))
-}
-
-/// A sink that sends each write at once, so that the client gets the first frames early. It counts the bytes. The cell
-/// lets the cut poll for cancellation between writes.
-struct FlushingSink<'a, 'b> {
-    sink: &'a RefCell<&'b mut dyn Sink>,
-    metrics: &'a Metrics,
-}
-
-impl Write for FlushingSink<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut sink = self.sink.borrow_mut();
-        sink.write_all(bytes)?;
-        sink.flush()?;
-        self.metrics.cut_wrote(bytes.len());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.borrow_mut().flush()
-    }
+    Ok(reply.with_body(streamed(app, label, move |out, is_cancelled| prepared.run(out, is_cancelled))))
 }
 
 /// The response to a cut as a transport stream, without its body.
