@@ -121,6 +121,9 @@ fn complete(
     samples: Option<Arc<SamplesCache>>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
+    if samples.is_some() && plan.exact_type != ExactType::Full {
+        movie::holdable::check(&plan)?;
+    }
     // The range may begin behind the last frame of the first segment.
     let first = plan.segments.list().segment(0);
     let planned = plan.segments.first().map(|planned| planned.segment);

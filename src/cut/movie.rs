@@ -5,7 +5,9 @@
 //! takes little memory, any byte range of it can be sent, and only the segments that the range covers are read.
 
 mod encoded;
+pub(super) mod holdable;
 mod part;
+mod reader;
 mod text;
 mod track;
 
@@ -26,6 +28,7 @@ use super::{copy, smart};
 use builder::MovieBuilder;
 pub use encoded::EncodedPictures;
 pub use flat::Movie;
+pub use reader::{MovieSource, RecentParts};
 
 /// How a movie is described besides its samples.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::bounded_cache::BoundedCache;
-use crate::cut::movie::{EncodedPictures, Movie};
+use crate::cut::movie::{EncodedPictures, Movie, RecentParts};
 use crate::error::{Error, Result};
 
 /// How often a request that waits for another one looks whether its client is still there.
@@ -19,6 +19,8 @@ const WAIT: Duration = Duration::from_millis(50);
 pub struct Movies {
     flat: BoundedCache<u64, Movie>,
     encoded: BoundedCache<u64, EncodedPictures>,
+    /// Parts of movies that are being sent.
+    parts: Arc<RecentParts>,
     /// The movies that are being built.
     building: Mutex<BTreeSet<u64>>,
     /// Notified when a movie has been built, or could not be.
@@ -35,20 +37,29 @@ pub struct ReadyMovie {
 }
 
 impl Movies {
-    /// Room for so many bytes of movies, and of encoded pictures.
+    /// Room for so many bytes of movies, and of encoded pictures. A quarter of the former is for parts that are being sent.
     pub fn new(movie_bytes: usize, encoded_bytes: usize) -> Self {
+        let part_bytes = movie_bytes / 4;
         Self {
-            flat: BoundedCache::new(movie_bytes),
+            flat: BoundedCache::new(movie_bytes - part_bytes),
+            parts: Arc::new(RecentParts::new(part_bytes)),
             encoded: BoundedCache::new(encoded_bytes),
             building: Mutex::default(),
             built: Condvar::new(),
         }
     }
 
+    /// Where parts of movies are kept while they are sent.
+    pub fn parts(&self) -> Arc<RecentParts> {
+        Arc::clone(&self.parts)
+    }
+
     /// The movie with this hash, if it is there.
     pub fn get(&self, key: u64) -> Option<ReadyMovie> {
         let movie = self.flat.find([&key], |_, _| true)?;
-        Some(ReadyMovie { movie, encoded: self.encoded.find([&key], |_, _| true) })
+        // Another build may have put its pictures there meanwhile.
+        let encoded = self.encoded.find([&key], |_, encoded| encoded.hash() == movie.encoded_hash());
+        Some(ReadyMovie { movie, encoded })
     }
 
     /// The movie with this hash, if it is there and `is_enough`; else it is built. Concurrent callers share one build.
@@ -63,10 +74,11 @@ impl Movies {
         build: impl FnOnce() -> Result<(Movie, EncodedPictures)>,
     ) -> Result<ReadyMovie> {
         loop {
+            // A build ends while this is locked, so none is missed.
+            let mut building = self.building();
             if let Some(ready) = self.get(key).filter(&is_enough) {
                 return Ok(ready);
             }
-            let mut building = self.building();
             if building.insert(key) {
                 break;
             }

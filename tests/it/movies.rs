@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use restreamer::cut::movie::MovieOptions;
+use restreamer::cut::movie::{MovieOptions, MovieSource, RecentParts};
 use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::cut::{CutSegment, ExactType, PreparedCut, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
@@ -52,8 +52,10 @@ fn write(prepared: &PreparedCut, options: &MovieOptions) -> PathBuf {
     let path = footage::root().join(format!("movie-{next}.mp4"));
     let (movie, encoded) = prepared.movie(options, &|| false).expect("a movie");
     let (movie, encoded) = (Arc::new(movie), Arc::new(encoded));
+    let parts = Arc::new(RecentParts::new(1024 * 1024));
     let read = |range| -> Vec<u8> {
-        let pieces = Arc::clone(&movie).read(range, Arc::clone(&encoded));
+        let (movie, encoded) = (Arc::clone(&movie), Arc::clone(&encoded));
+        let pieces = MovieSource { movie, name: (0, 0), encoded, parts: Arc::clone(&parts) }.read(range);
         pieces.flat_map(|piece| piece.expect("a piece").to_vec()).collect()
     };
     let whole = read(0..movie.len());

@@ -14,6 +14,7 @@ use crate::mpegts::scan::Scan;
 
 use super::encoded::EncodedPictures;
 use super::flat::Movie;
+use super::holdable::not_holdable;
 use super::part::{Chunk, Parts, Record, Source, Special, Taken, all_chunks, interleave, part_start};
 use super::text::WallClock;
 use super::track::{MovieTrack, NewSample};
@@ -200,21 +201,24 @@ impl<'a> MovieBuilder<'a> {
             return Err(Error::RangeIsEmpty);
         }
         let head = Arc::new(movie::head(info, &tables, self.len));
+        self.encoded.finish();
         self.records.shrink_to_fit();
         self.part_ends.shrink_to_fit();
+        let parts = Parts {
+            list: plan.segments.shared_list(),
+            program: plan.program.clone(),
+            max_segment_bytes: plan.max_segment_bytes,
+            samples,
+            records: self.records,
+            special: self.special,
+            texts: self.texts,
+        };
         let movie = Movie {
             layout: Layout::new(head.len(), self.part_ends),
             head,
-            parts: Parts {
-                list: plan.segments.shared_list(),
-                program: plan.program.clone(),
-                max_segment_bytes: plan.max_segment_bytes,
-                samples,
-                records: self.records,
-                special: self.special,
-                texts: self.texts,
-            },
             encoded_hash: self.encoded.hash(),
+            hash: parts.hash_outside(self.encoded.hash()),
+            parts,
         };
         Ok((movie, self.encoded))
     }
@@ -277,13 +281,4 @@ impl Mux for MovieBuilder<'_> {
 fn format_of(track: &TrackSamples, index: u32) -> Option<Arc<SampleFormat>> {
     let formats = track.formats.iter().take_while(|(first, _)| *first <= index);
     formats.last().map(|(_, format)| Arc::clone(format))
-}
-
-/// The refusal of a stream that MP4 cannot hold.
-fn not_holdable(pid: u16, is_video: bool, name: &str) -> Error {
-    let what = if is_video { "video" } else { "sound" };
-    Error::Unsupported(format!(
-        "the {what} on PID {pid:#x} is {name}, which this server does not put into MP4: type=full encodes it, \
-         and a cut as .ts keeps it"
-    ))
 }

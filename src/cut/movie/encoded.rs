@@ -11,12 +11,19 @@ pub struct EncodedPictures {
     bytes: Vec<u8>,
     /// Where each ends.
     ends: Vec<usize>,
+    /// A hash of them, once all are there.
+    hash: u64,
 }
 
 impl EncodedPictures {
     /// How much memory they take, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + size_of::<Self>()
+    }
+
+    /// A hash of them.
+    pub fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// Adds a picture as MP4 stores it.
@@ -38,10 +45,11 @@ impl EncodedPictures {
         self.bytes.get(end(pictures.start)?..end(pictures.end)?)
     }
 
-    pub(super) fn hash(&self) -> u64 {
+    /// Called when all pictures are there.
+    pub(super) fn finish(&mut self) {
         let mut hash = Fnv::new();
         hash.write_u64(u64::from(self.count()));
         hash.write(&self.bytes);
-        hash.finish()
+        self.hash = hash.finish();
     }
 }

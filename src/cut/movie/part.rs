@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::fnv::Fnv;
 use crate::mpegts::pes::{TICKS_PER_SECOND, Ticks};
 use crate::mpegts::samples::{SampleIndex, write_samples};
 use crate::mpegts::scan::Scan;
@@ -90,6 +91,17 @@ impl Parts {
             return Some(segment.clone());
         }
         self.list.segment(self.records.get(index)?.number)
+    }
+
+    /// A hash of `start` and the names of segments outside the range.
+    pub(super) fn hash_outside(&self, start: u64) -> u64 {
+        let mut hash = Fnv::new();
+        hash.write_u64(start);
+        let outside = self.special.values().filter_map(|special| special.segment.as_ref());
+        for name in outside.filter_map(|segment| segment.path.file_name()) {
+            hash.write_str(&name.to_string_lossy());
+        }
+        hash.finish()
     }
 
     /// The bytes of a part.

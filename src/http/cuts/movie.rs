@@ -10,7 +10,7 @@ use super::request::{CutParameters, ExactSegments, describe, file_name, precedin
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
 use super::streamed::streamed;
 use super::timer::CutTimer;
-use crate::cut::movie::{EncodedPictures, Movie, MovieOptions};
+use crate::cut::movie::{EncodedPictures, Movie, MovieOptions, MovieSource};
 use crate::cut::selected::SelectedSegments;
 use crate::cut::{ExactType, PreparedCut, SegmentList, prepare_movie};
 use crate::error::Result;
@@ -68,7 +68,9 @@ impl Handler for MovieQuery {
         let cut = self.cut.resolve(app, Some((MAX_HOURS.min(app.max_cut_hours), "MP4")))?;
         let is_streamed = self.exact_type == ExactType::Full;
         let has_range = !is_streamed && request.method == Method::Get && request.header("Range").is_some();
-        let is_relative = self.cut.range.is_relative();
+        let range = &self.cut.range;
+        // The first segment and the live end move too.
+        let is_relative = range.is_relative() || range.start.is_none() || range.end.is_none();
         if is_relative && has_range {
             // The next range would be of another movie.
             let reply = Reply::empty(307).with("Location", self.absolute_address(&cut));
@@ -157,19 +159,27 @@ impl MovieRequest<'_> {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Reply> {
         let prepare = || self.prepare(app, segments, is_cancelled);
-        let known = app.movies.get(self.key);
-        if request.method == Method::Head && known.is_none() && self.query.exact_type == ExactType::Smart {
-            let len = prepare()?.estimate_movie(&self.options(), is_cancelled)?;
-            // A body of unknown length, which HEAD leaves out.
-            let reply = self.describe("no-cache").with("X-Cut-Size-Estimate", len.to_string());
-            return Ok(reply.with_body(Body::streamed(|_| Ok(()))));
-        }
         let is_enough = |ready: &ReadyMovie| {
-            let (_, range) = self.range(request, &ready.movie);
-            ready.encoded.is_some() || !range.is_some_and(|range| ready.movie.needs_encoded(range))
+            let (validators, range) = self.range(request, &ready.movie);
+            let needs_encoded = range.is_some_and(|range| ready.movie.needs_encoded(range));
+            ready.encoded.is_some() || !needs_encoded || validators.not_modified(request)
         };
-        let build = || prepare()?.movie(&self.options(), is_cancelled);
-        let ready = app.movies.get_or_build(self.key, is_enough, is_cancelled, build)?;
+        let known = app.movies.get(self.key);
+        let may_encode = self.query.exact_type != ExactType::Smart || request.method != Method::Head;
+        let ready = match known {
+            Some(ready) if is_enough(&ready) => ready,
+            _ if may_encode => {
+                let build = || prepare()?.movie(&self.options(), is_cancelled);
+                app.movies.get_or_build(self.key, is_enough, is_cancelled, build)?
+            }
+            known => {
+                let estimate = || prepare()?.estimate_movie(&self.options(), is_cancelled);
+                let len = known.map_or_else(estimate, |ready| Ok(ready.movie.len()))?;
+                // A body of unknown length, which HEAD leaves out.
+                let reply = self.describe("no-cache").with("X-Cut-Size-Estimate", len.to_string());
+                return Ok(reply.with_body(Body::streamed(|_| Ok(()))));
+            }
+        };
         let (validators, range) = self.range(request, &ready.movie);
         let len = ready.movie.len();
         let reply = self.describe("no-cache").with("ETag", &validators.etag);
@@ -191,7 +201,7 @@ impl MovieRequest<'_> {
 
     /// The entity tag of a movie, and the bytes of it that are asked for; `None` if it has none of them.
     fn range(&self, request: &Request, movie: &Movie) -> (Validators, Option<Range<u64>>) {
-        let etag = format!("\"{:016x}{:016x}\"", self.key, movie.encoded_hash());
+        let etag = format!("\"{:016x}{:016x}\"", self.key, movie.hash());
         let validators = Validators { etag, last_modified: None };
         let range = match validators.range(request, movie.len()) {
             ByteRange::Whole => Some(0..movie.len()),
@@ -244,7 +254,9 @@ impl MovieRequest<'_> {
     fn body(&self, app: &App, ready: ReadyMovie, range: Range<u64>) -> Body {
         let len = range.end - range.start;
         let encoded = ready.encoded.unwrap_or_else(|| Arc::new(EncodedPictures::default()));
-        let mut pieces = ready.movie.read(range, encoded);
+        let name = (self.key, ready.movie.hash());
+        let mut pieces =
+            MovieSource { movie: ready.movie, name, encoded, parts: app.movies.parts() }.read(range);
         let (metrics, mut timer) = (Arc::clone(&app.metrics), None);
         let label = type_name(self.query.exact_type);
         // The duration of a cut begins with its first byte. The response may end before the last.
