@@ -36,6 +36,8 @@ mod logs;
 mod marionette;
 mod measured;
 mod metrics;
+mod movie_crowds;
+mod movie_requests;
 mod movies;
 mod nginx;
 mod openapi;
