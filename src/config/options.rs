@@ -243,7 +243,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("N", |config, value| number(value, 1, 1 << 40).map(|bytes| config.max_segment_bytes = bytes))
         .shown(|config| config.max_segment_bytes.to_string()),
     option("Workers", "max-cut-hours")
-        .help("longest range of an exact cut, in hours; rough cuts have no limit")
+        .help("longest range of an exact cut, in hours; rough cuts have no limit, MP4 has 6 hours at most")
         .value("N", |config, value| number(value, 1, 8784).map(|hours| config.max_cut_hours = hours))
         .shown(|config| config.max_cut_hours.to_string()),
     option("Workers", "movie-cache-bytes")

@@ -106,6 +106,10 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             "the last 30 seconds there are, as one file",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.ts?start=-30s&type=smart'"),
         ),
+        (
+            "the same as MP4, which phones and browsers play",
+            format!("curl -OJ '{base}/cut/{stream}/{variant}.mp4?start=-30s'"),
+        ),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),

@@ -86,9 +86,11 @@ pub fn find(path: &str, query: &str) -> Option<Match> {
 /// the route needs.
 pub fn similar_path(path: &str) -> Option<String> {
     let path = path.trim_end_matches('/');
-    let stem = [".m3u8", ".m3u", ".ts", ".mp4"].iter().find_map(|suffix| path.strip_suffix(suffix));
-    let stem = stem.unwrap_or(path);
-    let candidates = [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.ts")];
+    let without = |suffixes: &[&str]| suffixes.iter().find_map(|suffix| path.strip_suffix(suffix));
+    let movie = without(&[".mp4", ".m4v", ".mov"]);
+    let stem = movie.or_else(|| without(&[".m3u8", ".m3u", ".ts"])).unwrap_or(path);
+    let file = if movie.is_some() { "mp4" } else { "ts" };
+    let candidates = [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.{file}")];
     candidates.into_iter().find(|path| find(path, "").is_some_and(|found| is_named(&found)))
 }
 

@@ -301,6 +301,27 @@ fn a_failed_cut_behind_nginx_fails_for_the_client() {
 }
 
 #[test]
+fn ranges_of_movies_come_through_nginx() {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    let Some(front) = Front::before(&served, base.path()) else { return };
+    for kind in ["smart", "copy", "rough"] {
+        let target = format!("/cut/s/v.mp4?{RANGE}&type={kind}");
+        for version in ["--http1.1", "--http2"] {
+            let whole = front.get(&target, &[version]);
+            assert_eq!((whole.code, whole.status), (0, 200), "{kind} {version}");
+            let resumed = format!("If-Range: {}", whole.header("etag"));
+            let part = front.get(&target, &[version, "-r", "1000-", "-H", &resumed]);
+            assert_eq!(
+                (part.code, part.status, &part.body[..]),
+                (0, 206, &whole.body[1000..]),
+                "{kind} {version}"
+            );
+        }
+    }
+}
+
+#[test]
 fn over_http_1_0_nginx_forwards_only_cuts_that_are_rough_for_the_server() {
     let base = archive();
     let served = Served::over(base.path(), &[]);

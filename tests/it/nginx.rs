@@ -35,6 +35,16 @@ pub(crate) const NOT_ROUGH: [&str; 14] = [
     "a?type=rough",
 ];
 
+/// Those of them that no proxy may take for MP4 with a length.
+pub(crate) const FULL: [&str; 6] = [
+    "type=full",
+    "type=full&type=rough",
+    "type=rough&type=full",
+    "type&type=rough",
+    "%74ype=full&type=rough",
+    "t%79pe&type=rough",
+];
+
 /// Queries of rough cuts.
 pub(crate) const ROUGH: [&str; 3] = ["type=rough", "a=%26type&type=rough&b", "types=full&type=rough"];
 
