@@ -76,8 +76,13 @@ fn every_route_and_its_label_are_in_the_description_of_the_api() {
 #[test]
 fn parameters_and_documented_parameters_are_the_same() {
     let document = source("docs/openapi.yaml");
-    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")).expect("the handlers");
-    let files = files.map(|file| file.expect("a file").path()).filter(|path| path.is_file());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    let list = |directory: &Path| {
+        let entries = fs::read_dir(directory).expect("the handlers");
+        entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+    };
+    let paths_of = |path: std::path::PathBuf| if path.is_dir() { list(&path) } else { vec![path] };
+    let files = list(&root).into_iter().flat_map(paths_of);
     let code: String = files.map(|path| fs::read_to_string(path).expect("a handler")).collect();
     // `query.flag("tombstones")` and the like.
     let is_method = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
