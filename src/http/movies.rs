@@ -56,7 +56,7 @@ impl Movies {
 
     /// The movie with this hash, if it is there.
     pub fn get(&self, key: u64) -> Option<ReadyMovie> {
-        let movie = self.flat.find([&key], |_, _| true)?;
+        let movie = self.flat.find([&key], |_, movie| !movie.is_broken())?;
         // Another build may have put its pictures there meanwhile.
         let encoded = self.encoded.find([&key], |_, encoded| encoded.hash() == movie.encoded_hash());
         Some(ReadyMovie { movie, encoded })

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::mp4::layout::Layout;
 use crate::mp4::movie::{self, MovieInfo};
 use crate::mp4::tracks::Track;
 use crate::mpegts::psi::ElementaryStream;
@@ -200,7 +199,7 @@ impl<'a> MovieBuilder<'a> {
         if tables.is_empty() {
             return Err(Error::RangeIsEmpty);
         }
-        let head = Arc::new(movie::head(info, &tables, self.len));
+        let head = movie::head(info, &tables, self.len);
         self.encoded.finish();
         self.records.shrink_to_fit();
         self.part_ends.shrink_to_fit();
@@ -213,13 +212,7 @@ impl<'a> MovieBuilder<'a> {
             special: self.special,
             texts: self.texts,
         };
-        let movie = Movie {
-            layout: Layout::new(head.len(), self.part_ends),
-            head,
-            encoded_hash: self.encoded.hash(),
-            hash: parts.hash_outside(self.encoded.hash()),
-            parts,
-        };
+        let movie = Movie::new(head, self.part_ends, parts, self.encoded.hash());
         Ok((movie, self.encoded))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::part::Parts;
 use crate::mp4::layout::{Layout, Piece};
@@ -16,9 +17,31 @@ pub struct Movie {
     pub(super) encoded_hash: u64,
     /// A hash of these, and of the names of segments outside the range.
     pub(super) hash: u64,
+    /// Whether a segment that it is made from could not be read any more.
+    is_broken: AtomicBool,
 }
 
 impl Movie {
+    pub(super) fn new(head: Vec<u8>, part_ends: Vec<u64>, parts: Parts, encoded_hash: u64) -> Self {
+        Self {
+            layout: Layout::new(head.len(), part_ends),
+            head: Arc::new(head),
+            encoded_hash,
+            hash: parts.hash_outside(encoded_hash),
+            parts,
+            is_broken: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether some of its bytes could not be made: it has to be built anew from what there is.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_broken(&self) {
+        self.is_broken.store(true, Ordering::Relaxed);
+    }
+
     /// Its length in bytes.
     #[allow(clippy::len_without_is_empty, reason = "a movie is never empty")]
     pub fn len(&self) -> u64 {

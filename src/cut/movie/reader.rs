@@ -55,7 +55,7 @@ impl MovieSource {
         let mut at = range.start;
         std::iter::from_fn(move || {
             let piece = self.movie.layout.pieces(at..range.end).next()?;
-            let bytes = self.piece(piece);
+            let bytes = self.piece(piece).inspect_err(|_| self.movie.set_broken());
             // Nothing follows a failure.
             at = bytes.as_ref().map_or(range.end, |bytes| at + bytes.len() as u64);
             Some(bytes)
