@@ -164,6 +164,8 @@ mod tests {
         let given = Config {
             max_connections: Some(7),
             cache_bytes: Some(1 << 20),
+            movie_cache_bytes: Some(1 << 21),
+            cut_cache_bytes: Some(0),
             segments_url: Some("https://cdn.example".to_owned()),
             ..Config::default()
         };
