@@ -130,12 +130,14 @@ impl Clip {
     }
 }
 
-/// Plays a movie, and seeks in it, forward and back.
+/// Plays a movie, and seeks in it, forward and back, if it has a length.
 fn check_clip(browser: &mut Browser, site: &Site, clip: &Clip) {
     let name = format!("{} of {} in {}", clip.cut, clip.run.name, browser.name);
     let Range { start, end } = clip.frames;
-    let chosen = [end - 1, start, i64::midpoint(start, end), 2 * GROUP, 2 * GROUP - 1, start + 1, end - 2];
-    let frames: Vec<_> = chosen.map(|number| (number, middle(number - start))).to_vec();
+    let all = [end - 1, start, i64::midpoint(start, end), 2 * GROUP, 2 * GROUP - 1, start + 1, end - 2];
+    // A fragmented movie is sent once, from its start to its end.
+    let chosen = if clip.cut == "full" { &all[..0] } else { &all[..] };
+    let frames: Vec<_> = chosen.iter().map(|number| (*number, middle(*number - start))).collect();
     open_page(browser, site);
     let (address, last) = (json!(clip.address()), end - 1);
     let seen = browser.run(&format!(

@@ -258,7 +258,7 @@ fn each_line_that_the_demo_prints_can_be_pasted_and_only_this_machine_is_served(
         demo.wait_for(&running, "its commands are printed", || demo.output().contains("Ctrl-C"));
         let said = demo.output();
         let printed: String = said.split_inclusive('\n').filter(|line| !line.starts_with("demo: ")).collect();
-        assert_eq!(printed.matches("http://127.0.0.1:").count(), 6, "{said}");
+        assert_eq!(printed.matches("http://127.0.0.1:").count(), 7, "{said}");
         let directory = tempfile::tempdir().expect("a directory");
         let pasted = Program::new("bash")
             .args(["-e", "-c", &format!("cd {}\n{printed}", directory.path().display())])
@@ -335,11 +335,13 @@ fn each_line_of_the_table_of_jobs_in_the_readme_works() {
         let expected = shown.iter().find(|(word, _)| job.starts_with(word)).map_or("", |(_, text)| text);
         assert!(ran.code == Some(0) && ran.stdout.contains(expected), "{job}: {ran:?}");
     }
-    let is_cut = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ts");
+    let is_cut = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| ["ts", "mp4"].iter().any(|known| extension == *known))
+    };
     let files = fs::read_dir(base.path()).expect("a directory").map(|entry| entry.expect("a file").path());
     let cuts: Vec<PathBuf> = files.filter(is_cut).collect();
     let clips = rows.iter().filter(|(job, _)| job.starts_with("clip")).count();
-    assert_eq!((cuts.len(), clips), (5, 5), "{cuts:?}");
+    assert_eq!((cuts.len(), clips), (6, 6), "{cuts:?}");
     for cut in cuts {
         assert!(fs::metadata(&cut).expect("a cut").len() > 50_000, "{} is an error", cut.display());
     }
