@@ -241,11 +241,17 @@ pub(super) fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
     }
 }
 
-/// Reads a file up to the length that it had when it was opened, into a buffer of just that length: one that grows as it
+/// The room for a segment or a part of a movie of `len` bytes. Segments of a stream differ little in length: with a little
+/// to spare, the memory of one that is freed is enough for the next.
+pub(super) fn room_for(len: usize) -> usize {
+    len.next_multiple_of(512 * 1024)
+}
+
+/// Reads a file up to the length that it had when it was opened, into a buffer of about that length: one that grows as it
 /// fills would take twice as much.
 pub(super) fn read_whole(opened: OpenFile) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(opened.len).map_err(io::Error::other)?)?;
+    bytes.try_reserve_exact(room_for(usize::try_from(opened.len).map_err(io::Error::other)?))?;
     opened.file.take(opened.len).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -14,7 +14,7 @@ use super::encoded::EncodedPictures;
 use crate::cut::plan::{CutSegment, SegmentList};
 use crate::cut::program::counterparts;
 use crate::cut::samples_cache::SamplesCache;
-use crate::cut::segments::LoadedSegment;
+use crate::cut::segments::{LoadedSegment, room_for};
 use crate::mpegts::probe::Program;
 
 /// Tracks are interleaved in chunks of this duration.
@@ -115,7 +115,7 @@ impl Parts {
         let (samples, bytes) = (&indexed.index, loaded.bytes()?);
         let special = self.special.get(&index).and_then(|special| special.chunks.as_ref());
         let all = || all_chunks(&self.program, &loaded.scan, samples);
-        let mut out = Vec::with_capacity(len);
+        let mut out = Vec::with_capacity(room_for(len));
         for chunk in special.map_or_else(all, Clone::clone) {
             match chunk.source {
                 Source::Copied => {
