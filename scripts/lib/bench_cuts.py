@@ -30,12 +30,11 @@ FOOTAGE_CODING = [
 def footage(directory):
     """Creates an archive with the footage unless it exists; returns its directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    lock = open(directory / ".lock", "w")
+    footage.lock = footage.lock or open(directory / ".lock", "w")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(footage.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         fail(f"another benchmark is running in `{directory}`")
-    footage.lock = lock
     archive, complete = directory / "archive", directory / "complete.json"
     recipe = [*FOOTAGE_INPUT, *FOOTAGE_CODING, FOOTAGE_START.isoformat()]
     if complete.exists() and json.loads(complete.read_text()) == recipe and segments(archive):
@@ -57,10 +56,13 @@ def footage(directory):
     return archive
 
 
-def segments(archive, begin=None, finish=None):
-    """The segments of the footage in order; with a range, only those that overlap it."""
+footage.lock = None
+
+
+def segments(archive, begin=None, finish=None, stream="bench"):
+    """The segments of a stream in order; with a range, only those that overlap it."""
     found = []
-    for path in archive.glob("bench/source/*/*-full-*.ts"):
+    for path in archive.glob(f"{stream}/source/*/*-full-*.ts"):
         minute, second, length = re.match(r"(\d+):([\d.]+)-([\d.]+)-", path.name).groups()
         at = datetime.datetime.fromisoformat(path.parent.name + ":00:00")
         at += datetime.timedelta(minutes=int(minute), seconds=float(second))

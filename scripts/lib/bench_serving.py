@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import hashlib
 import os
-import pathlib
 import re
 import shutil
 import threading
@@ -13,7 +12,7 @@ import time
 import urllib.request
 
 from measure import (
-    RUN_TIMEOUT, Case, Goal, Timing, end, fail, fetch, figure, load, say, serve, serve_nginx, start,
+    RUN_TIMEOUT, Case, Goal, Timing, end, fail, fetch, figure, load, memory, say, serve, serve_nginx, start,
 )
 
 MONTH_START = datetime.datetime(2026, 10, 1)
@@ -81,12 +80,6 @@ def read(url):
         return response.read(), response.headers["ETag"]
 
 
-def peak_memory(process):
-    """Peak resident memory of a process in MiB."""
-    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024
-
-
 # ---- Playlists ---------------------------------------------------------------------------------------------
 
 def playlist_cases(bench):
@@ -107,7 +100,7 @@ def playlist_cases(bench):
     }, [Goal("total, relative to nginx", lambda runs: runs["24 hours"].total / runs[nginx].total, 3)], times=6)
 
     yield Case("24 hours, fresh process", {
-        fresh: lambda: fetch_fresh(bench, archive),
+        fresh: lambda: fetch_fresh(bench, archive, DAY),
         find: lambda: timed(["find", *days]),
     }, [Goal("total, relative to `find`", lambda runs: runs[fresh].total / runs[find].total, 2)], times=3)
 
@@ -128,21 +121,21 @@ def playlist_cases(bench):
     long, repeated = "30 days, fresh process", "30 days, repeated"
     month_server = serve(bench.binary, archive, bench.log)
     yield Case("30 days (1.3 million segments, 229 MB)", {
-        long: lambda: fetch_fresh(bench, archive, MONTH, peaks),
+        long: lambda: fetch_fresh(bench, archive, MONTH, peaks=peaks),
         repeated: lambda: fetch(month_server, MONTH),
-        fresh: lambda: fetch_fresh(bench, archive),
+        fresh: lambda: fetch_fresh(bench, archive, DAY),
     }, [Goal("time per segment, relative to 24 hours", lambda runs: runs[long].total / runs[fresh].total / 30, 1.25),
         Goal("peak memory", lambda runs: max(peaks), 100, "MiB")])
     yield live_case(bench)
 
 
-def fetch_fresh(bench, archive, path=DAY, peaks=None):
-    """Requests a playlist from a freshly started server."""
+def fetch_fresh(bench, archive, path, *options, into=os.devnull, peaks=None):
+    """Requests a path from a freshly started server."""
     server = serve(bench.binary, archive, bench.log)
     try:
-        timing = fetch(server, path)
+        timing = fetch(server, path, *options, into=into)
         if peaks is not None:
-            peaks.append(peak_memory(server[0]))
+            peaks.append(memory(server[0], "VmHWM"))
         return timing
     finally:
         end(server[0])
@@ -273,8 +266,7 @@ def size(bench):
         read(url + "/files")
         started = time.perf_counter() - began
         time.sleep(0.5)
-        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-        memory = int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
+        idle = memory(process, "VmRSS")
     finally:
         end(process)
-    return Size(memory, started * 1e3, bench.binary.stat().st_size / 2**20)
+    return Size(idle, started * 1e3, bench.binary.stat().st_size / 2**20)

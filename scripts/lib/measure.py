@@ -131,12 +131,18 @@ def cpu_time(leader):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def fetch(server, path, *options):
+def memory(process, name):
+    """A figure of the memory of a process, such as `VmHWM`, its peak of resident memory, in MiB."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(rf"{name}:\s*(\d+)", status)[1]) / 1024
+
+
+def fetch(server, path, *options, into=os.devnull):
     """Requests a path with curl from a server, given as its process and base URL."""
     process, address = server
     before = cpu_time(process)
     form = "%{time_total} %{time_starttransfer}"
-    words = output(["curl", "-sS", "-f", "-o", os.devnull, "-w", form, *options, address + path]).split()
+    words = output(["curl", "-sS", "-f", "-o", into, "-w", form, *options, address + path]).split()
     # The server may reap its children shortly after the response.
     return Timing(*map(float, words), cpu_time(process) - before)
 

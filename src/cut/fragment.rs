@@ -66,27 +66,25 @@ pub fn fragment(
     let line = TimeLine::new(segment.start, offset);
     let media: Vec<_> = source.tracks().filter(SourceTrack::is_media).collect();
     let frames_left_out = media.iter().map(|track| track.left_out).sum();
+    let media: Vec<_> = media.into_iter().filter(|track| track.whole > 0).collect();
+    if media.is_empty() {
+        return Err(refusal(segment, "has no whole frames"));
+    }
     let tracks: Vec<_> = media.iter().map(|track| track.timed(line, segment)).collect();
-    let data: Vec<Vec<u8>> = media.iter().map(|track| track.data(&source.bytes)).collect();
-    // The segment is no longer needed, and may be large.
-    drop(source);
     let runs: Vec<_> = tracks
         .iter()
-        .zip(&data)
-        .filter(|(track, _)| !track.samples.is_empty())
-        .map(|(TimedTrack { number, decode_time, samples }, data)| Run {
+        .map(|TimedTrack { number, decode_time, samples }| Run {
             track: *number,
             description: 1,
             decode_time: *decode_time,
             composition_shift: 0,
             samples,
-            data,
         })
         .collect();
-    if runs.is_empty() {
-        return Err(refusal(segment, "has no whole frames"));
-    }
-    Ok(Fragment { bytes: write_fragment(sequence_number(segment), &runs), frames_left_out })
+    let bytes = write_fragment(sequence_number(segment), &runs, |run, out| {
+        write_samples(&source.bytes, media[run].index, 0..media[run].whole, out);
+    });
+    Ok(Fragment { bytes, frames_left_out })
 }
 
 /// The initialization section that the fragment of a segment needs, and those of the segments that continue it.
@@ -280,14 +278,6 @@ impl<'a> SourceTrack<'a> {
         });
         let decode_time = times.first().map_or(0, |first| u64::try_from(*first).unwrap_or(0));
         TimedTrack { number: self.number, decode_time, samples: with_durations.collect() }
-    }
-
-    /// The bytes of the whole samples.
-    fn data(&self, bytes: &[u8]) -> Vec<u8> {
-        let sizes = self.index.samples[..self.whole].iter().map(|sample| sample.size as usize);
-        let mut data = Vec::with_capacity(sizes.sum());
-        write_samples(bytes, self.index, 0..self.whole, &mut data);
-        data
     }
 }
 

@@ -10,6 +10,7 @@ use crate::mpegts::scan::{Track, Unit};
 use super::decoding;
 use super::plan::{CutSegment, LeadIn, Plan, PlannedSegment};
 use super::prepare;
+use super::samples_cache::SamplesCache;
 use super::segments::{LoadedSegment, unsupported};
 
 /// How many segments before the first one are read to find where decoding can begin.
@@ -39,13 +40,19 @@ pub(super) fn is_shown(planned: &PlannedSegment, unit: &Unit) -> bool {
 ///
 /// # Errors
 /// [`Error::Unsupported`] if pictures that are shown refer to segments that are not there.
-pub(super) fn add(plan: &mut Plan, preceding: Preceding<'_>, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+pub(super) fn add(
+    plan: &mut Plan,
+    preceding: Preceding<'_>,
+    samples: Option<&SamplesCache>,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
     for index in 0..plan.segments.len() {
         let Some(planned) = plan.segments.get(index).filter(|planned| !planned.continuous) else { continue };
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded = LoadedSegment::written(plan, plan.before().len() + index, &planned)?;
+        let next = plan.next(plan.before().len() + index);
+        let loaded = LoadedSegment::indexed(samples, &planned.segment, next, plan.max_segment_bytes)?;
         let Some(track) = loaded.video_track().filter(|track| first_unit(&planned, track).is_none()) else {
             continue;
         };

@@ -76,7 +76,7 @@ pub fn prepare(
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let mut plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
+    let mut plan = plan(exact_type, segments, trailing, range, tools, None, is_cancelled)?;
     presence::drop_absent_streams(&mut plan, is_cancelled)?;
     complete(plan, preceding, tools, None, is_cancelled)
 }
@@ -94,7 +94,7 @@ pub fn prepare_movie(
     samples: &Arc<SamplesCache>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let mut plan = plan(exact_type, segments, trailing, range, tools, is_cancelled)?;
+    let mut plan = plan(exact_type, segments, trailing, range, tools, Some(samples), is_cancelled)?;
     if exact_type == ExactType::Full {
         // Its tracks are described before their frames are made.
         presence::drop_absent_streams(&mut plan, is_cancelled)?;
@@ -108,9 +108,11 @@ fn plan(
     trailing: Option<&CutSegment>,
     range: (Timestamp, Timestamp),
     tools: &Tools,
+    samples: Option<&SamplesCache>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
-    prepare::plan(exact_type, Arc::new(segments), trailing, range, tools.max_segment_bytes(), is_cancelled)
+    let list = Arc::new(segments);
+    prepare::plan(exact_type, list, trailing, range, tools.max_segment_bytes(), samples, is_cancelled)
 }
 
 /// Adds to a plan what is before its first segment, and checks that the cut can be made.
@@ -130,7 +132,7 @@ fn complete(
     let mut unused = first.filter(|first| planned.as_ref() != Some(first));
     let mut preceding = || unused.take().map_or_else(&mut *preceding, |first| Ok(Some(first)));
     if plan.exact_type != ExactType::Whole {
-        lead_in::add(&mut plan, &mut preceding, is_cancelled)?;
+        lead_in::add(&mut plan, &mut preceding, samples.as_deref(), is_cancelled)?;
     }
     match plan.exact_type {
         ExactType::Full => full::check(&plan, tools)?,

@@ -36,6 +36,11 @@ impl ExactType {
     pub(super) fn copies(self) -> bool {
         self != Self::Full
     }
+
+    /// Whether some frames of the source are decoded.
+    pub fn decodes(self) -> bool {
+        matches!(self, Self::Full | Self::Smart)
+    }
 }
 
 /// The plan of a cut.

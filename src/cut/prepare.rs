@@ -15,6 +15,7 @@ use crate::timestamp::Timestamp;
 
 use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment, Planner, SegmentList};
 use super::program::{Streams, check_format};
+use super::samples_cache::SamplesCache;
 use super::segments::{
     FIRST_READ_BYTES, LoadedSegment, check_headers, check_picture_size, check_scrambling, open, unsupported,
 };
@@ -30,6 +31,7 @@ pub(super) const FIRST_PTS_90K: i64 = 6 * TICKS_PER_SECOND / 10;
 ///
 /// `bytes` is what was read of the segment before, and then of this one. Half as much as that took is tried first.
 fn read_start(
+    exact_type: ExactType,
     segment: CutSegment,
     max_bytes: u64,
     bytes: &mut Vec<u8>,
@@ -57,7 +59,9 @@ fn read_start(
             let track = scan.as_ref().and_then(Scan::reference_track);
             let start = track.and_then(|track| Some((lowest_pts(track, at_end)?, frame_90k(track, None))));
             if at_end || start.is_some() {
-                program.iter().try_for_each(|program| check_picture_size(&segment, bytes, &program.pmt))?;
+                if let Some(program) = program.as_ref().filter(|_| exact_type.decodes()) {
+                    check_picture_size(&segment, bytes, &program.pmt)?;
+                }
                 return Ok(program.zip(scan).zip(start).map(|((program, scan), (lowest_pts, frame_90k))| {
                     let mut videos = program.streams.iter().filter_map(|stream| stream.video.as_ref());
                     let announced_rate = videos.find_map(|video| video.rate);
@@ -94,13 +98,15 @@ fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
     frame_rate::estimate(&timestamps, announced).map_or(TICKS_PER_SECOND / 25, FrameRate::frame_90k)
 }
 
-/// Plans a cut from what is on disk. Of all segments but three at a time only the plan is in memory.
+/// Plans a cut from what is on disk. Of all segments but three at a time only the plan is in memory, and what `samples`
+/// keeps of those that are read as a whole.
 pub(super) fn plan(
     exact_type: ExactType,
     list: Arc<dyn SegmentList>,
     trailing: Option<&CutSegment>,
     (start, end): (Timestamp, Timestamp),
     max_segment_bytes: u64,
+    samples: Option<&SamplesCache>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
     let mut starts = Starts {
@@ -127,7 +133,7 @@ pub(super) fn plan(
         let continues_in_next = next.is_some() && follower.is_some();
         let is_inside = start <= facts.segment.start && facts.segment.end <= end;
         if !(is_inside && continues_last && continues_in_next) {
-            let delay_90k = read_frames(&mut facts, follower, max_segment_bytes)?;
+            let delay_90k = read_frames(&mut facts, follower, samples, max_segment_bytes)?;
             start_90k.get_or_insert(FIRST_PTS_90K.max(delay_90k + TICKS_PER_SECOND / 10));
         }
         planner.push(number, facts, start_90k.unwrap_or(FIRST_PTS_90K));
@@ -180,7 +186,7 @@ impl Starts {
             let number = self.number;
             self.number += 1;
             segment.gap_before |= std::mem::take(&mut self.gap);
-            match read_start(segment.clone(), self.max_segment_bytes, &mut self.bytes)? {
+            match read_start(self.exact_type, segment.clone(), self.max_segment_bytes, &mut self.bytes)? {
                 Some((program, scan, facts)) => {
                     let added = self.streams.add(self.exact_type, self.range, &facts, (program, &scan));
                     added.map_err(|why| unsupported(&segment, why))?;
@@ -201,7 +207,8 @@ impl Starts {
         if !segment.complete {
             return None;
         }
-        let (other, _, facts) = read_start(segment, self.max_segment_bytes, &mut Vec::new()).ok()??;
+        let start = read_start(self.exact_type, segment, self.max_segment_bytes, &mut Vec::new());
+        let (other, _, facts) = start.ok()??;
         check_format(self.exact_type, self.streams.program()?, &other).ok()?;
         Some(facts)
     }
@@ -209,8 +216,13 @@ impl Starts {
 
 /// Adds the frames of a segment at an end of the range or next to a discontinuity; `next` continues it. Returns its reorder
 /// delay.
-fn read_frames(facts: &mut Facts, next: Option<&CutSegment>, max_segment_bytes: u64) -> Result<i64> {
-    let loaded = LoadedSegment::load(&facts.segment, next, max_segment_bytes)?;
+fn read_frames(
+    facts: &mut Facts,
+    next: Option<&CutSegment>,
+    samples: Option<&SamplesCache>,
+    max_segment_bytes: u64,
+) -> Result<i64> {
+    let loaded = LoadedSegment::indexed(samples, &facts.segment, next.cloned(), max_segment_bytes)?;
     let (frames, duration_90k) = loaded.frames()?;
     facts.frames = Some(frames);
     let Some(track) = loaded.reference_track() else { return Ok(0) };
@@ -225,7 +237,7 @@ pub(super) fn plan_before(
     next: &PlannedSegment,
     segment: CutSegment,
 ) -> Result<Option<(PlannedSegment, Program)>> {
-    let start = read_start(segment, plan.max_segment_bytes, &mut Vec::new())?;
+    let start = read_start(plan.exact_type, segment, plan.max_segment_bytes, &mut Vec::new())?;
     let Some((program, _, facts)) = start else { return Ok(None) };
     if check_format(ExactType::Full, &plan.program, &program).is_err() {
         return Ok(None);

@@ -45,6 +45,11 @@ impl SegmentKey {
         Some(Self { hash: hash_of(path)?, len, complete, next })
     }
 
+    /// The key of samples that do not depend on the segment that follows.
+    fn alone(&self) -> Self {
+        Self { next: None, ..self.clone() }
+    }
+
     fn bytes(&self) -> usize {
         self.hash.len() + self.next.as_ref().map_or(0, |next| next.len())
     }
@@ -76,17 +81,21 @@ impl SamplesCache {
         make: impl FnOnce() -> Result<IndexedSegment>,
     ) -> Result<Arc<IndexedSegment>> {
         let Some(key) = key else { return make().map(Arc::new) };
-        let alone = SegmentKey { next: None, ..key.clone() };
-        let is_valid =
-            |found: &SegmentKey, indexed: &IndexedSegment| found.next == key.next || !indexed.depends_on_next;
-        if let Some(indexed) = self.0.find([&key, &alone], is_valid) {
+        if let Some(indexed) = self.get(&key) {
             return Ok(indexed);
         }
         let indexed = Arc::new(make()?);
-        let key = if indexed.depends_on_next { key } else { alone };
+        let key = if indexed.depends_on_next { key } else { key.alone() };
         let bytes = key.bytes() + indexed.scan.memory_bytes() + indexed.index.memory_bytes();
         self.0.insert(key, Arc::clone(&indexed), bytes);
         Ok(indexed)
+    }
+
+    /// The samples of a segment, if they are cached.
+    pub fn get(&self, key: &SegmentKey) -> Option<Arc<IndexedSegment>> {
+        let is_valid =
+            |found: &SegmentKey, indexed: &IndexedSegment| found.next == key.next || !indexed.depends_on_next;
+        self.0.find([key, &key.alone()], is_valid)
     }
 
     /// Counts and sizes.

@@ -80,11 +80,36 @@ impl LoadedSegment {
         max_bytes: u64,
     ) -> Result<Self> {
         let Some(cache) = cache else { return Self::load(segment, next.as_ref(), max_bytes) };
+        Self::with_samples(segment, next, max_bytes, |key, make| cache.get_or_insert(key, make))
+    }
+
+    /// The same for a segment whose samples were indexed before. They are not cached again: of movies longer than the cache
+    /// they would only push out others.
+    pub(super) fn indexed_again(
+        cache: Option<&SamplesCache>,
+        segment: &CutSegment,
+        next: Option<CutSegment>,
+        max_bytes: u64,
+    ) -> Result<Self> {
+        Self::with_samples(segment, next, max_bytes, |key, make| {
+            cache.zip(key).and_then(|(cache, key)| cache.get(&key)).map_or_else(|| make().map(Arc::new), Ok)
+        })
+    }
+
+    fn with_samples(
+        segment: &CutSegment,
+        next: Option<CutSegment>,
+        max_bytes: u64,
+        get: impl FnOnce(
+            Option<SegmentKey>,
+            &mut dyn FnMut() -> Result<IndexedSegment>,
+        ) -> Result<Arc<IndexedSegment>>,
+    ) -> Result<Self> {
         let len = open(segment, max_bytes)?.len;
         let next_path = next.as_ref().map(|next| &*next.path);
         let key = SegmentKey::of(&segment.path, len, segment.complete, next_path);
         let mut bytes = OnceCell::new();
-        let indexed = cache.get_or_insert(key, || {
+        let indexed = get(key, &mut || {
             let loaded = Self::read(segment, next.as_ref(), max_bytes)?;
             let index = SampleIndex::of(loaded.bytes()?, &loaded.scan);
             bytes = loaded.bytes;
@@ -216,11 +241,17 @@ pub(super) fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
     }
 }
 
-/// Reads a file up to the length that it had when it was opened, into a buffer of just that length: one that grows as it
+/// The room for a segment or a part of a movie of `len` bytes. Segments of a stream differ little in length: with a little
+/// to spare, the memory of one that is freed is enough for the next.
+pub(super) fn room_for(len: usize) -> usize {
+    len.next_multiple_of(512 * 1024)
+}
+
+/// Reads a file up to the length that it had when it was opened, into a buffer of about that length: one that grows as it
 /// fills would take twice as much.
 pub(super) fn read_whole(opened: OpenFile) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(opened.len).map_err(io::Error::other)?)?;
+    bytes.try_reserve_exact(room_for(usize::try_from(opened.len).map_err(io::Error::other)?))?;
     opened.file.take(opened.len).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -241,6 +241,15 @@ impl LazyTools {
         tools
     }
 
+    /// The tools for work that runs no program, without a search, which would take longer than much of that work.
+    pub fn unused(&self) -> Arc<Tools> {
+        let why = "it was not searched for".to_owned();
+        let found = Err(Arc::new(Error::ProgramMissing { program: "ffmpeg", why }));
+        let (ffmpeg, threads, max_segment_bytes) =
+            (self.ffmpeg.clone(), self.threads, self.max_segment_bytes);
+        Arc::new(Tools { ffmpeg, found, threads, stall_limit: STALL_LIMIT, max_segment_bytes })
+    }
+
     fn find(&self) -> Arc<Tools> {
         let tools = Tools::find(&self.ffmpeg).with_threads(self.threads);
         Arc::new(tools.with_max_segment_bytes(self.max_segment_bytes))
@@ -310,5 +319,14 @@ mod tests {
         }
         tools.lock().as_mut().expect("a search").1 -= MISSING_TTL;
         assert!(!Arc::ptr_eq(&first, &tools.get()));
+    }
+
+    #[test]
+    fn tools_that_are_not_used_are_not_looked_for() {
+        let tools = LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1).with_max_segment_bytes(7);
+        let unused = tools.unused();
+        assert!(tools.lock().is_none());
+        assert_eq!(unused.max_segment_bytes(), 7);
+        assert!(matches!(unused.check_encoder("libx264"), Err(Error::ProgramMissing { .. })));
     }
 }

@@ -17,8 +17,13 @@ pub struct Run<'a> {
     pub composition_shift: i32,
     /// The samples, in decoding order.
     pub samples: &'a [Sample],
-    /// The bytes of the samples, one behind another.
-    pub data: &'a [u8],
+}
+
+impl Run<'_> {
+    /// The length of its samples together.
+    fn data_len(&self) -> u64 {
+        self.samples.iter().map(|sample| u64::from(sample.size)).sum()
+    }
 }
 
 /// `ftyp` and `moov` of fragments that stand alone: the initialization section of an HLS playlist. Tracks without a format are
@@ -64,11 +69,12 @@ fn write_mvex(out: &mut BoxWriter, tracks: &[(usize, &TrackInfo, u64)], duration
 }
 
 /// A fragment with some samples of each track: `moof` and `mdat`. Fragments of a stream are numbered by `sequence`.
-pub fn fragment(sequence: u32, runs: &[Run<'_>]) -> Vec<u8> {
+/// `write_data` appends the bytes of all samples of the run with that index, one behind another.
+pub fn fragment(sequence: u32, runs: &[Run<'_>], mut write_data: impl FnMut(usize, &mut Vec<u8>)) -> Vec<u8> {
     let mut out = BoxWriter::new();
-    let data: usize = runs.iter().map(|run| run.data.len()).sum();
+    let data_len: u64 = runs.iter().map(Run::data_len).sum();
     let samples: usize = runs.iter().map(|run| run.samples.len()).sum();
-    out.reserve(data + 16 * samples + 128 * (runs.len() + 1));
+    out.reserve(usize::try_from(data_len).unwrap_or(0) + 16 * samples + 128 * (runs.len() + 1));
     let mut data_offsets = Vec::with_capacity(runs.len());
     out.boxed(*b"moof", |out| {
         out.full_box(*b"mfhd", 0, 0, |out| out.u32(sequence));
@@ -76,13 +82,16 @@ pub fn fragment(sequence: u32, runs: &[Run<'_>]) -> Vec<u8> {
             out.boxed(*b"traf", |out| data_offsets.push(write_traf(out, run)));
         }
     });
-    out.mdat_header(u64::try_from(data).unwrap_or(u64::MAX));
+    out.mdat_header(data_len);
+    // From the start of `moof`, which is the start of all.
+    let mut start = u64::try_from(out.len()).unwrap_or(u64::MAX);
     for (run, data_offset) in runs.iter().zip(data_offsets) {
-        // From the start of `moof`, which is the start of all.
-        out.set_u32(data_offset, saturating_u32(out.len()));
-        out.bytes(run.data);
+        out.set_u32(data_offset, saturating_u32(start));
+        start = start.saturating_add(run.data_len());
     }
-    out.into_bytes()
+    let mut bytes = out.into_bytes();
+    (0..runs.len()).for_each(|run| write_data(run, &mut bytes));
+    bytes
 }
 
 /// Writes the header and the samples of a run; returns the offset of its `data_offset`.

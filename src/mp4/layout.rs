@@ -58,6 +58,12 @@ impl Layout {
         in_head.into_iter().chain(in_parts).filter(|piece| !piece.is_empty())
     }
 
+    /// The length of a part in bytes.
+    pub fn part_len(&self, index: usize) -> u64 {
+        let part = self.part(index);
+        part.end - part.start
+    }
+
     /// The bytes of a part, from the end of the head on.
     fn part(&self, index: usize) -> Range<u64> {
         let start = index.checked_sub(1).map_or(0, |before| self.part_ends[before]);

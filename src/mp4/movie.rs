@@ -26,13 +26,14 @@ impl MovieInfo {
 
 /// `ftyp`, `moov`, and the header of an `mdat` with `mdat_len` bytes of samples. Every sample is in a chunk.
 pub fn head(info: &MovieInfo, tracks: &[Track], mdat_len: u64) -> Vec<u8> {
-    let narrow = head_with_offsets(info, tracks, mdat_len, false);
-    let end = u64::try_from(narrow.len()).unwrap_or(u64::MAX).saturating_add(mdat_len);
-    if u32::try_from(end).is_ok() {
-        return narrow;
+    // A head of hours takes megabytes, so it is not tried for nothing.
+    if u32::try_from(mdat_len).is_ok() {
+        let narrow = head_with_offsets(info, tracks, mdat_len, false);
+        let end = u64::try_from(narrow.len()).unwrap_or(u64::MAX).saturating_add(mdat_len);
+        if u32::try_from(end).is_ok() {
+            return narrow;
+        }
     }
-    // Only one of them is in memory at a time.
-    drop(narrow);
     head_with_offsets(info, tracks, mdat_len, true)
 }
 

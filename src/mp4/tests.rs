@@ -313,9 +313,9 @@ proptest! {
             .map(|(track, samples)| vec![track; samples.iter().map(|sample| sample.size as usize).sum()])
             .collect();
         let given: Vec<_> = (0..runs.len())
-            .map(|track| Run { track, description: 2, decode_time, composition_shift, samples: &runs[track], data: &data[track] })
+            .map(|track| Run { track, description: 2, decode_time, composition_shift, samples: &runs[track] })
             .collect();
-        let bytes = fragment(7, &given);
+        let bytes = fragment(7, &given, |run, out| out.extend_from_slice(&data[run]));
         let moof = Moof::decode(&mut &bytes[..]).expect("moof");
         prop_assert_eq!(moof.mfhd.sequence_number, 7);
         for (track, (time, seen)) in fragment_samples(&bytes).iter().enumerate() {

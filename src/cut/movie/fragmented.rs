@@ -142,9 +142,10 @@ impl FragmentedMovie {
             runs.push((usize::from(pid - FFMPEG_PID), run));
         }
         runs.push((self.tracks.len(), self.text_run(if is_last { i64::MAX } else { end_90k })));
-        let runs: Vec<_> = runs.iter().filter_map(|(track, run)| run.as_run(*track)).collect();
+        runs.retain(|(_, run)| !run.samples.is_empty());
+        let described: Vec<_> = runs.iter().map(|(track, run)| run.describe(*track)).collect();
         self.fragments += 1;
-        out.extend(fragment(self.fragments, &runs));
+        out.extend(fragment(self.fragments, &described, |run, out| out.extend_from_slice(&runs[run].1.data)));
         Ok(out)
     }
 
@@ -238,15 +239,9 @@ impl FragmentTrack {
 }
 
 impl TrackRun {
-    fn as_run(&self, track: usize) -> Option<Run<'_>> {
-        (!self.samples.is_empty()).then(|| Run {
-            track,
-            description: 1,
-            decode_time: to_u64(self.decode_time),
-            composition_shift: 0,
-            samples: &self.samples,
-            data: &self.data,
-        })
+    fn describe(&self, track: usize) -> Run<'_> {
+        let decode_time = to_u64(self.decode_time);
+        Run { track, description: 1, decode_time, composition_shift: 0, samples: &self.samples }
     }
 }
 

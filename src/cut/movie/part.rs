@@ -14,7 +14,7 @@ use super::encoded::EncodedPictures;
 use crate::cut::plan::{CutSegment, SegmentList};
 use crate::cut::program::counterparts;
 use crate::cut::samples_cache::SamplesCache;
-use crate::cut::segments::LoadedSegment;
+use crate::cut::segments::{LoadedSegment, room_for};
 use crate::mpegts::probe::Program;
 
 /// Tracks are interleaved in chunks of this duration.
@@ -104,18 +104,18 @@ impl Parts {
         hash.finish()
     }
 
-    /// The bytes of a part.
-    pub(super) fn read(&self, index: usize, encoded: &EncodedPictures) -> Result<Vec<u8>> {
+    /// The bytes of a part, of which there should be `len`.
+    pub(super) fn read(&self, index: usize, len: usize, encoded: &EncodedPictures) -> Result<Vec<u8>> {
         let (segment, record) =
             self.segment(index).zip(self.records.get(index)).ok_or_else(|| self.changed(index))?;
         let next = if record.continues { self.segment(index + 1) } else { None };
         let cache = self.samples.as_deref();
-        let loaded = LoadedSegment::indexed(cache, &segment, next, self.max_segment_bytes)?;
+        let loaded = LoadedSegment::indexed_again(cache, &segment, next, self.max_segment_bytes)?;
         let indexed = loaded.samples()?;
         let (samples, bytes) = (&indexed.index, loaded.bytes()?);
         let special = self.special.get(&index).and_then(|special| special.chunks.as_ref());
         let all = || all_chunks(&self.program, &loaded.scan, samples);
-        let mut out = Vec::with_capacity(bytes.len());
+        let mut out = Vec::with_capacity(room_for(len));
         for chunk in special.map_or_else(all, Clone::clone) {
             match chunk.source {
                 Source::Copied => {

@@ -85,7 +85,8 @@ impl MovieSource {
         if let Some(part) = self.parts.0.find([&key], |_, _| true) {
             return Ok(part);
         }
-        let part = Arc::new(self.movie.parts.read(index, &self.encoded)?);
+        let len = to_usize(self.movie.layout.part_len(index));
+        let part = Arc::new(self.movie.parts.read(index, len, &self.encoded)?);
         self.parts.0.insert(key, Arc::clone(&part), part.capacity());
         Ok(part)
     }

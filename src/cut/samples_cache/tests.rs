@@ -70,6 +70,18 @@ fn samples_are_made_once_for_all_that_they_depend_on() {
 }
 
 #[test]
+fn cached_samples_are_found_without_making_others() {
+    let cache = SamplesCache::new(1 << 20);
+    let key = |next: Option<&str>| {
+        SegmentKey::of(&path("A"), 9, true, next.map(path).as_deref()).expect("a hash in each name")
+    };
+    assert!(cache.get(&key(Some("B"))).is_none());
+    cache.get_or_insert(Some(key(Some("B"))), || Ok(indexed(true))).expect("no error");
+    let found = [Some("B"), Some("C"), None].map(|next| cache.get(&key(next)).is_some());
+    assert_eq!((found, cache.stats().entries), ([true, false, false], 1));
+}
+
+#[test]
 fn hits_misses_and_bytes_are_counted_and_failures_not_kept() {
     let cache = SamplesCache::new(1 << 20);
     let key = SegmentKey::of(&path("A"), 1, true, None);

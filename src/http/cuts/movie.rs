@@ -59,8 +59,7 @@ impl Handler for MovieQuery {
     }
 
     fn pool(&self) -> Option<Pool> {
-        let encodes = matches!(self.exact_type, ExactType::Smart | ExactType::Full);
-        Some(if encodes { Pool::Cut } else { Pool::Media })
+        Some(if self.exact_type.decodes() { Pool::Cut } else { Pool::Media })
     }
 
     /// The movie is built before the response begins, or was built for an earlier one.
@@ -225,7 +224,7 @@ impl MovieRequest<'_> {
         let range = if whole { (start - MARGIN, end + MARGIN) } else { (start, end) };
         let first = segments.segment(0).map_or(start, |first| first.start);
         let mut preceding = preceding(app, self.cut, first);
-        let tools = app.tools.get();
+        let tools = if exact_type.decodes() { app.tools.get() } else { app.tools.unused() };
         prepare_movie(
             exact_type,
             segments,
