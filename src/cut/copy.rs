@@ -25,8 +25,7 @@ pub(super) fn run(
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let loaded =
-            LoadedSegment::indexed(samples, &planned.segment, plan.next(index), plan.max_segment_bytes)?;
+        let loaded = LoadedSegment::written_indexed(plan, samples, index, &planned)?;
         let actions = match loaded.video_track() {
             Some(track) if plan.exact_type == ExactType::Whole => groups::copy(track).actions,
             Some(track) => actions(plan, index, &planned, track)?,

@@ -17,6 +17,8 @@ use crate::mpegts::scan::{Scan, Track};
 use super::plan::{CutSegment, Plan, PlannedSegment};
 use super::samples_cache::{IndexedSegment, SamplesCache, SegmentKey};
 
+/// How many segments a cut may have for their samples to be cached: about as many as the cache has room for.
+const MAX_CACHED_SEGMENTS: usize = 2000;
 /// Bytes of a segment that are read first; they are often enough.
 pub(super) const FIRST_READ_BYTES: u64 = 64 * 1024;
 
@@ -83,8 +85,22 @@ impl LoadedSegment {
         Self::with_samples(segment, next, max_bytes, |key, make| cache.get_or_insert(key, make))
     }
 
-    /// The same for a segment whose samples were indexed before. They are not cached again: of movies longer than the cache
-    /// they would only push out others.
+    /// Loads `planned` like [`Self::indexed`]. The samples of long cuts are not cached: they would only push out others.
+    pub(super) fn written_indexed(
+        plan: &Plan,
+        cache: Option<&SamplesCache>,
+        index: usize,
+        planned: &PlannedSegment,
+    ) -> Result<Self> {
+        let (segment, next) = (&planned.segment, plan.next(index));
+        if cache.is_some() && plan.segments.len() > MAX_CACHED_SEGMENTS {
+            Self::indexed_again(cache, segment, next, plan.max_segment_bytes)
+        } else {
+            Self::indexed(cache, segment, next, plan.max_segment_bytes)
+        }
+    }
+
+    /// The same for a segment whose samples were indexed before. They are not cached again.
     pub(super) fn indexed_again(
         cache: Option<&SamplesCache>,
         segment: &CutSegment,

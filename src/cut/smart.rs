@@ -123,8 +123,7 @@ pub(super) fn run(
     let mut copied = true;
     for (index, planned) in plan.written().enumerate() {
         let is_last = index + 1 == plan.segments.len();
-        let loaded =
-            LoadedSegment::indexed(samples, &planned.segment, plan.next(index), plan.max_segment_bytes)?;
+        let loaded = LoadedSegment::written_indexed(plan, samples, index, &planned)?;
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         // The first pictures may have a lower DTS than in the source, as long as it is not below the clock references.
