@@ -248,15 +248,7 @@ impl<'a> SourceTrack<'a> {
     }
 
     fn timescale(&self) -> u32 {
-        match self.format() {
-            None | Some(SampleFormat::Video(_)) => VIDEO_TIMESCALE,
-            Some(
-                SampleFormat::Aac { sample_rate, .. }
-                | SampleFormat::Mp3 { sample_rate, .. }
-                | SampleFormat::Ac3 { sample_rate, .. }
-                | SampleFormat::Eac3 { sample_rate, .. },
-            ) => *sample_rate,
-        }
+        self.format().and_then(SampleFormat::sample_rate).unwrap_or(VIDEO_TIMESCALE)
     }
 
     /// The whole samples of the track with their times.

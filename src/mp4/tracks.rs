@@ -127,6 +127,11 @@ impl Track {
         super::boxes::saturating_u32(index + 1)
     }
 
+    /// The formats so far, by the index of their sample description less one.
+    pub fn formats(&self) -> &[SampleFormat] {
+        &self.info.formats
+    }
+
     /// Adds a sample behind the others, in decoding order.
     pub fn push(&mut self, sample: Sample) {
         self.samples += 1;

@@ -9,6 +9,10 @@ use super::nal::trimmed_nal_units;
 use super::video::{NalType, PictureFormat};
 use super::{h264, hevc};
 
+/// How much memory the formats of a track in one segment may take: a thousand usual ones of video. Each has all parameter
+/// sets, so a small segment could make them take gigabytes.
+const MAX_FORMAT_BYTES: usize = 256 * 1024;
+
 /// What a decoder needs to know before the first sample.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SampleFormat {
@@ -62,8 +66,19 @@ pub struct VideoFormat {
 }
 
 impl SampleFormat {
+    /// Samples a second of sound; `None` for video.
+    pub fn sample_rate(&self) -> Option<u32> {
+        match self {
+            Self::Video(_) => None,
+            Self::Aac { sample_rate, .. }
+            | Self::Mp3 { sample_rate, .. }
+            | Self::Ac3 { sample_rate, .. }
+            | Self::Eac3 { sample_rate, .. } => Some(*sample_rate),
+        }
+    }
+
     /// Roughly how many bytes of memory it takes.
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         let sets = match self {
             Self::Video(video) => {
                 video.parameter_sets.iter().map(|set| set.len() + size_of::<Vec<u8>>()).sum()
@@ -99,7 +114,7 @@ impl Formats {
     /// Why there is no format: the name of the codec.
     pub(super) fn unsupported(&self) -> Option<&'static str> {
         match self {
-            Self::Video(_) => None,
+            Self::Video(sets) => sets.unsupported(),
             Self::Audio(frames) => frames.unsupported,
             Self::Unsupported(name) => Some(*name),
         }
@@ -150,6 +165,8 @@ pub(super) struct ParameterSets {
     pps_id: Option<u32>,
     /// That of the last format.
     format_pps_id: Option<u32>,
+    /// How much memory all formats so far take.
+    format_bytes: usize,
 }
 
 impl ParameterSets {
@@ -161,6 +178,7 @@ impl ParameterSets {
             changed: false,
             pps_id: None,
             format_pps_id: None,
+            format_bytes: 0,
         }
     }
 
@@ -187,7 +205,7 @@ impl ParameterSets {
     /// are others than those of the last format.
     pub(super) fn end_access_unit(&mut self, sync: bool) -> Option<SampleFormat> {
         let pps_id = self.pps_id.take()?;
-        if !sync || !self.changed && self.format_pps_id == Some(pps_id) {
+        if !sync || !self.changed && self.format_pps_id == Some(pps_id) || self.unsupported().is_some() {
             return None;
         }
         let pps = self.sets.get(&(self.syntax.sps + 1, pps_id))?;
@@ -195,7 +213,15 @@ impl ParameterSets {
         let picture = (self.syntax.parse_sps)(self.sets.get(&(self.syntax.sps, sps_id))?)?;
         (self.changed, self.format_pps_id) = (false, Some(pps_id));
         let parameter_sets = self.sets.values().cloned().collect();
-        Some(SampleFormat::Video(VideoFormat { codec: self.codec, parameter_sets, picture }))
+        let format = SampleFormat::Video(VideoFormat { codec: self.codec, parameter_sets, picture });
+        self.format_bytes += format.memory_bytes();
+        Some(format).filter(|_| self.unsupported().is_none())
+    }
+
+    /// Why there are no formats.
+    fn unsupported(&self) -> Option<&'static str> {
+        let are_too_large = self.format_bytes > MAX_FORMAT_BYTES;
+        are_too_large.then_some("a stream of too large parameter sets, or ones that change too often")
     }
 }
 

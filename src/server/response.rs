@@ -113,9 +113,16 @@ impl Response {
         if self.sent == 0 && self.needs_piece() {
             self.next_piece()?;
         }
+        let sent_before = self.sent;
         loop {
-            if self.head_sent == self.head.len() && self.needs_piece() && !self.next_piece()? {
-                return Ok(SendProgress::Done);
+            if self.head_sent == self.head.len() && self.needs_piece() {
+                // A piece that has to be read ends a turn: the event loop leaves it to a worker.
+                if self.sent > sent_before && self.is_on_disk() {
+                    return Ok(SendProgress::More);
+                }
+                if !self.next_piece()? {
+                    return Ok(SendProgress::Done);
+                }
             }
             if budget == 0 {
                 return Ok(SendProgress::More);
@@ -131,9 +138,10 @@ impl Response {
         }
     }
 
-    /// Whether it was begun, and the rest of it has to be read from the disk.
+    /// Whether it was begun, and what follows has to be read from the disk. A piece in memory needs no worker: while a
+    /// connection waits for one, its memory is not counted.
     pub(super) fn is_on_disk(&self) -> bool {
-        self.sent > 0 && (self.file.is_some() || self.body_left > 0)
+        self.sent > 0 && (self.file.is_some() || self.body_left > 0 && self.needs_piece())
     }
 
     /// An estimate of the memory that only this response holds, in bytes.

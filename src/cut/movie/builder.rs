@@ -13,13 +13,16 @@ use crate::mpegts::scan::Scan;
 
 use super::encoded::EncodedPictures;
 use super::flat::Movie;
-use super::holdable::not_holdable;
+use super::holdable::{changes, not_holdable};
 use super::part::{Chunk, Parts, Record, Source, Special, Taken, all_chunks, interleave, part_start};
 use super::text::WallClock;
 use super::track::{MovieTrack, NewSample};
 use crate::cut::mux::{EditedSegment, Mux, NextFrame, Output};
 use crate::cut::plan::{ExactType, Plan, PlannedSegment};
 use crate::cut::samples_cache::SamplesCache;
+
+/// How much memory the sample descriptions of a track may take: those of thousands of usual formats.
+const MAX_FORMAT_BYTES: usize = 1024 * 1024;
 
 /// A movie that is being built. It is a container without output: the samples are read again when they are sent.
 pub(super) struct MovieBuilder<'a> {
@@ -121,26 +124,29 @@ impl<'a> MovieBuilder<'a> {
                 format!("no frame of PID {pid:#x} says how it is decoded; a cut as .ts keeps it as it is");
             Error::Unsupported(why)
         };
-        let track = match (&mut self.tracks[stream], format) {
-            (Some(track), None) => return track.description.ok_or_else(no_format),
-            (Some(track), Some(_)) => track,
-            (none, Some(format)) => none.insert(match format {
-                SampleFormat::Video(_) => MovieTrack::video(described.pid),
-                SampleFormat::Aac { sample_rate, .. }
-                | SampleFormat::Mp3 { sample_rate, .. }
-                | SampleFormat::Ac3 { sample_rate, .. }
-                | SampleFormat::Eac3 { sample_rate, .. } => {
-                    let listed = program.pmt.streams.iter().find(|listed| listed.pid == described.pid);
-                    MovieTrack::audio(
-                        described.pid,
-                        *sample_rate,
-                        listed.and_then(ElementaryStream::language),
-                    )
-                }
-            }),
-            (None, None) => return Err(no_format()),
+        let Some(format) = format else {
+            return self.tracks[stream].as_ref().and_then(|track| track.description).ok_or_else(no_format);
         };
-        Ok(*track.description.insert(format.map_or(1, |format| track.table.add_format(format))))
+        let new = || match format.sample_rate() {
+            None => MovieTrack::video(described.pid),
+            Some(rate) => {
+                let listed = program.pmt.streams.iter().find(|listed| listed.pid == described.pid);
+                MovieTrack::audio(described.pid, rate, listed.and_then(ElementaryStream::language))
+            }
+        };
+        let track = self.tracks[stream].get_or_insert_with(new);
+        if format.sample_rate().is_some_and(|rate| i64::from(rate) != track.timescale()) {
+            return Err(changes(described.pid, "its sampling rate inside a segment"));
+        }
+        let formats = track.table.formats().len();
+        let description = track.table.add_format(format);
+        let all = track.table.formats();
+        if all.len() > formats && all.iter().map(SampleFormat::memory_bytes).sum::<usize>() > MAX_FORMAT_BYTES
+        {
+            return Err(changes(described.pid, "its format too often"));
+        }
+        track.description = Some(description);
+        Ok(description)
     }
 
     /// Adds the samples of a part to the tables, in the order of its chunks.

@@ -160,7 +160,7 @@ impl FragmentedMovie {
                 None if track.kind == TrackKind::Audio => self.sound_formats.find(track.pid, is_cancelled)?,
                 None => return Err(failed("its output begins without a picture")),
             };
-            track.timescale = timescale(&format);
+            track.timescale = format.sample_rate().map_or(TICKS_PER_SECOND, i64::from);
             let early_90k = first.map_or(0, |(sample, _)| START.since(sample.dts));
             track.start = scale(early_90k.max(0), track.timescale);
             infos.push(track.info(format));
@@ -242,16 +242,5 @@ impl TrackRun {
     fn describe(&self, track: usize) -> Run<'_> {
         let decode_time = to_u64(self.decode_time);
         Run { track, description: 1, decode_time, composition_shift: 0, samples: &self.samples }
-    }
-}
-
-/// The units a second of a track's times.
-fn timescale(format: &SampleFormat) -> i64 {
-    match format {
-        SampleFormat::Video(_) => TICKS_PER_SECOND,
-        SampleFormat::Aac { sample_rate, .. }
-        | SampleFormat::Mp3 { sample_rate, .. }
-        | SampleFormat::Ac3 { sample_rate, .. }
-        | SampleFormat::Eac3 { sample_rate, .. } => i64::from(*sample_rate),
     }
 }

@@ -24,3 +24,10 @@ pub(super) fn not_holdable(pid: u16, is_video: bool, name: &str) -> Error {
          and a cut as .ts keeps it"
     ))
 }
+
+/// The refusal of a stream that changes `what` in the range.
+pub(super) fn changes(pid: u16, what: &str) -> Error {
+    Error::Unsupported(format!(
+        "the stream on PID {pid:#x} changes {what}: type=full encodes it, and a cut as .ts keeps it"
+    ))
+}

@@ -150,6 +150,11 @@ impl MovieTrack {
         }
     }
 
+    /// The units a second of its times.
+    pub(super) fn timescale(&self) -> i64 {
+        self.timescale
+    }
+
     /// Where the last sample of a sound ends on the clock of the output.
     pub(super) fn audio_end_90k(&self) -> Option<i64> {
         match &self.clock {

@@ -79,6 +79,30 @@ fn video_formats_are_those_of_the_parameter_sets_of_the_picture() {
 }
 
 #[test]
+fn formats_of_large_parameter_sets_that_change_often_do_not_fill_the_memory() {
+    for (set_bytes, all_are_given) in [(100, true), (1000, true), (60_000, false), (300_000, false)] {
+        let mut sets = ParameterSets::new(Codec::H264);
+        let mut given = 0;
+        for round in 0..20 {
+            let nals = [H264_SPS, H264_PPS, SMALL_PPS, H264_IDR].map(hex);
+            for (at, mut nal) in nals.into_iter().enumerate() {
+                // The PPS that no picture uses is another one each time.
+                if at == 2 {
+                    nal.resize(set_bytes, 0x80 | round);
+                }
+                sets.push(&nal);
+            }
+            given += u8::from(sets.end_access_unit(true).is_some());
+        }
+        assert_eq!(
+            (given == 20, sets.unsupported().is_none()),
+            (all_are_given, all_are_given),
+            "{set_bytes}"
+        );
+    }
+}
+
+#[test]
 fn a_changed_parameter_set_makes_a_new_format_from_the_next_sync_sample_on() {
     let mut sets = ParameterSets::new(Codec::H264);
     for (at, (nals, sync, size)) in [

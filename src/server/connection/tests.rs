@@ -280,11 +280,13 @@ fn the_rest_of_a_response_from_the_disk_is_left_to_a_pool() {
     assert_eq!(target(peer.step()), "wait");
     peer.socket.script().room = usize::MAX;
     peer.connection.readiness.writable = true;
+    assert_eq!(target(peer.step()), "yield", "what is in memory is sent at once");
+    assert!(peer.output().ends_with(&format!("\r\n\r\n{}", "x".repeat(1000))));
     let Next::Continue(response) = peer.step() else { panic!("it is not for a pool") };
     peer.connection.continue_response(response, &peer.shared);
     assert_eq!(target(peer.step()), "wait");
     assert_eq!(peer.connection.activity(), Activity::Idle);
-    assert!(peer.output().ends_with(&"x".repeat(10_000)));
+    assert!(peer.output().ends_with(&"x".repeat(9000)));
 }
 
 #[test]
