@@ -59,7 +59,7 @@ pub enum Pool {
     Media,
     /// Cuts by ffmpeg.
     Cut,
-    /// Playlists that are streamed because they are long.
+    /// Playlists that are streamed because they are long, and movies that are not encoded, until their first byte.
     Streaming,
 }
 

@@ -58,8 +58,9 @@ impl Handler for MovieQuery {
         Ok(Self { cut, exact_type: exact_type.unwrap_or(ExactType::Smart), inline, timecode })
     }
 
+    /// Hours of footage take seconds to read, which must not delay segments.
     fn pool(&self) -> Option<Pool> {
-        Some(if self.exact_type.decodes() { Pool::Cut } else { Pool::Media })
+        Some(if self.exact_type.decodes() { Pool::Cut } else { Pool::Streaming })
     }
 
     /// The movie is built before the response begins, or was built for an earlier one.
