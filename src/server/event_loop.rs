@@ -155,6 +155,8 @@ impl EventLoop {
             return log::warn!("closed a connection without a response: there are far too many");
         }
         let token = self.connections.reserve(client.ip());
+        // A worker may answer before this turn ends, and the server be stopped meanwhile: it waits for those that are counted.
+        self.connections.publish_counts(&shared.metrics.connections);
         if let Err(errno) = epoll::add(&self.epoll, &stream, EventData::new_u64(token), WATCHED) {
             log::error!("cannot watch a connection: {errno}");
             self.connections.forget(token);
