@@ -81,17 +81,23 @@ pub fn prepare(
     complete(plan, preceding, tools, None, is_cancelled)
 }
 
-/// Prepares a cut as an MP4 movie, for which the samples of segments are kept in `samples`. Other parameters, and errors, are
-/// those of [`prepare`].
-#[allow(clippy::too_many_arguments, reason = "one more than the other cuts have")]
+/// What movies are made with.
+#[derive(Debug, Clone, Copy)]
+pub struct MovieTools<'a> {
+    /// ffmpeg.
+    pub tools: &'a Tools,
+    /// Where the samples of segments are kept.
+    pub samples: &'a Arc<SamplesCache>,
+}
+
+/// Prepares a cut as an MP4 movie. Other parameters, and errors, are those of [`prepare`].
 pub fn prepare_movie(
     exact_type: ExactType,
     segments: impl SegmentList + 'static,
     trailing: Option<&CutSegment>,
     preceding: Preceding<'_>,
     range: (Timestamp, Timestamp),
-    tools: &Tools,
-    samples: &Arc<SamplesCache>,
+    MovieTools { tools, samples }: MovieTools<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
     let mut plan = plan(exact_type, segments, trailing, range, tools, Some(samples), is_cancelled)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use restreamer::cut::movie::MovieOptions;
 use restreamer::cut::samples_cache::SamplesCache;
-use restreamer::cut::{CutSegment, ExactType, prepare_movie};
+use restreamer::cut::{CutSegment, ExactType, MovieTools, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::{Span, Timestamp};
 
@@ -54,8 +54,10 @@ impl Range {
             self.trailing.as_ref(),
             &mut preceding,
             (self.start, self.end),
-            &tools().with_threads(2),
-            &std::sync::Arc::new(SamplesCache::new(0)),
+            MovieTools {
+                tools: &tools().with_threads(2),
+                samples: &std::sync::Arc::new(SamplesCache::new(0)),
+            },
             &|| false,
         );
         let info = MovieInfo { created: self.start, title: "stream variant start".to_owned() };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use restreamer::cut::movie::{MovieOptions, MovieSource, RecentParts};
 use restreamer::cut::samples_cache::SamplesCache;
-use restreamer::cut::{CutSegment, ExactType, PreparedCut, prepare_movie};
+use restreamer::cut::{CutSegment, ExactType, MovieTools, PreparedCut, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::{Span, Timestamp};
 
@@ -33,8 +33,7 @@ fn prepared(
         trailing,
         &mut preceding,
         (start, end),
-        &tools,
-        &Arc::new(SamplesCache::new(1 << 24)),
+        MovieTools { tools: &tools, samples: &Arc::new(SamplesCache::new(1 << 24)) },
         &|| false,
     )
     .unwrap_or_else(|error| panic!("{exact_type:?} {start} {end}: {error}"))

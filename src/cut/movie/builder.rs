@@ -9,7 +9,6 @@ use crate::mp4::tracks::Track;
 use crate::mpegts::psi::ElementaryStream;
 use crate::mpegts::retime::{Action, Edit};
 use crate::mpegts::samples::{Sample, SampleFormat, TrackSamples, video_format, write_access_unit};
-use crate::mpegts::scan::Scan;
 
 use super::encoded::EncodedPictures;
 use super::flat::Movie;
@@ -19,7 +18,7 @@ use super::text::WallClock;
 use super::track::{MovieTrack, NewSample};
 use crate::cut::mux::{EditedSegment, Mux, NextFrame, Output};
 use crate::cut::plan::{ExactType, Plan, PlannedSegment};
-use crate::cut::samples_cache::SamplesCache;
+use crate::cut::samples_cache::{IndexedSegment, SamplesCache};
 
 /// How much memory the sample descriptions of a track may take: those of thousands of usual formats.
 const MAX_FORMAT_BYTES: usize = 1024 * 1024;
@@ -66,17 +65,15 @@ impl<'a> MovieBuilder<'a> {
         }
     }
 
-    /// The samples that an edit keeps of a track.
+    /// The samples that an edit keeps of track `source` of a segment, for stream `stream` of the program.
     fn take(
         &mut self,
         edit: &Edit,
-        samples: &TrackSamples,
-        scan: &Scan,
+        (stream, source): (usize, usize),
+        IndexedSegment { scan, index, .. }: &IndexedSegment,
         next_frame: NextFrame<'_>,
     ) -> Result<PartTrack> {
-        let streams = &self.plan.program.streams;
-        let stream = streams.iter().position(|stream| stream.pid == edit.output_pid).unwrap_or(0);
-        let source = scan.tracks.iter().position(|track| track.pid == edit.input_pid).unwrap_or(0);
+        let samples = &index.tracks[source];
         let mut part = PartTrack { stream, source, taken: Vec::new(), added: Vec::new() };
         let start_90k = edit.clock.to_output_90k(part_start(scan));
         for (index, sample) in (0..).zip(&samples.samples) {
@@ -231,9 +228,11 @@ impl Mux for MovieBuilder<'_> {
         let samples = &indexed.index;
         let mut parts = Vec::with_capacity(edits.len());
         for edit in edits {
-            let Some(track) = samples.tracks.iter().find(|track| track.pid == edit.input_pid) else {
-                continue;
-            };
+            let source = samples.tracks.iter().position(|track| track.pid == edit.input_pid);
+            let mut streams = self.plan.program.streams.iter();
+            let stream = streams.position(|stream| stream.pid == edit.output_pid);
+            let Some((stream, source)) = stream.zip(source) else { continue };
+            let track = &samples.tracks[source];
             let is_video = track.codec.is_video();
             if !is_video && !track.codec.is_audio() {
                 continue;
@@ -241,8 +240,9 @@ impl Mux for MovieBuilder<'_> {
             if let Some(name) = track.unsupported {
                 return Err(not_holdable(track.pid, is_video, name));
             }
-            parts.push(self.take(&edit, track, &loaded.scan, next_frame)?);
-            if is_video {
+            parts.push(self.take(&edit, (stream, source), &indexed, next_frame)?);
+            // What is decoded before the range is not behind it.
+            if is_video && index >= self.plan.before().len() {
                 let is_behind = |sample: &&Sample| planned.shown.time(sample.pts) >= planned.shown.end;
                 let behind = track.samples.iter().filter(is_behind);
                 let behind = behind.map(|sample| planned.clock.to_output_90k(sample.pts));

@@ -12,7 +12,7 @@ use super::streamed::streamed;
 use super::timer::CutTimer;
 use crate::cut::movie::{EncodedPictures, Movie, MovieOptions, MovieSource};
 use crate::cut::selected::SelectedSegments;
-use crate::cut::{ExactType, PreparedCut, SegmentList, prepare_movie};
+use crate::cut::{ExactType, MovieTools, PreparedCut, SegmentList, prepare_movie};
 use crate::error::Result;
 use crate::fnv::Fnv;
 use crate::hls::encode;
@@ -232,8 +232,7 @@ impl MovieRequest<'_> {
             trailing.as_ref(),
             &mut preceding,
             range,
-            &tools,
-            &app.samples,
+            MovieTools { tools: &tools, samples: &app.samples },
             is_cancelled,
         )
     }
