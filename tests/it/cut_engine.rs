@@ -45,6 +45,38 @@ pub(crate) fn times(footage: &Footage, segments: &[CutSegment]) -> Vec<(i64, Tim
     times
 }
 
+/// The range of a cut, and the segments that it is made of.
+pub(crate) struct Range {
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) segments: Vec<CutSegment>,
+    /// The one that continues the last.
+    pub(crate) trailing: Option<CutSegment>,
+    /// Those before the first.
+    pub(crate) before: Vec<CutSegment>,
+}
+
+impl Range {
+    /// A range in milliseconds after the start of the footage.
+    pub(crate) fn of(footage: &Footage, start_ms: i64, end_ms: i64) -> Self {
+        let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
+        let segments = select(&footage.segments, start, end);
+        let follows = |segment: &&CutSegment| segments.last().is_some_and(|last| last.end == segment.start);
+        let trailing = footage.segments.iter().find(follows).cloned();
+        let precedes =
+            |segment: &&CutSegment| segments.first().is_some_and(|first| segment.end <= first.start);
+        let before = footage.segments.iter().filter(precedes).cloned().collect();
+        Self { start, end, segments, trailing, before }
+    }
+
+    /// The numbers of the frames that a cut shows.
+    pub(crate) fn numbers(&self, footage: &Footage) -> Vec<i64> {
+        let times = times(footage, &footage.segments).into_iter();
+        let shown = times.filter(|(_, time)| self.start <= *time && *time < self.end);
+        shown.map(|(number, _)| number).collect()
+    }
+}
+
 /// Makes the cut of a range of footage with pictures, and checks what holds for all cuts.
 pub(crate) fn check(
     exact_type: ExactType,
@@ -67,21 +99,15 @@ pub(crate) fn check_frames(
     start_ms: i64,
     end_ms: i64,
 ) -> Option<(PathBuf, Shown)> {
-    let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
-    let times = times(footage, &footage.segments).into_iter();
-    let expected: Vec<i64> =
-        times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
-    let segments = select(&footage.segments, start, end);
+    let range = Range::of(footage, start_ms, end_ms);
+    let expected = range.numbers(footage);
+    let Range { start, end, segments, trailing, before } = range;
     if expected.is_empty() {
         let result = prepare(exact_type, segments, None, &mut || Ok(None), (start, end), &tools(), &|| false);
         assert!(matches!(result, Err(Error::RangeIsEmpty)), "{result:?}");
         return None;
     }
-    let trailing =
-        footage.segments.iter().find(|segment| segments.last().is_some_and(|last| last.end == segment.start));
-    let before = footage.segments.iter().filter(|segment| segment.end <= segments[0].start);
-    let before = before.cloned().collect();
-    let path = cut_with(exact_type, segments, trailing, before, start, end);
+    let path = cut_with(exact_type, segments, trailing.as_ref(), before, start, end);
     let shown = look(&path, sounds, true);
     assert_eq!(shown.numbers, expected, "{exact_type:?} {start_ms} {end_ms}");
     check_sound_end(&path, sounds, &shown, footage.rate);
@@ -90,7 +116,7 @@ pub(crate) fn check_frames(
 }
 
 /// Checks that groups of pictures wholly inside a smart cut are bit-exact, and that the others come near the source.
-fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
+pub(crate) fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
     let (first, last) = (shown.numbers[0], shown.numbers[shown.numbers.len() - 1]);
     for (number, luma) in shown.numbers.iter().zip(&shown.luma) {
         let begin = number / group * group;
@@ -185,7 +211,7 @@ pub(crate) fn check_warnings(path: &Path) {
 }
 
 /// Ranges in milliseconds over `seconds` of footage, few unless the long tests are run.
-fn ranges(seconds: i64) -> Vec<(i64, i64)> {
+pub(crate) fn ranges(seconds: i64) -> Vec<(i64, i64)> {
     let last = seconds * 1000;
     let mut ranges = vec![(2500, last - 2310), (1000, 6000), (300, 1501)];
     if long() {
@@ -223,7 +249,7 @@ fn all(kind: &FootageKind, group: i64) {
     }
 }
 
-const PYRAMID: &str =
+pub(crate) const PYRAMID: &str =
     "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -c:a aac -g";
 
 #[test]

@@ -5,42 +5,21 @@ use std::path::{Path, PathBuf};
 
 use restreamer::cut::movie::MovieOptions;
 use restreamer::cut::samples_cache::SamplesCache;
-use restreamer::cut::{CutSegment, ExactType, MovieTools, prepare_movie};
+use restreamer::cut::{ExactType, MovieTools, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
-use restreamer::timestamp::{Span, Timestamp};
+use restreamer::timestamp::Timestamp;
 
-use crate::cut_engine::{cut_with, select, times, tools};
+use crate::cut_engine::{PYRAMID, Range, cut_with, times, tools};
 use crate::cut_streams::rewrite;
 use crate::cuts::{RANGE, archive};
-use crate::footage::{
-    self, Footage, FootageKind, PLAIN, Shown, base, check_beeps, ffmpeg, look, run, to_f64,
-};
+use crate::footage::{self, Footage, FootageKind, PLAIN, Shown, check_beeps, ffmpeg, look, run, to_f64};
 use crate::harness::ask;
-use crate::movies::{PYRAMID, frame_times};
+use crate::movies::frame_times;
 use crate::process::Served;
 
 const PLAIN_VIDEO: &str = "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 0 -g 50";
 
-/// The range of a cut in milliseconds after the start of the footage, and the segments that it is made of.
-struct Range {
-    start: Timestamp,
-    end: Timestamp,
-    segments: Vec<CutSegment>,
-    trailing: Option<CutSegment>,
-    before: Vec<CutSegment>,
-}
-
 impl Range {
-    fn of(footage: &Footage, start_ms: i64, end_ms: i64) -> Self {
-        let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
-        let segments = select(&footage.segments, start, end);
-        let follows = |segment: &&CutSegment| segments.last().is_some_and(|last| last.end == segment.start);
-        let trailing = footage.segments.iter().find(follows).cloned();
-        let precedes = |segment: &&CutSegment| segment.end <= segments[0].start;
-        let before = footage.segments.iter().filter(precedes).cloned().collect();
-        Self { start, end, segments, trailing, before }
-    }
-
     /// The full cut as a fragmented movie.
     fn movie(&self) -> PathBuf {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use restreamer::cut::movie::{MovieOptions, MovieSource, RecentParts};
 use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::cut::{CutSegment, ExactType, MovieTools, PreparedCut, prepare_movie};
+use restreamer::error::{Error, Result};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::{Span, Timestamp};
 
-use crate::cut_engine::{select, times, tools};
+use crate::cut_engine::{PYRAMID, Range, check_pictures, ranges, select, tools};
 use crate::cut_holes::{make_gap, restart};
 use crate::footage::{
     self, Footage, FootageKind, PLAIN, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64,
@@ -88,16 +89,10 @@ fn check_warnings(path: &Path) {
 
 /// Makes the movie of a range of footage with pictures, and checks what holds for all.
 fn check(exact_type: ExactType, footage: &Footage, sounds: usize, start_ms: i64, end_ms: i64) -> Shown {
-    let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
-    let times = times(footage, &footage.segments).into_iter();
-    let expected: Vec<i64> =
-        times.filter(|(_, time)| start <= *time && *time < end).map(|(number, _)| number).collect();
-    let segments = select(&footage.segments, start, end);
-    let trailing =
-        footage.segments.iter().find(|segment| segments.last().is_some_and(|last| last.end == segment.start));
-    let before =
-        footage.segments.iter().filter(|segment| segment.end <= segments[0].start).cloned().collect();
-    let prepared = prepared(exact_type, segments, trailing, before, start, end);
+    let range = Range::of(footage, start_ms, end_ms);
+    let expected = range.numbers(footage);
+    let Range { start, end, segments, trailing, before } = range;
+    let prepared = prepared(exact_type, segments, trailing.as_ref(), before, start, end);
     let options = options(start);
     let path = write(&prepared, &options);
     let mut shown = look(&path, sounds, true);
@@ -119,24 +114,13 @@ fn check(exact_type: ExactType, footage: &Footage, sounds: usize, start_ms: i64,
     shown
 }
 
-fn check_pictures(footage: &Footage, shown: &Shown, group: i64) {
-    let (first, last) = (shown.numbers[0], shown.numbers[shown.numbers.len() - 1]);
-    for (number, luma) in shown.numbers.iter().zip(&shown.luma) {
-        let begin = number / group * group;
-        let near = psnr(luma, &footage.luma[usize::try_from(*number).expect("a number")]);
-        if group == 0 || begin >= first && (begin + group - 1 <= last || last == footage.frames - 1) {
-            assert!(near.is_infinite(), "frame {number} of {first} to {last} is not the source's: {near} dB");
-        } else {
-            assert!(near > 38.0, "frame {number} of {first} to {last}: {near} dB");
-        }
-    }
-}
-
 /// Makes movies of footage of a kind; `group` is the length of its groups of pictures in frames.
 fn all(kind: &FootageKind, group: i64) {
     let footage = footage::make(kind);
-    let last = kind.seconds * 1000;
-    for (start, end) in [(2500, last - 2310), (300, 1501)] {
+    for (start, end) in ranges(kind.seconds) {
+        if Range::of(&footage, start, end).numbers(&footage).is_empty() {
+            continue;
+        }
         let copy = check(ExactType::Copy, &footage, kind.sounds, start, end);
         for (number, luma) in copy.numbers.iter().zip(&copy.luma) {
             assert!(psnr(luma, &footage.luma[usize::try_from(*number).expect("a number")]).is_infinite());
@@ -145,9 +129,6 @@ fn all(kind: &FootageKind, group: i64) {
         check_pictures(&footage, &smart, group);
     }
 }
-
-pub(crate) const PYRAMID: &str =
-    "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -c:a aac -g";
 
 #[test]
 fn movies_of_footage_without_b_pictures_are_exact() {
@@ -243,5 +224,45 @@ fn movies_of_sound_alone_have_its_samples() {
         let inner = &samples[8192..samples.len() - 8192];
         let is_there = source.windows(inner.len()).step_by(2).any(|window| window == inner);
         assert!(is_there, "{exact_type:?}: the samples are those of the source");
+    }
+}
+
+#[test]
+fn a_movie_of_which_a_segment_is_gone_says_so() {
+    let footage = footage::make(&FootageKind { name: "movie-gone", seconds: 6, ..PLAIN });
+    let Range { start, end, segments, .. } = Range::of(&footage, 500, 5500);
+    let prepared = prepared(ExactType::Copy, segments, None, Vec::new(), start, end);
+    let (movie, encoded) = prepared.movie(&options(start), &|| false).expect("a movie");
+    let movie = Arc::new(movie);
+    std::fs::remove_file(&footage.segments[1].path).expect("a segment");
+    assert!(!movie.is_broken());
+    let parts = Arc::new(RecentParts::new(0));
+    let source = MovieSource { movie: Arc::clone(&movie), name: (1, 1), encoded: Arc::new(encoded), parts };
+    let pieces: Vec<_> = source.read(0..movie.len()).collect();
+    let (last, before) = pieces.split_last().expect("pieces");
+    assert!(matches!(last, Err(Error::Io { .. })), "{last:?}");
+    assert!(before.iter().all(Result::is_ok) && movie.is_broken());
+}
+
+#[test]
+fn a_sampling_rate_that_changes_inside_a_segment_is_refused() {
+    let dir = footage::root().join("movie-rates");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let sound = |rate: &str, offset: &str| {
+        let path = dir.join(format!("{rate}.ts"));
+        let sine = format!("sine=r={rate}:d=1");
+        let codec = ["-c:a", "aac", "-ar", rate, "-output_ts_offset", offset, &*path.to_string_lossy()];
+        footage::ffmpeg(&[&["-v", "error", "-y", "-f", "lavfi", "-i", &sine][..], &codec].concat());
+        std::fs::read(path).expect("sound")
+    };
+    let path = dir.join("both.ts");
+    std::fs::write(&path, [sound("48000", "0"), sound("44100", "1")].concat()).expect("a segment");
+    let (start, end) = (base(), base() + Span::from_secs(2));
+    let segment = CutSegment { path, start, end, gap_before: false, complete: true };
+    for exact_type in [ExactType::Copy, ExactType::Smart, ExactType::Whole] {
+        let prepared = prepared(exact_type, vec![segment.clone()], None, Vec::new(), start, end);
+        let refused = prepared.movie(&options(start), &|| false).map(drop);
+        let Err(Error::Unsupported(why)) = refused else { panic!("{exact_type:?}: {refused:?}") };
+        assert!(why.contains("changes its sampling rate") && why.contains("type=full"), "{why}");
     }
 }

@@ -55,8 +55,10 @@ pub(crate) fn files_below(directory: &str) -> Vec<PathBuf> {
 
 /// The files of `src/` except those that hold only tests.
 pub(crate) fn sources() -> Vec<Source> {
-    let is_code =
-        |path: &PathBuf| path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs");
+    let is_code = |path: &PathBuf| {
+        let is_test = path.ends_with("tests.rs") || path.parent().is_some_and(|dir| dir.ends_with("tests"));
+        path.extension().is_some_and(|end| end == "rs") && !is_test
+    };
     let read = |path: PathBuf| {
         let name = path.strip_prefix(root().join("src")).expect("a path below src").display().to_string();
         Source::parse(&name, &fs::read_to_string(&path).expect("a source file"))

@@ -283,3 +283,22 @@ fn type_name(exact_type: ExactType) -> &'static str {
         ExactType::Whole => "rough",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::path::Captures;
+
+    #[test]
+    fn movies_are_built_where_they_delay_neither_segments_nor_each_other() {
+        for (cut_type, pool) in
+            [("smart", Pool::Cut), ("full", Pool::Cut), ("copy", Pool::Streaming), ("rough", Pool::Streaming)]
+        {
+            let captures = Captures::of("/cut/{stream}/{variant}.mp4", "/cut/s/v.mp4").expect("a cut");
+            let query = format!("start=2026-11-20T10&end=2026-11-20T11&type={cut_type}");
+            let names = captures.names().expect("names");
+            let decoded = MovieQuery::decode(names, Query::new(&query)).expect("a query");
+            assert_eq!(decoded.pool(), Some(pool), "{cut_type}");
+        }
+    }
+}
