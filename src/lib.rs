@@ -20,4 +20,5 @@ pub mod mp4;
 pub mod mpegts;
 pub mod process;
 pub mod server;
+pub mod single_build;
 pub mod timestamp;

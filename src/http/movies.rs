@@ -3,16 +3,12 @@
 //! Players ask for a movie range by range, and often for several at once, so a movie is built by the first request for it
 //! while others wait.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::bounded_cache::BoundedCache;
 use crate::cut::movie::{EncodedPictures, Movie, RecentParts};
-use crate::error::{Error, Result};
-
-/// How often a request that waits for another one looks whether its client is still there.
-const WAIT: Duration = Duration::from_millis(50);
+use crate::error::Result;
+use crate::single_build::SingleBuild;
 
 /// Movies by a hash of all that they are made from.
 #[derive(Debug)]
@@ -22,9 +18,7 @@ pub struct Movies {
     /// Parts of movies that are being sent.
     parts: Arc<RecentParts>,
     /// The movies that are being built.
-    building: Mutex<BTreeSet<u64>>,
-    /// Notified when a movie has been built, or could not be.
-    built: Condvar,
+    builds: SingleBuild,
 }
 
 /// A movie that is ready to be sent.
@@ -44,8 +38,7 @@ impl Movies {
             flat: BoundedCache::new(movie_bytes - part_bytes),
             parts: Arc::new(RecentParts::new(part_bytes)),
             encoded: BoundedCache::new(encoded_bytes),
-            building: Mutex::default(),
-            built: Condvar::new(),
+            builds: SingleBuild::default(),
         }
     }
 
@@ -65,7 +58,7 @@ impl Movies {
     /// The movie with this hash, if it is there and `is_enough`; else it is built. Concurrent callers share one build.
     ///
     /// # Errors
-    /// Those of `build`; [`Error::Cancelled`] once `is_cancelled` returns true.
+    /// Those of `build`; [`crate::error::Error::Cancelled`] once `is_cancelled` returns true.
     pub fn get_or_build(
         &self,
         key: u64,
@@ -73,42 +66,13 @@ impl Movies {
         is_cancelled: &dyn Fn() -> bool,
         build: impl FnOnce() -> Result<(Movie, EncodedPictures)>,
     ) -> Result<ReadyMovie> {
-        loop {
-            // A build ends while this is locked, so none is missed.
-            let mut building = self.building();
-            if let Some(ready) = self.get(key).filter(&is_enough) {
-                return Ok(ready);
-            }
-            if building.insert(key) {
-                break;
-            }
-            drop(self.built.wait_timeout(building, WAIT));
-            if is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-        }
-        let _building = Building { movies: self, key };
-        let (movie, encoded) = build()?;
-        let (movie, encoded) = (Arc::new(movie), Arc::new(encoded));
-        self.flat.insert(key, Arc::clone(&movie), movie.memory_bytes());
-        self.encoded.insert(key, Arc::clone(&encoded), encoded.memory_bytes());
-        Ok(ReadyMovie { movie, encoded: Some(encoded) })
-    }
-
-    fn building(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.building.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Ends a build, however it ends.
-struct Building<'a> {
-    movies: &'a Movies,
-    key: u64,
-}
-
-impl Drop for Building<'_> {
-    fn drop(&mut self) {
-        self.movies.building().remove(&self.key);
-        self.movies.built.notify_all();
+        let find = || self.get(key).filter(&is_enough);
+        self.builds.get_or_build(key, find, is_cancelled, || {
+            let (movie, encoded) = build()?;
+            let (movie, encoded) = (Arc::new(movie), Arc::new(encoded));
+            self.flat.insert(key, Arc::clone(&movie), movie.memory_bytes());
+            self.encoded.insert(key, Arc::clone(&encoded), encoded.memory_bytes());
+            Ok(ReadyMovie { movie, encoded: Some(encoded) })
+        })
     }
 }
