@@ -91,6 +91,7 @@ fn describe_memory(config: &Config, memory: &MemoryUse, report: &mut Report) {
     report.finding(format_args!("samples of segments {} bytes", memory.samples_bytes));
     report.finding(format_args!("movies {} bytes", config.movie_cache_bytes.unwrap_or_default()));
     report.finding(format_args!("encoded pictures {} bytes", config.cut_cache_bytes.unwrap_or_default()));
+    report.finding(format_args!("pictures {} bytes", config.picture_cache_bytes.unwrap_or_default()));
 }
 
 fn check_archive(config: &Config, report: &mut Report) {

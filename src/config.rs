@@ -166,6 +166,7 @@ mod tests {
             cache_bytes: Some(1 << 20),
             movie_cache_bytes: Some(1 << 21),
             cut_cache_bytes: Some(0),
+            picture_cache_bytes: Some(1 << 22),
             segments_url: Some("https://cdn.example".to_owned()),
             ..Config::default()
         };

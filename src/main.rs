@@ -16,7 +16,7 @@ use restreamer::config::{Command, Config, help};
 use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Movies, Service, Windows, auth};
+use restreamer::http::{App, Movies, Pictures, Service, Windows, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
 use restreamer::process::{MemoryLimit, memory_limit, raise_descriptor_limit};
@@ -36,6 +36,9 @@ const MOVIE_CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Memory for pictures that were encoded for movies, on a machine with enough of it.
 const CUT_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Memory for pictures that were made, on a machine with enough of it.
+const PICTURE_CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 fn main() -> ExitCode {
     match Command::from_process() {
@@ -74,6 +77,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
             config.movie_cache_bytes.unwrap_or_default(),
             config.cut_cache_bytes.unwrap_or_default(),
         ),
+        pictures: Pictures::new(config.picture_cache_bytes.unwrap_or_default()),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints())
@@ -142,8 +146,8 @@ fn resolve(config: &Config) -> Result<SocketAddr, String> {
 /// The size of a cache or buffer that has `bytes` on a machine with enough memory. With less memory, all caches and buffers
 /// together take at most a quarter of it, because ffmpeg and the page cache need the rest.
 fn scaled(bytes: usize, memory: Option<&MemoryLimit>) -> usize {
-    let caches = DEFAULT_CACHE_BYTES + SAMPLES_CACHE_BYTES + MOVIE_CACHE_BYTES + CUT_CACHE_BYTES;
-    let whole = (caches + Limits::default().held_bytes) as u64;
+    let of_cuts = SAMPLES_CACHE_BYTES + MOVIE_CACHE_BYTES + CUT_CACHE_BYTES;
+    let whole = (DEFAULT_CACHE_BYTES + of_cuts + PICTURE_CACHE_BYTES + Limits::default().held_bytes) as u64;
     match memory.map(|memory| memory.bytes / 4).filter(|quarter| *quarter < whole) {
         Some(quarter) => usize::try_from(quarter * bytes as u64 / whole).unwrap_or(bytes),
         None => bytes,
@@ -155,6 +159,7 @@ fn with_cache_sizes(mut config: Config, memory: Option<&MemoryLimit>) -> Config 
     config.cache_bytes.get_or_insert_with(|| scaled(DEFAULT_CACHE_BYTES, memory));
     config.movie_cache_bytes.get_or_insert_with(|| scaled(MOVIE_CACHE_BYTES, memory));
     config.cut_cache_bytes.get_or_insert_with(|| scaled(CUT_CACHE_BYTES, memory));
+    config.picture_cache_bytes.get_or_insert_with(|| scaled(PICTURE_CACHE_BYTES, memory));
     config
 }
 
@@ -162,7 +167,7 @@ fn with_cache_sizes(mut config: Config, memory: Option<&MemoryLimit>) -> Config 
 /// descriptors: its socket and the file that is sent.
 fn limits(config: &Config, descriptors: u64, memory: Option<&MemoryLimit>) -> Limits {
     let defaults = Limits::default();
-    let reserved = 32 + 3 * config.workers + 8 * config.cut_workers;
+    let reserved = 32 + 3 * config.workers + 16 * config.cut_workers;
     let available = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(reserved);
     let possible = (available / 2).clamp(8, defaults.max_connections);
     Limits {

@@ -7,7 +7,7 @@ use super::options::{Config, OPTIONS, OptionSpec};
 /// Maximum length of a line of the help.
 const COLUMNS: usize = 100;
 /// Column where the explanations of options begin.
-const INDENT: usize = 25;
+const INDENT: usize = 27;
 
 const INTRODUCTION: &str = "\
 restreamer serves an archive of recorded live streams over HTTP. It lists the archive, makes HLS

@@ -43,6 +43,8 @@ pub struct Config {
     pub movie_cache_bytes: Option<usize>,
     /// Memory for pictures that were encoded for movies; `None` derives it from the memory there is.
     pub cut_cache_bytes: Option<usize>,
+    /// Memory for pictures that were made; `None` derives it from the memory there is.
+    pub picture_cache_bytes: Option<usize>,
     /// The longest range of an exact cut, in hours.
     pub max_cut_hours: u32,
     /// Path of the ffmpeg program.
@@ -70,6 +72,7 @@ impl Default for Config {
             max_segment_bytes: MAX_SEGMENT_BYTES,
             movie_cache_bytes: None,
             cut_cache_bytes: None,
+            picture_cache_bytes: None,
             max_cut_hours: 24,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
@@ -191,7 +194,7 @@ pub const OPTIONS: &[OptionSpec] = &[
             number(value, 0, usize::MAX).map(|bytes| config.cache_bytes = Some(bytes))
         })
         .shown(|config| auto_or(config.cache_bytes))
-        .computed_default("a nineteenth of the memory, at most 67108864"),
+        .computed_default("a twenty-first of the memory, at most 67108864"),
     option("Archive", "no-cache")
         .help("same as --cache-bytes 0, for file systems with unreliable modification times of directories")
         .switch(|config, value| {
@@ -229,12 +232,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         .value("N", |config, value| number(value, 0, u16::MAX).map(|port| config.backdoor_port = port))
         .shown(|config| config.backdoor_port.to_string()),
     option("Workers", "workers")
-        .help("worker threads in each pool, except the pool for cuts")
+        .help("worker threads in each pool, except the pools for cuts and for pictures")
         .value("N", |config, value| number(value, 1, 1024).map(|count| config.workers = count))
         .shown(|config| config.workers.to_string())
         .computed_default("twice the number of cores, 4 to 32"),
     option("Workers", "cut-workers")
-        .help("number of cuts made at the same time; twice as many can wait in the queue")
+        .help(
+            "number of cuts made at the same time, twice as many can wait in the queue; and of pictures, 16 times \
+             as many can wait",
+        )
         .value("N", |config, value| number(value, 1, 256).map(|count| config.cut_workers = count))
         .shown(|config| config.cut_workers.to_string())
         .computed_default("half the number of cores, 2 to 32"),
@@ -252,16 +258,23 @@ pub const OPTIONS: &[OptionSpec] = &[
             number(value, 0, usize::MAX).map(|bytes| config.movie_cache_bytes = Some(bytes))
         })
         .shown(|config| auto_or(config.movie_cache_bytes))
-        .computed_default("a thirty-eighth of the memory, at most 33554432"),
+        .computed_default("a forty-second of the memory, at most 33554432"),
     option("Workers", "cut-cache-bytes")
         .help("memory for pictures that were encoded for MP4 cuts, in bytes")
         .value("N", |config, value| {
             number(value, 0, usize::MAX).map(|bytes| config.cut_cache_bytes = Some(bytes))
         })
         .shown(|config| auto_or(config.cut_cache_bytes))
-        .computed_default("a nineteenth of the memory, at most 67108864"),
+        .computed_default("a twenty-first of the memory, at most 67108864"),
+    option("Workers", "picture-cache-bytes")
+        .help("memory for pictures that were made (frames, storyboards, waveforms), in bytes")
+        .value("N", |config, value| {
+            number(value, 0, usize::MAX).map(|bytes| config.picture_cache_bytes = Some(bytes))
+        })
+        .shown(|config| auto_or(config.picture_cache_bytes))
+        .computed_default("a forty-second of the memory, at most 33554432"),
     option("Workers", "ffmpeg")
-        .help("path of the ffmpeg program used for cuts")
+        .help("path of the ffmpeg program used for cuts and pictures")
         .value("PATH", |config, value| path(value).map(|path| config.ffmpeg = path))
         .shown(|config| config.ffmpeg.display().to_string()),
     option("Workers", "ffprobe")

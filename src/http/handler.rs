@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::auth::Policy;
 use super::movies::Movies;
 use super::path::PathNames;
+use super::pictures::Pictures;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
@@ -40,6 +41,8 @@ pub struct App {
     pub first_frames: Arc<FirstFrames>,
     /// The movies that were asked for last.
     pub movies: Movies,
+    /// The pictures that were asked for last.
+    pub pictures: Pictures,
     /// When the server started.
     pub started: Instant,
     /// Which requests are allowed.
@@ -59,6 +62,8 @@ pub enum Pool {
     Media,
     /// Cuts by ffmpeg.
     Cut,
+    /// Pictures by ffmpeg.
+    Picture,
     /// Playlists that are streamed because they are long, and movies that are not encoded, until their first byte.
     Streaming,
 }

@@ -22,7 +22,12 @@ impl Handler for MetricsRequest {
     }
 
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
-        let page = app.metrics.page(&app.archive, app.samples.stats(), app.clock.now());
+        let caches = [
+            ("hour_cache", "directories", app.archive.cache_stats()),
+            ("samples_cache", "the samples of segments", app.samples.stats()),
+            ("picture_cache", "pictures", app.pictures.stats()),
+        ];
+        let page = app.metrics.page(&app.archive, &caches, app.clock.now());
         let page = page.map_err(|error| Error::io("write", "the metrics")(std::io::Error::other(error)))?;
         let reply = Reply::empty(200).with("Content-Type", CONTENT_TYPE).with("Cache-Control", "no-store");
         with_text(request, reply, page)

@@ -120,15 +120,21 @@ impl Metrics {
         self.fmp4_frames_left_out.inc_by(frames);
     }
 
-    /// The page in Prometheus's text format. Fails only if a metric cannot be written, which would be a bug.
-    pub fn page(&self, archive: &Archive, samples: CacheStats, now: Timestamp) -> Result<Vec<u8>> {
+    /// The page in Prometheus's text format. `caches` have prefixes of metrics, and what is in them. Fails only if a metric
+    /// cannot be written, which would be a bug.
+    pub fn page(
+        &self,
+        archive: &Archive,
+        caches: &[(&str, &str, CacheStats)],
+        now: Timestamp,
+    ) -> Result<Vec<u8>> {
         for (state, count) in self.connections.states() {
             self.connections.states.with_label_values(&[state]).set(count.cast_signed() as i64);
         }
         let mut families = self.registry.gather();
         families.extend(process::gather());
         families.extend(gather_archive(archive, now)?);
-        families.extend(gather_caches(archive.cache_stats(), samples)?);
+        families.extend(gather_caches(caches)?);
         let mut page = Vec::with_capacity(64 * 1024);
         TextEncoder::new().encode(&families, &mut page)?;
         Ok(page)
@@ -180,14 +186,12 @@ fn gather_archive(archive: &Archive, now: Timestamp) -> Result<Vec<MetricFamily>
 }
 
 /// The metrics of the caches. Their registry is created each time, because caches count themselves.
-fn gather_caches(hours: CacheStats, samples: CacheStats) -> Result<Vec<MetricFamily>> {
+fn gather_caches(caches: &[(&str, &str, CacheStats)]) -> Result<Vec<MetricFamily>> {
     let registry = Registry::new();
-    for (prefix, content, cache) in
-        [("hour_cache", "directories", hours), ("samples_cache", "the samples of segments", samples)]
-    {
+    for (prefix, content, cache) in caches {
         for (suffix, help, value) in [
             ("hits_total", "found in memory.", cache.hits),
-            ("misses_total", "read from the disk.", cache.misses),
+            ("misses_total", "not found in memory.", cache.misses),
         ] {
             counter!(format!("{prefix}_{suffix}"), format!("Lookups of {content}, {help}"), registry)?
                 .inc_by(value);

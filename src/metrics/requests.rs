@@ -99,7 +99,6 @@ impl Drop for RequestMetrics {
 mod tests {
     use super::*;
     use crate::archive::Archive;
-    use crate::bounded_cache::CacheStats;
     use crate::timestamp::Timestamp;
 
     #[test]
@@ -122,9 +121,7 @@ mod tests {
         aborted.end(Some("client_closed"));
         drop(begin("GET"));
         let _in_flight = begin("HEAD");
-        let page = metrics
-            .page(&Archive::new("/nowhere", 0), CacheStats::default(), Timestamp::MIN)
-            .expect("a page");
+        let page = metrics.page(&Archive::new("/nowhere", 0), &[], Timestamp::MIN).expect("a page");
         let page = String::from_utf8(page).expect("text");
         for line in [
             r#"http_request_latency_all_bucket{endpoint="home",method="GET",status="200",le="600"} 1"#,

@@ -14,7 +14,7 @@ use restreamer::clock::Clock;
 use restreamer::cut::samples_cache::SamplesCache;
 use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
-use restreamer::http::{App, Movies, Service, Windows, auth};
+use restreamer::http::{App, Movies, Pictures, Service, Windows, auth};
 use restreamer::metrics::Metrics;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
@@ -100,6 +100,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         windows: Windows::default(),
         first_frames: Arc::default(),
         movies: Movies::new(32 * 1024 * 1024, 64 * 1024 * 1024),
+        pictures: Pictures::new(32 * 1024 * 1024),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).expect("counters"),

@@ -1,0 +1,84 @@
+//! Pictures of recordings: what their routes share.
+//!
+//! A picture is made in memory before its response begins, so every failure has a status. It is kept there, because pages ask
+//! for the same pictures again. Its key is a hash of the names of the segments that it is made from, which have the hashes of
+//! their bytes, and of what was asked for.
+
+use std::sync::Arc;
+
+use super::conditional::Validators;
+use super::handler::App;
+use super::query::Query;
+use super::reply::{Body, Reply};
+use super::request::Request;
+use crate::bounded_cache::{BoundedCache, CacheStats};
+use crate::error::Result;
+use crate::fnv::Fnv;
+use crate::single_build::SingleBuild;
+
+/// The widths that pictures may have.
+const WIDTHS: std::ops::RangeInclusive<u32> = 16..=3840;
+
+/// The pictures that were made last.
+#[derive(Debug)]
+pub struct Pictures {
+    made: BoundedCache<u64, Picture>,
+    builds: SingleBuild,
+}
+
+/// A picture.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) content_type: &'static str,
+    pub(super) bytes: Arc<Vec<u8>>,
+    /// The headers that its responses have beside those of all pictures.
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+impl Pictures {
+    /// Room for so many bytes of pictures.
+    pub fn new(bytes: usize) -> Self {
+        Self { made: BoundedCache::new(bytes), builds: SingleBuild::default() }
+    }
+
+    /// Counts and sizes.
+    pub fn stats(&self) -> CacheStats {
+        self.made.stats()
+    }
+}
+
+/// The response with the picture of that key, which `make` makes unless it is in memory. Concurrent requests for one picture
+/// share the work.
+///
+/// # Errors
+/// Those of `make`; [`crate::error::Error::Cancelled`] once `is_cancelled` returns true.
+pub(super) fn picture_reply(
+    app: &App,
+    request: &Request,
+    key: Fnv,
+    is_cancelled: &dyn Fn() -> bool,
+    make: impl FnOnce() -> Result<Picture>,
+) -> Result<Reply> {
+    let Pictures { made, builds } = &app.pictures;
+    let key = key.finish();
+    let validators = Validators { etag: format!("\"{key:016x}\""), last_modified: None };
+    let find = || made.find([&key], |_, _| true);
+    let picture = builds.get_or_build(key, find, is_cancelled, || {
+        let picture = Arc::new(make()?);
+        made.insert(key, Arc::clone(&picture), picture.bytes.len());
+        Ok(picture)
+    })?;
+    let reply = Reply::empty(200).with("ETag", &validators.etag).with("Cache-Control", "no-cache");
+    let reply = picture.headers.iter().fold(reply, |reply, (name, value)| reply.with(name, value));
+    if validators.not_modified(request) {
+        return Ok(reply.with_status(304));
+    }
+    let body = Body::bytes(Arc::clone(&picture.bytes));
+    Ok(reply.with("Content-Type", picture.content_type).with_body(body))
+}
+
+/// The parameter `width`.
+pub(super) fn width(query: Query) -> Result<Option<u32>> {
+    let parse = |text: &str| text.parse().ok().filter(|width| WIDTHS.contains(width));
+    query.parsed("width", "a width in pixels from 16 to 3840", parse)
+}
