@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::auth::Policy;
 use super::movies::Movies;
 use super::path::PathNames;
-use super::pictures::Pictures;
+use super::picture_cache::Pictures;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;

@@ -19,7 +19,7 @@ mod movies;
 mod openapi;
 mod page;
 pub mod path;
-mod pictures;
+mod picture_cache;
 mod playlists;
 pub mod query;
 pub mod reply;
@@ -37,7 +37,7 @@ use tiny_http::Method;
 
 pub use self::handler::{App, Handler, Pool};
 pub use self::movies::Movies;
-pub use self::pictures::Pictures;
+pub use self::picture_cache::Pictures;
 use self::reply::{ALLOW, Reply};
 use self::request::Request;
 pub use self::service::{Routed, Service};

@@ -214,6 +214,7 @@ fn the_number_of_threads_does_not_depend_on_that_of_connections() {
         "log",
         "media-0",
         "media-1",
+        "picture-0",
         "playlist-0",
         "playlist-1",
         "quick-0",

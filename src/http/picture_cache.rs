@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::conditional::Validators;
-use super::handler::App;
 use super::query::Query;
 use super::reply::{Body, Reply};
 use super::request::Request;
@@ -45,36 +44,35 @@ impl Pictures {
     pub fn stats(&self) -> CacheStats {
         self.made.stats()
     }
-}
 
-/// The response with the picture of that key, which `make` makes unless it is in memory. Concurrent requests for one picture
-/// share the work.
-///
-/// # Errors
-/// Those of `make`; [`crate::error::Error::Cancelled`] once `is_cancelled` returns true.
-pub(super) fn picture_reply(
-    app: &App,
-    request: &Request,
-    key: Fnv,
-    is_cancelled: &dyn Fn() -> bool,
-    make: impl FnOnce() -> Result<Picture>,
-) -> Result<Reply> {
-    let Pictures { made, builds } = &app.pictures;
-    let key = key.finish();
-    let validators = Validators { etag: format!("\"{key:016x}\""), last_modified: None };
-    let find = || made.find([&key], |_, _| true);
-    let picture = builds.get_or_build(key, find, is_cancelled, || {
-        let picture = Arc::new(make()?);
-        made.insert(key, Arc::clone(&picture), picture.bytes.len());
-        Ok(picture)
-    })?;
-    let reply = Reply::empty(200).with("ETag", &validators.etag).with("Cache-Control", "no-cache");
-    let reply = picture.headers.iter().fold(reply, |reply, (name, value)| reply.with(name, value));
-    if validators.not_modified(request) {
-        return Ok(reply.with_status(304));
+    /// The response with the picture of that key, which `make` makes unless it is in memory. Concurrent requests for one
+    /// picture share the work.
+    ///
+    /// # Errors
+    /// Those of `make`; [`crate::error::Error::Cancelled`] once `is_cancelled` returns true.
+    pub(super) fn reply(
+        &self,
+        request: &Request,
+        key: Fnv,
+        is_cancelled: &dyn Fn() -> bool,
+        make: impl FnOnce() -> Result<Picture>,
+    ) -> Result<Reply> {
+        let key = key.finish();
+        let validators = Validators { etag: format!("\"{key:016x}\""), last_modified: None };
+        let find = || self.made.find([&key], |_, _| true);
+        let picture = self.builds.get_or_build(key, find, is_cancelled, || {
+            let picture = Arc::new(make()?);
+            self.made.insert(key, Arc::clone(&picture), picture.bytes.len());
+            Ok(picture)
+        })?;
+        let reply = Reply::empty(200).with("ETag", &validators.etag).with("Cache-Control", "no-cache");
+        let reply = picture.headers.iter().fold(reply, |reply, (name, value)| reply.with(name, value));
+        if validators.not_modified(request) {
+            return Ok(reply.with_status(304));
+        }
+        let body = Body::bytes(Arc::clone(&picture.bytes));
+        Ok(reply.with("Content-Type", picture.content_type).with_body(body))
     }
-    let body = Body::bytes(Arc::clone(&picture.bytes));
-    Ok(reply.with("Content-Type", picture.content_type).with_body(body))
 }
 
 /// The parameter `width`.
