@@ -92,7 +92,7 @@ fn a_truncated_segment_gives_the_frames_it_has() {
             let path = cut(exact_type, footage.segments[1..5].to_vec(), start, end);
             let shown = look(&path, 1, true);
             check_beeps(&shown, footage.rate);
-            check_warnings(&path);
+            check_warnings(&path, &shown);
             let outside = |number: &i64| !(100..150).contains(number);
             let around: Vec<i64> = shown.numbers.iter().copied().filter(outside).collect();
             assert_eq!(around, (63..100).chain(150..243).collect::<Vec<_>>(), "{exact_type:?} {share}");
@@ -122,7 +122,7 @@ fn frames_that_two_segments_have_are_shown_once() {
         let (start, end) = (base() + Span::from_millis(1500), base() + Span::from_millis(2500));
         let path = cut(exact_type, footage.segments[..2].to_vec(), start, end);
         let shown = look(&path, 1, true);
-        check_stream(&path, &shown.times, footage.rate);
+        check_stream(&path, &shown, &shown.times, footage.rate);
         assert_eq!(shown.numbers, (180..240).chain(241..302).collect::<Vec<_>>(), "{exact_type:?}");
     }
 }
@@ -141,7 +141,7 @@ fn sound_without_pictures_is_cut_by_its_frames() {
             let expected = footage::to_f64((end - start).micros() / 1000) / 1000.0;
             let made = footage::to_f64(i64::try_from(times.len()).expect("few")) * 1024.0 / 48_000.0;
             assert!((made - expected).abs() < 0.065, "{exact_type:?}: {made} s of {expected} s");
-            check_stream(&path, &times, (48_000, 1024));
+            check_stream(&path, &shown, &times, (48_000, 1024));
             let beeps = &shown.beeps[0];
             assert!(
                 !beeps.is_empty() && beeps.windows(2).all(|pair| (pair[1] - pair[0] - 1.0).abs() < 0.022)

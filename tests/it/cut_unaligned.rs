@@ -122,8 +122,9 @@ fn sound_alone_is_cut_by_its_frames_though_all_go_over_pes_packets() {
             let (made, expected) =
                 (i64::try_from(times.len()).expect("few") * 1024 * 1000 / 48_000, end_ms - start_ms);
             assert!((made - expected).abs() < 65, "{exact_type:?}: {made} ms of {expected} ms");
-            check_stream(&path, &times, (48_000, 1024));
-            let beeps = &look(&path, 1, false).beeps[0];
+            let shown = look(&path, 1, false);
+            check_stream(&path, &shown, &times, (48_000, 1024));
+            let beeps = &shown.beeps[0];
             let first = (start_ms + 999) / 1000 * 1000 - start_ms;
             let start = times[0];
             assert_eq!(beeps.len(), usize::try_from((end_ms - start_ms - first + 999) / 1000).expect("few"));

@@ -112,12 +112,8 @@ fn a_cut_has_its_headers_and_ffmpeg_reads_it_without_a_warning() {
         }
         let path = base.path().join("cut.ts");
         fs::write(&path, &answer.body).expect("write the cut");
-        let looked = run(
-            "ffmpeg",
-            &["-v", "warning", "-i", &path.display().to_string(), "-map", "0", "-f", "null", "-"],
-        );
-        assert_eq!(String::from_utf8_lossy(&looked.stderr), "", "{kind}");
         let shown = footage::look(&path, 1, true);
+        assert_eq!(shown.warnings, "", "{kind}");
         // Frames are 40 ms apart, and the first one here starts at 0.52 s.
         assert_eq!(shown.numbers, (13..188).collect::<Vec<i64>>(), "{kind}");
         let head = cut(&served, "HEAD", &query);

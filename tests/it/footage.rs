@@ -193,6 +193,8 @@ pub(crate) struct Shown {
     pub(crate) beeps: Vec<Vec<f64>>,
     /// The luma of each frame.
     pub(crate) luma: Vec<Vec<u8>>,
+    /// What ffmpeg says while it decodes: nothing, if all is well.
+    pub(crate) warnings: String,
 }
 
 /// The peak signal-to-noise ratio of a frame in decibels; infinite if it is equal to its original.
@@ -223,39 +225,47 @@ pub(crate) fn luma(path: &str) -> Vec<Vec<u8>> {
     raw.chunks_exact(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect()
 }
 
-/// Decodes a cut.
+/// Decodes a cut, in one run of ffmpeg.
 pub(crate) fn look(path: &Path, sounds: usize, pictures: bool) -> Shown {
-    let mut shown = Shown { numbers: Vec::new(), times: Vec::new(), beeps: Vec::new(), luma: Vec::new() };
-    if pictures {
-        shown.luma = luma(&path.to_string_lossy());
-        shown.numbers = shown.luma.iter().map(|luma| number(luma)).collect();
-    }
     let path = path.to_string_lossy();
+    let (frames, sound) = (format!("{path}.frames"), |sound: usize| format!("{path}.{sound}.pcm"));
+    let mut args = vec![format!("-v warning -copyts -y -i {path}")];
     if pictures {
-        shown.times = packet_times(&path, "v:0");
-        shown.times.sort_by(f64::total_cmp);
+        args.push("-map 0:v -fps_mode passthrough -pix_fmt gray -f rawvideo -".to_owned());
+        args.push(format!("-map 0:v -fps_mode passthrough -f framecrc {frames}"));
     }
-    for sound in 0..sounds {
-        let map = format!("0:a:{sound}");
-        let raw = ffmpeg(&[
-            "-v",
-            "error",
-            "-copyts",
-            "-i",
-            &path,
-            "-map",
-            &map,
-            "-af",
-            "aresample=48000:async=1:min_hard_comp=0.01:first_pts=0",
-            "-ac",
-            "1",
-            "-f",
-            "s16le",
-            "-",
-        ]);
-        shown.beeps.push(beeps(&raw));
+    for number in 0..sounds {
+        let resample = "aresample=48000:async=1:min_hard_comp=0.01:first_pts=0";
+        args.push(format!("-map 0:a:{number} -af {resample} -ac 1 -f s16le {}", sound(number)));
     }
-    shown
+    let args = args.join(" ");
+    let output = run("ffmpeg", &args.split(' ').collect::<Vec<_>>());
+    let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "ffmpeg {args}: {warnings}");
+    let luma: Vec<_> = output.stdout.chunks_exact(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect();
+    let take = |path: &str| {
+        let bytes = std::fs::read(path).expect("what ffmpeg has written");
+        std::fs::remove_file(path).expect("remove it");
+        bytes
+    };
+    Shown {
+        numbers: luma.iter().map(|luma| number(luma)).collect(),
+        times: if pictures { frame_times(&take(&frames)) } else { Vec::new() },
+        beeps: (0..sounds).map(|number| beeps(&take(&sound(number)))).collect(),
+        luma,
+        warnings,
+    }
+}
+
+/// The times in seconds of the frames that ffmpeg's `framecrc` lists.
+fn frame_times(list: &[u8]) -> Vec<f64> {
+    let list = String::from_utf8_lossy(list).into_owned();
+    let number = |text: &str| text.trim().parse::<f64>().expect("a number");
+    let base =
+        list.lines().find_map(|line| line.strip_prefix("#tb 0: ")).and_then(|base| base.split_once('/'));
+    let tick = base.map_or(0.0, |(num, den)| number(num) / number(den));
+    let frames = list.lines().filter(|line| !line.starts_with('#'));
+    frames.filter_map(|line| Some(number(line.split(',').nth(2)?) * tick)).collect()
 }
 
 pub(crate) fn packet_times(path: &str, stream: &str) -> Vec<f64> {
