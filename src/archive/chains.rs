@@ -70,6 +70,11 @@ impl HourChains {
         self.chains.iter().position(|chain| chain.start >= earliest)
     }
 
+    /// Whether the first segment of a chain starts after a time.
+    pub(super) fn starts_after(&self, chain: usize, time: Timestamp) -> bool {
+        self.chains.get(chain).is_some_and(|chain| chain.start > time)
+    }
+
     /// The last segment of a chain.
     pub(super) fn last(&self, chain: usize) -> Option<Last> {
         self.chains.get(chain).map(|chain| chain.last)

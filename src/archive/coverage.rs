@@ -17,7 +17,7 @@ use crate::fnv::Fnv;
 use crate::timestamp::{Hour, Timestamp};
 
 /// More ranges than this are not kept in memory, but found again each time.
-const MAX_KEPT_RANGES: usize = 16 * 1024;
+pub const MAX_KEPT_RANGES: usize = 4096;
 
 /// What was recorded of a variant in a range.
 #[derive(Debug)]
@@ -199,11 +199,12 @@ impl<'a> CoverageWalk<'a> {
         if summary.segments == 0 {
             return Ok(());
         }
-        // Nothing of it is withheld, or behind the end, and its first segment is not judged by the start.
-        let is_whole = summary.latest_end < self.range.1
-            && summary.latest_end <= self.now - WITHHELD_FOR
-            && (self.walk.last().is_some() || hour.start() > self.range.0);
+        // Nothing of it is withheld, or lies behind the end.
+        let is_whole = summary.latest_end < self.range.1 && summary.latest_end <= self.now - WITHHELD_FOR;
         let chain = summarized.chains.entered(self.walk.last()).filter(|_| is_whole);
+        // The first segment of all may have to cover the start.
+        let is_first = self.walk.last().is_none();
+        let chain = chain.filter(|chain| !is_first || summarized.chains.starts_after(*chain, self.range.0));
         self.current = Some(if let Some(chain) = chain {
             Current::Chain(summarized, chain, 0)
         } else {

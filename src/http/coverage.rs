@@ -5,7 +5,7 @@ mod days;
 mod json;
 mod picture;
 
-use self::covered::{CoverageRequest, Covered};
+use self::covered::CoverageRequest;
 use self::json::write_json;
 use self::picture::Picture;
 use super::handler::{App, Handler};
@@ -15,10 +15,8 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use super::text::{text_reply, with_streamed_text, with_text};
+use crate::archive::coverage::MAX_KEPT_RANGES;
 use crate::error::Result;
-
-/// An answer of more ranges than this is written while it is sent.
-const MAX_BUFFERED_RANGES: usize = 16 * 1024;
 
 /// Browsers may open a picture as a document of this server. It runs nothing and loads nothing.
 const PICTURE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
@@ -40,7 +38,7 @@ impl Handler for CoverageJsonRequest {
         let covered = self.0.covered(app, is_cancelled)?;
         let span = covered.relative_span();
         let reply = text_reply(request, "application/json", "max-age=1", covered.tag("json"), |reply| {
-            if covered.ranges() > MAX_BUFFERED_RANGES {
+            if covered.ranges() > MAX_KEPT_RANGES {
                 return Ok(with_streamed_text(request, reply, move |out| write_json(&covered, out)));
             }
             let mut text = Vec::new();

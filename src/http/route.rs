@@ -95,7 +95,8 @@ pub fn similar_path(path: &str) -> Option<String> {
     let movie = without(&[".mp4", ".m4v", ".mov"]);
     let stem = movie.or_else(|| without(&[".m3u8", ".m3u", ".ts"])).unwrap_or(path);
     let file = if movie.is_some() { "mp4" } else { "ts" };
-    let candidates = [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.{file}")];
+    let candidates =
+        [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.{file}"), format!("{stem}.json")];
     candidates.into_iter().find(|path| find(path, "").is_some_and(|found| is_named(&found)))
 }
 

@@ -58,12 +58,11 @@ impl CoverageRequest {
     /// relative to that of each.
     pub(super) fn covered(&self, app: &App, is_cancelled: &dyn Fn() -> bool) -> Result<Covered> {
         let (now, stream) = (app.clock.now(), self.stream.as_str());
-        let names = match &self.variant {
-            Some(variant) => vec![variant.clone()],
-            None => {
-                require_stream(app, stream)?;
-                app.archive.variants(stream)?.into_iter().filter(|variant| variant != CHAT).collect()
-            }
+        let names = if let Some(variant) = &self.variant {
+            vec![variant.clone()]
+        } else {
+            require_stream(app, stream)?;
+            app.archive.variants(stream)?.into_iter().filter(|variant| variant != CHAT).collect()
         };
         let mut variants = Vec::new();
         for variant in names {
@@ -88,13 +87,10 @@ impl CoverageRequest {
 
     fn nothing_recorded(&self, app: &App) -> Result<Error> {
         let stream = &self.stream;
-        match &self.variant {
-            Some(variant) => nothing_recorded(app, VariantName { stream, variant }),
-            None => {
-                let what = format!("nothing has been recorded of stream `{}`", stream.escape_debug());
-                Ok(Error::NotFound(what))
-            }
+        if let Some(variant) = &self.variant {
+            return nothing_recorded(app, VariantName { stream, variant });
         }
+        Ok(Error::NotFound(format!("nothing has been recorded of stream `{}`", stream.escape_debug())))
     }
 }
 

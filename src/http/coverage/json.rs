@@ -35,9 +35,9 @@ pub(super) fn write_json(covered: &Covered, out: &mut dyn Write) -> Result<()> {
 }
 
 /// Writes one coverage.
-fn write_coverage<'a>(
+fn write_coverage(
     covered: &Covered,
-    ranges: FindRanges<'a>,
+    ranges: FindRanges,
     span: (Timestamp, Timestamp),
     out: &mut impl Write,
 ) -> Result<()> {

@@ -27,7 +27,7 @@ const MARGIN: i64 = 24;
 /// From row to row, and the height of a row.
 const PITCH: i64 = 20;
 const ROW_HEIGHT: i64 = 16;
-const HEADER_HEIGHT: i64 = 92;
+const HEADER_HEIGHT: i64 = 102;
 /// The lines above and below the rows of a variant.
 const GROUP_TOP: i64 = 44;
 const GROUP_BOTTOM: i64 = 20;
@@ -42,20 +42,22 @@ svg{color-scheme:light dark}\
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#59636e}\
 .title{font-size:20px;font-weight:600;fill:#1f2328}.name{font-size:14px;font-weight:600;fill:#1f2328}\
 .day,.share{font-variant-numeric:tabular-nums}.back{fill:#fff}.out{fill:#eaeef2}.full{fill:#7ccb9a}\
-.damaged{fill:#f2b530}.hole{fill:#cf222e}.grid{stroke:#1f2328;stroke-opacity:.13}\
+.damaged{fill:#e8850c}.hole{fill:#cf222e}.grid{stroke:#1f2328;stroke-opacity:.13}\
 .middle{text-anchor:middle}.end{text-anchor:end}\
 @media(prefers-color-scheme:dark){text{fill:#9198a1}.title,.name{fill:#f0f6fc}.back{fill:#0d1117}\
-.out{fill:#21262d}.full{fill:#2c7a4b}.damaged{fill:#d29922}.hole{fill:#ff6a60}\
+.out{fill:#21262d}.full{fill:#2c7a4b}.damaged{fill:#f0c544}.hole{fill:#ff4f47}\
 .grid{stroke:#f0f6fc;stroke-opacity:.14}}";
 
 /// A picture.
 #[derive(Debug)]
 pub(super) struct Picture {
     title: String,
-    /// The days of each variant, under its name; without one if it is alone.
-    groups: Vec<(Option<String>, Days)>,
+    groups: Groups,
     span: (Timestamp, Timestamp),
 }
+
+/// The days of each variant, under its name; without one if it is alone.
+type Groups = Vec<(Option<String>, Days)>;
 
 impl Picture {
     /// A picture of a coverage.
@@ -120,11 +122,7 @@ impl Picture {
 }
 
 /// The days of each variant, or `None` if they have too many shapes.
-fn groups_of(
-    covered: &Covered,
-    resolution: Span,
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<Option<Vec<(Option<String>, Days)>>> {
+fn groups_of(covered: &Covered, resolution: Span, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Groups>> {
     let mut groups = Vec::new();
     let mut left = MAX_SHAPES;
     if covered.variants.len() > 1 {
@@ -153,7 +151,7 @@ fn legend(text: &mut String) {
         ("full", "recorded"),
         ("damaged", "suspect or partial"),
         ("hole", "missing"),
-        ("out", "not asked for"),
+        ("out", "outside the range"),
     ];
     let mut x = MARGIN;
     for (class, label) in entries {
@@ -205,7 +203,7 @@ fn day_row(text: &mut String, row: &Row) {
     let _ = writeln!(text, "<text class=\"day\" x=\"{MARGIN}\" y=\"12\">{weekday} {date}</text>");
     let _ = writeln!(
         text,
-        "<rect class=\"out\" x=\"{LEFT}\" width=\"{DAY_WIDTH}\" height=\"{ROW_HEIGHT}\"><title>not asked for</title></rect>"
+        "<rect class=\"out\" x=\"{LEFT}\" width=\"{DAY_WIDTH}\" height=\"{ROW_HEIGHT}\"><title>outside the range</title></rect>"
     );
     for (kind, shapes) in KINDS.into_iter().zip(&row.shapes) {
         for shape in shapes {
