@@ -202,6 +202,48 @@ def cache_misses(url):
     return float(re.search(rb"^hour_cache_misses_total (\S+)", page, re.MULTILINE)[1])
 
 
+# ---- Coverage ----------------------------------------------------------------------------------------------
+
+def coverage_cases(bench):
+    """What was recorded in a month, compared with `find`, and the answer for a month with gaps."""
+    archive = month(bench.cache)
+    cold, find, warm = "fresh process", "`find` over the month", "repeated"
+    path = "/coverage/month/source.json?scale=60"
+    server = serve(bench.binary, archive, bench.log)
+    read(server[1] + path)
+    peaks = []
+    yield Case("coverage of a month (1.3 million segments)", {
+        cold: lambda: fetch_fresh(bench, archive, path, peaks=peaks),
+        find: lambda: timed(["find", archive, "-type", "f"]),
+        warm: lambda: fetch(server, path),
+    }, [Goal("total, relative to `find`", lambda runs: runs[cold].total / runs[find].total, 1.5),
+        Goal("repeated", lambda runs: runs[warm].total * 1e3, 10, "ms"),
+        Goal("peak memory", lambda runs: max(peaks), 100, "MiB")], times=3)
+
+    gaps = serve(bench.binary, month_with_gaps(bench.work / "gaps"), bench.log)
+    bytes_of = {name: len(read(gaps[1] + "/coverage/gaps/source" + name)[0]) for name in (".json?scale=60", ".svg")}
+    yield Case("coverage of a month with 1,560 holes", {
+        "scale=60": lambda: fetch(gaps, "/coverage/gaps/source.json?scale=60"),
+        "all holes": lambda: fetch(gaps, "/coverage/gaps/source.json"),
+        "picture": lambda: fetch(gaps, "/coverage/gaps/source.svg"),
+    }, [Goal("bytes at scale=60", lambda runs: bytes_of[".json?scale=60"] / 1e3, 50, "kB"),
+        Goal("bytes of the picture", lambda runs: bytes_of[".svg"] / 1e3, 500, "kB")], times=3)
+
+
+def month_with_gaps(archive):
+    """A month of segments of 30 s: one in 61 is missing, and four in a row in every fifth hour."""
+    for number in range(MONTH_HOURS):
+        hour = archive / "gaps/source" / hour_name(number)
+        hour.mkdir(parents=True)
+        for index in range(120):
+            is_long = number % 5 == 0 and 80 <= index < 84
+            if not is_long and (number * 120 + index) % 61:
+                (hour / f"{index // 2:02}:{index % 2 * 30:02}.000-30.000-full-{index}.ts").touch()
+    # The server does not cache a directory that has changed within its clock granularity.
+    time.sleep(0.1)
+    return archive
+
+
 # ---- Serving -----------------------------------------------------------------------------------------------
 
 def serving_cases(bench):

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::cache::CacheValue;
+use super::chains::HourChains;
 use super::directory::{EntryType, absent_is_none, read_names};
 use super::file::is_empty;
 use super::layout::{Extension, Segment, SegmentName, SegmentType, Widths, split_file_name};
@@ -39,6 +40,14 @@ pub struct HourSummary {
     pub latest_full_end: Option<Timestamp>,
     /// A hash of the segments' names: equal on all servers that have the same files, whichever build they run.
     pub fingerprint: u64,
+}
+
+/// The summary of an hour, and what selections take of it. They are kept together, because both are needed often and for
+/// many hours.
+#[derive(Debug)]
+pub(super) struct SummarizedHour {
+    pub(super) summary: HourSummary,
+    pub(super) chains: HourChains,
 }
 
 /// The names in an hour's directory that do not parse.
@@ -146,8 +155,14 @@ impl HourIndex {
         (0..self.entries.len()).filter_map(|position| self.segment(position))
     }
 
+    /// All that is kept of the hour when its segments are forgotten.
+    pub(super) fn summarized(&self) -> SummarizedHour {
+        let from = |first| (first..self.entries.len()).filter_map(|position| self.segment(position));
+        SummarizedHour { summary: self.summary(), chains: HourChains::new(self.hour, from) }
+    }
+
     /// The summary of the hour.
-    pub(super) fn summary(&self) -> HourSummary {
+    fn summary(&self) -> HourSummary {
         let is_full = |segment: &Segment| segment.name.segment_type == SegmentType::Full;
         HourSummary {
             hour: self.hour,
@@ -166,9 +181,9 @@ impl CacheValue for HourIndex {
     }
 }
 
-impl CacheValue for HourSummary {
+impl CacheValue for SummarizedHour {
     fn bytes(&self) -> usize {
-        size_of::<Self>()
+        size_of::<Self>() + self.chains.heap_bytes()
     }
 }
 

@@ -2,6 +2,8 @@
 //! exist, or no longer does, counts as an empty one.
 
 pub mod cache;
+mod chains;
+pub mod coverage;
 mod directory;
 mod file;
 pub mod hour;
@@ -10,6 +12,7 @@ pub mod layout;
 pub mod listing;
 mod media_info;
 mod probing;
+pub mod ranges;
 pub mod runs;
 pub mod select;
 pub mod selection;

@@ -11,6 +11,9 @@ pub const TOLERANCE: Span = Span::from_millis(10);
 /// How long before a range the segment that covers its start may begin.
 pub const LOOK_BACK: Span = Span::from_secs(3600);
 
+/// Segments younger than this are withheld where they may still be replaced: see [`may_be_replaced`].
+pub const WITHHELD_FOR: Span = Span::from_secs(15);
+
 /// A walk over segments in the order of their starts, which decides of each whether it belongs to a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentWalk {
@@ -21,9 +24,11 @@ pub struct SegmentWalk {
 
 /// The segment that was taken last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Last {
-    end: Timestamp,
-    is_full: bool,
+pub struct Last {
+    /// When it ends.
+    pub end: Timestamp,
+    /// Whether it is complete.
+    pub is_full: bool,
 }
 
 /// What to do with an offered segment.
@@ -63,6 +68,16 @@ impl SegmentWalk {
         Verdict::Take { gap_before }
     }
 
+    /// The segment that was taken last.
+    pub fn last(&self) -> Option<Last> {
+        self.last
+    }
+
+    /// Goes on behind segments that would have been taken if they had been offered, the last of which is `last`.
+    pub fn continue_behind(&mut self, last: Last) {
+        self.last = Some(last);
+    }
+
     /// When the segment that was taken last ends.
     pub fn last_end(&self) -> Option<Timestamp> {
         self.last.map(|last| last.end)
@@ -77,6 +92,18 @@ impl SegmentWalk {
     pub fn ends_in_gap(&self) -> bool {
         self.last.is_none_or(|last| !last.is_full || last.end < self.end)
     }
+}
+
+/// Whether a segment may still be replaced at the time `now`, so that it is withheld, and all behind it: behind a gap,
+/// because a late segment may fill it, and if it is not `full`, because a better one may follow.
+pub fn may_be_replaced(
+    (start, end): (Timestamp, Timestamp),
+    is_full: bool,
+    gap_before: bool,
+    now: Timestamp,
+) -> bool {
+    let young = now - WITHHELD_FOR;
+    gap_before && start > young || !is_full && end > young
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::cache::{CacheValue, DirectoryCache};
 use super::directory::{EntryType, is_directory, read_names};
 use super::file::FoundFile;
-use super::hour::{HourIndex, HourSummary, Unparsable};
+use super::hour::{HourIndex, HourSummary, SummarizedHour, Unparsable};
 use super::inspect::{Inspector, NewestSegment};
 use super::layout::{Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
@@ -36,7 +36,7 @@ pub struct Archive {
     base: PathBuf,
     hours: DirectoryCache<HourList>,
     indexes: DirectoryCache<HourIndex>,
-    summaries: DirectoryCache<HourSummary>,
+    summaries: DirectoryCache<SummarizedHour>,
     listings: DirectoryCache<Listing>,
     inspector: Inspector,
     unparsable_total: AtomicU64,
@@ -139,16 +139,22 @@ impl Archive {
     /// The summaries of hours.
     pub fn summaries(&self, name: VariantName, hours: &[Hour]) -> Result<Vec<HourSummary>> {
         let mut walked_bytes = 0;
-        let mut summaries = Vec::with_capacity(hours.len());
-        for hour in hours {
-            let summary = self.summaries.get(&self.hour_path(name, *hour), || {
-                let index = self.read_hour(name, *hour, walked_bytes)?;
-                walked_bytes += index.bytes();
-                Ok(index.summary())
-            })?;
-            summaries.push(*summary);
-        }
-        Ok(summaries)
+        let summary = |hour: &Hour| Ok(self.summarized_hour(name, *hour, &mut walked_bytes)?.summary);
+        hours.iter().map(summary).collect()
+    }
+
+    /// What is kept of an hour on a walk through hours, whose indexes so far take `walked_bytes`.
+    pub(super) fn summarized_hour(
+        &self,
+        name: VariantName,
+        hour: Hour,
+        walked_bytes: &mut usize,
+    ) -> Result<Arc<SummarizedHour>> {
+        self.summaries.get(&self.hour_path(name, hour), || {
+            let index = self.read_hour(name, hour, *walked_bytes)?;
+            *walked_bytes += index.bytes();
+            Ok(index.summarized())
+        })
     }
 
     /// The live end of a variant, which has these sorted `hours`: when the last of its `full` segments ends, whenever that

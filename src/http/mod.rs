@@ -8,6 +8,7 @@ mod aliases;
 pub mod auth;
 mod channels;
 pub mod conditional;
+mod coverage;
 mod cuts;
 mod disposition;
 mod files;

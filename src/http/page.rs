@@ -110,6 +110,15 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             "the same as MP4, which phones and browsers play",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.mp4?start=-30s'"),
         ),
+        (
+            "when something was recorded, and what is missing",
+            format!("curl '{base}/coverage/{stream}/{variant}.json?scale=60'"),
+        ),
+        ("the same of all variants of the stream", format!("curl '{base}/coverage/{stream}.json?scale=60'")),
+        (
+            "the same as pictures, for browsers",
+            format!("curl -O {base}/coverage/{stream}/{variant}.svg -O {base}/coverage/{stream}.svg"),
+        ),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),

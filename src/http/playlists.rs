@@ -158,16 +158,7 @@ impl MediaRequest {
         let name = self.variant.name();
         let hours = app.archive.hours(name)?;
         let range = self.range.resolve(&app.archive, name, &hours, now)?.filter(|_| !hours.is_empty());
-        let Some(range) = range else {
-            let what = if app.archive.has_variant(name)? {
-                format!("nothing has been recorded of variant `{variant}` of stream `{stream}`")
-            } else {
-                format!(
-                    "there is no variant `{variant}` of a stream `{stream}`; `/files/{stream}` lists what there is"
-                )
-            };
-            return Err(Error::NotFound(what.escape_debug().to_string()));
-        };
+        let Some(range) = range else { return Err(nothing_recorded(app, name)?) };
         Ok(Source {
             archive: Arc::clone(&app.archive),
             variant: self.variant.clone(),
@@ -207,6 +198,28 @@ pub(super) fn read_wants_update(query: Query) -> Result<bool> {
     Ok(query.parsed("_HLS_skip", "`YES` or `v2`", parse)?.unwrap_or(false))
 }
 
+/// The error that nothing has been recorded of a variant, or that there is no such variant.
+pub(super) fn nothing_recorded(app: &App, name: VariantName) -> Result<Error> {
+    let VariantName { stream, variant } = name;
+    let what = if app.archive.has_variant(name)? {
+        format!("nothing has been recorded of variant `{variant}` of stream `{stream}`")
+    } else {
+        format!(
+            "there is no variant `{variant}` of a stream `{stream}`; `/files/{stream}` lists what there is"
+        )
+    };
+    Ok(Error::NotFound(what.escape_debug().to_string()))
+}
+
+/// Refuses a stream that is not there.
+pub(super) fn require_stream(app: &App, stream: &str) -> Result<()> {
+    if app.archive.has_stream(stream)? {
+        return Ok(());
+    }
+    let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
+    Err(Error::NotFound(what))
+}
+
 /// The parameter `anchor`, an hour.
 fn read_anchor(query: Query) -> Result<Option<Hour>> {
     query.parsed("anchor", "an hour such as `2026-11-20T10`", Hour::parse)
@@ -220,7 +233,7 @@ fn within((start, end): ResolvedRange, hours: &[Hour]) -> (Timestamp, Timestamp)
 }
 
 /// The response with the range that relative times were resolved to, if there is one.
-fn with_range(reply: Reply, range: Option<(Timestamp, Timestamp)>) -> Reply {
+pub(super) fn with_range(reply: Reply, range: Option<(Timestamp, Timestamp)>) -> Reply {
     let Some((start, end)) = range else { return reply };
     reply.with("X-Range-Start", start.to_string()).with("X-Range-End", end.to_string())
 }
@@ -231,10 +244,7 @@ type VariantsInRange = (Vec<multivariant::VariantStream>, Option<(Timestamp, Tim
 /// The variants of a stream that have recordings in the range. A time relative to the live end is relative to that of each.
 fn variants(app: &App, request: &MultivariantRequest) -> Result<VariantsInRange> {
     let MultivariantRequest { stream, range, anchor: request_anchor, container } = request;
-    if !app.archive.has_stream(stream)? {
-        let what = format!("there is no stream `{}`; `/files` lists what there is", stream.escape_debug());
-        return Err(Error::NotFound(what));
-    }
+    require_stream(app, stream)?;
     let now = app.clock.now();
     let (mut variants, mut span) = (Vec::new(), None);
     for variant in app.archive.variants(stream)?.into_iter().filter(|variant| variant != CHAT) {

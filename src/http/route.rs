@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::aliases::AliasRequest;
 use super::channels::ChannelsRequest;
+use super::coverage::{CoverageJsonRequest, CoveragePictureRequest};
 use super::cuts::{CutQuery, MovieQuery};
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::fmp4::{FragmentRequest, InitRequest};
@@ -22,7 +23,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 18] = [
+pub static ROUTES: [Route; 22] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
@@ -45,6 +46,10 @@ pub static ROUTES: [Route; 18] = [
         Pool::Playlist,
     ),
     route::<ChannelsRequest>("/channels.m3u", "list_channels", Pool::Playlist),
+    route::<CoverageJsonRequest>("/coverage/{stream}.json", "coverage", Pool::Playlist),
+    route::<CoverageJsonRequest>("/coverage/{stream}/{variant}.json", "coverage", Pool::Playlist),
+    route::<CoveragePictureRequest>("/coverage/{stream}.svg", "coverage", Pool::Playlist),
+    route::<CoveragePictureRequest>("/coverage/{stream}/{variant}.svg", "coverage", Pool::Playlist),
     route::<CutQuery>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
     route::<MovieQuery>("/cut/{stream}/{variant}.mp4", "cut", Pool::Quick).uncompressed(),
 ];
@@ -90,7 +95,8 @@ pub fn similar_path(path: &str) -> Option<String> {
     let movie = without(&[".mp4", ".m4v", ".mov"]);
     let stem = movie.or_else(|| without(&[".m3u8", ".m3u", ".ts"])).unwrap_or(path);
     let file = if movie.is_some() { "mp4" } else { "ts" };
-    let candidates = [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.{file}")];
+    let candidates =
+        [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.{file}"), format!("{stem}.json")];
     candidates.into_iter().find(|path| find(path, "").is_some_and(|found| is_named(&found)))
 }
 

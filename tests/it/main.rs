@@ -8,6 +8,8 @@ mod browsers;
 mod check;
 mod cluster;
 mod console;
+mod coverage;
+mod coverage_model;
 mod cut_engine;
 mod cut_failures;
 mod cut_holes;

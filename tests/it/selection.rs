@@ -13,17 +13,17 @@ use tempfile::TempDir;
 
 use crate::harness::time;
 
-const NAME: VariantName = VariantName { stream: "s", variant: "v" };
+pub(crate) const NAME: VariantName = VariantName { stream: "s", variant: "v" };
 
 /// A file of a random archive. Times are microseconds.
 #[derive(Debug, Clone)]
-struct Sample {
-    start: i64,
-    duration: i64,
-    kind: SegmentType,
-    size: u64,
-    hash: &'static str,
-    tombstone: bool,
+pub(crate) struct Sample {
+    pub(crate) start: i64,
+    pub(crate) duration: i64,
+    pub(crate) kind: SegmentType,
+    pub(crate) size: u64,
+    pub(crate) hash: &'static str,
+    pub(crate) tombstone: bool,
 }
 
 /// An entry of a selection.
@@ -34,7 +34,7 @@ enum Entry {
 }
 
 impl Sample {
-    fn end(&self) -> i64 {
+    pub(crate) fn end(&self) -> i64 {
         self.start + self.duration
     }
 
@@ -75,8 +75,8 @@ fn is_better(a: &Sample, b: &Sample) -> bool {
     a.hash > b.hash
 }
 
-/// The selection of a range by the model.
-fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
+/// The segments of a range by the model, each with whether a gap is before it.
+pub(crate) fn chosen(samples: &[Sample], start: i64, end: i64) -> Vec<(bool, &Sample)> {
     let alive: Vec<&Sample> =
         samples.iter().filter(|sample| !sample.tombstone && sample.kind != SegmentType::Temp).collect();
     let mut best: Vec<&Sample> = Vec::new();
@@ -93,12 +93,8 @@ fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
 
     let covering = best.iter().position(|sample| sample.start <= start && start < sample.end());
     let inside = best.iter().position(|sample| sample.start > start);
-    let Some(first) = covering.or(inside) else { return vec![Entry::Hole] };
-    let mut list = Vec::new();
-    if covering.is_none() {
-        list.push(Entry::Hole);
-    }
-    list.push(Entry::Segment(best[first].name()));
+    let Some(first) = covering.or(inside) else { return Vec::new() };
+    let mut list = vec![(covering.is_none(), best[first])];
     let mut before = best[first];
     for sample in &best[first + 1..] {
         if before.end() >= end {
@@ -108,13 +104,21 @@ fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
         if distance < -10_000 {
             continue;
         }
-        if distance > 10_000 || before.kind != SegmentType::Full {
-            list.push(Entry::Hole);
-        }
-        list.push(Entry::Segment(sample.name()));
+        list.push((distance > 10_000 || before.kind != SegmentType::Full, sample));
         before = sample;
     }
-    if before.end() < end || before.kind != SegmentType::Full {
+    list
+}
+
+/// The selection of a range by the model.
+fn model(samples: &[Sample], start: i64, end: i64) -> Vec<Entry> {
+    let chosen = chosen(samples, start, end);
+    let mut list = Vec::new();
+    for (gap_before, sample) in &chosen {
+        list.extend(gap_before.then_some(Entry::Hole));
+        list.push(Entry::Segment(sample.name()));
+    }
+    if chosen.last().is_none_or(|(_, last)| last.end() < end || last.kind != SegmentType::Full) {
         list.push(Entry::Hole);
     }
     list
@@ -140,8 +144,13 @@ fn selected(archive: &Arc<Archive>, start: i64, end: i64) -> Vec<Entry> {
 
 /// Writes the samples into a base directory, and with `junk` also files that are no segments.
 fn write(base: &Path, samples: &[Sample], junk: bool) {
+    write_variant(&base.join("s/v"), samples, junk);
+}
+
+/// The same into the directory of a variant.
+pub(crate) fn write_variant(variant: &Path, samples: &[Sample], junk: bool) {
     for sample in samples {
-        let hour = base.join("s/v").join(sample.hour().to_string());
+        let hour = variant.join(sample.hour().to_string());
         fs::create_dir_all(&hour).expect("an hour");
         let file = File::create(hour.join(sample.name())).expect("a segment");
         file.set_len(sample.size).expect("its size");
@@ -157,13 +166,13 @@ fn write(base: &Path, samples: &[Sample], junk: bool) {
                 fs::write(hour.join(name), b"").expect("junk");
             }
             fs::create_dir_all(hour.join("00:01.000-9.000-full-directory.ts")).expect("a directory");
-            fs::write(base.join("s/v/2026-11-20T99"), b"").expect("no hour");
+            fs::write(variant.join("2026-11-20T99"), b"").expect("no hour");
         }
     }
 }
 
 /// A directory in memory if possible, because thousands of small archives are written.
-fn scratch() -> TempDir {
+pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
@@ -189,7 +198,7 @@ fn kinds() -> impl Strategy<Value = SegmentType> {
 }
 
 /// A run of segments that begins shortly before an hour boundary; some have duplicates with the same start.
-fn archives() -> impl Strategy<Value = Vec<Sample>> {
+pub(crate) fn archives() -> impl Strategy<Value = Vec<Sample>> {
     let twin = (kinds(), durations(), 0..3_u64, any::<prop::sample::Index>());
     let slot = (distances(), prop::collection::vec(twin, 1..4), prop::bool::weighted(0.1));
     prop::collection::vec(slot, 0..14).prop_map(|slots| {
@@ -213,7 +222,7 @@ fn archives() -> impl Strategy<Value = Vec<Sample>> {
 }
 
 /// An instant near the start or end of a sample.
-fn instant(samples: &[Sample], at: prop::sample::Index, off: i64) -> i64 {
+pub(crate) fn instant(samples: &[Sample], at: prop::sample::Index, off: i64) -> i64 {
     let mut marks = vec![time("2026-11-20T10:00:00").micros()];
     marks.extend(samples.iter().flat_map(|sample| [sample.start, sample.end()]));
     marks[at.index(marks.len())] + off

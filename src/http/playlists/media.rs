@@ -8,9 +8,10 @@ use std::io::Write;
 use std::sync::Arc;
 
 use super::fragments::Fragments;
-use super::source::{Source, WITHHELD_FOR};
+use super::source::Source;
 use super::window::MIN_TARGETS;
 use crate::archive::hour::HourSummary;
+use crate::archive::select::WITHHELD_FOR;
 use crate::archive::selection::{Chosen, Selection, hours_in_range};
 use crate::cut::fragment::LAYOUT_VERSION;
 use crate::error::{Error, Result};

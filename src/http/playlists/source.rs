@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use crate::archive::Archive;
 use crate::archive::layout::{Segment, SegmentType};
+use crate::archive::select::may_be_replaced;
 use crate::cut::first_frames::FirstFrames;
 use crate::http::path::VariantPath;
-use crate::timestamp::{Hour, Span, Timestamp};
-
-/// Segments younger than this are withheld where they may still be replaced: behind a gap, because a late segment may
-/// fill it, and when they are not `full`, because a better one may follow.
-pub(super) const WITHHELD_FOR: Span = Span::from_secs(15);
+use crate::timestamp::{Hour, Timestamp};
 
 /// What a media playlist is rendered from.
 #[derive(Debug)]
@@ -33,8 +30,7 @@ pub(super) struct Source {
 impl Source {
     /// Whether a segment may still be replaced, so that it is withheld, and all behind it.
     pub(super) fn is_withheld(&self, segment: &Segment, gap_before: bool) -> bool {
-        let young = self.now - WITHHELD_FOR;
         let is_full = segment.name.segment_type == SegmentType::Full;
-        gap_before && segment.start() > young || !is_full && segment.end() > young
+        may_be_replaced((segment.start(), segment.end()), is_full, gap_before, self.now)
     }
 }

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::source::{Source, WITHHELD_FOR};
+use super::source::Source;
 use crate::archive::hour::HourSummary;
 use crate::archive::layout::Segment;
+use crate::archive::select::WITHHELD_FOR;
 use crate::archive::selection::Chosen;
 use crate::error::{Error, Result};
 use crate::hls::media::target_secs;

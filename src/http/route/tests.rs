@@ -22,6 +22,11 @@ fn targets_decode_to_their_requests() {
     let always = "range: TimeRange { start: None, end: None, given: [] }";
     let media = "plays_from_start: false, anchor: None, wants_update: false, container: TransportStream";
     let gdq_source = variant("gdq", "source");
+    let coverage = |what: &str, variant: &str, scale: i64| {
+        format!(
+            "Coverage{what}Request(CoverageRequest {{ stream: \"gdq\", variant: {variant}, {always}, scale: Span({scale}) }})"
+        )
+    };
     let rows = [
         ("/", "FrontPageRequest".to_owned()),
         ("/?x=1", "FrontPageRequest".to_owned()),
@@ -52,6 +57,10 @@ fn targets_decode_to_their_requests() {
         ),
         ("/playlist/gdq/source.m3u8", format!("MediaRequest {{ variant: {gdq_source}, {always}, {media} }}")),
         ("/playlist/gdq/source/timeshift_rel-60.m3u8", "Ago(Span(60000000))".to_owned()),
+        ("/coverage/gdq.json?scale=60", coverage("Json", "None", 60_000_000)),
+        ("/coverage/gdq/source.json", coverage("Json", "Some(\"source\")", 0)),
+        ("/coverage/gdq.svg?scale=500ms", coverage("Picture", "None", 500_000)),
+        ("/coverage/gdq/source.svg", coverage("Picture", "Some(\"source\")", 0)),
         ("/channels.m3u?x", "ChannelsRequest".to_owned()),
     ];
     for (target, expected) in rows {
@@ -102,11 +111,9 @@ fn every_pattern_finds_its_own_route_and_labels_are_unique() {
         // The handler takes as many names as the pattern has.
         assert!(found.handler.is_ok(), "{path}: {found:?}");
         let is_new = labels.insert(route.endpoint);
-        assert!(
-            is_new || ["/metrics/restreamer", "/cut/{stream}/{variant}.mp4"].contains(&route.pattern),
-            "{} has the label of another",
-            route.pattern
-        );
+        let shares = ["/metrics/restreamer", "/cut/{stream}/{variant}.mp4"].contains(&route.pattern)
+            || route.pattern.starts_with("/coverage/");
+        assert!(is_new || shares, "{} has the label of another", route.pattern);
     }
     assert!(!labels.contains(UNKNOWN_ENDPOINT));
     assert_eq!(endpoints(), labels.into_iter().collect::<Vec<_>>());
