@@ -99,7 +99,8 @@ impl HourIndex {
                 unparsable.names.push(name.to_owned());
                 continue;
             };
-            let is_deleted = split_file_name(name).is_some_and(|(stem, _)| tombstones.contains(stem));
+            let has_tombstone = |(stem, _): (&str, _)| tombstones.contains(stem);
+            let is_deleted = !tombstones.is_empty() && split_file_name(name).is_some_and(has_tombstone);
             let is_candidate = parsed.segment_type != SegmentType::Temp && !is_deleted;
             if is_candidate && !(ignores_empty && is_empty(&path.join(name))) {
                 segments.push((name, parsed));

@@ -115,10 +115,8 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             format!("curl '{base}/coverage/{stream}/{variant}.json?scale=60'"),
         ),
         ("the same of all variants of the stream", format!("curl '{base}/coverage/{stream}.json?scale=60'")),
-        (
-            "the same as pictures, for browsers",
-            format!("curl -O {base}/coverage/{stream}/{variant}.svg -O {base}/coverage/{stream}.svg"),
-        ),
+        ("the same as a picture, for browsers", format!("curl -O {base}/coverage/{stream}/{variant}.svg")),
+        ("a picture of all variants of the stream", format!("curl -O {base}/coverage/{stream}.svg")),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),
