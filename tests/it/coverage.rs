@@ -356,7 +356,10 @@ fn a_picture_shows_every_hole_at_least_as_a_hairline() {
         let width = tag.split("width=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a width");
         assert!(width.parse::<f64>().expect("a number") >= 1.0, "{tag}");
     }
-    // Fri, Sat: 100 % is all of it.
+    assert!(!picture.contains("not shown"), "{picture}");
+    let scaled = site.get("/coverage/s/v.svg?scale=1m30s").text();
+    assert!(scaled.contains(" UTC; holes shorter than 1 min 30 s are not shown<"), "{scaled}");
+    // 100 % is all of a day.
     assert!(picture.contains(">Fri 2026-11-20<") && picture.contains(">99.9 %<"), "{picture}");
 }
 

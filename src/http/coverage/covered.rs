@@ -32,7 +32,7 @@ pub(super) struct Covered {
     pub(super) is_stream: bool,
     /// From the earliest start of a range to the latest end.
     pub(super) span: (Timestamp, Timestamp),
-    scale: Span,
+    pub(super) scale: Span,
     is_relative: bool,
 }
 

@@ -54,6 +54,7 @@ pub(super) struct Picture {
     title: String,
     groups: Groups,
     span: (Timestamp, Timestamp),
+    scale: Span,
 }
 
 /// The days of each variant, under its name; without one if it is alone.
@@ -91,7 +92,7 @@ impl Picture {
             [(variant, _)] if !covered.is_stream => format!("{stream} / {variant}"),
             _ => stream.clone(),
         };
-        Ok(Self { title, groups, span: *span })
+        Ok(Self { title, groups, span: *span, scale: covered.scale })
     }
 
     /// The text of the picture.
@@ -100,12 +101,18 @@ impl Picture {
         let height = HEADER_HEIGHT + self.groups.iter().map(rows).sum::<i64>();
         let (start, end) = self.span;
         let title = escape(&shortened(&self.title));
+        // What was joined counts as recorded.
+        let joined = if self.scale > Span::ZERO {
+            format!("; holes shorter than {} are not shown", length(self.scale))
+        } else {
+            String::new()
+        };
         let mut text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\" role=\"img\">\n<title>Coverage of {}</title>\n<style>{STYLE}</style>\n\
              <rect class=\"back\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
              <text class=\"title\" x=\"{MARGIN}\" y=\"38\">{title}</text>\n\
-             <text x=\"{MARGIN}\" y=\"60\">{} to {} UTC</text>\n",
+             <text x=\"{MARGIN}\" y=\"60\">{} to {} UTC{joined}</text>\n",
             escape(&self.title),
             date_and_time(start),
             date_and_time(end),
