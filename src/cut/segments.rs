@@ -155,6 +155,11 @@ impl LoadedSegment {
         Ok(self.bytes.get_or_init(|| bytes))
     }
 
+    /// Refuses the segment, `segment`, if its pictures are too large to be decoded.
+    pub(super) fn check_picture_size(&self, segment: &CutSegment) -> Result<()> {
+        check_picture_size(segment, self.bytes()?, &self.scan.pmt)
+    }
+
     /// Its bytes.
     pub(super) fn into_bytes(self) -> Result<Vec<u8>> {
         self.bytes()?;
