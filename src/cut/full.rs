@@ -21,7 +21,7 @@ use super::lead_in;
 use super::mux::{EditedSegment, Mux, Output, send};
 use super::plan::{CutSegment, LeadIn, Plan, PlannedSegment};
 use super::program::counterparts;
-use super::segments::LoadedSegment;
+use super::segments::{LoadedSegment, OTHER_TYPE};
 use super::transport_stream::TransportStream;
 
 /// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
@@ -137,12 +137,12 @@ const UNDECODABLE: [&str; 4] = [
 ];
 
 /// A failure before the first output is not the server's if ffmpeg says that it cannot decode its input.
-pub fn blame(error: Error) -> Error {
+pub(super) fn blame(error: Error) -> Error {
     let Error::Child { why, .. } = &error else { return error };
     match UNDECODABLE.iter().find(|text| why.contains(**text)) {
-        Some(reason) => Error::Unsupported(format!(
-            "ffmpeg cannot decode the segments (`{reason}`); type=rough works with any"
-        )),
+        Some(reason) => {
+            Error::Unsupported(format!("ffmpeg cannot decode the segments (`{reason}`){OTHER_TYPE}"))
+        }
         None => error,
     }
 }

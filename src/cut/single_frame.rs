@@ -10,13 +10,11 @@ use crate::timestamp::{Span, Timestamp};
 
 use super::edit::Muxer;
 use super::encode::no_frame;
-use super::full::{self, SHIFT_90K};
-use super::plan::{CutSegment, ExactType, Plan};
-use super::segments::{LoadedSegment, unsupported};
+use super::full::{self, SHIFT_90K, blame};
+use super::plan::{CutSegment, ExactType, Plan, ShownRange};
+use super::segments::{LoadedSegment, OTHER_TYPE, unsupported};
 use super::transport_stream::TransportStream;
 use super::{MovieTools, Preceding, lead_in, presence};
-
-pub use super::full::blame;
 
 /// The shortest range that holds a frame.
 const INSTANT: Span = Span::from_micros(1);
@@ -44,13 +42,25 @@ pub fn last_time(
     tools: MovieTools<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Option<Timestamp>> {
-    let plan = match plan(segment, trailing, (segment.start, at + INSTANT), tools, is_cancelled) {
-        Err(Error::RangeIsEmpty) => return Ok(None),
-        result => result?,
-    };
-    let Some(planned) = plan.segments.first() else { return Ok(None) };
-    let since_input_90k = planned.last_90k.map(|last| last - planned.clock.output_90k);
-    Ok(since_input_90k.map(|ticks| planned.shown.time(planned.clock.input.plus(ticks))))
+    let range = (segment.start, at + INSTANT);
+    let max_bytes = tools.tools.max_segment_bytes();
+    let loaded = LoadedSegment::indexed(Some(tools.samples), segment, None, max_bytes)?;
+    let track = loaded.video_track().ok_or_else(|| no_pictures(segment))?;
+    if loaded.depends_on_next() {
+        let plan = match plan(segment, trailing, range, tools, is_cancelled) {
+            Err(Error::RangeIsEmpty) => return Ok(None),
+            result => result?,
+        };
+        let Some(planned) = plan.segments.first() else { return Ok(None) };
+        let since_input_90k = planned.last_90k.map(|last| last - planned.clock.output_90k);
+        return Ok(since_input_90k.map(|ticks| planned.shown.time(planned.clock.input.plus(ticks))));
+    }
+    // No more has to be read than the samples, which are in memory if frames of the segment were asked for before.
+    let Some(lowest_pts) = track.lowest_pts() else { return Ok(None) };
+    let (segment_start, (start, end)) = (segment.start, range);
+    let shown = ShownRange { segment_start, lowest_pts, start, end, after: None };
+    let pictures = track.units.iter().filter(|unit| unit.complete && shown.contains(unit.pts));
+    Ok(pictures.map(|unit| shown.time(unit.pts)).max())
 }
 
 /// The frame of a segment at exactly this time. `preceding` returns the segments before it.
@@ -73,6 +83,15 @@ pub fn encoded_frame(
     input(&plan.shifted(SHIFT_90K), tools, is_cancelled)
 }
 
+/// A failure as it is told to those who ask for a frame: if ffmpeg cannot decode it that is not the server's, and no other type
+/// of cut helps.
+pub fn refusal(error: Error) -> Error {
+    match blame(error) {
+        Error::Unsupported(why) => Error::Unsupported(why.replace(OTHER_TYPE, "")),
+        error => error,
+    }
+}
+
 /// Plans a cut of a segment that has pictures.
 fn plan(
     segment: &CutSegment,
@@ -85,11 +104,13 @@ fn plan(
     let plan = super::plan(ExactType::Full, list, trailing, range, tools, Some(samples), is_cancelled)?;
     let next = plan.next(0);
     let loaded = LoadedSegment::indexed(Some(samples), segment, next, tools.max_segment_bytes())?;
-    if loaded.video_track().is_none() {
-        let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
-        return Err(Error::Unsupported(format!("segment `{name}` has no pictures")));
-    }
+    loaded.video_track().ok_or_else(|| no_pictures(segment))?;
     Ok(plan)
+}
+
+fn no_pictures(segment: &CutSegment) -> Error {
+    let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+    Error::Unsupported(format!("segment `{name}` has no pictures"))
 }
 
 /// The pictures that a decoder needs for the one that the plan shows.

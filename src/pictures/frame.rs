@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::output;
-use crate::cut::single_frame::{EncodedFrame, blame};
+use crate::cut::single_frame::EncodedFrame;
 use crate::error::{Error, Result};
 use crate::ffmpeg::{INPUT_OPTIONS, Tools};
 use crate::mpegts::video::PictureFormat;
@@ -15,6 +15,9 @@ const HD_HEIGHT: u32 = 720;
 const UNSPECIFIED_MATRIX: u8 = 2;
 /// The height of the highest picture that is made, whatever its aspect ratio.
 const MAX_HEIGHT: u32 = 8192;
+
+/// The flags of the filter `scale`: without the latter two, pictures are a little too dark.
+const SCALER: &str = "bicubic+accurate_rnd+full_chroma_int";
 
 /// What a picture is encoded as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +81,7 @@ pub fn frame(
     let feed = Box::new(move |stdin: &mut dyn Write| {
         stdin.write_all(&input).map_err(Error::io("write", "ffmpeg's input"))
     });
-    let picture = output(tools, &args, feed, is_cancelled).map_err(blame)?;
+    let picture = output(tools, &args, feed, is_cancelled)?;
     if picture.is_empty() {
         return Err(Error::Unsupported(
             "ffmpeg cannot decode the frame; a frame before or behind may work".to_owned(),
@@ -108,7 +111,7 @@ fn arguments(encoded: &EncodedFrame, format: ImageFormat, width: Option<u32>, to
     let probe = if has_reorder { " -analyzeduration 100000 -fpsprobesize 0" } else { "" };
     format!(
         "-hide_banner -v error -threads {threads} -copyts{probe} {INPUT_OPTIONS} -i pipe:0 -map 0:v:0 \
-        -vf trim=start_pts={start}:end_pts={end},scale={size}{in_matrix}{samples},format={pixel_format}{square} \
+        -vf trim=start_pts={start}:end_pts={end},scale={size}{in_matrix}{samples}:flags={SCALER},format={pixel_format}{square} \
         -frames:v 1 -threads 1 {options} -f image2pipe pipe:1"
     )
 }

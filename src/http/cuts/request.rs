@@ -82,7 +82,7 @@ impl ExactSegments {
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such variant.
-pub(in crate::http) fn hours_of_variant(app: &App, path: &VariantPath) -> Result<Arc<[Hour]>> {
+pub(crate) fn hours_of_variant(app: &App, path: &VariantPath) -> Result<Arc<[Hour]>> {
     let hours = app.archive.hours(path.name())?;
     if hours.is_empty() && !app.archive.has_variant(path.name())? {
         let VariantPath { stream, variant } = path;
@@ -93,7 +93,7 @@ pub(in crate::http) fn hours_of_variant(app: &App, path: &VariantPath) -> Result
 }
 
 /// Returns the segments before the one that starts at `start`, the nearest first.
-pub(in crate::http) fn preceding(
+pub(crate) fn preceding(
     app: &App,
     cut: &CutRequest,
     mut start: Timestamp,

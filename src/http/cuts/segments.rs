@@ -17,12 +17,12 @@ const CANCELLATION_STRIDE: usize = 256;
 
 /// A cut whose range is resolved.
 #[derive(Debug)]
-pub(in crate::http) struct CutRequest {
-    pub(in crate::http) variant: VariantPath,
+pub(crate) struct CutRequest {
+    pub(crate) variant: VariantPath,
     /// The first instant of the range, and the first one behind it.
-    pub(in crate::http) range: (Timestamp, Timestamp),
+    pub(crate) range: (Timestamp, Timestamp),
     /// Whether the range may have gaps.
-    pub(in crate::http) allow_holes: bool,
+    pub(crate) allow_holes: bool,
 }
 
 /// The segments of a range, counted.
@@ -85,7 +85,7 @@ pub(super) fn for_each_segment(
 
 /// The segment after the last one of `segments`, which ends at `end`. `None` if it does not follow without a gap, or if the
 /// cut ends too early for it to hold sound of the cut.
-pub(in crate::http) fn trailing_segment(
+pub(crate) fn trailing_segment(
     app: &App,
     cut: &CutRequest,
     segments: &SelectedSegments,
@@ -105,7 +105,7 @@ pub(in crate::http) fn trailing_segment(
 }
 
 /// The segment that the one which starts at `start` follows without a gap, if there is one.
-pub(in crate::http) fn preceding_segment(
+pub(crate) fn preceding_segment(
     app: &App,
     cut: &CutRequest,
     start: Timestamp,
@@ -119,7 +119,7 @@ pub(in crate::http) fn preceding_segment(
 }
 
 /// The segments of a range of the cut's variant.
-pub(in crate::http) fn selection(
+pub(crate) fn selection(
     app: &App,
     cut: &CutRequest,
     range: (Timestamp, Timestamp),

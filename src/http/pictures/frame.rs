@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::archive::select::TOLERANCE;
 use crate::cut::selected::SelectedSegments;
-use crate::cut::single_frame::{encoded_frame, last_time};
+use crate::cut::single_frame::{encoded_frame, last_time, refusal};
 use crate::cut::{CutSegment, MovieTools};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
@@ -59,7 +59,7 @@ impl Handler for PngFrameRequest {
     }
 
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        self.0.reply(app, request, ImageFormat::Png, is_cancelled)
+        self.0.reply(app, request, ImageFormat::Png, is_cancelled).map_err(refusal)
     }
 }
 
@@ -69,7 +69,7 @@ impl Handler for JpegFrameRequest {
     }
 
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        self.0.reply(app, request, ImageFormat::Jpeg, is_cancelled)
+        self.0.reply(app, request, ImageFormat::Jpeg, is_cancelled).map_err(refusal)
     }
 }
 
