@@ -110,6 +110,14 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             "the same as MP4, which phones and browsers play",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.mp4?start=-30s'"),
         ),
+        (
+            "the newest frame, as a picture",
+            format!("curl -o frame.png '{base}/frame/{stream}/{variant}.png?timestamp=live'"),
+        ),
+        (
+            "the frame at a time, smaller",
+            format!("curl -o frame.jpg '{base}/frame/{stream}/{variant}.jpg?timestamp={start}&width=640'"),
+        ),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::output;
+use super::output::output;
 use crate::cut::single_frame::EncodedFrame;
 use crate::error::{Error, Result};
 use crate::ffmpeg::{INPUT_OPTIONS, Tools};

@@ -99,7 +99,7 @@ fn what_cannot_be_shown_is_refused_with_the_reason() {
 }
 
 /// Writes a segment of one colour, as hexadecimal digits, and returns that colour.
-fn colour(site: &Site, minute: usize, size: &str, matrix: &str, marks: &[&str]) -> [u8; 3] {
+fn write_colour(archive: &Site, minute: usize, size: &str, matrix: &str, marks: &[&str]) -> [u8; 3] {
     let (hex, rgb) = ("C83C28", [0xC8, 0x3C, 0x28]);
     let source = format!("color=0x{hex}:s={size}:r=25:d=0.4,format=gbrp");
     let filter = format!("scale=out_color_matrix={matrix}:out_range=tv,format=yuv420p");
@@ -107,7 +107,7 @@ fn colour(site: &Site, minute: usize, size: &str, matrix: &str, marks: &[&str]) 
     args.extend(["-c:v", "libx264", "-preset", "ultrafast", "-crf", "8"]);
     args.extend(marks);
     args.extend(["-f", "mpegts", "-"]);
-    site.write(&format!("s/v/2026-11-20T10/{minute:02}:00-0.400-full-x{minute}.ts"), &ffmpeg(&args));
+    archive.write(&format!("s/v/2026-11-20T10/{minute:02}:00-0.400-full-x{minute}.ts"), &ffmpeg(&args));
     rgb
 }
 
@@ -123,7 +123,7 @@ fn colours_are_right_and_a_width_gives_square_pixels() {
         ("200x300", "bt709", &bt709, "200,300", "256,384"),
     ];
     for (minute, (size, matrix, marks, own, scaled)) in rows.into_iter().enumerate() {
-        let rgb = colour(&site, minute, size, matrix, marks);
+        let rgb = write_colour(&site, minute, size, matrix, marks);
         for (extension, width) in [("png", false), ("jpg", true)] {
             let query =
                 format!("timestamp=2026-11-20T10:{minute:02}:00.2{}", if width { "&width=256" } else { "" });
@@ -147,8 +147,8 @@ fn a_client_that_leaves_stops_the_decoder() {
     let ffmpeg = fake(fakes.path(), "ffmpeg-stalls");
     let (served, held) = at_rest(base.path(), &["--ffmpeg", &ffmpeg]);
     let mut stream = connect(served.address);
-    let head = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", target("png", &format!("timestamp={AT}")));
-    stream.write_all(head.as_bytes()).expect("a request");
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", target("png", &format!("timestamp={AT}")));
+    stream.write_all(request.as_bytes()).expect("a request");
     let pid = format!("{ffmpeg}.pid");
     wait_until("the decoder runs", || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')));
     drop(stream);

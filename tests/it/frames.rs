@@ -30,7 +30,9 @@ const INTERLACED: &str = "-c:v mpeg2video -q:v 4 -bf 2 -g 75 -flags +ildct+ilme 
 /// A server over segments, each named to the millisecond.
 fn served(segments: &[CutSegment]) -> Site {
     let site = Site::at(LATER);
-    segments.iter().for_each(|segment| drop(file(site.archive.path(), segment)));
+    for segment in segments {
+        file(site.archive.path(), segment);
+    }
     site
 }
 

@@ -105,11 +105,7 @@ pub(crate) fn trailing_segment(
 }
 
 /// The segment that the one which starts at `start` follows without a gap, if there is one.
-pub(crate) fn preceding_segment(
-    app: &App,
-    cut: &CutRequest,
-    start: Timestamp,
-) -> Result<Option<CutSegment>> {
+pub(crate) fn preceding_segment(app: &App, cut: &CutRequest, start: Timestamp) -> Result<Option<CutSegment>> {
     let before = start - TOLERANCE;
     let mut preceding = selection(app, cut, (before - Span::from_micros(1), before))?;
     let Some(Chosen { segment, .. }) = preceding.next_segment()? else { return Ok(None) };
@@ -119,11 +115,7 @@ pub(crate) fn preceding_segment(
 }
 
 /// The segments of a range of the cut's variant.
-pub(crate) fn selection(
-    app: &App,
-    cut: &CutRequest,
-    range: (Timestamp, Timestamp),
-) -> Result<Selection> {
+pub(crate) fn selection(app: &App, cut: &CutRequest, range: (Timestamp, Timestamp)) -> Result<Selection> {
     let name = cut.variant.name();
     Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, range).ignoring_empty())
 }

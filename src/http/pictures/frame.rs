@@ -76,9 +76,10 @@ impl Handler for JpegFrameRequest {
 impl FrameRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let variant = names.variant()?;
+        let width = width(query)?;
         let missing = Error::MissingParameter { name: "timestamp", expected: EXPECTED };
         let (timestamp, _) = query.time("timestamp")?.ok_or(missing)?;
-        Ok(Self { variant, timestamp, width: width(query)? })
+        Ok(Self { variant, timestamp, width })
     }
 
     fn reply(
