@@ -18,6 +18,7 @@ pub mod logging;
 pub mod metrics;
 pub mod mp4;
 pub mod mpegts;
+pub mod pictures;
 pub mod process;
 pub mod server;
 pub mod single_build;

@@ -21,11 +21,11 @@ use super::lead_in;
 use super::mux::{EditedSegment, Mux, Output, send};
 use super::plan::{CutSegment, LeadIn, Plan, PlannedSegment};
 use super::program::counterparts;
-use super::segments::LoadedSegment;
+use super::segments::{LoadedSegment, OTHER_TYPE};
 use super::transport_stream::TransportStream;
 
 /// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
-const SHIFT_90K: i64 = 100 * TICKS_PER_SECOND;
+pub(super) const SHIFT_90K: i64 = 100 * TICKS_PER_SECOND;
 /// How much sound ffmpeg gets beyond the ends, to cut it at the sample.
 const AUDIO_MARGIN_90K: i64 = TICKS_PER_SECOND;
 /// How long before all else ffmpeg gets the frames that announce a sound which begins late. They take at most half of that
@@ -140,9 +140,9 @@ const UNDECODABLE: [&str; 4] = [
 pub(super) fn blame(error: Error) -> Error {
     let Error::Child { why, .. } = &error else { return error };
     match UNDECODABLE.iter().find(|text| why.contains(**text)) {
-        Some(reason) => Error::Unsupported(format!(
-            "ffmpeg cannot decode the segments (`{reason}`); type=rough works with any"
-        )),
+        Some(reason) => {
+            Error::Unsupported(format!("ffmpeg cannot decode the segments (`{reason}`){OTHER_TYPE}"))
+        }
         None => error,
     }
 }
@@ -234,7 +234,12 @@ fn announce_late_sound(plan: &Plan, container: &mut TransportStream, write: Outp
 }
 
 /// What is done with the pictures of segment `index` of those that are written.
-fn actions(plan: &Plan, index: usize, planned: &PlannedSegment, loaded: &LoadedSegment) -> Vec<Action> {
+pub(super) fn actions(
+    plan: &Plan,
+    index: usize,
+    planned: &PlannedSegment,
+    loaded: &LoadedSegment,
+) -> Vec<Action> {
     let Some(track) = loaded.video_track() else { return Vec::new() };
     match &plan.lead_in {
         Some(LeadIn { first_unit, .. }) if index == 0 => groups::decode(track, *first_unit, |_| true),

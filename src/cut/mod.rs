@@ -34,6 +34,7 @@ mod copy;
 mod full;
 pub mod rough;
 pub mod selected;
+pub mod single_frame;
 mod smart;
 
 use std::io::Write;

@@ -58,7 +58,7 @@ pub(super) fn drop_absent_streams(plan: &mut Plan, is_cancelled: &dyn Fn() -> bo
 }
 
 /// Keeps the streams for which `stays` returns true. The PCR goes with one of them.
-fn retain(plan: &mut Plan, stays: impl Fn(usize, &Stream) -> bool) {
+pub(super) fn retain(plan: &mut Plan, stays: impl Fn(usize, &Stream) -> bool) {
     let program = &mut plan.program;
     let stays: Vec<bool> =
         program.streams.iter().enumerate().map(|(index, stream)| stays(index, stream)).collect();

@@ -155,6 +155,16 @@ impl LoadedSegment {
         Ok(self.bytes.get_or_init(|| bytes))
     }
 
+    /// Whether frames may go on in the segment that continues it, so that its last ones may be known only with that.
+    pub(super) fn depends_on_next(&self) -> bool {
+        self.rewritten
+    }
+
+    /// Refuses the segment, `segment`, if its pictures are too large to be decoded.
+    pub(super) fn check_picture_size(&self, segment: &CutSegment) -> Result<()> {
+        check_picture_size(segment, self.bytes()?, &self.scan.pmt)
+    }
+
     /// Its bytes.
     pub(super) fn into_bytes(self) -> Result<Vec<u8>> {
         self.bytes()?;
@@ -272,10 +282,13 @@ pub(super) fn read_whole(opened: OpenFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a refusal says of the type of cut that always works.
+pub(super) const OTHER_TYPE: &str = "; type=rough works with any";
+
 /// A refusal that names the segment, and the type of cut that always works.
 pub(super) fn unsupported(segment: &CutSegment, why: &str) -> Error {
     let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
-    Error::Unsupported(format!("segment `{name}` {why}; type=rough works with any"))
+    Error::Unsupported(format!("segment `{name}` {why}{OTHER_TYPE}"))
 }
 
 /// The PTS of each frame of an audio stream, and the duration of a frame.

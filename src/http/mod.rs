@@ -21,6 +21,7 @@ mod openapi;
 mod page;
 pub mod path;
 mod picture_cache;
+mod pictures;
 mod playlists;
 pub mod query;
 pub mod reply;

@@ -58,14 +58,15 @@ fn front_page(app: &App, request: &Request) -> Reply {
             end: "2026-11-20T10:55:12".to_owned(),
         }
     });
-    for (purpose, command) in commands(&base, &example) {
+    let commands = [footage_commands(&base, &example), overview_commands(&base, &example)];
+    for (purpose, command) in commands.into_iter().flatten() {
         let _ = writeln!(page, "# {purpose}\n{command}\n");
     }
     Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
 }
 
-/// What there is to do, and the commands that do it.
-fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
+/// What there is to do with footage, and the commands that do it.
+fn footage_commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
     let Example { stream, variant, hour, file, start, end } = example;
     let fragment =
         format!("{base}/fmp4/{stream}/{variant}/{hour}/{}", file.strip_suffix(SEGMENT).unwrap_or(file));
@@ -110,6 +111,13 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             "the same as MP4, which phones and browsers play",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.mp4?start=-30s'"),
         ),
+    ]
+}
+
+/// The same for what shows a recording at a glance, and for the server itself.
+fn overview_commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
+    let Example { stream, variant, start, .. } = example;
+    vec![
         (
             "when something was recorded, and what is missing",
             format!("curl '{base}/coverage/{stream}/{variant}.json?scale=60'"),
@@ -117,6 +125,14 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
         ("the same of all variants of the stream", format!("curl '{base}/coverage/{stream}.json?scale=60'")),
         ("the same as a picture, for browsers", format!("curl -O {base}/coverage/{stream}/{variant}.svg")),
         ("a picture of all variants of the stream", format!("curl -O {base}/coverage/{stream}.svg")),
+        (
+            "the newest frame, as a picture",
+            format!("curl -o frame.png '{base}/frame/{stream}/{variant}.png?timestamp=live'"),
+        ),
+        (
+            "the frame at a time, smaller",
+            format!("curl -o frame.jpg '{base}/frame/{stream}/{variant}.jpg?timestamp={start}&width=640'"),
+        ),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),

@@ -16,7 +16,7 @@ pub const COMMON_HEADERS: &str = "\
     Access-Control-Allow-Headers: *\r\n\
     Access-Control-Allow-Methods: GET,POST,HEAD\r\n\
     Access-Control-Max-Age: 86400\r\n\
-    Access-Control-Expose-Headers: Content-Length,Content-Range,ETag,X-Cut-Start,X-Cut-End,X-Cut-Segments,X-Cut-Holes,X-Cut-Size-Estimate,X-Range-Start,X-Range-End\r\n";
+    Access-Control-Expose-Headers: Content-Length,Content-Range,ETag,X-Cut-Start,X-Cut-End,X-Cut-Segments,X-Cut-Holes,X-Cut-Size-Estimate,X-Frame-Time,X-Range-Start,X-Range-End\r\n";
 
 /// The HTTP version of all responses.
 pub const HTTP_1_1: HTTPVersion = HTTPVersion(1, 1);

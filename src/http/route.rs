@@ -17,13 +17,14 @@ use super::metrics::MetricsRequest;
 use super::openapi::OpenApiRequest;
 use super::page::FrontPageRequest;
 use super::path::{Captures, PathNames, VariantPath};
+use super::pictures::{JpegFrameRequest, PngFrameRequest};
 use super::playlists::{MediaRequest, MultivariantRequest};
 use super::query::Query;
 use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 22] = [
+pub static ROUTES: [Route; 24] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
@@ -52,6 +53,8 @@ pub static ROUTES: [Route; 22] = [
     route::<CoveragePictureRequest>("/coverage/{stream}/{variant}.svg", "coverage", Pool::Playlist),
     route::<CutQuery>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
     route::<MovieQuery>("/cut/{stream}/{variant}.mp4", "cut", Pool::Quick).uncompressed(),
+    route::<PngFrameRequest>("/frame/{stream}/{variant}.png", "get_frame", Pool::Picture).uncompressed(),
+    route::<JpegFrameRequest>("/frame/{stream}/{variant}.jpg", "get_frame", Pool::Picture).uncompressed(),
 ];
 
 /// A row of the table.

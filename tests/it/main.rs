@@ -27,6 +27,8 @@ mod fmp4;
 mod fmp4_lists;
 mod footage;
 mod fragmented_movies;
+mod frame_requests;
+mod frames;
 mod front;
 mod harness;
 mod keep_alive;

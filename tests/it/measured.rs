@@ -181,6 +181,8 @@ fn pictures_above_the_limit_start_no_decoder() {
         assert!(answer.text().contains("has pictures of 16384x16384"), "{}", answer.text());
         assert_eq!(ask(served.address, "HEAD", &target, &[]).status, 501, "HEAD {kind}");
     }
+    let answer = ask(served.address, "GET", "/frame/s/v.png?timestamp=2026-11-20T10:00:00.5", &[]);
+    assert!(answer.status == 501 && answer.text().contains("16384x16384"), "{}", answer.text());
     assert!(!Path::new(&format!("{ffprobe}.runs")).exists(), "ffprobe ran");
     assert!(!Path::new(&format!("{ffmpeg}.pid")).exists(), "ffmpeg ran");
 }

@@ -1,5 +1,7 @@
 //! What cuts in all containers have in common: their parameters, their segments and the head of the response.
 
+use std::sync::Arc;
+
 use super::segments::{Coverage, CutRequest, preceding_segment, trailing_segment};
 use crate::cut::selected::SelectedSegments;
 use crate::cut::{CutSegment, SegmentList};
@@ -10,7 +12,7 @@ use crate::http::path::{PathNames, VariantPath};
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::time_range::TimeRange;
-use crate::timestamp::{Span, Timestamp};
+use crate::timestamp::{Hour, Span, Timestamp};
 
 /// The parameters that cuts in all containers have.
 #[derive(Debug)]
@@ -40,12 +42,7 @@ impl CutParameters {
     pub(super) fn resolve(&self, app: &App, limit: Option<(u32, &'static str)>) -> Result<CutRequest> {
         let Self { variant, range, allow_holes } = self;
         let name = variant.name();
-        let hours = app.archive.hours(name)?;
-        if hours.is_empty() && !app.archive.has_variant(name)? {
-            let VariantPath { stream, variant } = variant;
-            let what = format!("there is no variant `{variant}` of a stream `{stream}`");
-            return Err(Error::NotFound(what.escape_debug().to_string()));
-        }
+        let hours = hours_of_variant(app, variant)?;
         let has_both_ends = range.start.is_some() && range.end.is_some();
         let range = range.clone().or_until_live();
         let resolved = range.resolve(&app.archive, name, &hours, app.clock.now())?;
@@ -81,8 +78,22 @@ impl ExactSegments {
     }
 }
 
+/// The hours of a variant.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such variant.
+pub(crate) fn hours_of_variant(app: &App, path: &VariantPath) -> Result<Arc<[Hour]>> {
+    let hours = app.archive.hours(path.name())?;
+    if hours.is_empty() && !app.archive.has_variant(path.name())? {
+        let VariantPath { stream, variant } = path;
+        let what = format!("there is no variant `{variant}` of a stream `{stream}`");
+        return Err(Error::NotFound(what.escape_debug().to_string()));
+    }
+    Ok(hours)
+}
+
 /// Returns the segments before the one that starts at `start`, the nearest first.
-pub(super) fn preceding(
+pub(crate) fn preceding(
     app: &App,
     cut: &CutRequest,
     mut start: Timestamp,

@@ -17,12 +17,12 @@ const CANCELLATION_STRIDE: usize = 256;
 
 /// A cut whose range is resolved.
 #[derive(Debug)]
-pub(super) struct CutRequest {
-    pub(super) variant: VariantPath,
+pub(crate) struct CutRequest {
+    pub(crate) variant: VariantPath,
     /// The first instant of the range, and the first one behind it.
-    pub(super) range: (Timestamp, Timestamp),
+    pub(crate) range: (Timestamp, Timestamp),
     /// Whether the range may have gaps.
-    pub(super) allow_holes: bool,
+    pub(crate) allow_holes: bool,
 }
 
 /// The segments of a range, counted.
@@ -85,7 +85,7 @@ pub(super) fn for_each_segment(
 
 /// The segment after the last one of `segments`, which ends at `end`. `None` if it does not follow without a gap, or if the
 /// cut ends too early for it to hold sound of the cut.
-pub(super) fn trailing_segment(
+pub(crate) fn trailing_segment(
     app: &App,
     cut: &CutRequest,
     segments: &SelectedSegments,
@@ -105,7 +105,7 @@ pub(super) fn trailing_segment(
 }
 
 /// The segment that the one which starts at `start` follows without a gap, if there is one.
-pub(super) fn preceding_segment(app: &App, cut: &CutRequest, start: Timestamp) -> Result<Option<CutSegment>> {
+pub(crate) fn preceding_segment(app: &App, cut: &CutRequest, start: Timestamp) -> Result<Option<CutSegment>> {
     let before = start - TOLERANCE;
     let mut preceding = selection(app, cut, (before - Span::from_micros(1), before))?;
     let Some(Chosen { segment, .. }) = preceding.next_segment()? else { return Ok(None) };
@@ -115,7 +115,7 @@ pub(super) fn preceding_segment(app: &App, cut: &CutRequest, start: Timestamp) -
 }
 
 /// The segments of a range of the cut's variant.
-pub(super) fn selection(app: &App, cut: &CutRequest, range: (Timestamp, Timestamp)) -> Result<Selection> {
+pub(crate) fn selection(app: &App, cut: &CutRequest, range: (Timestamp, Timestamp)) -> Result<Selection> {
     let name = cut.variant.name();
     Ok(Selection::new(&app.archive, name, &app.archive.hours(name)?, range).ignoring_empty())
 }

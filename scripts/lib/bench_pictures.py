@@ -1,0 +1,44 @@
+"""Pictures, compared with the server's own ffmpeg commands on the same bytes.
+
+A new picture is one that the server has not made before: the same place in the next group of pictures each time. A repeated
+one is in its memory.
+"""
+
+import datetime
+import itertools
+
+from bench_cuts import FOOTAGE_SECONDS, FOOTAGE_START, capture, footage
+from measure import Case, Goal, fail, fetch, pipe, run_pipes, serve
+
+GROUP_SECONDS = 2
+# Near the end of a group.
+OFFSET = datetime.timedelta(seconds=1.7)
+
+
+def picture_cases(bench):
+    """Frames."""
+    archive = footage(bench.cache)
+    for extension, query in [("png", ""), ("jpg", ""), ("jpg", "&width=320")]:
+        yield frame_case(bench, archive, extension, query)
+
+
+def frame_path(extension, query, group):
+    at = FOOTAGE_START + OFFSET + datetime.timedelta(seconds=group * GROUP_SECONDS)
+    return f"/frame/bench/source.{extension}?timestamp={at.isoformat()}{query}"
+
+
+def frame_case(bench, archive, extension, query):
+    commands = capture(bench, archive, frame_path(extension, query, 0))
+    if len(commands) != 1:
+        fail(f"a frame started ffmpeg {len(commands)} times instead of once")
+    server = serve(bench.binary, archive, bench.log)
+    groups = itertools.cycle(range(1, FOOTAGE_SECONDS // GROUP_SECONDS - 1))
+    # The server looks for its ffmpeg when it first needs it.
+    fetch(server, frame_path(extension, query, 0))
+    new, repeated, alone = "new", "repeated", "the same ffmpeg command alone"
+    return Case(f"frame as .{extension}{query.replace('&', ', ')}", {
+        new: lambda: fetch(server, frame_path(extension, query, next(groups))),
+        repeated: lambda: fetch(server, frame_path(extension, query, 0)),
+        alone: lambda: run_pipes(lambda: [pipe([commands[0].stdin], commands[0].args)]),
+    }, [Goal("new, relative to ffmpeg alone", lambda runs: runs[new].total / runs[alone].total, 1.3),
+        Goal("repeated, in ms", lambda runs: runs[repeated].total * 1000, 2)], times=5)
