@@ -71,6 +71,11 @@ impl<K: Hash + Eq, V> BoundedCache<K, V> {
         found
     }
 
+    /// Whether there is a value of that key. Counts nothing.
+    pub fn contains(&self, key: &K) -> bool {
+        self.lock().entries.contains_key(key)
+    }
+
     /// Caches a value of about `bytes`, and evicts the least recently used ones beyond the bound.
     pub fn insert(&self, key: K, value: Arc<V>, bytes: usize) {
         let bytes = bytes + size_of::<K>() + OVERHEAD_BYTES;
@@ -146,6 +151,7 @@ mod tests {
         }
         assert_eq!(get(&cache, 0), Some(0));
         cache.insert(3, Arc::new(30), value_bytes);
+        assert_eq!([0, 1, 2, 3].map(|key| cache.contains(&key)), [true, false, true, true]);
         assert_eq!([0, 1, 2, 3].map(|key| get(&cache, key)), [Some(0), None, Some(20), Some(30)]);
         // A value replaces that of the same key.
         cache.insert(3, Arc::new(31), 2 * value_bytes);

@@ -45,6 +45,8 @@ pub enum Error {
     },
     /// A cut whose end is not after its start.
     EndNotAfterStart,
+    /// Parameters that are valid by themselves, but not here. The message says what is.
+    OutOfBounds(&'static str),
     /// A cut of more hours than the server allows.
     CutTooLong {
         /// Which cuts have the limit: `exact` or `MP4`.
@@ -139,7 +141,7 @@ impl fmt::Display for Error {
                     "the range of an {kind} cut is at most {max_hours} {hours} on this server: cut shorter ranges, or use .ts with type=rough"
                 )
             }
-            Self::Gone(message) => write!(f, "{message}"),
+            Self::Gone(message) | Self::OutOfBounds(message) => write!(f, "{message}"),
             Self::NotFound(message) | Self::Unsupported(message) => write!(f, "{message}"),
             Self::RangeHasHoles { first: (start, end), total } => write!(
                 f,

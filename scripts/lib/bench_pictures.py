@@ -8,6 +8,7 @@ import datetime
 import itertools
 
 from bench_cuts import FOOTAGE_SECONDS, FOOTAGE_START, capture, footage
+from bench_waveforms import waveform_cases
 from measure import Case, Goal, fail, fetch, pipe, run_pipes, serve
 
 GROUP_SECONDS = 2
@@ -16,10 +17,11 @@ OFFSET = datetime.timedelta(seconds=1.7)
 
 
 def picture_cases(bench):
-    """Frames."""
+    """Frames and waveforms."""
     archive = footage(bench.cache)
     for extension, query in [("png", ""), ("jpg", ""), ("jpg", "&width=320")]:
         yield frame_case(bench, archive, extension, query)
+    yield from waveform_cases(bench)
 
 
 def frame_path(extension, query, group):

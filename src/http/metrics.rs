@@ -26,6 +26,7 @@ impl Handler for MetricsRequest {
             ("hour_cache", "directories", app.archive.cache_stats()),
             ("samples_cache", "the samples of segments", app.samples.stats()),
             ("picture_cache", "pictures", app.pictures.stats()),
+            ("levels_cache", "the levels of sound", app.pictures.levels.stats()),
         ];
         let page = app.metrics.page(&app.archive, &caches, app.clock.now());
         let page = page.map_err(|error| Error::io("write", "the metrics")(std::io::Error::other(error)))?;

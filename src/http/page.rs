@@ -116,7 +116,7 @@ fn footage_commands(base: &str, example: &Example) -> Vec<(&'static str, String)
 
 /// The same for what shows a recording at a glance, and for the server itself.
 fn overview_commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
-    let Example { stream, variant, start, .. } = example;
+    let Example { stream, variant, start, end, .. } = example;
     vec![
         (
             "when something was recorded, and what is missing",
@@ -132,6 +132,14 @@ fn overview_commands(base: &str, example: &Example) -> Vec<(&'static str, String
         (
             "the frame at a time, smaller",
             format!("curl -o frame.jpg '{base}/frame/{stream}/{variant}.jpg?timestamp={start}&width=640'"),
+        ),
+        (
+            "how loud a time range is, as a picture",
+            format!("curl -o waveform.png '{base}/waveform/{stream}/{variant}.png?start={start}&end={end}'"),
+        ),
+        (
+            "the same as numbers",
+            format!("curl '{base}/waveform/{stream}/{variant}.json?start={start}&end={end}&points=10'"),
         ),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),

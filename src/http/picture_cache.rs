@@ -13,6 +13,7 @@ use super::request::Request;
 use crate::bounded_cache::{BoundedCache, CacheStats};
 use crate::error::Result;
 use crate::fnv::Fnv;
+use crate::pictures::levels::LevelsCache;
 use crate::single_build::SingleBuild;
 
 /// The widths that pictures may have.
@@ -23,6 +24,8 @@ const WIDTHS: std::ops::RangeInclusive<u32> = 16..=3840;
 pub struct Pictures {
     made: BoundedCache<u64, Picture>,
     builds: SingleBuild,
+    /// The levels of sound that waveforms are made from.
+    pub(super) levels: LevelsCache,
 }
 
 /// A picture.
@@ -35,9 +38,16 @@ pub(super) struct Picture {
 }
 
 impl Pictures {
-    /// Room for so many bytes of pictures.
+    /// Room for so many bytes of pictures, and of the levels of sound, which get a quarter of it.
     pub fn new(bytes: usize) -> Self {
-        Self { made: BoundedCache::new(bytes), builds: SingleBuild::default() }
+        let levels_bytes = bytes / 4;
+        let made = BoundedCache::new(bytes - levels_bytes);
+        Self { made, builds: SingleBuild::default(), levels: LevelsCache::new(levels_bytes) }
+    }
+
+    /// Whether the picture of that key is in memory.
+    pub(super) fn has(&self, key: Fnv) -> bool {
+        self.made.contains(&key.finish())
     }
 
     /// Counts and sizes.

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, Result, TextEncoder,
-    exponential_buckets, register_gauge_vec_with_registry as float_gauges,
-    register_histogram_vec_with_registry as histograms, register_int_counter_vec_with_registry as counters,
-    register_int_counter_with_registry as counter, register_int_gauge_vec_with_registry as gauges,
-    register_int_gauge_with_registry as gauge,
+    Counter, Encoder, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, Result, TextEncoder,
+    exponential_buckets, register_counter_with_registry as float_counter,
+    register_gauge_vec_with_registry as float_gauges, register_histogram_vec_with_registry as histograms,
+    register_int_counter_vec_with_registry as counters, register_int_counter_with_registry as counter,
+    register_int_gauge_vec_with_registry as gauges, register_int_gauge_with_registry as gauge,
 };
 
 use super::in_flight::InFlightRequests;
@@ -49,6 +49,7 @@ pub struct Metrics {
     cut_seconds: HistogramVec,
     cut_output_bytes: IntCounter,
     fmp4_frames_left_out: IntCounter,
+    waveform_decoded_seconds: Counter,
 }
 
 /// The metrics of connections.
@@ -89,6 +90,8 @@ impl Metrics {
         let cut_output_bytes = counter!("cut_output_bytes_total", help, registry)?;
         let help = "Frames that fragments of MP4 leave out because they go on in the next segment.";
         let fmp4_frames_left_out = counter!("fmp4_frames_left_out_total", help, registry)?;
+        let help = "Seconds of sound that were decoded for waveforms.";
+        let waveform_decoded_seconds = float_counter!("waveform_decoded_seconds_total", help, registry)?;
         Ok(Arc::new(Self {
             concurrency,
             latency,
@@ -101,6 +104,7 @@ impl Metrics {
             cut_seconds,
             cut_output_bytes,
             fmp4_frames_left_out,
+            waveform_decoded_seconds,
             registry,
         }))
     }
@@ -118,6 +122,11 @@ impl Metrics {
     /// Counts frames that a fragment of MP4 leaves out.
     pub fn left_frames_out(&self, frames: u64) {
         self.fmp4_frames_left_out.inc_by(frames);
+    }
+
+    /// Counts sound that was decoded for a waveform.
+    pub fn decoded_for_waveform(&self, seconds: f64) {
+        self.waveform_decoded_seconds.inc_by(seconds);
     }
 
     /// The page in Prometheus's text format. `caches` have prefixes of metrics, and what is in them. Fails only if a metric

@@ -3,4 +3,12 @@
 mod frame;
 mod output;
 
+mod feed;
+pub mod levels;
+mod sound;
+
+mod bins;
+mod decode_sound;
+pub mod waveform;
+
 pub use frame::{ImageFormat, frame};

@@ -64,4 +64,5 @@ mod tidy;
 mod times;
 mod transport;
 mod watching;
+mod waveforms;
 mod words;
