@@ -45,6 +45,15 @@ pub enum Error {
     },
     /// A cut whose end is not after its start.
     EndNotAfterStart,
+    /// A storyboard of more pixels than are held in memory.
+    SheetTooLarge {
+        /// How many tiles it would have.
+        count: u32,
+        /// Their width.
+        width: u32,
+        /// The largest width that so many tiles may have, if there is one.
+        largest: Option<u32>,
+    },
     /// A cut of more hours than the server allows.
     CutTooLong {
         /// Which cuts have the limit: `exact` or `MP4`.
@@ -132,6 +141,11 @@ impl fmt::Display for Error {
             }
             Self::MissingParameter { name, expected } => write!(f, "missing {name}: expected {expected}"),
             Self::EndNotAfterStart => write!(f, "End must be after start"),
+            Self::SheetTooLarge { count, width, largest } => {
+                let hint = largest
+                    .map_or_else(String::new, |largest| format!("`width` of at most {largest}, or for "));
+                write!(f, "{count} tiles of width {width} are too large a picture: ask for {hint}fewer tiles")
+            }
             Self::CutTooLong { kind, max_hours } => {
                 let hours = if *max_hours == 1 { "hour" } else { "hours" };
                 write!(

@@ -115,6 +115,7 @@ impl Reply {
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
             | Error::EndNotAfterStart
+            | Error::SheetTooLarge { .. }
             | Error::CutTooLong { .. } => (400, &*shown),
             Error::HiddenPart(_) => (403, &*shown),
             Error::NoSuchRoute(_) | Error::NotFound(_) => (404, &*shown),

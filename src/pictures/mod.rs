@@ -3,4 +3,9 @@
 mod frame;
 mod output;
 
+pub mod recording;
+
+mod key_frame_feed;
+pub mod storyboard;
+
 pub use frame::{ImageFormat, frame};
