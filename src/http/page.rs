@@ -118,6 +118,14 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             "the frame at a time, smaller",
             format!("curl -o frame.jpg '{base}/frame/{stream}/{variant}.jpg?timestamp={start}&width=640'"),
         ),
+        (
+            "key frames of a time range as tiles of one picture",
+            format!("curl -O '{base}/storyboard/{stream}/{variant}.jpg?start={start}&end={end}&count=10'"),
+        ),
+        (
+            "where each of them is, for players (WebVTT)",
+            format!("curl '{base}/storyboard/{stream}/{variant}.vtt?start={start}&end={end}&count=10'"),
+        ),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),
