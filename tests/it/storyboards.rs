@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use restreamer::mpegts::nal::nal_units;
 use restreamer::timestamp::Span;
 
+use crate::cut_references::rewrite_pictures;
 use crate::cut_unaligned::{VIDEO, paths, shift};
 use crate::cuts::{fake, file};
 use crate::footage::{FootageKind, HEIGHT, PLAIN, WIDTH, base, ffmpeg, make, make_uneven, number, root};
@@ -71,14 +73,20 @@ fn archive() -> &'static Path {
         });
         shift(&segments, VIDEO, 40);
         place(&archive, "unaligned", &segments.into_iter().zip([0, 2, 4]).collect::<Vec<_>>());
-        let garbage = archive.join("garbage");
-        let mut bytes = fs::read(&plain.segments[1].path).expect("a segment");
-        bytes.iter_mut().skip(1000).for_each(|byte| *byte ^= 0x5A);
-        fs::write(&garbage, bytes).expect("a segment");
+        let damaged = archive.join("damaged.ts");
+        fs::copy(&plain.segments[1].path, &damaged).expect("a segment");
+        rewrite_pictures(&damaged, |_, pes| {
+            // An IDR picture of what is no I slice.
+            let spoilt = |nal: &[u8]| {
+                if nal[0] & 0x1F == 5 { [&[nal[0]][..], &[0xFF; 500]].concat() } else { nal.to_vec() }
+            };
+            pes.payload =
+                nal_units(&pes.payload).flat_map(|nal| [&[0, 0, 0, 1][..], &spoilt(nal)].concat()).collect();
+        });
         place(
             &archive,
             "damaged",
-            &[(plain.segments[0].path.clone(), 0), (garbage, 2), (plain.segments[2].path.clone(), 4)],
+            &[(plain.segments[0].path.clone(), 0), (damaged, 2), (plain.segments[2].path.clone(), 4)],
         );
         archive
     })
