@@ -58,7 +58,8 @@ fn front_page(app: &App, request: &Request) -> Reply {
             end: "2026-11-20T10:55:12".to_owned(),
         }
     });
-    for (purpose, command) in commands(&base, &example) {
+    let all = [commands(&base, &example), picture_commands(&base, &example), server_commands(&base)];
+    for (purpose, command) in all.concat() {
         let _ = writeln!(page, "# {purpose}\n{command}\n");
     }
     Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
@@ -110,6 +111,13 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             "the same as MP4, which phones and browsers play",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.mp4?start=-30s'"),
         ),
+    ]
+}
+
+/// The same of pictures.
+fn picture_commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
+    let Example { stream, variant, start, end, .. } = example;
+    vec![
         (
             "the newest frame, as a picture",
             format!("curl -o frame.png '{base}/frame/{stream}/{variant}.png?timestamp=live'"),
@@ -126,6 +134,12 @@ fn commands(base: &str, example: &Example) -> Vec<(&'static str, String)> {
             "where each of them is, for players (WebVTT)",
             format!("curl '{base}/storyboard/{stream}/{variant}.vtt?start={start}&end={end}&count=10'"),
         ),
+    ]
+}
+
+/// The same of what concerns all streams.
+fn server_commands(base: &str) -> Vec<(&'static str, String)> {
+    vec![
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),

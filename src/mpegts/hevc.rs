@@ -57,7 +57,7 @@ fn note_random_access(nal: &[u8], start: &mut AccessUnitStart) {
     start.reference = true;
 }
 
-/// A random access picture as one that begins a sequence (BLA_N_LP in place of CRA, 7.4.2.2, whose slice headers are the same):
+/// A random access picture as one that begins a sequence (`BLA_N_LP` in place of CRA, 7.4.2.2, with the same slice headers):
 /// it decodes the same whatever came before it, and no leading pictures follow.
 pub(super) fn without_leading_pictures(mut access_unit: Vec<u8>) -> Vec<u8> {
     let starts: Vec<usize> = nal_starts(&access_unit).collect();

@@ -81,24 +81,13 @@ impl KeyFrames {
     /// The last parameter sets of each id that are stored before a key frame, or in all of the segment, as a byte stream.
     /// Empty if they are not all there.
     pub fn parameter_sets(&self, before: Option<&KeyFrame>) -> Vec<u8> {
-        let (nal_type, id, kinds): (fn(&[u8]) -> NalType, fn(&[u8]) -> Option<(u32, u32)>, _) =
-            match self.codec {
-                Codec::H264 => (h264::nal_type, h264::parameter_set_id, 2),
-                Codec::Hevc => (hevc::nal_type, hevc::parameter_set_id, 3),
-                _ => return Vec::new(),
-            };
         let end = before.map_or(self.joined.len, |key| key.bytes.start);
-        let mut sets = BTreeMap::new();
-        for nal in trimmed_nal_units(&self.joined.bytes[..end]) {
-            if let (NalType::ParameterSet(kind), Some((id, _))) = (nal_type(nal), id(nal)) {
-                sets.insert((kind, id), nal);
-            }
+        let bytes = &self.joined.bytes[..end];
+        match self.codec {
+            Codec::H264 => parameter_sets::<2>(bytes, h264::nal_type, h264::parameter_set_id),
+            Codec::Hevc => parameter_sets::<3>(bytes, hevc::nal_type, hevc::parameter_set_id),
+            _ => Vec::new(),
         }
-        let has_all = (0..kinds).all(|kind| sets.keys().any(|(found, _)| *found == kind));
-        if !has_all {
-            return Vec::new();
-        }
-        sets.into_values().flat_map(|nal| [&[0, 0, 0, 1], nal].concat()).collect()
     }
 
     /// A key frame as a byte stream that decodes the same whatever was decoded before it. `parameter_sets` are those that it
@@ -112,6 +101,25 @@ impl KeyFrames {
             _ => whole,
         }
     }
+}
+
+/// The last parameter sets of each id in a byte stream, of `KINDS` kinds; empty if one kind is missing.
+fn parameter_sets<const KINDS: usize>(
+    bytes: &[u8],
+    nal_type: fn(&[u8]) -> NalType,
+    id: fn(&[u8]) -> Option<(u32, u32)>,
+) -> Vec<u8> {
+    let mut sets = BTreeMap::new();
+    for nal in trimmed_nal_units(bytes) {
+        if let (NalType::ParameterSet(kind), Some((id, _))) = (nal_type(nal), id(nal)) {
+            sets.insert((kind, id), nal);
+        }
+    }
+    let has_all = (0..KINDS).all(|kind| sets.keys().any(|(found, _)| *found == kind));
+    if !has_all {
+        return Vec::new();
+    }
+    sets.into_values().flat_map(|nal| [&[0, 0, 0, 1], nal].concat()).collect()
 }
 
 fn is_idr(access_unit: &[u8]) -> bool {

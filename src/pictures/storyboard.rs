@@ -10,10 +10,10 @@ use std::time::Duration;
 
 pub use super::key_frame_feed::MAX_AGE;
 use super::key_frame_feed::{KeyFrameFeed, STEPS, Tile};
-use super::output;
+use super::output::output;
 use super::recording::{Recording, read};
 use crate::cut::CutSegment;
-use crate::cut::single_frame::blame;
+use crate::cut::single_frame::refusal;
 use crate::error::{Error, Result};
 use crate::ffmpeg::{INPUT_OPTIONS, Tools};
 use crate::mpegts::codec::Codec;
@@ -151,7 +151,7 @@ impl Storyboard {
         let max_segment_bytes = tools.max_segment_bytes();
         let feed = KeyFrameFeed { recording, tiles, codec, max_segment_bytes, stopped };
         let picture = output(&tools, &args, Box::new(move |stdin| feed.run(stdin)), is_cancelled);
-        let picture = picture.map_err(blame)?;
+        let picture = picture.map_err(refusal)?;
         if picture.is_empty() {
             return Err(Error::Unsupported("ffmpeg cannot decode any of the key frames".to_owned()));
         }

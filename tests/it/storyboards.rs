@@ -49,15 +49,15 @@ fn archive() -> &'static Path {
         let mpeg2 = "-c:v mpeg2video -b:v 3M -bf 2 -g 50 -sc_threshold 1000000000";
         let larger = "-vf scale=640:360 -c:v libx264 -preset veryfast -sc_threshold 0 -g 50";
         let of = |footage: &crate::footage::Footage| paths(&footage.segments);
-        let [a, b, c] = of(&plain).try_into().expect("three segments");
-        place(&archive, "plain", &[(a.clone(), 0), (b.clone(), 2), (c.clone(), 4)]);
-        place(&archive, "hole", &[(a.clone(), 0), (c.clone(), 4)]);
+        let [one, two, three] = of(&plain).try_into().expect("three segments");
+        place(&archive, "plain", &[(one.clone(), 0), (two.clone(), 2), (three.clone(), 4)]);
+        place(&archive, "hole", &[(one.clone(), 0), (three.clone(), 4)]);
         // The counts by which decoders put pictures in order go back from each segment to the next.
         for (name, codecs) in [("open", open), ("hevc", hevc)] {
-            let [d, e, f] = of(&make(&kind(name, codecs))).try_into().expect("three segments");
-            place(&archive, name, &[(f, 0), (e.clone(), 2), (d, 4)]);
+            let [first, second, third] = of(&make(&kind(name, codecs))).try_into().expect("three segments");
+            place(&archive, name, &[(third, 0), (second.clone(), 2), (first, 4)]);
             if name == "hevc" {
-                place(&archive, "codecs", &[(a.clone(), 0), (e, 2)]);
+                place(&archive, "codecs", &[(one.clone(), 0), (second, 2)]);
             }
         }
         for (name, codecs) in [("long", long), ("mpeg2", mpeg2), ("sets", sets)] {
@@ -65,8 +65,8 @@ fn archive() -> &'static Path {
             place(&archive, name, &found.into_iter().zip([0, 2, 4]).collect::<Vec<_>>());
         }
         let [_, larger, _] = of(&make_uneven(&kind("larger", larger))).try_into().expect("three segments");
-        place(&archive, "sizes", &[(a.clone(), 0), (larger, 2), (c.clone(), 4)]);
-        let segments = [a, b, c].map(|path| {
+        place(&archive, "sizes", &[(one.clone(), 0), (larger, 2), (three.clone(), 4)]);
+        let segments = [one, two, three].map(|path| {
             let copy = path.with_extension("unaligned");
             fs::copy(&path, &copy).expect("a copy");
             copy

@@ -16,14 +16,14 @@ use crate::timestamp::{Hour, Span, Timestamp};
 
 /// The parameters that cuts in all containers have.
 #[derive(Debug)]
-pub(in crate::http) struct CutParameters {
+pub(crate) struct CutParameters {
     pub(super) variant: VariantPath,
-    pub(in crate::http) range: TimeRange,
+    pub(crate) range: TimeRange,
     pub(super) allow_holes: bool,
 }
 
 impl CutParameters {
-    pub(in crate::http) fn decode(names: PathNames, query: Query) -> Result<Self> {
+    pub(crate) fn decode(names: PathNames, query: Query) -> Result<Self> {
         let variant = names.variant()?;
         let range = TimeRange::read(query)?;
         // A request that is certainly wrong does not wait for a worker.
@@ -39,11 +39,7 @@ impl CutParameters {
     /// # Errors
     /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if the range depends on segments, and there
     /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives; [`Error::CutTooLong`].
-    pub(in crate::http) fn resolve(
-        &self,
-        app: &App,
-        limit: Option<(u32, &'static str)>,
-    ) -> Result<CutRequest> {
+    pub(crate) fn resolve(&self, app: &App, limit: Option<(u32, &'static str)>) -> Result<CutRequest> {
         let Self { variant, range, allow_holes } = self;
         let name = variant.name();
         let hours = hours_of_variant(app, variant)?;

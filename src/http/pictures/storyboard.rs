@@ -1,4 +1,4 @@
-//! `/storyboard/…`: key frames of a range as tiles of one picture, and as a WebVTT track that tells players where each is.
+//! `/storyboard/…`: key frames of a range as tiles of one picture, and as a track of `WebVTT` that tells players where each is.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Parameters {
     }
 }
 
-/// A WebVTT track with the place of each tile that shows something. Its times begin with the range.
+/// A track of `WebVTT` with the place of each tile that shows something. Its times begin with the range.
 fn track(cut: &CutRequest, storyboard: &Storyboard) -> String {
     let sheet = storyboard.sheet;
     let (start, end) = cut.range;
@@ -171,7 +171,7 @@ fn track(cut: &CutRequest, storyboard: &Storyboard) -> String {
     text
 }
 
-/// A time as WebVTT has it: `HH:MM:SS.mmm`.
+/// A time as `WebVTT` has it: `HH:MM:SS.mmm`.
 fn cue_time(time: Span) -> String {
     let millis = time.micros().div_euclid(1000);
     let (seconds, minutes, hours) = (millis / 1000 % 60, millis / 60_000 % 60, millis / 3_600_000);

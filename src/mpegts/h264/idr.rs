@@ -12,6 +12,7 @@ use crate::mpegts::nal::{trimmed_nal_units, unescape, unescape_whole};
 
 /// What slice headers depend on.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of a parameter set")]
 struct Syntax {
     separate_colour_planes: bool,
     frame_num_bits: u32,
