@@ -23,14 +23,19 @@ pub(crate) struct CutParameters {
 }
 
 impl CutParameters {
-    pub(crate) fn decode(names: PathNames, query: Query) -> Result<Self> {
+    pub(super) fn decode(names: PathNames, query: Query) -> Result<Self> {
+        Ok(Self { allow_holes: query.flag("allow_holes")?, ..Self::of_range(names, query)? })
+    }
+
+    /// Those of a range that may have gaps.
+    pub(crate) fn of_range(names: PathNames, query: Query) -> Result<Self> {
         let variant = names.variant()?;
         let range = TimeRange::read(query)?;
         // A request that is certainly wrong does not wait for a worker.
         if range.is_backwards() {
             return Err(Error::EndNotAfterStart);
         }
-        Ok(Self { variant, range, allow_holes: query.flag("allow_holes")? })
+        Ok(Self { variant, range, allow_holes: true })
     }
 
     /// The cut as it is meant now, of at most so many hours if it is of a kind that has a limit. Without a start it begins with the first segment, without an end it

@@ -71,11 +71,12 @@ impl Handler for StoryboardTrackRequest {
 
 impl Parameters {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        let cut = CutParameters::decode(names, query)?;
+        let cut = CutParameters::of_range(names, query)?;
         let parse = |text: &str| text.parse().ok().filter(|count| (1..=MAX_TILES).contains(count));
         let count = query.parsed("count", EXPECTED, parse)?;
+        let width = width(query)?.unwrap_or(DEFAULT_WIDTH);
         let count = count.ok_or(Error::MissingParameter { name: "count", expected: EXPECTED })?;
-        Ok(Self { cut, count, width: width(query)?.unwrap_or(DEFAULT_WIDTH) })
+        Ok(Self { cut, count, width })
     }
 
     /// The response with what `make` makes of the storyboard, unless that is in memory.
