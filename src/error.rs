@@ -47,6 +47,15 @@ pub enum Error {
     EndNotAfterStart,
     /// Parameters that are valid by themselves, but not here. The message says what is.
     OutOfBounds(&'static str),
+    /// A storyboard of more pixels than are held in memory.
+    SheetTooLarge {
+        /// How many tiles it would have.
+        count: u32,
+        /// Their width.
+        width: u32,
+        /// The largest width that so many tiles may have, if there is one.
+        largest: Option<u32>,
+    },
     /// A cut of more hours than the server allows.
     CutTooLong {
         /// Which cuts have the limit: `exact` or `MP4`.
@@ -134,6 +143,11 @@ impl fmt::Display for Error {
             }
             Self::MissingParameter { name, expected } => write!(f, "missing {name}: expected {expected}"),
             Self::EndNotAfterStart => write!(f, "End must be after start"),
+            Self::SheetTooLarge { count, width, largest } => {
+                let hint = largest
+                    .map_or_else(String::new, |largest| format!("`width` of at most {largest}, or for "));
+                write!(f, "{count} tiles of width {width} are too large a picture: ask for {hint}fewer tiles")
+            }
             Self::CutTooLong { kind, max_hours } => {
                 let hours = if *max_hours == 1 { "hour" } else { "hours" };
                 write!(

@@ -74,6 +74,11 @@ impl Tools {
         Self { max_segment_bytes, ..self }
     }
 
+    /// How long a child may be without output.
+    pub fn stall_limit(&self) -> Duration {
+        self.stall_limit
+    }
+
     /// The size of the largest segment that is read for them: it is in memory as a whole.
     pub fn max_segment_bytes(&self) -> u64 {
         self.max_segment_bytes

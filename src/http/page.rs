@@ -134,6 +134,14 @@ fn overview_commands(base: &str, example: &Example) -> Vec<(&'static str, String
             format!("curl -o frame.jpg '{base}/frame/{stream}/{variant}.jpg?timestamp={start}&width=640'"),
         ),
         (
+            "key frames of a time range as tiles of one picture",
+            format!("curl -O '{base}/storyboard/{stream}/{variant}.jpg?start={start}&end={end}&count=10'"),
+        ),
+        (
+            "where each of them is, for players (WebVTT)",
+            format!("curl '{base}/storyboard/{stream}/{variant}.vtt?start={start}&end={end}&count=10'"),
+        ),
+        (
             "how loud a time range is, as a picture",
             format!("curl -o waveform.png '{base}/waveform/{stream}/{variant}.png?start={start}&end={end}'"),
         ),

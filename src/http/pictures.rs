@@ -1,7 +1,9 @@
 //! Pictures of recordings: one module a route.
 
 mod frame;
+mod storyboard;
 mod waveform;
 
 pub(super) use frame::{JpegFrameRequest, PngFrameRequest};
+pub(super) use storyboard::{StoryboardRequest, StoryboardTrackRequest};
 pub(super) use waveform::{WaveformLevels, WaveformPicture};

@@ -116,6 +116,7 @@ impl Reply {
             | Error::MissingParameter { .. }
             | Error::EndNotAfterStart
             | Error::OutOfBounds(_)
+            | Error::SheetTooLarge { .. }
             | Error::CutTooLong { .. } => (400, &*shown),
             Error::HiddenPart(_) => (403, &*shown),
             Error::NoSuchRoute(_) | Error::NotFound(_) => (404, &*shown),

@@ -17,14 +17,17 @@ use super::metrics::MetricsRequest;
 use super::openapi::OpenApiRequest;
 use super::page::FrontPageRequest;
 use super::path::{Captures, PathNames, VariantPath};
-use super::pictures::{JpegFrameRequest, PngFrameRequest, WaveformLevels, WaveformPicture};
+use super::pictures::{
+    JpegFrameRequest, PngFrameRequest, StoryboardRequest, StoryboardTrackRequest, WaveformLevels,
+    WaveformPicture,
+};
 use super::playlists::{MediaRequest, MultivariantRequest};
 use super::query::Query;
 use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 26] = [
+pub static ROUTES: [Route; 28] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
@@ -55,6 +58,14 @@ pub static ROUTES: [Route; 26] = [
     route::<MovieQuery>("/cut/{stream}/{variant}.mp4", "cut", Pool::Quick).uncompressed(),
     route::<PngFrameRequest>("/frame/{stream}/{variant}.png", "get_frame", Pool::Picture).uncompressed(),
     route::<JpegFrameRequest>("/frame/{stream}/{variant}.jpg", "get_frame", Pool::Picture).uncompressed(),
+    route::<StoryboardRequest>("/storyboard/{stream}/{variant}.jpg", "get_storyboard", Pool::Picture)
+        .uncompressed(),
+    route::<StoryboardTrackRequest>(
+        "/storyboard/{stream}/{variant}.vtt",
+        "get_storyboard_track",
+        Pool::Picture,
+    )
+    .uncompressed(),
     route::<WaveformPicture>("/waveform/{stream}/{variant}.png", "generate_waveform", Pool::Picture)
         .uncompressed(),
     route::<WaveformLevels>("/waveform/{stream}/{variant}.json", "generate_waveform", Pool::Picture)

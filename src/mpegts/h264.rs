@@ -6,6 +6,8 @@ use super::video::{
     AccessUnitStart, NalType, PictureFormat, Vui, cropped_size, read_cropping, read_vui_start,
 };
 
+pub(super) mod idr;
+
 const SLICE_NON_IDR: u8 = 1;
 const DATA_PARTITION_B: u8 = 3;
 const DATA_PARTITION_C: u8 = 4;

@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 
 use super::frame_rate::FrameRate;
-use super::nal::{BitReader, nal_units, unescape};
+use super::nal::{BitReader, nal_starts, nal_units, unescape};
 use super::video::{
     AccessUnitStart, NalType, PictureFormat, Vui, cropped_size, read_cropping, read_vui_start,
 };
 
 const BLA_W_LP: u8 = 16;
+const BLA_N_LP: u8 = 18;
+const CRA: u8 = 21;
 const LAST_IRAP: u8 = 23;
 const IDR_W_RADL: u8 = 19;
 const IDR_N_LP: u8 = 20;
@@ -53,6 +55,18 @@ fn note_random_access(nal: &[u8], start: &mut AccessUnitStart) {
     start.recovery = (BLA_W_LP..=LAST_IRAP).contains(&nal_unit_type(nal)).then_some(0);
     // Those that no picture refers to are not told apart.
     start.reference = true;
+}
+
+/// A random access picture as one that begins a sequence (`BLA_N_LP` in place of CRA, 7.4.2.2, with the same slice headers):
+/// it decodes the same whatever came before it, and no leading pictures follow.
+pub(super) fn without_leading_pictures(mut access_unit: Vec<u8>) -> Vec<u8> {
+    let starts: Vec<usize> = nal_starts(&access_unit).collect();
+    for start in starts {
+        if let Some(header) = access_unit.get_mut(start).filter(|header| nal_unit_type(&[**header]) == CRA) {
+            *header = *header & 0x81 | BLA_N_LP << 1;
+        }
+    }
+    access_unit
 }
 
 /// The picture format in the first sequence parameter set of a byte stream that can be parsed.

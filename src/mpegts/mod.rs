@@ -26,6 +26,7 @@ pub mod alignment;
 pub mod probe;
 pub mod scan;
 
+pub mod key_frames;
 pub mod repacketize;
 
 mod sample_format;

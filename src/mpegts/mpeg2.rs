@@ -5,6 +5,7 @@ use super::video::AccessUnitStart;
 
 const PICTURE: u8 = 0x00;
 const SEQUENCE_HEADER: u8 = 0xB3;
+const EXTENSION: u8 = 0xB5;
 const GROUP: u8 = 0xB8;
 const I_PICTURE: u8 = 1;
 const B_PICTURE: u8 = 3;
@@ -34,6 +35,27 @@ pub fn access_unit_start(bytes: &[u8]) -> AccessUnitStart {
         }
     }
     AccessUnitStart::default()
+}
+
+/// The size of the pictures on the screen by the first sequence header, in square pixels (6.2.2.1, 6.2.2.3, table 6-3).
+pub(super) fn display_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let mut units = nal_units(bytes).skip_while(|unit| unit[0] != SEQUENCE_HEADER);
+    let [_, w, wh, h, aspect, ..] = *units.next()? else { return None };
+    let [w, wh, h] = [w, wh, h].map(u32::from);
+    let (mut width, mut height) = (w << 4 | wh >> 4, (wh & 0x0F) << 8 | h);
+    // The sequence extension has two more bits of each side.
+    if let Some([EXTENSION, 0x10..=0x1F, progressive, sizes, ..]) = units.next() {
+        let bits = u32::from(progressive & 1) << 3 | u32::from(sizes >> 5);
+        (width, height) = (width | bits >> 2 << 12, height | (bits & 3) << 12);
+    }
+    let aspect = match aspect >> 4 {
+        2 => Some((4, 3)),
+        3 => Some((16, 9)),
+        4 => Some((221, 100)),
+        _ => None,
+    };
+    let width = aspect.map_or(width, |(x, y)| (height * x + y / 2) / y);
+    (width > 0 && height > 0).then_some((width, height))
 }
 
 #[cfg(test)]

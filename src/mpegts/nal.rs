@@ -18,6 +18,11 @@ impl<'a> BitReader<'a> {
         Self { bytes, position: 0 }
     }
 
+    /// How many bits were read.
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
     /// One bit: `u(1)`.
     pub(super) fn flag(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.position / 8)?;
@@ -64,7 +69,12 @@ impl<'a> BitReader<'a> {
 
 /// The first 1024 bytes of a NAL unit, without emulation prevention bytes.
 pub fn unescape(nal: &[u8]) -> Vec<u8> {
-    let mut rest = &nal[..nal.len().min(1024)];
+    unescape_whole(&nal[..nal.len().min(1024)])
+}
+
+/// A NAL unit without emulation prevention bytes.
+pub(super) fn unescape_whole(nal: &[u8]) -> Vec<u8> {
+    let mut rest = nal;
     let mut rbsp = Vec::with_capacity(rest.len());
     while let Some(zeros) = memmem::find(rest, &[0, 0, 3]) {
         rbsp.extend_from_slice(&rest[..zeros + 2]);

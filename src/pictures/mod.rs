@@ -3,6 +3,11 @@
 mod frame;
 mod output;
 
+pub mod recording;
+
+mod key_frame_feed;
+pub mod storyboard;
+
 mod feed;
 pub mod levels;
 mod sound;

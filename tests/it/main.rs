@@ -59,6 +59,7 @@ mod shortage;
 mod slow_clients;
 mod small_boxes;
 mod source;
+mod storyboards;
 mod streaming;
 mod tidy;
 mod times;

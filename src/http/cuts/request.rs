@@ -16,21 +16,26 @@ use crate::timestamp::{Hour, Span, Timestamp};
 
 /// The parameters that cuts in all containers have.
 #[derive(Debug)]
-pub(super) struct CutParameters {
+pub(crate) struct CutParameters {
     pub(super) variant: VariantPath,
-    pub(super) range: TimeRange,
+    pub(crate) range: TimeRange,
     pub(super) allow_holes: bool,
 }
 
 impl CutParameters {
     pub(super) fn decode(names: PathNames, query: Query) -> Result<Self> {
+        Ok(Self { allow_holes: query.flag("allow_holes")?, ..Self::of_range(names, query)? })
+    }
+
+    /// Those of a range that may have gaps.
+    pub(crate) fn of_range(names: PathNames, query: Query) -> Result<Self> {
         let variant = names.variant()?;
         let range = TimeRange::read(query)?;
         // A request that is certainly wrong does not wait for a worker.
         if range.is_backwards() {
             return Err(Error::EndNotAfterStart);
         }
-        Ok(Self { variant, range, allow_holes: query.flag("allow_holes")? })
+        Ok(Self { variant, range, allow_holes: true })
     }
 
     /// The cut as it is meant now, of at most so many hours if it is of a kind that has a limit. Without a start it begins with the first segment, without an end it
@@ -39,7 +44,7 @@ impl CutParameters {
     /// # Errors
     /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if the range depends on segments, and there
     /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives; [`Error::CutTooLong`].
-    pub(super) fn resolve(&self, app: &App, limit: Option<(u32, &'static str)>) -> Result<CutRequest> {
+    pub(crate) fn resolve(&self, app: &App, limit: Option<(u32, &'static str)>) -> Result<CutRequest> {
         let Self { variant, range, allow_holes } = self;
         let name = variant.name();
         let hours = hours_of_variant(app, variant)?;

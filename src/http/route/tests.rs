@@ -105,7 +105,7 @@ fn every_pattern_finds_its_own_route_and_labels_are_unique() {
         let path: String =
             route.pattern.replace('}', "{").split('{').map(|part| part.trim_end_matches("...")).collect();
         let path = path.replace("/alias.", "/timeshift_abs-1795171502.");
-        let times = "start=2026-11-20T10&end=2026-11-20T11&timestamp=live";
+        let times = "start=2026-11-20T10&end=2026-11-20T11&timestamp=live&count=3";
         let found = find(&path, times).expect(route.pattern);
         assert_eq!(found.route.pattern, route.pattern);
         // The handler takes as many names as the pattern has.
