@@ -94,12 +94,13 @@ mod tests {
     fn the_help_aligns_wrapped_lines_and_shows_defaults() {
         let help = help();
         let shown = "\
-\x20 --max-connections N    maximum number of open connections; one more closes the connection that has
-                         been idle longest [default: from the limit of open files, at most 10000]
+\x20 --max-connections N      maximum number of open connections; one more closes the connection that
+                           has been idle longest [default: from the limit of open files, at most
+                           10000]
 ";
         assert!(help.contains(shown), "{help}");
         assert!(
-            help.contains("[default: 8000]\n") && help.contains("  -h, --help             print"),
+            help.contains("[default: 24]\n") && help.contains("  -h, --help               print"),
             "{help}"
         );
     }

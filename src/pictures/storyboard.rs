@@ -112,8 +112,8 @@ impl Storyboard {
     /// Finds the segments of the tiles, and the size of these. The height of tiles of `width` follows from the first picture.
     ///
     /// # Errors
-    /// [`Error::RangeIsEmpty`] if nothing was recorded at the times of all tiles; [`Error::Unsupported`] if the first segment
-    /// has no pictures that can be decoded; [`Error::SheetTooLarge`]; [`Error::Io`] if the archive cannot be read.
+    /// [`Error::RangeIsEmpty`] if nothing was recorded at the times of all tiles; [`Error::Unsupported`] if no segment
+    /// has pictures that can be decoded; [`Error::SheetTooLarge`]; [`Error::Io`] if the archive cannot be read.
     pub fn prepare(
         recording: Recording,
         range: (Timestamp, Timestamp),
@@ -123,8 +123,7 @@ impl Storyboard {
     ) -> Result<Self> {
         let tile = |time: Timestamp| Ok((time, recording.at(time)?));
         let tiles = tile_times(range, count).map(tile).collect::<Result<Vec<Tile>>>()?;
-        let first = tiles.iter().find_map(|(_, segment)| segment.clone()).ok_or(Error::RangeIsEmpty)?;
-        let (codec, size) = picture_size(&recording, first, max_segment_bytes)?;
+        let (codec, size) = picture_size(&recording, &tiles, max_segment_bytes)?;
         let sheet = Sheet::new(count, width, size)?;
         Ok(Self { recording, tiles, codec, sheet })
     }
@@ -168,37 +167,51 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// The codec of the pictures of a segment, and their size on the screen in square pixels. Where the segment does not tell that,
-/// one that it continues may.
+/// The codec of the first picture of tiles, and its size on the screen in square pixels. Where the first segment does not tell
+/// that, one that it continues may, or else that of another tile.
 fn picture_size(
     recording: &Recording,
-    mut segment: CutSegment,
+    tiles: &[Tile],
     max_segment_bytes: u64,
 ) -> Result<(Codec, (u32, u32))> {
+    let mut segments = tiles.iter().filter_map(|(_, segment)| segment.clone());
+    let first = segments.next().ok_or(Error::RangeIsEmpty)?;
+    let mut before = Some(first.clone());
     for _ in 0..MAX_SIZE_SEGMENTS {
-        let mut len = FIRST_READ_BYTES;
-        loop {
-            let bytes = read(&segment, len, max_segment_bytes)?;
-            let is_all = (bytes.len() as u64) < len;
-            let found = KeyFrames::of(&bytes, false);
-            if let Some(found) = &found
-                && !matches!(found.codec, Codec::H264 | Codec::Hevc | Codec::Mpeg2)
-            {
-                let codec = found.codec.name(found.stream.stream_type);
-                let why = format!("pictures are made from H.264, H.265 and MPEG-2, and this one is {codec}");
-                return Err(Error::Unsupported(why));
-            }
-            match found.and_then(|found| Some((found.codec, found.display_size()?))) {
-                Some(found) => return Ok(found),
-                None if is_all => break,
-                None => len *= 4,
-            }
+        let Some(segment) = before else { break };
+        if let Some(found) = size_in_segment(&segment, max_segment_bytes)? {
+            return Ok(found);
         }
-        let Some(before) = recording.before(&segment)? else { break };
-        segment = before;
+        before = recording.before(&segment)?;
     }
-    let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+    for segment in segments {
+        if let Some(found) = size_in_segment(&segment, max_segment_bytes)? {
+            return Ok(found);
+        }
+    }
+    let name = first.path.file_name().unwrap_or_default().to_string_lossy();
     Err(Error::Unsupported(format!("segment `{name}` has no pictures that can be decoded")))
+}
+
+/// The same of one segment; `None` if it does not tell.
+fn size_in_segment(segment: &CutSegment, max_segment_bytes: u64) -> Result<Option<(Codec, (u32, u32))>> {
+    let mut len = FIRST_READ_BYTES;
+    loop {
+        let bytes = read(segment, len, max_segment_bytes)?;
+        let is_all = (bytes.len() as u64) < len;
+        let found = KeyFrames::of(&bytes, false);
+        if let Some(found) = &found
+            && !matches!(found.codec, Codec::H264 | Codec::Hevc | Codec::Mpeg2)
+        {
+            let codec = found.codec.name(found.stream.stream_type);
+            let why = format!("pictures are made from H.264, H.265 and MPEG-2, and this one is {codec}");
+            return Err(Error::Unsupported(why));
+        }
+        match found.and_then(|found| Some((found.codec, found.display_size()?))) {
+            None if !is_all => len *= 4,
+            found => return Ok(found),
+        }
+    }
 }
 
 fn arguments(sheet: Sheet, tools: &Tools) -> String {
