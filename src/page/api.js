@@ -48,6 +48,11 @@ export class Failure extends Error {
   }
 }
 
+// The server's clock less the browser's, in seconds, from the answers' `Date`.
+let skew = 0;
+
+export const serverNow = () => Date.now() / 1000 + skew;
+
 const listeners = new Set();
 
 // Calls `listener` with true or false when the server begins or ceases to answer.
@@ -56,17 +61,14 @@ export function onReachable(listener) {
 }
 
 let isReachable = true;
+let awayAt = 0;
 
 function reached(now) {
   if (now === isReachable) return;
   isReachable = now;
+  awayAt = serverNow();
   for (const listener of listeners) listener(now);
 }
-
-// The server's clock less the browser's, in seconds, from the answers' `Date`.
-let skew = 0;
-
-export const serverNow = () => Date.now() / 1000 + skew;
 
 // The answer to a request, whatever its status; fails if there is none.
 async function answer(url, options) {
@@ -81,8 +83,9 @@ async function answer(url, options) {
   const date = Date.parse(response.headers.get('Date') ?? '') / 1000;
   // A cached answer has an old date, which is told by its `Age` or not at all: only later clocks count.
   if (date + 0.5 - Date.now() / 1000 > skew || !skew) skew = date ? date + 0.5 - Date.now() / 1000 : skew;
-  // What a proxy says about a server that is away.
-  reached(![502, 504].includes(response.status));
+  // Proxies answer 502 or 504 for a server that is away, and the browser's cache answers with older dates.
+  const isAway = [502, 504].includes(response.status);
+  if (isAway || isReachable || !date || date > awayAt - 1) reached(!isAway);
   return response;
 }
 

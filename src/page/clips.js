@@ -79,9 +79,11 @@ export class Clips extends EventTarget {
     this.changed();
   }
 
-  // Sets a mark of the active range, or of a new one. The other mark goes if it is on the wrong side.
+  // Sets a mark of the active range, or of a new one if there is none or it is saved already. The other mark goes if it is
+  // on the wrong side.
   mark(which, time) {
-    const row = this.active ?? this.add();
+    const isDone = !this.active || (this.active.isWhole && this.active.isSaved);
+    const row = isDone ? this.add() : this.active;
     row.set(which, floor(time));
     return row;
   }
@@ -164,6 +166,7 @@ class Row {
 
   set(which, time) {
     this[which] = time;
+    this.isSaved = false;
     const other = which === 'start' ? 'end' : 'start';
     if (this.start !== null && this.end !== null && this.end <= this.start) this[other] = null;
     this.show();
@@ -296,7 +299,7 @@ class Row {
       if (!url) throw new Error(this.describe(this.found)[1]);
       const isSaved = await save(url, { bytes: this.found.bytes, name: `clip.${container}`, signal, onProgress, sizeText });
       context.notice(isSaved ? `Saved ${lengthText(this.end - this.start)} as ${container.toUpperCase()}` : 'The browser downloads the clip');
-      this.element.dataset.saved = container;
+      this.isSaved = true;
     } catch (error) {
       context.notice(error.name === 'AbortError' ? 'Cancelled' : error.message, error.name !== 'AbortError');
     }

@@ -89,7 +89,7 @@ export class Coverage {
     let level = 0;
     while (level < LEVELS && 4 ** (level + 1) < spp) level++;
     const coarse = (from, to) => clip(all, from, to);
-    if (scaleOf(level) > 60 || !this.isLoaded) return [...coarse(start, end), ...clip(recent, start, end)];
+    if (scaleOf(level) > 60 || !this.isLoaded) return union([...coarse(start, end), ...clip(recent, start, end)]);
     const length = tileSeconds(level);
     const found = [];
     for (let index = Math.floor(start / length); index * length < end; index++) {
@@ -98,7 +98,7 @@ export class Coverage {
       const tile = this.tile(level, index);
       found.push(...clip(tile ? (tile.get(variant) ?? []) : all, Math.max(from, start), Math.min(to, end)));
     }
-    return [...found, ...clip(recent, start, end)];
+    return union([...found, ...clip(recent, start, end)]);
   }
 
   // A tile, if it is there; else it is asked for.

@@ -35,6 +35,7 @@ const timeline = new Timeline($('canvas'), {
   isUtc: () => app.isUtc,
   clips: () => clips.rows.map((row) => ({ start: row.start, end: row.end, isActive: row === clips.active })),
   frames: (start, end) => player.framesIn(start, end),
+  isRecorded: (start, end) => (app.coverage?.ranges(app.variant, start, end, 1).length ?? 0) > 0,
   hasPictures: () => app.variant !== null && player.hasPictures,
 });
 
@@ -87,6 +88,7 @@ async function start() {
 // Opens a stream, at what a link says: `{variant, time, clips}`.
 async function openStream(stream, wanted = {}) {
   app.opening?.abort();
+  pausePlayer();
   const { signal } = (app.opening = new AbortController());
   message(null);
   $('spinner').hidden = false;
@@ -174,13 +176,9 @@ async function retry(run, signal) {
 
 // ---- What grows ----
 
-let edgeAt = 0;
-let lastEdge = 0;
 
 function onCoverage(coverage) {
   if (coverage !== app.coverage) return;
-  const edge = coverage.edge(app.variant);
-  if (edge > lastEdge) [lastEdge, edgeAt] = [edge, performance.now()];
   const more = [...coverage.variants.keys()].filter((name) => !app.variants.includes(name));
   if (more.length) {
     app.variants.push(...more);
@@ -200,7 +198,7 @@ async function poll() {
   }
 }
 
-const isRecording = () => serverNow() - Math.max(player.edge, lastEdge) < LIVE_SECONDS;
+const isRecording = () => serverNow() - player.edge < LIVE_SECONDS;
 
 // ---- Actions ----
 
@@ -583,7 +581,6 @@ document.addEventListener('visibilitychange', () => {
 });
 
 $('speed').append(...SPEEDS.map((speed) => new Option(`${speed}×`, speed, false, speed === 1)));
-setText($('zoneName'), new Intl.DateTimeFormat('en', { timeZoneName: 'short' }).formatToParts().find(({ type }) => type === 'timeZoneName')?.value ?? 'Local');
 describe($('keyList'));
 video.volume = Number(settings.get('volume') ?? 1);
 video.muted = settings.get('muted') === 'true';

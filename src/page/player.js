@@ -257,8 +257,12 @@ export class Player extends EventTarget {
         if (!(error instanceof Failure)) {
           console.warn(error);
           this.needsReset = error.name === 'InvalidStateError';
-        } else if (!error.isTemporary && this.target) {
-          return this.setState('failed', error.message);
+        } else if (!error.isTemporary && error.status !== 500 && this.target) {
+          this.setState('failed', error.message);
+          // Another place may work.
+          const { target } = this;
+          while (this.target === target && !signal.aborted) await this.rest(60);
+          continue;
         }
         if (this.target || error.status) this.setState('away', error.message);
         await this.rest(wait);
@@ -267,7 +271,6 @@ export class Player extends EventTarget {
       }
       if (!this.target) await this.rest(0.5);
     }
-    return undefined;
   }
 
   // Waits until something happens, or for a time.
@@ -305,7 +308,7 @@ export class Player extends EventTarget {
 
   // Shows the picture at a time.
   async reach(target, signal) {
-    if (this.state !== 'loading') this.setState('seeking');
+    if (!['loading', 'away'].includes(this.state)) this.setState('seeking');
     this.video.pause();
     let { time } = target;
     let entry = await this.recording.at(time, signal);

@@ -41,17 +41,27 @@ export async function check({ stream, variant, start, end, coverage }, signal, o
       }
     }
   };
-  const found = { kind: 'complete', holes: [], text: '' };
+  // What is missing is known before, so that HEAD need not be refused first. Files without bytes are found only by HEAD.
+  const holes = await coverage.holesIn(variant, start, end, signal).catch((error) => {
+    if (error.name === 'AbortError') throw error;
+    return [];
+  });
+  const found = { kind: 'complete', holes, text: '' };
+  const missing = holes.reduce((sum, hole) => sum + hole.end - hole.start, 0);
+  if (missing > end - start - 0.001) return { ...found, kind: 'nothing', mp4: null, ts: null };
   const allowed = {};
   const smart = () => url('mp4', { type: 'smart', ...allowed });
+  const allowHoles = () => {
+    found.kind = 'holes';
+    allowed.allow_holes = 'true';
+  };
   try {
+    if (holes.length) allowHoles();
     try {
       Object.assign(found, await tryHead(smart()));
     } catch (error) {
-      if (error.status !== 406) throw error;
-      found.holes = await coverage.holesIn(variant, start, end, signal).catch(() => []);
-      found.kind = 'holes';
-      allowed.allow_holes = 'true';
+      if (error.status !== 406 || holes.length) throw error;
+      allowHoles();
       Object.assign(found, await tryHead(smart()));
     }
     return { ...found, mp4: smart(), ts: url('ts', { type: 'smart', ...allowed }) };

@@ -58,7 +58,7 @@ export function showClock(time, isUtc) {
 export function showLive({ isRecording, isFollowing, behind, age }) {
   const state = !isRecording ? 'ended' : isFollowing ? 'live' : 'behind';
   $('live').dataset.state = state;
-  setText($('liveText'), isRecording ? (isFollowing ? 'Live' : 'Go live') : 'To the end');
+  setText($('liveText'), isRecording ? (isFollowing ? 'Live' : 'Go live') : 'To end');
   const ended = `Recorded until ${spanText(age)} ago`;
   const live = behind < 0.5 ? 'Live' : `${spanText(Math.round(behind))} behind live`;
   setText($('distance'), Number.isFinite(behind) ? (isRecording ? live : ended) : '');
@@ -82,7 +82,6 @@ export function showSound(video) {
 export function fill(select, names, chosen) {
   select.replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
   select.title = chosen ?? '';
-  select.disabled = names.length < 2;
 }
 
 // Copies a text, also where the page has no secure origin.

@@ -77,8 +77,10 @@ for (let step = 3600; step < 1e9; step *= 1.5) STEPS.push(Math.round(step / 60) 
 const CELLS = 10;
 
 export class Film {
-  constructor(onChange) {
+  // `isRecorded(start, end)` says where there is something to ask for.
+  constructor(onChange, isRecorded) {
     this.loader = new Loader(onChange);
+    this.isRecorded = isRecorded;
   }
 
   open(stream, variant) {
@@ -103,7 +105,7 @@ export class Film {
     const add = (from, to) => {
       const at = Math.round((from + length / 2) * 1e3) / 1e3;
       const load = (signal) => picture(addresses.frame(this.stream, this.variant, 'jpg', at, 240), signal);
-      const image = this.loader.get(`frame ${at}`, load);
+      const image = this.isRecorded(at, at + 0.001) ? this.loader.get(`frame ${at}`, load) : null;
       cells.push({ start: from, end: to, image, x: 0, y: 0, width: image?.width, height: image?.height });
     };
     for (let index = 0; index < times.length; index++) {
@@ -126,6 +128,7 @@ export class Film {
       const from = index * step * CELLS;
       const count = Math.min(CELLS, Math.floor((edge - from) / step) + 1);
       if (count < 1) break;
+      if (!this.isRecorded(from, from + step * CELLS)) continue;
       // The newest tile is asked for again when it can have grown by a cell, but not every second.
       const slow = count < CELLS && step < 5 ? Math.max(1, count - (count % Math.ceil(5 / step))) : count;
       const load = (signal) =>
@@ -150,8 +153,9 @@ export class Film {
 const POINTS = 512;
 
 export class Waveform {
-  constructor(onChange) {
+  constructor(onChange, isRecorded) {
     this.loader = new Loader(onChange);
+    this.isRecorded = isRecorded;
   }
 
   open(stream, variant) {
@@ -171,7 +175,7 @@ export class Waveform {
       // The newest tile grows in steps of a few seconds.
       const until = whole ? from + length : from + Math.floor((edge - from) / Math.max(step, 4)) * Math.max(step, 4);
       const points = Math.floor((until - from) / step);
-      if (points < 1) continue;
+      if (points < 1 || !this.isRecorded(from, from + points * step)) continue;
       const load = async (signal) => {
         const url = addresses.waveform(this.stream, this.variant, from, from + points * step, points);
         const { peak, mean } = await getJson(url, { signal });

@@ -59,12 +59,13 @@ export const fullText = (time, isUtc) => `${dateText(time, isUtc)} ${clockText(t
 // A length for reading: `4.20 s`, `12:05`, `3 h 20 min`, `4 days 3 h`.
 export function spanText(seconds) {
   const span = Math.max(0, seconds);
-  if (span < 59.95) return `${span < 10 ? span.toFixed(1) : Math.round(span)} s`;
+  if (span < 59.95) return `${span < 10 ? Number(span.toFixed(1)) : Math.round(span)} s`;
   const whole = Math.round(span);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor(whole / 60) % 60} min`;
+  const both = (first, second, unit) => (second ? `${first} ${second} ${unit}` : first);
+  if (whole < 3600) return both(`${Math.floor(whole / 60)} min`, whole % 60, 's');
+  if (whole < 86400) return both(`${Math.floor(whole / 3600)} h`, Math.floor(whole / 60) % 60, 'min');
   const days = Math.floor(whole / 86400);
-  return `${days} ${days === 1 ? 'day' : 'days'} ${Math.floor(whole / 3600) % 24} h`;
+  return both(`${days} ${days === 1 ? 'day' : 'days'}`, Math.floor(whole / 3600) % 24, 'h');
 }
 
 // A length to the millisecond: `12.340 s`, `1:02:12.340`.

@@ -31,8 +31,8 @@ export class Timeline extends EventTarget {
     this.isFollowing = true;
     this.hover = null;
     this.pointers = new Map();
-    this.film = new Film(() => this.invalidate());
-    this.wave = new Waveform(() => this.invalidate());
+    this.film = new Film(() => this.invalidate(), model.isRecorded);
+    this.wave = new Waveform(() => this.invalidate(), model.isRecorded);
     this.durations = []; // of the last redraws, in milliseconds
     this.isCalm = matchMedia('(prefers-reduced-motion: reduce)');
     this.readColors();
@@ -338,7 +338,7 @@ export class Timeline extends EventTarget {
       const [left, right] = [this.x(start ?? end), this.x(end ?? start)];
       if (right < -20 || left > this.width + 20) continue;
       c.fillStyle = colors.mark;
-      c.globalAlpha = isActive ? 0.26 : 0.14;
+      c.globalAlpha = isActive ? 0.22 : 0.12;
       c.fillRect(left, RULER, right - left, bottom - RULER);
       c.globalAlpha = isActive ? 1 : 0.5;
       c.fillRect(left, RULER - 4, Math.max(right - left, 1), 4);
@@ -460,6 +460,8 @@ export class Timeline extends EventTarget {
 
   listen() {
     const { canvas } = this;
+    // A click does not take the focus, and its ring, from where it is.
+    canvas.addEventListener('mousedown', (event) => event.preventDefault());
     canvas.addEventListener('wheel', (event) => this.onWheel(event), { passive: false });
     canvas.addEventListener('pointerdown', (event) => this.onDown(event));
     canvas.addEventListener('pointermove', (event) => this.onMove(event));
