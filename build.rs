@@ -9,6 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 #[path = "src/fnv.rs"]
+#[allow(unreachable_pub, reason = "the crate shares it")]
 mod fnv;
 
 /// Where the page's files are.

@@ -9,6 +9,7 @@ const MOST_SPP = 4e5; // ten years on a phone
 const RULER = 30;
 const MAIN = 44;
 const OVERVIEW = 22;
+const EXACT_SPP = 4; // below this, ranges are exact
 const WAVE_SECONDS = 3600; // the longest view with a waveform
 
 const MINUTE = 60;
@@ -240,8 +241,12 @@ export class Timeline extends EventTarget {
       const [from, to] = [Math.max(left, -2), Math.min(right, this.width + 2)];
       // A hole is at least two pixels wide, so that none is missed.
       if (isMain && last !== null && from > last) this.drawHole(last, from, y, height);
-      c.fillStyle = colors[range.type] ?? colors.full;
+      // A long range has the worst type of all that is in it, which says little: a strip, until a closer look tells more.
+      const isStrip = range.type !== 'full' && this.spp >= EXACT_SPP;
+      c.fillStyle = isStrip ? colors.full : (colors[range.type] ?? colors.full);
       c.fillRect(from, y, Math.max(to - from, 1), height);
+      c.fillStyle = colors[range.type];
+      if (isStrip && isMain) c.fillRect(from, y, Math.max(to - from, 1), 4);
       last = Math.max(last ?? -Infinity, to);
     }
     c.globalAlpha = 1;
