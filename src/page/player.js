@@ -451,14 +451,14 @@ export class Player extends EventTarget {
 
   // Says that nothing comes behind an entry, so that its last frames are shown and the element ends there.
   async finish(entry) {
-    if (this.source.readyState !== 'open' || !entry.isLoaded) return;
+    if (!entry.isLoaded) return;
     const end = entry.frames?.end ?? entry.end;
     const { buffered } = this.video;
     if (buffered.length && buffered.end(buffered.length - 1) > end + 0.5) {
       await this.update(() => this.buffer.remove(end + 0.2, Infinity));
       for (const other of this.recording.entries.values()) if (other.start > entry.start) other.isLoaded = false;
     }
-    this.source.endOfStream();
+    if (this.source.readyState === 'open') this.source.endOfStream();
   }
 
   async evict(before) {
