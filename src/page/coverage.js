@@ -1,4 +1,4 @@
-// What is recorded: ranges of each variant, from `/coverage`, at the resolution that is looked at. Nothing that is known is
+// What is recorded: ranges of each variant, from the server, at the resolution that is looked at. Nothing that is known is
 // asked for again; the end grows by small requests.
 
 import { addresses, getJson } from './api.js';

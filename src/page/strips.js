@@ -128,7 +128,9 @@ export class Film {
       const from = index * step * CELLS;
       const count = Math.min(CELLS, Math.floor((edge - from) / step) + 1);
       if (count < 1) break;
-      if (!this.isRecorded(from, from + step * CELLS)) continue;
+      // A cell shows what is there when it begins.
+      const begins = Array.from({ length: count }, (_, cell) => from + cell * step);
+      if (!begins.some((time) => this.isRecorded(time, time + 0.001))) continue;
       // The newest tile is asked for again when it can have grown by a cell, but not every second.
       const slow = count < CELLS && step < 5 ? Math.max(1, count - (count % Math.ceil(5 / step))) : count;
       const load = (signal) =>
