@@ -13,6 +13,21 @@ function boxes(view, start, end, visit) {
   }
 }
 
+// The kind of sound that descriptors say (ISO/IEC 14496-1, 7.2.6): `40.2` for AAC, or the number of another in hexadecimal.
+function objectType(view, start) {
+  let at = start;
+  const skipHead = () => {
+    at += 1;
+    while (view.getUint8(at) & 0x80) at += 1;
+    at += 1;
+  };
+  skipHead();
+  at += 3;
+  skipHead();
+  const type = view.getUint8(at);
+  return type === 0x40 ? '40.2' : type.toString(16).toUpperCase();
+}
+
 // The video track of an initialization section: `{id, timescale}`, or null; and codecs that can be read from it.
 export function readInit(buffer) {
   const view = new DataView(buffer);
@@ -34,8 +49,9 @@ export function readInit(buffer) {
         boxes(view, from + 78, to, (name, at) => {
           if (name === 'avcC') codecs.push(`avc1.${hex(at + 1)}${hex(at + 2)}${hex(at + 3)}`);
         });
-      } else if (type === 'mp4a') codecs.push('mp4a.40.2');
-      else codecs.push(type);
+      } else if (type === 'mp4a') {
+        boxes(view, from + 28, to, (name, at) => name === 'esds' && codecs.push(`mp4a.${objectType(view, at + 4)}`));
+      } else codecs.push(type);
     };
     boxes(view, start, end, visit);
     if (isVideo && !video) video = { id, timescale };
@@ -43,7 +59,8 @@ export function readInit(buffer) {
   boxes(view, 0, buffer.byteLength, (type, from, to) => {
     if (type === 'moov') boxes(view, from, to, (name, start, end) => name === 'trak' && readTrack(start, end));
   });
-  return { video, codecs: codecs.join(',') };
+  const isKnown = codecs.every((codec) => /^(avc1|mp4a)\./.test(codec));
+  return { video, codecs: codecs.join(','), isKnown };
 }
 
 // The pictures of a fragment in the order in which they are shown: `{times, end, firstSync}`, in seconds.

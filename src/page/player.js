@@ -18,6 +18,15 @@ const KEEP = 45;
 // How long a segment without its own key frame is followed back to one.
 const MOST_BACK = 20;
 
+// The frames at the end of what the element has that it may not show yet, in seconds.
+const LAST_FRAMES = 1;
+
+// How long the element may take to show what it has, in seconds.
+const SEEK_SECONDS = 20;
+
+// How many entries in a row may be left out because no fragment can be made of them.
+const MOST_SKIPPED = 4;
+
 export const mediaSource = () => window.ManagedMediaSource ?? window.MediaSource;
 
 export class Player extends EventTarget {
@@ -127,15 +136,23 @@ export class Player extends EventTarget {
 
   // Starts the element. Where a page may not make noise unasked, without sound.
   async start() {
+    // An element that has ended would begin at its very beginning.
+    if (this.video.ended) {
+      this.jump();
+      return;
+    }
     this.video.playbackRate = this.speed;
     try {
       await this.video.play();
     } catch (error) {
-      if (error.name !== 'NotAllowedError' || this.video.muted) return;
-      this.video.muted = true;
-      this.emit('muted');
-      this.video.play().catch(() => {});
+      if (error.name === 'NotAllowedError' && !this.video.muted) this.startMuted();
     }
+  }
+
+  startMuted() {
+    this.video.muted = true;
+    this.emit('muted');
+    this.video.play().catch(() => {});
   }
 
   pause() {
@@ -257,8 +274,10 @@ export class Player extends EventTarget {
         if (!(error instanceof Failure)) {
           console.warn(error);
           this.needsReset = error.name === 'InvalidStateError';
+        } else if (error.entry && this.skip(error)) {
+          continue;
         } else if (!error.isTemporary && error.status !== 500 && this.target) {
-          this.setState('failed', error.message);
+          this.setState(error.isEmpty ? 'empty' : 'failed', error.message);
           // Another place may work.
           const { target } = this;
           while (this.target === target && !signal.aborted) await this.rest(60);
@@ -315,7 +334,7 @@ export class Player extends EventTarget {
     if (!entry) {
       const next = await this.recording.after(time, signal);
       entry = next ?? (await this.recording.lastBefore(time, signal));
-      if (!entry) return this.setEmpty(target);
+      if (!entry) throw this.reason ?? Object.assign(new Failure(406, ''), { isEmpty: true });
       if (next) {
         if (!target.isJump) this.emit('skipped', { from: time, to: next.start, isSeek: true });
         time = next.start;
@@ -332,19 +351,13 @@ export class Player extends EventTarget {
     if (Math.abs(this.video.currentTime - position) > 1e-4 || this.video.seeking) {
       const seeked = once(this.video, 'seeked', signal);
       this.video.currentTime = position;
-      await seeked;
+      await within(SEEK_SECONDS, seeked);
     }
     if (this.target !== target) return;
     this.target = null;
     this.setState('ready');
     this.emit('shown');
     if (this.wantsPlay) this.start();
-  }
-
-  setEmpty(target) {
-    if (this.target !== target) return;
-    this.target = null;
-    this.setState('empty');
   }
 
   // Loads an entry, and as many before it as its pictures need.
@@ -362,9 +375,11 @@ export class Player extends EventTarget {
       for (const part of chain) part.isLoaded = false;
     }
     for (const part of chain) await this.append(part, signal);
+    // Decoders show the last frames of what they have only when there is more, or when they know that nothing comes.
+    if (entry.end - time > LAST_FRAMES) return;
     const next = await this.recording.next(entry, signal);
-    if (!next.isJoined) await this.finish(entry);
-    // Decoders show the last frames of what they have only when there is more.
+    if (next.entry && next.isJoined) await this.fetch(next.entry, signal);
+    if (!next.isJoined || (next.entry && !this.isCompatible(next.entry))) await this.finish(entry);
     else if (next.entry) await this.append(next.entry, signal);
   }
 
@@ -384,6 +399,11 @@ export class Player extends EventTarget {
         break;
       }
       if (!next.entry) break;
+      await this.fetch(next.entry, signal);
+      if (!this.isCompatible(next.entry)) {
+        await this.finish(at);
+        break;
+      }
       await this.append(next.entry, signal);
       at = next.entry;
     }
@@ -408,15 +428,39 @@ export class Player extends EventTarget {
   // Downloads an entry and its initialization section, unless they are there.
   async fetch(entry, signal) {
     if (entry.data || (entry.isLoaded && entry.info)) return;
-    if (!this.infos.has(entry.init)) {
-      const init = await (await request(entry.init, { signal })).arrayBuffer();
+    const getInit = async () => {
+      if (this.infos.has(entry.init)) return;
+      const init = await this.getPart(entry, entry.init, signal);
       this.infos.set(entry.init, { init, ...readInit(init) });
-    }
-    const data = await (await request(entry.url, { signal })).arrayBuffer();
+    };
+    const [data] = await Promise.all([this.getPart(entry, entry.url, signal), getInit()]);
     entry.info = this.infos.get(entry.init);
     entry.frames = entry.info.video ? readFrames(data, entry.info.video) : null;
     entry.shift = entry.frames ? entry.frames.times[0] - entry.start : 0;
     entry.data = data;
+  }
+
+  async getPart(entry, url, signal) {
+    try {
+      return await (await request(url, { signal })).arrayBuffer();
+    } catch (error) {
+      // The file is gone, or holds nothing that can be played.
+      if ([404, 501].includes(error.status)) error.entry = entry;
+      throw error;
+    }
+  }
+
+  // Leaves out an entry that cannot be had. Not where several are alike: then the reason concerns all of them.
+  skip(error) {
+    error.entry.isBroken = true;
+    this.reason = error;
+    this.skipped = (this.skipped ?? 0) + 1;
+    return this.skipped < MOST_SKIPPED;
+  }
+
+  // Whether the element can take an entry after those that it has: all have the same kinds of tracks.
+  isCompatible(entry) {
+    return !this.buffer || this.kinds === kinds(entry.info);
   }
 
   // Gives an entry to the element, unless it has it.
@@ -424,13 +468,19 @@ export class Player extends EventTarget {
     if (this.isBuffered(entry)) return;
     entry.isLoaded = false;
     await this.fetch(entry, signal);
-    const codecs = this.codecs || entry.info.codecs;
+    [this.skipped, this.reason] = [0, null];
+    if (!this.isCompatible(entry)) {
+      // Another kind of tracks needs another source.
+      [this.source, this.needsReset] = [null, true];
+      throw new DOMException('another source', 'AbortError');
+    }
+    const codecs = entry.info.isKnown ? entry.info.codecs : this.codecs || entry.info.codecs;
     const type = `video/mp4; codecs="${codecs}"`;
     if (!this.buffer || this.type !== type) {
       if (!mediaSource().isTypeSupported(type)) throw new Failure(415, `This browser does not play ${codecs}.`);
       if (this.buffer) this.buffer.changeType(type);
       else this.buffer = this.source.addSourceBuffer(type);
-      this.type = type;
+      [this.type, this.kinds] = [type, kinds(entry.info)];
     }
     if (this.init !== entry.init) {
       await this.update(() => this.buffer.appendBuffer(entry.info.init));
@@ -555,6 +605,21 @@ function frameAt(entry, time) {
   const index = Math.max(low - 1, 0);
   const length = (times[index + 1] ?? end) - times[index];
   return { entry, index, time: times[index] - entry.shift, length };
+}
+
+const kinds = (info) => `${info.video ? 'video' : ''} ${info.codecs.split(',').length}`;
+
+// The result of a promise, or a failure that the viewer is told of.
+async function within(seconds, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Failure(415, 'The browser has this part, but does not show it.')), seconds * 1000);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 // The next event of a name. Fails when the signal does.

@@ -8,6 +8,9 @@ const STRETCH = 120;
 // A stretch that can grow is asked for again after this, in seconds.
 const REFRESH = 1;
 
+// An entry of which the server can make no fragment counts as missing.
+const isUsable = (entry) => !entry.isBroken;
+
 export class Recording {
   constructor(stream, variant, coverage) {
     Object.assign(this, { stream, variant, coverage });
@@ -24,7 +27,7 @@ export class Recording {
   async stretch(index, signal) {
     const known = this.stretches.get(index);
     const now = performance.now() / 1000;
-    if (known && (known.isFinished || now - known.at < REFRESH)) return known.entries;
+    if (known && (known.isFinished || now - known.at < REFRESH)) return known.entries.filter(isUsable);
     const url = addresses.list(this.stream, this.variant, index * STRETCH, (index + 1) * STRETCH, 'fmp4');
     const { entries, isFinished } = await entriesOf(url, signal);
     const shared = entries.map((entry) => {
@@ -33,7 +36,7 @@ export class Recording {
     });
     this.lastEnd = Math.max(this.lastEnd ?? 0, shared.at(-1)?.end ?? 0);
     this.stretches.set(index, { entries: shared, isFinished, at: now });
-    return shared;
+    return shared.filter(isUsable);
   }
 
   // The entry at a time, or null.

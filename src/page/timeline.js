@@ -43,7 +43,8 @@ export class Timeline extends EventTarget {
         this.invalidate();
       });
     }
-    new ResizeObserver(() => this.resize()).observe(canvas);
+    // In the next frame: to set the height here would notify the observer again.
+    new ResizeObserver(() => requestAnimationFrame(() => this.resize())).observe(canvas);
     this.listen();
   }
 
