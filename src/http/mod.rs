@@ -5,6 +5,7 @@
 
 mod address;
 mod aliases;
+mod assets;
 pub mod auth;
 mod channels;
 pub mod conditional;

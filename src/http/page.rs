@@ -1,8 +1,9 @@
-//! `/`: the front page, which has an example command for each route.
+//! `/`: the web page for browsers, and for other clients a text with an example command for each route.
 
 use std::fmt::Write;
 
 use super::address::base_url;
+use super::assets::{accepts_html, page};
 use super::handler::{App, Handler};
 use super::path::PathNames;
 use super::query::Query;
@@ -24,7 +25,10 @@ impl Handler for FrontPageRequest {
     }
 
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
-        Ok(front_page(app, request))
+        if accepts_html(request) {
+            return Ok(page(request).with("Vary", "Accept, Accept-Encoding"));
+        }
+        Ok(front_page(app, request).with("Vary", "Accept, Accept-Encoding"))
     }
 }
 
@@ -39,16 +43,16 @@ struct Example {
     end: String,
 }
 
-/// The page, as plain text for `curl`.
+/// The commands, as plain text for `curl`.
 fn front_page(app: &App, request: &Request) -> Reply {
     let base = base_url(request);
     let version = env!("CARGO_PKG_VERSION");
-    let mut page = format!("restreamer {version}: an archive of recorded live streams\n\n");
+    let mut text = format!("restreamer {version}: an archive of recorded live streams\n\n");
     let found = find_example(app).inspect_err(|error| log::error!("{error}"));
     let reason =
         if found.is_ok() { "Nothing has been recorded yet" } else { "The archive cannot be read just now" };
     let example = found.ok().flatten().unwrap_or_else(|| {
-        let _ = writeln!(page, "{reason}; the names below are only examples.\n");
+        let _ = writeln!(text, "{reason}; the names below are only examples.\n");
         Example {
             stream: "STREAM".to_owned(),
             variant: "VARIANT".to_owned(),
@@ -60,9 +64,9 @@ fn front_page(app: &App, request: &Request) -> Reply {
     });
     let commands = [footage_commands(&base, &example), overview_commands(&base, &example)];
     for (purpose, command) in commands.into_iter().flatten() {
-        let _ = writeln!(page, "# {purpose}\n{command}\n");
+        let _ = writeln!(text, "# {purpose}\n{command}\n");
     }
-    Reply::bytes("text/plain; charset=utf-8", page.into_bytes()).with("Cache-Control", "no-store")
+    Reply::bytes("text/plain; charset=utf-8", text.into_bytes()).with("Cache-Control", "no-store")
 }
 
 /// What there is to do with footage, and the commands that do it.
@@ -71,6 +75,7 @@ fn footage_commands(base: &str, example: &Example) -> Vec<(&'static str, String)
     let fragment =
         format!("{base}/fmp4/{stream}/{variant}/{hour}/{}", file.strip_suffix(SEGMENT).unwrap_or(file));
     vec![
+        ("all of this in a browser: watch, find a moment, save a clip", format!("xdg-open {base}/")),
         ("the streams", format!("curl {base}/files")),
         ("the variants of a stream", format!("curl {base}/files/{stream}")),
         ("the hours of a variant", format!("curl {base}/files/{stream}/{variant}")),

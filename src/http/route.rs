@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::aliases::AliasRequest;
+use super::assets::AssetRequest;
 use super::channels::ChannelsRequest;
 use super::coverage::{CoverageJsonRequest, CoveragePictureRequest};
 use super::cuts::{CutQuery, MovieQuery};
@@ -27,8 +28,9 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 28] = [
+pub static ROUTES: [Route; 29] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
+    route::<AssetRequest>("/page/{hash}/{name}", "page", Pool::Quick),
     route::<HealthRequest>("/health", "health", Pool::Quick),
     route::<MetricsRequest>("/metrics", "metrics", Pool::Quick),
     route::<MetricsRequest>("/metrics/restreamer", "metrics", Pool::Quick),

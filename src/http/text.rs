@@ -78,7 +78,7 @@ pub(super) fn with_streamed_text(
 }
 
 /// Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3).
-fn accepts_gzip(request: &Request) -> bool {
+pub(super) fn accepts_gzip(request: &Request) -> bool {
     let mut any = false;
     for coding in request.header_values("Accept-Encoding").flat_map(|list| list.split(',')) {
         let mut fields = coding.split(';').map(str::trim);

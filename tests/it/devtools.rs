@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -35,7 +36,15 @@ impl DevTools {
         devtools.session = attached["sessionId"].as_str().map(str::to_owned);
         devtools.command("Page.enable", &json!({}));
         devtools.command("Page.setLifecycleEventsEnabled", &json!({"enabled": true}));
+        devtools.command("Runtime.enable", &json!({}));
+        devtools.command("Log.enable", &json!({}));
         devtools
+    }
+
+    /// Saves files to a directory, and asks nobody.
+    pub(crate) fn save_downloads(&mut self, directory: &Path) {
+        let parameters = json!({"behavior": "allow", "downloadPath": directory});
+        self.command("Browser.setDownloadBehavior", &parameters);
     }
 
     fn shake_hands(&mut self, port: &str, path: &str) {
@@ -123,5 +132,43 @@ impl Remote for DevTools {
             Some(details) => Err(details["exception"]["description"].as_str().unwrap_or("").to_owned()),
             None => Ok(evaluated["result"]["value"].take()),
         }
+    }
+
+    fn call(&mut self, body: &str) -> Result<Value, String> {
+        self.run(body)
+    }
+
+    fn press(&mut self, key: &str) {
+        let text = if key == "Enter" { "\r" } else { key };
+        let mut down = json!({"type": "keyDown", "key": key});
+        if text.chars().count() == 1 {
+            down["text"] = json!(text);
+        }
+        self.command("Input.dispatchKeyEvent", &down);
+        self.command("Input.dispatchKeyEvent", &json!({"type": "keyUp", "key": key}));
+    }
+
+    fn become_phone(&mut self) {
+        let size = json!({"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true});
+        self.command("Emulation.setDeviceMetricsOverride", &size);
+        self.command("Emulation.setTouchEmulationEnabled", &json!({"enabled": true}));
+    }
+
+    fn tap(&mut self, x: f64, y: f64) {
+        let point = json!({"type": "touchStart", "touchPoints": [{"x": x, "y": y}]});
+        self.command("Input.dispatchTouchEvent", &point);
+        self.command("Input.dispatchTouchEvent", &json!({"type": "touchEnd", "touchPoints": []}));
+    }
+
+    fn problems(&mut self) -> Vec<String> {
+        // What was reported before an answer has come with it.
+        self.command("Page.enable", &json!({}));
+        let is_problem = |event: &&Value| match event["method"].as_str() {
+            Some("Runtime.exceptionThrown") => true,
+            Some("Runtime.consoleAPICalled") => event["params"]["type"] == "error",
+            Some("Log.entryAdded") => event["params"]["entry"]["level"] == "error",
+            _ => false,
+        };
+        self.events.iter().filter(is_problem).map(Value::to_string).collect()
     }
 }

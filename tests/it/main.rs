@@ -45,6 +45,8 @@ mod movie_requests;
 mod movies;
 mod nginx;
 mod openapi;
+mod page;
+mod page_assets;
 mod phone;
 mod playback;
 mod players;

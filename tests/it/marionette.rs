@@ -60,11 +60,40 @@ impl Remote for Marionette {
     }
 
     fn run(&mut self, body: &str) -> Result<Value, String> {
-        // A script sees only properties of the window, not all names of the page; its last argument ends it.
-        let expression = json!(format!("(async () => {{ {body} }})()"));
+        // A script sees only properties of the window, not all names of the page.
+        self.execute(&format!("window.eval({})", json!(format!("(async () => {{ {body} }})()"))))
+    }
+
+    fn call(&mut self, body: &str) -> Result<Value, String> {
+        self.execute(&format!("(async () => {{ {body} }})()"))
+    }
+
+    fn press(&mut self, key: &str) {
+        // https://www.w3.org/TR/webdriver2/#keyboard-actions
+        let value = match key {
+            "Enter" => "\u{e007}",
+            "Tab" => "\u{e004}",
+            "End" => "\u{e010}",
+            "Home" => "\u{e011}",
+            _ => key,
+        };
+        let presses = [json!({"type": "keyDown", "value": value}), json!({"type": "keyUp", "value": value})];
+        let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": presses}]});
+        self.command("WebDriver:PerformActions", &actions).expect("press a key");
+    }
+
+    fn problems(&mut self) -> Vec<String> {
+        // Marionette reports nothing by itself.
+        Vec::new()
+    }
+}
+
+impl Marionette {
+    /// Runs an expression of a promise. The last argument of a script ends it.
+    fn execute(&mut self, expression: &str) -> Result<Value, String> {
         let script = format!(
             "const end = arguments[0];
-            window.eval({expression}).then(
+            {expression}.then(
                 (value) => end(JSON.stringify({{value}})),
                 (error) => end(JSON.stringify({{error: String(error)}})));"
         );

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use restreamer::cut::CutSegment;
-use restreamer::timestamp::Span;
+use restreamer::timestamp::{Span, Timestamp};
 use serde_json::{Value, json};
 
 use crate::browsers::{Browser, Start};
@@ -21,7 +21,7 @@ const RATE: i64 = 25;
 const GROUP: i64 = 25;
 
 /// The frames of a run of four segments.
-const FRAMES: i64 = 4 * GROUP;
+pub(crate) const FRAMES: i64 = 4 * GROUP;
 
 /// A frame of sound, in seconds.
 const SOUND_FRAME: f64 = 1024.0 / 44_100.0;
@@ -32,7 +32,7 @@ fn epoch() -> i64 {
 }
 
 /// A part of the recording on one clock.
-struct Run {
+pub(crate) struct Run {
     name: &'static str,
     /// When its first frame is shown, in seconds after that of the recording.
     start: i64,
@@ -41,7 +41,7 @@ struct Run {
 }
 
 /// Two runs with a gap between them. The first crosses an hour border.
-const RUNS: [Run; 2] = [
+pub(crate) const RUNS: [Run; 2] = [
     Run { name: "wall clock", start: 0, first_pts: |seconds| (seconds * 90_000).rem_euclid(1 << 33) },
     Run { name: "arbitrary clock", start: 10, first_pts: |_| 4_500_000_000 },
 ];
@@ -50,7 +50,7 @@ const RUNS: [Run; 2] = [
 const PAGE: &str = include_str!("../data/movie.html");
 
 /// A server of the recording, and of a page.
-fn recorded() -> Site {
+pub(crate) fn recorded() -> Site {
     let site = Site::at("2026-11-20T11:30:00");
     for segment in segments().iter().flatten() {
         file(site.archive.path(), segment);
@@ -123,11 +123,15 @@ const COPIED_WITHIN_GROUPS: Clip = Clip { run: &RUNS[0], cut: "copy", frames: 30
 impl Clip {
     /// The address of the clip.
     fn address(&self) -> String {
-        let Run { start, .. } = self.run;
-        let time = |frame: i64| base() + Span::from_micros(start * 1_000_000 + frame * 1_000_000 / RATE);
+        let time = |frame: i64| frame_time(self.run, frame);
         let (start, end) = (time(self.frames.start), time(self.frames.end));
         format!("/cut/s/v.mp4?start={start}&end={end}&type={}&inline=true", self.cut)
     }
+}
+
+/// When a frame of a run is shown.
+pub(crate) fn frame_time(run: &Run, frame: i64) -> Timestamp {
+    base() + Span::from_micros(run.start * 1_000_000 + frame * 1_000_000 / RATE)
 }
 
 /// Plays a movie, and seeks in it, forward and back, if it has a length.

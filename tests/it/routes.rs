@@ -231,6 +231,7 @@ fn each_route_has_its_pool_and_its_label() {
     let times = "start=2026-11-20T10&end=2026-11-20T11";
     let rows = [
         (Method::Get, "/".to_owned(), Pool::Quick, "home"),
+        (Method::Get, "/page/a/b.js".to_owned(), Pool::Quick, "page"),
         (Method::Get, "/files/a/b".to_owned(), Pool::Quick, "list_hours"),
         (Method::Get, "/metrics/restreamer".to_owned(), Pool::Quick, "metrics"),
         (Method::Get, "/segments/a/%zz".to_owned(), Pool::Media, "segments"),
@@ -290,7 +291,8 @@ fn the_front_page_has_an_example_of_each_route() {
         page.split("http://test").skip(1).map(|url| url.split(['?', '\'', '\n']).next().expect("a path"));
     let shown: BTreeSet<&str> = paths.map(|path| find(path, "").expect(path).route.pattern).collect();
     for Route { pattern, .. } in &ROUTES {
-        let is_shown = shown.contains(pattern) || ["/", "/metrics/restreamer"].contains(pattern);
+        let is_shown =
+            shown.contains(pattern) || ["/", "/page/{hash}/{name}", "/metrics/restreamer"].contains(pattern);
         assert!(is_shown, "the front page does not show {pattern}");
     }
     let empty = Site::at("2026-11-22T00:00:00");
