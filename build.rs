@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 #[path = "src/fnv.rs"]
-#[allow(unreachable_pub, reason = "the crate shares it")]
+#[allow(unreachable_pub, clippy::trivially_copy_pass_by_ref, reason = "the crate has it as a public module")]
 mod fnv;
 
 /// Where the page's files are.
@@ -19,6 +19,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-link-arg-bins=-Wl,--compress-debug-sections=zlib");
     println!("cargo:rerun-if-changed={PAGE}");
+    #[allow(clippy::disallowed_methods, reason = "cargo says so where the build may write")]
     let out = std::env::var_os("OUT_DIR").expect("cargo names a directory");
     embed(Path::new(&out));
 }
@@ -43,11 +44,10 @@ fn embed(out: &Path) {
     let mut code = format!("/// A hash of all files.\nconst HASH: &str = \"{hash}\";\n\n");
     let count = files.len();
     let _ = writeln!(code, "/// The files of the page, by name.\nstatic FILES: [File; {count}] = [");
-    let modules: String = files
-        .iter()
-        .filter(|(name, _)| name.ends_with(".js") && name != "main.js")
-        .map(|(name, _)| format!("<link rel=\"modulepreload\" href=\"page/{hash}/{name}\">\n"))
-        .collect();
+    let mut modules = String::new();
+    for (name, _) in files.iter().filter(|(name, _)| is_module(name)) {
+        let _ = writeln!(modules, "<link rel=\"modulepreload\" href=\"page/{hash}/{name}\">");
+    }
     for (name, mut bytes) in files {
         if name == "index.html" {
             let text = String::from_utf8(bytes).expect("the page is text");
@@ -56,13 +56,19 @@ fn embed(out: &Path) {
         let (plain, packed) = (out.join(&name), out.join(format!("{name}.gz")));
         fs::write(&packed, gzip(&bytes)).expect("write to cargo's directory");
         fs::write(&plain, bytes).expect("write to cargo's directory");
+        let (plain, packed) = (plain.display(), packed.display());
         let _ = writeln!(
             code,
-            "    File {{ name: {name:?}, plain: include_bytes!({plain:?}), gzip: include_bytes!({packed:?}) }},"
+            "    File {{ name: {name:?}, plain: include_bytes!(\"{plain}\"), gzip: include_bytes!(\"{packed}\") }},"
         );
     }
     code.push_str("];\n");
     fs::write(out.join("page.rs"), code).expect("write to cargo's directory");
+}
+
+/// Whether a file is a script that the page's main script imports.
+fn is_module(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "js") && name != "main.js"
 }
 
 /// Compresses as well as gzip can.
