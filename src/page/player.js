@@ -412,6 +412,7 @@ export class Player extends EventTarget {
       if (before) await this.fetch(before, signal);
     }
     await this.evict(now - KEEP);
+    this.recording.prune(now);
   }
 
   isBuffered(entry) {

@@ -5,6 +5,9 @@ import { TOLERANCE } from './coverage.js';
 
 const STRETCH = 120;
 
+// How many stretches are kept.
+const MOST_STRETCHES = 120;
+
 // A stretch that can grow is asked for again after this, in seconds.
 const REFRESH = 1;
 
@@ -21,6 +24,16 @@ export class Recording {
   // The end of what is known to be recorded.
   get edge() {
     return Math.max(this.coverage.edge(this.variant) || 0, this.lastEnd ?? 0);
+  }
+
+  // Forgets what is far from a time, so that a page that is open for days does not grow.
+  prune(time) {
+    if (this.stretches.size < MOST_STRETCHES) return;
+    for (const index of [...this.stretches.keys()]) {
+      if (Math.abs(index * STRETCH - time) > (MOST_STRETCHES * STRETCH) / 4) this.stretches.delete(index);
+    }
+    const kept = new Set([...this.stretches.values()].flatMap(({ entries }) => entries.map(({ url }) => url)));
+    for (const url of [...this.entries.keys()]) if (!kept.has(url)) this.entries.delete(url);
   }
 
   // The entries of a stretch, in order.

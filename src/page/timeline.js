@@ -34,7 +34,6 @@ export class Timeline extends EventTarget {
     this.pointers = new Map();
     this.film = new Film(() => this.invalidate(), model.isRecorded);
     this.wave = new Waveform(() => this.invalidate(), model.isRecorded);
-    this.durations = []; // of the last redraws, in milliseconds
     this.isCalm = matchMedia('(prefers-reduced-motion: reduce)');
     this.readColors();
     for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) {
@@ -173,7 +172,6 @@ export class Timeline extends EventTarget {
 
   draw() {
     if (!this.width) return;
-    const begun = performance.now();
     if (this.motion) {
       const next = this.spp * (this.motion.spp / this.spp) ** 0.35;
       this.moveTo(Math.abs(next / this.motion.spp - 1) < 0.005 ? this.motion.spp : next);
@@ -194,8 +192,6 @@ export class Timeline extends EventTarget {
     this.drawHover(lanes.at(-1));
     this.drawPlayhead(lanes.at(-1));
     this.drawOverview(overview);
-    this.durations.push(performance.now() - begun);
-    if (this.durations.length > 500) this.durations.shift();
   }
 
   drawFilm() {
