@@ -203,7 +203,7 @@ class Row {
   showFound() {
     const { found } = this;
     const status = this.part('status');
-    const [kind, text] = this.isWhole ? this.describe(found) : ['open', this.start === null ? 'Mark its begin (I)' : 'Mark its end (O)'];
+    const [kind, text] = this.isWhole ? this.describe(found) : ['open', this.start === null ? 'Mark its start (I)' : 'Mark its end (O)'];
     status.dataset.kind = kind;
     if (status.textContent !== text) status.textContent = text;
     const can = (container) => this.isWhole && (found === null || found[container] !== null) && !this.saving;
@@ -224,10 +224,10 @@ class Row {
     else if (found.kind === 'holes') notes.push('Parts are missing');
     if (found.kind === 'limited') {
       if (found.types.mp4 === 'full') notes.push('Encoded anew');
-      else if (found.types.mp4 === 'copy') notes.push('Not encoded: hidden pictures remain before its begin');
+      else if (found.types.mp4 === 'copy') notes.push('Not encoded: hidden pictures remain before its start');
       else notes.push('No MP4');
       if (found.types.ts === 'rough') notes.push('TS in whole segments');
-      notes.push(`because ${found.text}`);
+      notes.push(`The reason: ${found.text}`);
     }
     return ['limited', `${notes.join('. ')}${size}`];
   }

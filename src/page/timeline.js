@@ -200,7 +200,7 @@ export class Timeline extends EventTarget {
     c.fillStyle = colors.lane;
     c.fillRect(0, y, this.width, height);
     if (this.film.failure) {
-      this.text(this.film.failure, this.width / 2, y + height / 2, colors.muted, 'center');
+      this.text(`No pictures: ${this.film.failure}`, this.width / 2, y + height / 2, colors.muted, 'center');
       return;
     }
     if (!this.model.hasPictures()) return;
