@@ -474,7 +474,7 @@ function onState() {
   if (player.state === 'failed') {
     message({
       title: 'This cannot be played here',
-      text: `${player.text} Clips can still be marked and saved. To watch:`,
+      text: `${player.text.replace(/[^.!?]$/, '$&.')} Clips can still be marked and saved. To watch:`,
       code: `ffplay '${addresses.watch(app.stream, app.variant, player.time)}'`,
       button: 'Try again',
       run: () => {

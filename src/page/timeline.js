@@ -232,12 +232,12 @@ export class Timeline extends EventTarget {
     const isMain = height === MAIN;
     c.globalAlpha = isMain ? 1 : 0.75;
     const ranges = this.model.ranges(name, this.start, this.end, this.spp);
+    const holes = [];
     let last = null;
     for (const range of ranges) {
       const [left, right] = [this.x(range.start), this.x(range.end)];
       const [from, to] = [Math.max(left, -2), Math.min(right, this.width + 2)];
-      // A hole is at least two pixels wide, so that none is missed.
-      if (isMain && last !== null && from > last) this.drawHole(last, from, y, height);
+      if (isMain && last !== null && from > last) holes.push([last, from]);
       // A long range has the worst type of all that is in it, which says little: a strip, until a closer look tells more.
       const isStrip = range.type !== 'full' && this.spp >= EXACT_SPP;
       c.fillStyle = isStrip ? colors.full : (colors[range.type] ?? colors.full);
@@ -246,11 +246,13 @@ export class Timeline extends EventTarget {
       if (isStrip && isMain) c.fillRect(from, y, Math.max(to - from, 1), 4);
       last = Math.max(last ?? -Infinity, to);
     }
+    for (const [from, to] of holes) this.drawHole(from, to, y, height);
     c.globalAlpha = 1;
   }
 
   drawHole(from, to, y, height) {
     const { context: c, colors } = this;
+    // At least two pixels, so that none is missed.
     const width = Math.max(to - from, 2);
     c.fillStyle = colors.back;
     c.fillRect(from, y, width, height);
