@@ -164,6 +164,11 @@ class Row {
     context.seek(this[which]);
   }
 
+  // Moves a mark to a time.
+  adjust(which, time) {
+    this.set(which, floor(time));
+  }
+
   set(which, time) {
     this[which] = time;
     this.isSaved = false;

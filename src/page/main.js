@@ -104,11 +104,14 @@ async function openStream(stream, wanted = {}) {
   const withFootage = app.variants.filter((name) => coverage.edge(name) > 0);
   app.variant = isKnown ? wanted.variant : (withFootage[0] ?? app.variants[0] ?? null);
   fill($('variant'), app.variants, app.variant);
-  if (!app.variant || !coverage.extent()) {
+  // A link says where to look, also where the timeline is not known.
+  const isKnownTime = coverage.failure && wanted.time;
+  if (!app.variant || (!coverage.extent() && !isKnownTime)) {
     player.close();
     timeline.open(stream, app.variant);
     $('spinner').hidden = true;
-    message({ title: 'This stream is empty', text: 'Nothing of it is in the archive yet. It appears here when it is.' });
+    if (coverage.failure) message({ title: 'The archive cannot be read', text: `${coverage.failure} Trying again…` });
+    else message({ title: 'This stream is empty', text: 'Nothing of it is in the archive yet. It appears here when it is.' });
     await pause(5, signal).then(() => openStream(stream, wanted), () => {});
     return;
   }
@@ -192,7 +195,7 @@ function onCoverage(coverage) {
 async function poll() {
   for (;;) {
     await pause(document.hidden ? 10 : isRecording() ? 2 : 5);
-    if (!app.coverage || app.coverage.failure) continue;
+    if (!app.coverage) continue;
     // A recording that began or went on is seen by the next poll.
     await app.coverage.poll().catch(() => {});
   }
@@ -528,7 +531,7 @@ timeline.addEventListener('drag', ({ detail: { kind, time } }) => {
     // A grip stops before the other mark.
     const { start, end } = clips.active;
     const limit = kind === 'start' ? Math.min(time, (end ?? Infinity) - 0.001) : Math.max(time, (start ?? -Infinity) + 0.001);
-    clips.mark(kind, player.snap(limit));
+    clips.active.adjust(kind, player.snap(limit));
     player.seek(limit);
   }
 });
