@@ -7,7 +7,7 @@ import { describe, listen } from './keys.js';
 import { NativePlayer } from './native.js';
 import { mediaSource, Player } from './player.js';
 import { saveBlob } from './saving.js';
-import { $, away, copy, fill, message, notice, setText, showClock, showLive, showPlaying, showSound } from './screen.js';
+import { $, away, copy, fill, message, notice, sentence, setText, showClock, showLive, showPlaying, showSound } from './screen.js';
 import { formatHash, parseHash, settings } from './state.js';
 import { clockText, fullText, iso, lengthText, parseTyped, spanText } from './time.js';
 import { Timeline } from './timeline.js';
@@ -110,7 +110,7 @@ async function openStream(stream, wanted = {}) {
     player.close();
     timeline.open(stream, app.variant);
     $('spinner').hidden = true;
-    if (coverage.failure) message({ title: 'The archive cannot be read', text: `${coverage.failure} Trying again…` });
+    if (coverage.failure) message({ title: 'The archive cannot be read', text: `${sentence(coverage.failure)} Trying again…` });
     else message({ title: 'This stream is empty', text: 'Nothing of it is in the archive yet. It appears here when it is.' });
     await pause(5, signal).then(() => openStream(stream, wanted), () => {});
     return;
@@ -169,7 +169,7 @@ async function retry(run, signal) {
     } catch (error) {
       if (error.name === 'AbortError') return new Promise(() => {});
       $('spinner').hidden = true;
-      message({ title: error.status ? 'The archive cannot be read' : 'The server does not answer', text: `${error.message} Trying again…` });
+      message({ title: error.status ? 'The archive cannot be read' : 'The server does not answer', text: `${sentence(error.message)} Trying again…` });
       await pause(wait, signal).catch(() => {});
       if (signal?.aborted) return new Promise(() => {});
       message(null);
@@ -477,7 +477,7 @@ function onState() {
   if (player.state === 'failed') {
     message({
       title: 'This cannot be played here',
-      text: `${player.text.replace(/[^.!?]$/, '$&.')} Clips can still be marked and saved. To watch:`,
+      text: `${sentence(player.text)} Clips can still be marked and saved. To watch:`,
       code: `ffplay '${addresses.watch(app.stream, app.variant, player.time)}'`,
       button: 'Try again',
       run: () => {
@@ -488,7 +488,7 @@ function onState() {
   } else if (player.state === 'empty') {
     message({ title: 'Nothing is there at this time', text: 'Choose another time on the timeline.' });
   } else if (player.state === 'away') {
-    away(`${player.text} Trying again…`);
+    away(`${sentence(player.text)} Trying again…`);
   } else {
     message(null);
     if (isReachable) away('');

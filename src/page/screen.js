@@ -14,6 +14,9 @@ export function setIcon(button, name) {
   if (use.getAttribute('href') !== `#${name}`) use.setAttribute('href', `#${name}`);
 }
 
+// The server's words as a sentence.
+export const sentence = (text) => text.replace(/[^.!?…]$/, '$&.');
+
 let noticeTimer = 0;
 
 // A sentence over the picture for some seconds, which screen readers say.
