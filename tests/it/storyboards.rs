@@ -53,18 +53,24 @@ fn archive() -> &'static Path {
         place(&archive, "plain", &[(one.clone(), 0), (two.clone(), 2), (three.clone(), 4)]);
         place(&archive, "hole", &[(one.clone(), 0), (three.clone(), 4)]);
         // The counts by which decoders put pictures in order go back from each segment to the next.
-        for (name, codecs) in [("open", open), ("hevc", hevc)] {
+        for (name, variant, codecs) in [("storyboard-open", "open", open), ("storyboard-hevc", "hevc", hevc)]
+        {
             let [first, second, third] = of(&make(&kind(name, codecs))).try_into().expect("three segments");
-            place(&archive, name, &[(third, 0), (second.clone(), 2), (first, 4)]);
-            if name == "hevc" {
+            place(&archive, variant, &[(third, 0), (second.clone(), 2), (first, 4)]);
+            if variant == "hevc" {
                 place(&archive, "codecs", &[(one.clone(), 0), (second, 2)]);
             }
         }
-        for (name, codecs) in [("long", long), ("mpeg2", mpeg2), ("sets", sets)] {
+        for (name, variant, codecs) in [
+            ("storyboard-long", "long", long),
+            ("storyboard-mpeg2", "mpeg2", mpeg2),
+            ("storyboard-sets", "sets", sets),
+        ] {
             let found = of(&make(&kind(name, codecs)));
-            place(&archive, name, &found.into_iter().zip([0, 2, 4]).collect::<Vec<_>>());
+            place(&archive, variant, &found.into_iter().zip([0, 2, 4]).collect::<Vec<_>>());
         }
-        let [_, larger, _] = of(&make_uneven(&kind("larger", larger))).try_into().expect("three segments");
+        let [_, larger, _] =
+            of(&make_uneven(&kind("storyboard-larger", larger))).try_into().expect("three segments");
         place(&archive, "sizes", &[(one.clone(), 0), (larger, 2), (three.clone(), 4)]);
         let segments = [one, two, three].map(|path| {
             let copy = path.with_extension("unaligned");
