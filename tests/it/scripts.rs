@@ -258,7 +258,7 @@ fn each_line_that_the_demo_prints_can_be_pasted_and_only_this_machine_is_served(
         demo.wait_for(&running, "its commands are printed", || demo.output().contains("Ctrl-C"));
         let said = demo.output();
         let printed: String = said.split_inclusive('\n').filter(|line| !line.starts_with("demo: ")).collect();
-        assert_eq!(printed.matches("http://127.0.0.1:").count(), 12, "{said}");
+        assert_eq!(printed.matches("http://127.0.0.1:").count(), 13, "{said}");
         let directory = tempfile::tempdir().expect("a directory");
         let pasted = Program::new("bash")
             .args(["-e", "-c", &format!("cd {}\n{printed}", directory.path().display())])
