@@ -26,23 +26,25 @@ struct File {
 /// `/page/{hash}/{name}`.
 #[derive(Debug)]
 pub(super) struct AssetRequest {
-    file: &'static File,
+    hash: String,
+    name: String,
 }
 
 impl Handler for AssetRequest {
     fn decode(names: PathNames, _: Query) -> Result<Self> {
         let [hash, name] = names.exactly()?;
-        let found = FILES.iter().find(|file| file.name == name && hash == HASH);
-        // The page itself is at `/`, where its references lead here.
-        let file = found.filter(|file| file.name != "index.html");
-        Ok(Self {
-            file: file.ok_or(Error::NotFound("this file of the page: load the page again".to_owned()))?,
-        })
+        Ok(Self { hash, name })
     }
 
     fn handle(&self, _: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
+        let found = FILES.iter().find(|file| file.name == self.name && self.hash == HASH);
+        // The page itself is at `/`, where its references lead here.
+        let file = found.filter(|file| file.name != "index.html");
+        let missing =
+            || Error::NotFound("the page has no such file any more: load the page again".to_owned());
+        let file = file.ok_or_else(missing)?;
         let reply = Reply::empty(200).with("Cache-Control", "public, max-age=31536000, immutable");
-        Ok(with_file(request, reply, self.file))
+        Ok(with_file(request, reply, file))
     }
 }
 
