@@ -2,14 +2,15 @@
 // follows from the entries of a playlist that the page reads too: gaps take no time in the element.
 
 import { addresses, entriesOf, Failure, pause } from './api.js';
+import { Playback } from './playback.js';
 
 const BEHIND = 30; // what a list has before the time that is wanted
 const AHEAD = 600;
 
-export class NativePlayer extends EventTarget {
+export class NativePlayer extends Playback {
   constructor(video) {
-    super();
-    Object.assign(this, { video, speed: 1, wantsPlay: false, isFollowing: false, target: null, state: 'idle', entries: [] });
+    super(video);
+    this.entries = [];
     this.framesIn = () => [];
     this.hasPictures = true;
     video.addEventListener('ended', () => this.continue());
@@ -19,26 +20,12 @@ export class NativePlayer extends EventTarget {
     }
   }
 
-  emit(name, detail) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
-  }
-
-  setState(state, text = '') {
-    if (this.state === state && this.text === text) return;
-    [this.state, this.text] = [state, text];
-    this.emit('state');
-  }
-
   get edge() {
     return this.coverage?.edge(this.variant) || this.entries.at(-1)?.end || 0;
   }
 
   get distance() {
     return 8;
-  }
-
-  get isPlaying() {
-    return this.wantsPlay;
   }
 
   get frameLength() {
@@ -87,11 +74,6 @@ export class NativePlayer extends EventTarget {
     this.entries = [];
     this.video.removeAttribute('src');
     this.setState('idle');
-  }
-
-  seek(time) {
-    this.follow(false);
-    this.seekTo(time);
   }
 
   async seekTo(time, isJump = false) {
@@ -153,48 +135,6 @@ export class NativePlayer extends EventTarget {
     const end = this.entries.at(-1)?.end;
     if (this.wantsPlay && end && this.edge > end + 1) this.seekTo(end, true);
     else if (this.wantsPlay && end) setTimeout(() => this.continue(), 2000);
-  }
-
-  goLive() {
-    this.setSpeed(1);
-    this.follow(true);
-    this.seekTo(this.edge - this.distance);
-    this.play();
-  }
-
-  follow(isFollowing) {
-    this.isFollowing = isFollowing;
-    this.emit('state');
-  }
-
-  play() {
-    this.wantsPlay = true;
-    this.emit('state');
-    if (!this.target) this.start();
-  }
-
-  async start() {
-    this.video.playbackRate = this.speed;
-    try {
-      await this.video.play();
-    } catch (error) {
-      if (error.name !== 'NotAllowedError' || this.video.muted) return;
-      this.video.muted = true;
-      this.emit('muted');
-      this.video.play().catch(() => {});
-    }
-  }
-
-  pause() {
-    this.wantsPlay = false;
-    this.follow(false);
-    this.video.pause();
-  }
-
-  setSpeed(speed) {
-    this.speed = speed;
-    this.video.playbackRate = speed;
-    this.emit('state');
   }
 
   async step(direction) {

@@ -7,6 +7,7 @@
 
 import { Failure, request } from './api.js';
 import { readFrames, readInit } from './fragment.js';
+import { Playback } from './playback.js';
 import { Recording } from './recording.js';
 
 // So long that every recording lies in it. A MediaSource without an end could be sought only where it has data.
@@ -29,15 +30,9 @@ const MOST_SKIPPED = 4;
 
 export const mediaSource = () => window.ManagedMediaSource ?? window.MediaSource;
 
-export class Player extends EventTarget {
+export class Player extends Playback {
   constructor(video) {
-    super();
-    this.video = video;
-    this.speed = 1;
-    this.wantsPlay = false;
-    this.isFollowing = false;
-    this.target = null; // where it is to be: `{time, isJump}`
-    this.state = 'idle';
+    super(video);
     this.infos = new Map();
     this.stop = new AbortController();
     this.wake = () => {};
@@ -45,16 +40,6 @@ export class Player extends EventTarget {
     video.addEventListener('error', () => this.recover());
     for (const name of ['waiting', 'playing', 'timeupdate', 'seeked']) video.addEventListener(name, () => this.wake());
     setInterval(() => this.watch(), 200);
-  }
-
-  emit(name, detail) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
-  }
-
-  setState(state, text = '') {
-    if (this.state === state && this.text === text) return;
-    [this.state, this.text] = [state, text];
-    this.emit('state');
   }
 
   // Opens a variant at a time; with `keep` the picture stays until the new one is there.
@@ -99,15 +84,6 @@ export class Player extends EventTarget {
     return this.video.currentTime - (entry?.shift ?? 0);
   }
 
-  get isPlaying() {
-    return this.wantsPlay;
-  }
-
-  seek(time) {
-    this.follow(false);
-    this.seekTo(time);
-  }
-
   seekTo(time, isJump = false) {
     this.target = { time, isJump };
     this.interrupt?.abort();
@@ -115,58 +91,10 @@ export class Player extends EventTarget {
     this.emit('seek');
   }
 
-  goLive() {
-    this.setSpeed(1);
-    this.follow(true);
-    this.seekTo(this.edge - this.distance);
-    this.play();
-  }
-
-  follow(isFollowing) {
-    if (this.isFollowing === isFollowing) return;
-    this.isFollowing = isFollowing;
-    this.emit('state');
-  }
-
-  play() {
-    this.wantsPlay = true;
-    this.emit('state');
-    if (!this.target) this.start();
-  }
-
-  // Starts the element. Where a page may not make noise unasked, without sound.
   async start() {
     // An element that has ended would begin at its very beginning.
-    if (this.video.ended) {
-      this.jump();
-      return;
-    }
-    this.video.playbackRate = this.speed;
-    try {
-      await this.video.play();
-    } catch (error) {
-      if (error.name === 'NotAllowedError' && !this.video.muted) this.startMuted();
-    }
-  }
-
-  startMuted() {
-    this.video.muted = true;
-    this.emit('muted');
-    this.video.play().catch(() => {});
-  }
-
-  pause() {
-    this.wantsPlay = false;
-    this.follow(false);
-    this.video.pause();
-    this.emit('state');
-  }
-
-  setSpeed(speed) {
-    this.speed = speed;
-    this.video.playbackRate = speed;
-    if (speed > 1) this.follow(false);
-    this.emit('state');
+    if (this.video.ended) this.jump();
+    else await super.start();
   }
 
   // ---- Frames ----

@@ -76,7 +76,8 @@ for (let step = 3600; step < 1e9; step *= 1.5) STEPS.push(Math.round(step / 60) 
 
 const CELLS = 10;
 
-export class Film {
+// A strip of a variant.
+class Strip {
   // `isRecorded(start, end)` says where there is something to ask for.
   constructor(onChange, isRecorded) {
     this.loader = new Loader(onChange);
@@ -88,6 +89,12 @@ export class Film {
     this.loader.clear();
   }
 
+  get failure() {
+    return this.loader.failure;
+  }
+}
+
+export class Film extends Strip {
   // The cells in view: `{start, end, image, x, y, width, height}`, of which `image` is a part, or missing.
   cells(start, end, spp, width, edge, frames) {
     this.loader.wanted.clear();
@@ -146,25 +153,11 @@ export class Film {
     }
     return cells;
   }
-
-  get failure() {
-    return this.loader.failure;
-  }
 }
 
 const POINTS = 512;
 
-export class Waveform {
-  constructor(onChange, isRecorded) {
-    this.loader = new Loader(onChange);
-    this.isRecorded = isRecorded;
-  }
-
-  open(stream, variant) {
-    Object.assign(this, { stream, variant });
-    this.loader.clear();
-  }
-
+export class Waveform extends Strip {
   // Levels in view: tiles `{start, step, peak, mean}`.
   tiles(start, end, spp, edge) {
     this.loader.wanted.clear();
