@@ -48,6 +48,7 @@ pub use lead_in::Preceding;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType, SegmentList};
 use samples_cache::SamplesCache;
+pub(crate) use segments::{align, open_segment};
 use transport_stream::TransportStream;
 
 /// A cut that can be made, as far as that can be known before it is.

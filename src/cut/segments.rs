@@ -1,7 +1,9 @@
 //! Segments on disk, read as a whole and scanned.
 
 use std::cell::OnceCell;
+use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::archive::{OpenFile, open_regular};
@@ -10,7 +12,7 @@ use crate::mpegts::audio::Coding;
 use crate::mpegts::pes::{Assembler, Pes, Ticks};
 use crate::mpegts::picture_size::find_too_large;
 use crate::mpegts::psi::Pmt;
-use crate::mpegts::repacketize::repacketize;
+use crate::mpegts::repacketize::{Repacketized, repacketize};
 use crate::mpegts::samples::SampleIndex;
 use crate::mpegts::scan::{Scan, Track};
 
@@ -185,23 +187,9 @@ impl LoadedSegment {
         if self.scan.is_aligned() {
             return Ok(self);
         }
-        let file = next.map(|next| open(next, max_bytes)).transpose()?.map(|opened| opened.file);
-        let (mut start, mut len) = (Vec::new(), FIRST_READ_BYTES);
-        loop {
-            let missing = len - start.len() as u64;
-            let mut is_at_end = true;
-            if let Some((file, next)) = file.as_ref().zip(next) {
-                let read = file.take(missing).read_to_end(&mut start);
-                is_at_end = (read.map_err(Error::io("read the segment", &next.path))? as u64) < missing;
-            }
-            match repacketize(self.bytes()?, &self.scan, whole, &start) {
-                Some(aligned) if aligned.needs_more && !is_at_end => len *= 2,
-                Some(aligned) => {
-                    return Ok(Self { rewritten: true, ..Self::new(aligned.bytes, aligned.scan) });
-                }
-                None => return Ok(self),
-            }
-        }
+        let next = next.map(|next| Ok((open(next, max_bytes)?.file, &*next.path))).transpose()?;
+        let aligned = align(self.bytes()?, &self.scan, whole, next.as_ref())?;
+        Ok(aligned.map_or(self, |aligned| Self { rewritten: true, ..Self::new(aligned.bytes, aligned.scan) }))
     }
 
     /// The track whose frames the cut counts: the first video, else the first sound.
@@ -252,19 +240,51 @@ pub(super) fn check_picture_size(segment: &CutSegment, bytes: &[u8], pmt: &Pmt) 
     }
 }
 
-/// Opens a segment of at most `max_bytes` if it is a regular file: opening a pipe would block.
-pub(super) fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
-    match open_regular(&segment.path) {
-        Ok(opened) if opened.len > max_bytes => {
-            let why = format!("has {} bytes, and exact cuts take at most {max_bytes}", opened.len);
-            Err(unsupported(segment, &why))
+/// Aligns the frames of a segment with its PES packets. Frames that go on in the segment that continues it are completed from
+/// `next`, its file and path, of which no more is read than that takes. `None` if no track needs it.
+///
+/// # Errors
+/// [`Error::Io`] if that file cannot be read.
+pub(crate) fn align(
+    bytes: &[u8],
+    scan: &Scan,
+    whole: bool,
+    next: Option<&(File, &Path)>,
+) -> Result<Option<Repacketized>> {
+    let (mut start, mut len) = (Vec::new(), FIRST_READ_BYTES);
+    loop {
+        let missing = len - start.len() as u64;
+        let mut is_at_end = true;
+        if let Some((file, path)) = next {
+            let read = file.take(missing).read_to_end(&mut start);
+            is_at_end = (read.map_err(Error::io("read the segment", *path))? as u64) < missing;
         }
-        Ok(opened) => Ok(opened),
-        Err(Error::NotFound(_)) => {
-            Err(Error::io("open the segment", &segment.path)(io::ErrorKind::NotFound.into()))
+        match repacketize(bytes, scan, whole, &start) {
+            Some(aligned) if aligned.needs_more && !is_at_end => len *= 2,
+            aligned => return Ok(aligned),
         }
-        Err(error) => Err(error),
     }
+}
+
+/// Opens a segment of at most `max_bytes`.
+pub(super) fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
+    let opened = open_segment(segment)?;
+    if opened.len > max_bytes {
+        let why = format!("has {} bytes, and exact cuts take at most {max_bytes}", opened.len);
+        return Err(unsupported(segment, &why));
+    }
+    Ok(opened)
+}
+
+/// Opens a segment if it is a regular file: opening a pipe would block.
+///
+/// # Errors
+/// [`Error::Io`], also if it is not there any more: it was when its name was read.
+pub(crate) fn open_segment(segment: &CutSegment) -> Result<OpenFile> {
+    open_regular(&segment.path).map_err(|error| match error {
+        Error::NotFound(_) => Error::io("open the segment", &segment.path)(io::ErrorKind::NotFound.into()),
+        error => error,
+    })
 }
 
 /// The room for a segment or a part of a movie of `len` bytes. Segments of a stream differ little in length: with a little

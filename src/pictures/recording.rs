@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::archive::select::TOLERANCE;
 use crate::archive::selection::{Chosen, Selection};
-use crate::archive::{Archive, VariantName, open_regular};
-use crate::cut::CutSegment;
+use crate::archive::{Archive, VariantName};
 use crate::cut::selected::SelectedSegments;
+use crate::cut::{CutSegment, open_segment};
 use crate::error::{Error, Result};
 use crate::timestamp::{Hour, Span, Timestamp};
 
@@ -75,12 +75,7 @@ impl Recording {
 /// # Errors
 /// [`Error::Unsupported`] if it has more; [`Error::Io`] if it cannot be read.
 pub(super) fn read(segment: &CutSegment, len: u64, max_bytes: u64) -> Result<Vec<u8>> {
-    let opened = match open_regular(&segment.path) {
-        Err(Error::NotFound(_)) => {
-            return Err(Error::io("open the segment", &segment.path)(io::ErrorKind::NotFound.into()));
-        }
-        opened => opened?,
-    };
+    let opened = open_segment(segment)?;
     if opened.len > max_bytes {
         let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
         let what = format!(

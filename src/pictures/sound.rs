@@ -3,15 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
-use crate::archive::open_regular;
-use crate::cut::CutSegment;
+use crate::archive::OpenFile;
+use crate::cut::{CutSegment, align, open_segment};
 use crate::error::{Error, Result};
 use crate::mpegts::codec::Codec;
 use crate::mpegts::packet::{PACKET_BYTES, Packet, packets};
 use crate::mpegts::pes::{Header, Ticks};
 use crate::mpegts::probe::{AudioFormat, probe};
 use crate::mpegts::psi::{ElementaryStream, Pmt, write_pat, write_pmt};
-use crate::mpegts::repacketize::repacketize;
 use crate::mpegts::scan::{Scan, Unit};
 
 /// Bytes of a segment that are read at once, and as long as its tables are searched.
@@ -19,8 +18,6 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const TABLES_CHUNK_BYTES: usize = 8 * 1024;
 /// Bytes of a segment in which its tables must be.
 const MAX_TABLES_BYTES: usize = 4 << 20;
-/// Bytes of the next segment that are read first, for the end of a frame that goes on there.
-const NEXT_BYTES: u64 = 64 * 1024;
 
 /// What a segment has of sound.
 #[derive(Debug)]
@@ -80,7 +77,7 @@ impl Sound {
 /// # Errors
 /// [`Error::Io`] if it cannot be read.
 pub(super) fn read(segment: &CutSegment, next: Option<&CutSegment>, max_bytes: u64) -> Result<Found> {
-    let (file, len) = open(segment)?;
+    let OpenFile { file, len, .. } = open_segment(segment)?;
     if len > max_bytes {
         return Ok(Found::Unusable);
     }
@@ -93,12 +90,19 @@ pub(super) fn read(segment: &CutSegment, next: Option<&CutSegment>, max_bytes: u
     if scan.scrambled {
         return Ok(Found::Unusable);
     }
-    let (bytes, scan, depends_on_next) = aligned(bytes, scan, segment.complete, next)?;
+    let is_aligned = scan.is_aligned();
+    let (bytes, scan) = if is_aligned {
+        (bytes, scan)
+    } else {
+        let next = next.map(|next| Ok((open_segment(next)?.file, &*next.path))).transpose()?;
+        let aligned = align(&bytes, &scan, segment.complete, next.as_ref())?;
+        aligned.map_or((bytes, scan), |aligned| (aligned.bytes, aligned.scan))
+    };
     let first = scan.tracks.first().and_then(|track| track.units.first()).map(|unit| unit.pts);
     let Some(first) = first.filter(|_| !scan.split_header) else { return Ok(Found::Unusable) };
     let start = filter.lowest_video_pts().unwrap_or(first);
     let format = Format::of(&bytes, &scan);
-    Ok(Found::Sound(Box::new(Sound { bytes, scan, start, format, depends_on_next })))
+    Ok(Found::Sound(Box::new(Sound { bytes, scan, start, format, depends_on_next: !is_aligned })))
 }
 
 impl Format {
@@ -111,16 +115,6 @@ impl Format {
             audio: found.as_ref().and_then(|stream| stream.audio),
             codecs: found.and_then(|stream| stream.codecs),
         }
-    }
-}
-
-fn open(segment: &CutSegment) -> Result<(File, u64)> {
-    match open_regular(&segment.path) {
-        Ok(opened) => Ok((opened.file, opened.len)),
-        Err(Error::NotFound(_)) => {
-            Err(Error::io("open the segment", &segment.path)(io::ErrorKind::NotFound.into()))
-        }
-        Err(error) => Err(error),
     }
 }
 
@@ -203,32 +197,5 @@ impl Filter {
     /// The lowest PTS of the first video that has frames.
     fn lowest_video_pts(&self) -> Option<Ticks> {
         self.video.iter().find_map(|(_, lowest)| *lowest)
-    }
-}
-
-/// Aligns the frames with the PES packets, if they are not. Also returns whether the last frame goes on in the next segment.
-fn aligned(
-    bytes: Vec<u8>,
-    scan: Scan,
-    whole: bool,
-    next: Option<&CutSegment>,
-) -> Result<(Vec<u8>, Scan, bool)> {
-    if scan.is_aligned() {
-        return Ok((bytes, scan, false));
-    }
-    let file = next.map(open).transpose()?.map(|(file, _)| file);
-    let (mut start, mut len) = (Vec::new(), NEXT_BYTES);
-    loop {
-        let missing = len - start.len() as u64;
-        let mut is_at_end = true;
-        if let Some((file, next)) = file.as_ref().zip(next) {
-            let read = file.take(missing).read_to_end(&mut start);
-            is_at_end = (read.map_err(Error::io("read the segment", &next.path))? as u64) < missing;
-        }
-        match repacketize(&bytes, &scan, whole, &start) {
-            Some(aligned) if aligned.needs_more && !is_at_end => len *= 2,
-            Some(aligned) => return Ok((aligned.bytes, aligned.scan, true)),
-            None => return Ok((bytes, scan, true)),
-        }
     }
 }
