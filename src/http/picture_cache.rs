@@ -33,8 +33,6 @@ pub struct Pictures {
 pub(super) struct Picture {
     pub(super) content_type: &'static str,
     pub(super) bytes: Arc<Vec<u8>>,
-    /// The headers that its responses have beside those of all pictures.
-    pub(super) headers: Vec<(&'static str, String)>,
 }
 
 impl Pictures {
@@ -55,8 +53,8 @@ impl Pictures {
         self.made.stats()
     }
 
-    /// The response with the picture of that key, which `make` makes unless it is in memory. Concurrent requests for one
-    /// picture share the work.
+    /// The response with the picture of that key, which `make` makes unless the client or the server has it. Concurrent
+    /// requests for one picture share the work.
     ///
     /// # Errors
     /// Those of `make`; [`crate::error::Error::Cancelled`] once `is_cancelled` returns true.
@@ -69,17 +67,16 @@ impl Pictures {
     ) -> Result<Reply> {
         let key = key.finish();
         let validators = Validators { etag: format!("\"{key:016x}\""), last_modified: None };
+        let reply = Reply::empty(200).with("ETag", &validators.etag).with("Cache-Control", "no-cache");
+        if validators.not_modified(request) {
+            return Ok(reply.with_status(304));
+        }
         let find = || self.made.find([&key], |_, _| true);
         let picture = self.builds.get_or_build(key, find, is_cancelled, || {
             let picture = Arc::new(make()?);
             self.made.insert(key, Arc::clone(&picture), picture.bytes.len());
             Ok(picture)
         })?;
-        let reply = Reply::empty(200).with("ETag", &validators.etag).with("Cache-Control", "no-cache");
-        let reply = picture.headers.iter().fold(reply, |reply, (name, value)| reply.with(name, value));
-        if validators.not_modified(request) {
-            return Ok(reply.with_status(304));
-        }
         let body = Body::bytes(Arc::clone(&picture.bytes));
         Ok(reply.with("Content-Type", picture.content_type).with_body(body))
     }

@@ -96,15 +96,15 @@ impl FrameRequest {
         let found = find(app, &cut, movie_tools, is_cancelled)?;
         let before = preceding_segment(app, &cut, found.segment.start)?;
         let key = key(&found, before.as_ref(), format, self.width);
-        app.pictures.reply(request, key, is_cancelled, || {
-            let Found { segment, trailing, time } = &found;
+        let Found { segment, trailing, time } = &found;
+        let reply = app.pictures.reply(request, key, is_cancelled, || {
             let mut preceding = preceding(app, &cut, segment.start);
             let trailing = trailing.as_ref();
             let encoded = encoded_frame(segment, trailing, &mut preceding, *time, movie_tools, is_cancelled)?;
             let bytes = frame(encoded, format, self.width, &tools, is_cancelled)?;
-            let headers = vec![("X-Frame-Time", time.to_string())];
-            Ok(Picture { content_type: format.content_type(), bytes: Arc::new(bytes), headers })
-        })
+            Ok(Picture { content_type: format.content_type(), bytes: Arc::new(bytes) })
+        })?;
+        Ok(reply.with("X-Frame-Time", time.to_string()))
     }
 
     /// The time that is meant now. The live end itself is behind the last frame: it stands for that frame.

@@ -51,7 +51,7 @@ impl Handler for StoryboardRequest {
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
         self.0.reply(app, request, "jpg", is_cancelled, |_, storyboard| {
             let bytes = Arc::new(storyboard.jpeg(&app.tools.get(), is_cancelled)?);
-            Ok(Picture { content_type: "image/jpeg", bytes, headers: Vec::new() })
+            Ok(Picture { content_type: "image/jpeg", bytes })
         })
     }
 }
@@ -64,7 +64,7 @@ impl Handler for StoryboardTrackRequest {
     fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
         self.0.reply(app, request, "vtt", is_cancelled, |cut, storyboard| {
             let bytes = Arc::new(track(cut, &storyboard).into_bytes());
-            Ok(Picture { content_type: "text/vtt; charset=utf-8", bytes, headers: Vec::new() })
+            Ok(Picture { content_type: "text/vtt; charset=utf-8", bytes })
         })
     }
 }

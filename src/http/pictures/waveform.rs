@@ -92,7 +92,7 @@ impl Handler for WaveformPicture {
             |_| tag,
             |waveform, _| {
                 let bytes = Arc::new(waveform.png(*size)?);
-                Ok(Picture { content_type: "image/png", bytes, headers: Vec::new() })
+                Ok(Picture { content_type: "image/png", bytes })
             },
         )
     }
@@ -119,7 +119,7 @@ impl Handler for WaveformLevels {
         };
         range.reply(app, request, is_cancelled, tag, |waveform, range| {
             let bytes = Arc::new(waveform.json(range, *points).into_bytes());
-            Ok(Picture { content_type: "application/json", bytes, headers: Vec::new() })
+            Ok(Picture { content_type: "application/json", bytes })
         })
     }
 }
