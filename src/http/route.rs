@@ -113,11 +113,14 @@ pub fn similar_path(path: &str) -> Option<String> {
     let path = path.trim_end_matches('/');
     let without = |suffixes: &[&str]| suffixes.iter().find_map(|suffix| path.strip_suffix(suffix));
     let movie = without(&[".mp4", ".m4v", ".mov"]);
-    let stem = movie.or_else(|| without(&[".m3u8", ".m3u", ".ts"])).unwrap_or(path);
+    let other = || without(&[".m3u8", ".m3u", ".ts", ".png", ".jpg", ".jpeg", ".json", ".svg", ".vtt"]);
+    let stem = movie.or_else(other).unwrap_or(path);
     let file = if movie.is_some() { "mp4" } else { "ts" };
-    let candidates =
-        [path.to_owned(), format!("{stem}.m3u8"), format!("{stem}.{file}"), format!("{stem}.json")];
-    candidates.into_iter().find(|path| find(path, "").is_some_and(|found| is_named(&found)))
+    let candidates = ["m3u8", file, "png", "jpg", "json"].map(|suffix| format!("{stem}.{suffix}"));
+    [path.to_owned()]
+        .into_iter()
+        .chain(candidates)
+        .find(|path| find(path, "").is_some_and(|found| is_named(&found)))
 }
 
 /// Whether the path of a match names everything that its route needs: `/files//.m3u8` does not.
