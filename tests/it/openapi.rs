@@ -62,6 +62,18 @@ fn routes_and_documented_paths_are_the_same() {
 }
 
 #[test]
+fn every_operation_has_an_id_of_its_own() {
+    let document = source("docs/openapi.yaml");
+    let mut ids = BTreeSet::new();
+    for (path, said) in paths(&document) {
+        for id in said.lines().filter_map(|line| line.strip_prefix("      operationId: ")) {
+            assert!(ids.insert(id.to_owned()), "{path}: {id} is the id of another operation too");
+        }
+    }
+    assert!(ids.len() >= 3 * ROUTES.len(), "the ids were not found");
+}
+
+#[test]
 fn every_route_and_its_label_are_in_the_description_of_the_api() {
     let page = source("docs/api.md");
     for route in &ROUTES {
