@@ -15,7 +15,7 @@ use crate::cuts::file;
 use crate::footage::{FootageKind, PLAIN, base, look, make};
 use crate::harness::Site;
 use crate::nginx::free_port;
-use crate::playback::{FRAMES, RUNS, Run, frame_time, recorded};
+use crate::playback::{FRAME_NUMBER, FRAMES, RUNS, Run, frame_time, recorded};
 use crate::process::{Program, RESTREAMER, Served};
 
 /// Functions for scripts that look at the page.
@@ -26,16 +26,6 @@ const HELPERS: &str = "
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [320, 180];
     const context = canvas.getContext('2d', {willReadFrequently: true});
-
-    // The number that the picture shows; -1 before there is a picture.
-    function number() {
-        context.clearRect(0, 0, 320, 180);
-        context.drawImage(video, 0, 0, 320, 180);
-        const line = context.getImageData(0, 160, 320, 1).data;
-        let number = 0;
-        for (let bit = 0; bit < 12; bit++) number |= (line[(18 + bit * 24) * 4] > 128) << bit;
-        return line[3] ? number : -1;
-    }
 
     const clock = () => $('clock').textContent;
     const statuses = () => [...document.querySelectorAll('[data-part=status]')].map((status) => status.textContent);
@@ -55,7 +45,7 @@ const HELPERS: &str = "
 
 /// Runs the body of an async function with [`HELPERS`].
 fn look_at(browser: &mut Browser, body: &str) -> Value {
-    browser.call(&format!("{HELPERS}{body}"))
+    browser.call(&format!("{HELPERS}{FRAME_NUMBER}{body}"))
 }
 
 /// Opens the page with what its address says behind `#`, and records its errors.

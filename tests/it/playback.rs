@@ -48,6 +48,8 @@ pub(crate) const RUNS: [Run; 2] = [
 
 /// A page with a video element and functions that drive it. `open` is the whole of a player of fragmented playlists.
 const PAGE: &str = include_str!("../data/movie.html");
+/// A function for scripts: the number that the picture shows, by the blocks in it.
+pub(crate) const FRAME_NUMBER: &str = include_str!("../data/frame_number.js");
 
 /// A server of the recording, and of a page.
 pub(crate) fn recorded() -> Site {
@@ -55,7 +57,7 @@ pub(crate) fn recorded() -> Site {
     for segment in segments().iter().flatten() {
         file(site.archive.path(), segment);
     }
-    site.write("s/page.html", PAGE.as_bytes());
+    site.write("s/page.html", PAGE.replace("{frame_number}", FRAME_NUMBER).as_bytes());
     site
 }
 
