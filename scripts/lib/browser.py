@@ -9,11 +9,15 @@ import os
 import select
 import time
 
-from measure import end, fail, start
+from measure import end, start
 
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
            "--autoplay-policy=no-user-gesture-required", "--window-size=1440,900", "--remote-debugging-pipe"]
 TIMEOUT = 60    # seconds
+
+
+class BrowserError(Exception):
+    """Why the browser or the page in it could not go on."""
 
 
 class Browser:
@@ -52,17 +56,17 @@ class Browser:
             answer = self.receive(method, deadline)
             if answer.get("id") == self.number:
                 if "error" in answer:
-                    fail(f"{method}: {answer['error']['message']}")
+                    raise BrowserError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
 
     def receive(self, method, deadline):
         """The next message of the browser."""
         while b"\0" not in self.received:
             if not select.select([self.answers], [], [], max(0, deadline - time.monotonic()))[0]:
-                fail(f"chromium did not answer {method} within {TIMEOUT} s")
+                raise BrowserError(f"chromium did not answer {method} within {TIMEOUT} s")
             read = os.read(self.answers, 1 << 16)
             if not read:
-                fail(f"chromium ended; see {self.directory / 'log'}")
+                raise BrowserError(f"chromium ended; see {self.directory / 'log'}")
             self.received += read
         message, _, self.received = self.received.partition(b"\0")
         return json.loads(message)
@@ -71,14 +75,14 @@ class Browser:
         """Goes to a page and does not wait for it."""
         found = self.command("Page.navigate", url=url)
         if "errorText" in found:
-            fail(f"{url}: {found['errorText']}")
+            raise BrowserError(f"{url}: {found['errorText']}")
 
     def run(self, body):
         """Runs the body of an async function in the page and returns its result."""
         found = self.command("Runtime.evaluate", expression=f"(async () => {{ {body} }})()", awaitPromise=True,
                              returnByValue=True)
         if "exceptionDetails" in found:
-            fail(f"the page: {found['exceptionDetails']['exception'].get('description')}")
+            raise BrowserError(f"the page: {found['exceptionDetails']['exception'].get('description')}")
         return found["result"].get("value")
 
     def press(self, key):
