@@ -191,6 +191,8 @@ fn check_encoders(tools: &Tools, report: &mut Report) {
         ("libx264", "full cuts, and the ends of smart cuts of H.264", true),
         ("aac", "the sound of full cuts", true),
         ("libx265", "the ends of smart cuts of HEVC", false),
+        ("libvpx", "cuts as WebM", false),
+        ("libopus", "the sound of cuts as WebM", false),
     ];
     for (name, purpose, is_needed) in encoders {
         match tools.check_encoder(name) {

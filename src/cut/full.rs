@@ -1,4 +1,4 @@
-//! The full cut: every frame through ffmpeg, to H.264 and AAC.
+//! The full cut: every frame through ffmpeg, to H.264 and AAC, or to VP8 and Opus for a preview.
 //!
 //! ffmpeg gets the segments as one stream on one clock, so it sees no gap, wrap or restart of the clock, and keeps what is
 //! between two timestamps.
@@ -8,20 +8,22 @@ use std::io::Write;
 use crate::error::{Error, Result};
 use crate::ffmpeg::{INPUT_OPTIONS, Tools};
 use crate::mpegts::codec::{Codec, is_encrypted};
-use crate::mpegts::packet::{NULL_PID, PACKET_BYTES, packets};
-use crate::mpegts::pes::{Header, TICKS_PER_SECOND, Ticks};
+use crate::mpegts::packet::NULL_PID;
+use crate::mpegts::pes::TICKS_PER_SECOND;
 use crate::mpegts::probe::{self, Stream};
 use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::scan::Unit;
 
 use super::edit::Muxer;
-use super::encode::{failed, no_frame, rate_option};
+use super::encode::no_frame;
 use super::groups;
 use super::lead_in;
 use super::mux::{EditedSegment, Mux, Output, send};
+use super::output_length::OutputLength;
 use super::plan::{CutSegment, LeadIn, Plan, PlannedSegment};
 use super::program::counterparts;
 use super::segments::{LoadedSegment, OTHER_TYPE};
+use super::target::Target;
 use super::transport_stream::TransportStream;
 
 /// By how much the stream for ffmpeg is shifted, so that what precedes the first frame is not before zero.
@@ -31,15 +33,17 @@ const AUDIO_MARGIN_90K: i64 = TICKS_PER_SECOND;
 /// How long before all else ffmpeg gets the frames that announce a sound which begins late. They take at most half of that
 /// time.
 const ANNOUNCED_90K: i64 = TICKS_PER_SECOND;
-/// The filter for the channel layouts that AAC has a `channel_configuration` for (ISO/IEC 14496-3, 1.6.3.4).
-pub(super) const AAC_FORMAT: &str = "aformat=channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1";
-/// The options of the encoder of sound.
-pub(super) const AAC_OPTIONS: &str = "-c:a aac -b:a 192k";
 
 /// Checks that ffmpeg has the encoders, and the decoders of all sound.
-pub(super) fn check(plan: &Plan, tools: &Tools) -> Result<()> {
-    tools.check_encoder("libx264")?;
-    tools.check_encoder("aac")?;
+pub(super) fn check(plan: &Plan, tools: &Tools, target: Target) -> Result<()> {
+    for encoder in target.encoders() {
+        tools.check_encoder(encoder)?;
+    }
+    let has_video = plan.program.streams.iter().any(|stream| stream.codec.is_video());
+    if target == Target::Webm && !has_video {
+        let why = "WebM needs video, and there is none; type=full, type=smart and type=rough keep the sound";
+        return Err(Error::Unsupported(why.to_owned()));
+    }
     for (stream, found_in) in plan.program.streams.iter().zip(&plan.found_in) {
         if !stream.codec.is_audio() {
             continue;
@@ -93,31 +97,31 @@ fn decoders(stream: &Stream, stream_type: u8) -> (String, &'static [&'static str
     (format!("{name} (stream type {stream_type:#04x})"), decoders)
 }
 
-/// Makes a full cut as a transport stream.
+/// Makes a full cut.
 pub(super) fn run(
     plan: Plan,
     tools: &Tools,
+    target: Target,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    encode(plan, tools, 0, &mut |chunk| send(chunk, out, is_cancelled), is_cancelled)
+    encode(plan, tools, target, &mut |chunk| send(chunk, out, is_cancelled), is_cancelled)
 }
 
-/// Encodes all frames of a plan, into a transport stream in which the range begins at `start_seconds` or, if something
-/// would be before zero, a little later.
+/// Encodes all frames of a plan.
 pub(super) fn encode(
     plan: Plan,
     tools: &Tools,
-    start_seconds: i64,
+    target: Target,
     out: Output<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
     let plan = plan.shifted(SHIFT_90K);
-    let args = arguments(&plan, tools, start_seconds);
-    let expected_90k = start_seconds * TICKS_PER_SECOND + plan.end_90k - plan.start_90k;
+    let args = arguments(&plan, tools, target);
+    let expected_90k = target.start_90k() + plan.end_90k - plan.start_90k;
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
     let mut child = tools.ffmpeg(&args, feed)?;
-    let mut length = OutputLength::default();
+    let mut length = OutputLength::new(target);
     loop {
         let next = child.next_chunk(is_cancelled);
         let Some(chunk) = next.map_err(|error| if length.has_begun { error } else { blame(error) })? else {
@@ -144,39 +148,6 @@ pub(super) fn blame(error: Error) -> Error {
             Error::Unsupported(format!("ffmpeg cannot decode the segments (`{reason}`){OTHER_TYPE}"))
         }
         None => error,
-    }
-}
-
-/// The length of ffmpeg's output, by the stream that lasts longest. It may be too short though ffmpeg succeeded.
-#[derive(Debug, Default)]
-struct OutputLength {
-    /// Bytes of an incomplete packet.
-    rest: Vec<u8>,
-    highest_pts_90k: i64,
-    has_begun: bool,
-}
-
-impl OutputLength {
-    fn push(&mut self, chunk: &[u8]) {
-        self.has_begun = true;
-        self.rest.extend_from_slice(chunk);
-        let whole = self.rest.len() / PACKET_BYTES * PACKET_BYTES;
-        for (_, packet) in packets(&self.rest[..whole]).filter(|(_, packet)| packet.starts_unit()) {
-            if let Some(pts) = Header::parse(packet.payload()).and_then(|header| header.pts) {
-                // A cut may be longer than the 33 bits of the clock.
-                self.highest_pts_90k += pts.since(Ticks::new(self.highest_pts_90k)).max(0);
-            }
-        }
-        self.rest.drain(..whole);
-    }
-
-    fn check(&self, expected_90k: i64) -> Result<()> {
-        if self.highest_pts_90k >= expected_90k - TICKS_PER_SECOND {
-            return Ok(());
-        }
-        let missing = (expected_90k - self.highest_pts_90k) / TICKS_PER_SECOND;
-        let why = format!("it ended without an error, but with {missing} s less than asked for");
-        Err(failed(&why))
     }
 }
 
@@ -251,12 +222,12 @@ pub(super) fn actions(
     }
 }
 
-fn arguments(plan: &Plan, tools: &Tools, output_start: i64) -> String {
+fn arguments(plan: &Plan, tools: &Tools, target: Target) -> String {
     let threads = tools.threads();
     let mut args =
         vec![format!("-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0")];
     let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
-    args.extend(video.map(|stream| video_arguments(plan, stream, tools)));
+    args.extend(video.map(|stream| video_arguments(plan, stream, tools, target)));
     let seconds =
         |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
     let (start, end) = (seconds(plan.start_90k), seconds(plan.end_90k));
@@ -264,15 +235,13 @@ fn arguments(plan: &Plan, tools: &Tools, output_start: i64) -> String {
     let sounds = plan.program.streams.iter().filter(|stream| stream.codec.is_audio());
     args.extend(sounds.enumerate().map(|(index, stream)| {
         let pid = stream.pid;
-        format!("-map 0:i:{pid} -filter:a:{index} {trim},{AAC_FORMAT}")
+        format!("-map 0:i:{pid} -filter:a:{index} {trim},{}", target.sound_filter(tools))
     }));
-    args.push(format!(
-        "{AAC_OPTIONS} -output_ts_offset {output_start} -muxdelay 0 -muxpreload 0 -f mpegts pipe:1"
-    ));
+    args.push(target.output_options(plan.end_90k - plan.start_90k));
     args.join(" ")
 }
 
-fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools) -> String {
+fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools, target: Target) -> String {
     let (pid, start) = (stream.pid, plan.start_90k);
     // Where the frame rate varies, the next frame may come before the last one's usual end.
     let range_end =
@@ -282,37 +251,11 @@ fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools) -> String {
     // Frames that two segments have come twice, and the second time they go back.
     let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
     let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
-    let mut rate = String::new();
     if let Some(video) = &stream.video {
         filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
-        rate = rate_option(video);
     }
     format!(
-        "-map 0:i:{pid} -filter:v {filter} \
-        -c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -x264-params {rate}force-cfr=1 \
-        -threads {threads} {passthrough} passthrough -enc_time_base 1:90000"
+        "-map 0:i:{pid} -filter:v {filter} {} -threads {threads} {passthrough} passthrough -enc_time_base 1:90000",
+        target.video_options(stream.video.as_ref())
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mpegts::pes::{Pes, write_pes};
-
-    #[test]
-    fn the_length_is_that_of_the_stream_that_lasts_longest() {
-        let mut bytes = Vec::new();
-        for (pid, seconds) in
-            [(0x100, 0), (0x101, 0), (0x101, 40_000), (0x101, 80_000), (0x101, 100_000), (0x100, 1)]
-        {
-            let pts = Ticks::new(seconds * TICKS_PER_SECOND);
-            let pes = Pes { stream_id: 0xC0, pts, dts: pts, payload: vec![0; 300] };
-            write_pes(&pes, pid, &mut 0, false, &mut bytes);
-        }
-        let mut length = OutputLength::default();
-        bytes.chunks(100).for_each(|chunk| length.push(chunk));
-        assert_eq!(length.highest_pts_90k, 100_000 * TICKS_PER_SECOND, "beyond the wrap of the clock");
-        assert!(length.check(100_001 * TICKS_PER_SECOND).is_ok());
-        assert!(length.check(100_002 * TICKS_PER_SECOND).is_err());
-    }
 }

@@ -21,6 +21,10 @@ mod transport_stream;
 
 mod edit;
 mod encode;
+mod target;
+mod webm_times;
+
+mod output_length;
 
 pub mod movie;
 
@@ -49,7 +53,11 @@ use plan::Plan;
 pub use plan::{CutSegment, ExactType, SegmentList};
 use samples_cache::SamplesCache;
 pub(crate) use segments::{align, open_segment};
+use target::Target;
 use transport_stream::TransportStream;
+
+/// What a full cut is encoded as unless it is a preview.
+const TRANSPORT_STREAM: Target = Target::TransportStream { start_seconds: 0 };
 
 /// A cut that can be made, as far as that can be known before it is.
 #[derive(Debug)]
@@ -143,7 +151,8 @@ fn complete(
         lead_in::add(&mut plan, &mut preceding, samples.as_deref(), is_cancelled)?;
     }
     match plan.exact_type {
-        ExactType::Full => full::check(&plan, tools)?,
+        ExactType::Full => full::check(&plan, tools, TRANSPORT_STREAM)?,
+        ExactType::Webm => full::check(&plan, tools, Target::Webm)?,
         ExactType::Smart => smart::check(&plan, tools, samples.as_deref(), is_cancelled)?,
         ExactType::Copy | ExactType::Whole => {}
     }
@@ -162,7 +171,8 @@ impl PreparedCut {
     /// prepared.
     pub fn run(self, out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         match self.plan.exact_type {
-            ExactType::Full => full::run(self.plan, &self.tools, out, is_cancelled),
+            ExactType::Full => full::run(self.plan, &self.tools, TRANSPORT_STREAM, out, is_cancelled),
+            ExactType::Webm => full::run(self.plan, &self.tools, Target::Webm, out, is_cancelled),
             ExactType::Smart => {
                 let mut container = TransportStream::new(&self.plan);
                 smart::run(&self.plan, Some(&self.tools), None, &mut container, out, is_cancelled)

@@ -70,7 +70,7 @@ impl PreparedCut {
         let mut builder = MovieBuilder::new(&self.plan, options.timecode);
         match self.plan.exact_type {
             ExactType::Copy | ExactType::Whole => copy::run(&self.plan, samples, &mut builder, is_cancelled)?,
-            ExactType::Smart | ExactType::Full => {
+            ExactType::Smart | ExactType::Full | ExactType::Webm => {
                 let tools = encode.then_some(&self.tools);
                 smart::run(&self.plan, tools, samples, &mut builder, &mut std::io::sink(), is_cancelled)?;
             }

@@ -22,6 +22,8 @@ const CLOCK_TOLERANCE_90K: i64 = TICKS_PER_SECOND / 4;
 pub enum ExactType {
     /// Everything is re-encoded.
     Full,
+    /// Everything is re-encoded, quickly, for a preview in browsers.
+    Webm,
     /// Only the groups of pictures at the ends are re-encoded.
     Smart,
     /// Nothing is re-encoded: the groups of pictures that cover the range are kept whole, and what is before and behind it
@@ -34,12 +36,12 @@ pub enum ExactType {
 impl ExactType {
     /// Whether some frames of the output are those of the source.
     pub(super) fn copies(self) -> bool {
-        self != Self::Full
+        !matches!(self, Self::Full | Self::Webm)
     }
 
     /// Whether some frames of the source are decoded.
     pub fn decodes(self) -> bool {
-        matches!(self, Self::Full | Self::Smart)
+        matches!(self, Self::Full | Self::Webm | Self::Smart)
     }
 }
 

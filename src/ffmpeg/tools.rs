@@ -127,9 +127,13 @@ impl Tools {
 
     /// The option that passes frames through with their time stamps: ffmpeg 5.1 renamed it.
     pub fn passthrough_option(&self) -> &'static str {
-        let major =
-            self.ffmpeg_version().unwrap_or("").trim_start_matches('n').split('.').next().unwrap_or("");
-        if major.parse().is_ok_and(|major: u32| major < 5) { "-vsync" } else { "-fps_mode" }
+        if self.major_version().is_some_and(|major| major < 5) { "-vsync" } else { "-fps_mode" }
+    }
+
+    /// The first number of ffmpeg's version; `None` for one that was built between two versions.
+    pub fn major_version(&self) -> Option<u32> {
+        let version = self.ffmpeg_version().ok()?.trim_start_matches('n');
+        version.split('.').next()?.parse().ok()
     }
 
     /// Starts ffmpeg with these arguments, which are separated by spaces.

@@ -116,6 +116,10 @@ fn footage_commands(base: &str, example: &Example) -> Vec<(&'static str, String)
             "the same as MP4, which phones and browsers play",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.mp4?start=-30s'"),
         ),
+        (
+            "the same as WebM, encoded quickly, for a preview",
+            format!("curl -OJ '{base}/cut/{stream}/{variant}.webm?start=-30s'"),
+        ),
     ]
 }
 

@@ -9,7 +9,7 @@ use super::aliases::AliasRequest;
 use super::assets::AssetRequest;
 use super::channels::ChannelsRequest;
 use super::coverage::{CoverageJsonRequest, CoveragePictureRequest};
-use super::cuts::{CutQuery, MovieQuery};
+use super::cuts::{CutQuery, MovieQuery, WebmQuery};
 use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::fmp4::{FragmentRequest, InitRequest};
 use super::handler::{Handler, Pool};
@@ -28,7 +28,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 29] = [
+pub static ROUTES: [Route; 30] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<AssetRequest>("/page/{hash}/{name}", "page", Pool::Quick),
     route::<HealthRequest>("/health", "health", Pool::Quick),
@@ -58,6 +58,7 @@ pub static ROUTES: [Route; 29] = [
     route::<CoveragePictureRequest>("/coverage/{stream}/{variant}.svg", "coverage", Pool::Playlist),
     route::<CutQuery>("/cut/{stream}/{variant}.ts", "cut", Pool::Quick).uncompressed(),
     route::<MovieQuery>("/cut/{stream}/{variant}.mp4", "cut", Pool::Quick).uncompressed(),
+    route::<WebmQuery>("/cut/{stream}/{variant}.webm", "cut", Pool::Quick).uncompressed(),
     route::<PngFrameRequest>("/frame/{stream}/{variant}.png", "get_frame", Pool::Picture).uncompressed(),
     route::<JpegFrameRequest>("/frame/{stream}/{variant}.jpg", "get_frame", Pool::Picture).uncompressed(),
     route::<StoryboardRequest>("/storyboard/{stream}/{variant}.jpg", "get_storyboard", Pool::Picture)

@@ -109,6 +109,7 @@ const PURE: &[&str] = &[
     "cut/decoding.rs",
     "cut/groups.rs",
     "cut/fragment_times.rs",
+    "cut/webm_times.rs",
 ];
 
 /// The layer of a file, from 0 at the bottom to 4 at the top.

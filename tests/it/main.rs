@@ -68,4 +68,5 @@ mod times;
 mod transport;
 mod watching;
 mod waveforms;
+mod webm;
 mod words;

@@ -10,6 +10,7 @@ use std::io::Write;
 use crate::cut::encode::{FFMPEG_PID, failed};
 use crate::cut::mux::send;
 use crate::cut::plan::Plan;
+use crate::cut::target::Target;
 use crate::cut::{PreparedCut, full};
 use crate::error::Result;
 use crate::ffmpeg::Tools;
@@ -51,7 +52,8 @@ impl PreparedCut {
         let mut take = |chunk: &[u8]| {
             splitter.push(chunk, |piece| write(movie.fragment(&piece, false, is_cancelled)?))
         };
-        full::encode(plan, &tools, START_SECONDS, &mut take, is_cancelled)?;
+        let target = Target::TransportStream { start_seconds: START_SECONDS };
+        full::encode(plan, &tools, target, &mut take, is_cancelled)?;
         write(movie.fragment(&splitter.finish(), true, is_cancelled)?)
     }
 }

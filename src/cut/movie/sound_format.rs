@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use crate::cut::encode::failed;
-use crate::cut::full::{AAC_FORMAT, AAC_OPTIONS, blame};
+use crate::cut::full::blame;
 use crate::cut::plan::{CutSegment, Plan};
 use crate::cut::program::counterparts;
 use crate::cut::segments::LoadedSegment;
+use crate::cut::target::{AAC_FORMAT, AAC_OPTIONS};
 use crate::error::{Error, Result};
 use crate::ffmpeg::{INPUT_OPTIONS, Tools};
 use crate::mpegts::probe::Program;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tiny_http::Method;
 
-use super::request::{CutParameters, ExactSegments, describe, file_name, preceding};
+use super::request::{CutParameters, ExactSegments, describe, file_name, preceding, type_name};
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
 use super::streamed::streamed;
 use super::timer::CutTimer;
@@ -271,16 +271,6 @@ impl MovieRequest<'_> {
             }))
         });
         Body::Known { len, pieces: Box::new(pieces) }
-    }
-}
-
-/// The name of a type, as requests give it and as metrics have it.
-fn type_name(exact_type: ExactType) -> &'static str {
-    match exact_type {
-        ExactType::Full => "full",
-        ExactType::Smart => "smart",
-        ExactType::Copy => "copy",
-        ExactType::Whole => "rough",
     }
 }
 

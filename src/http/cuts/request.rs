@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::segments::{Coverage, CutRequest, preceding_segment, trailing_segment};
 use crate::cut::selected::SelectedSegments;
-use crate::cut::{CutSegment, SegmentList};
+use crate::cut::{CutSegment, ExactType, SegmentList};
 use crate::error::{Error, Result};
 use crate::http::disposition::attachment;
 use crate::http::handler::App;
@@ -131,4 +131,15 @@ pub(super) fn describe(
 /// `<stream>_<variant>_<start>.<extension>`
 pub(super) fn file_name(cut: &CutRequest, extension: &str) -> String {
     format!("{}_{}_{}.{extension}", cut.variant.stream, cut.variant.variant, cut.range.0)
+}
+
+/// The name of a type, as requests give it and as metrics have it.
+pub(super) fn type_name(exact_type: ExactType) -> &'static str {
+    match exact_type {
+        ExactType::Full => "full",
+        ExactType::Webm => "webm",
+        ExactType::Smart => "smart",
+        ExactType::Copy => "copy",
+        ExactType::Whole => "rough",
+    }
 }

@@ -1,8 +1,9 @@
-//! `/cut/….ts`: a time range as a transport stream.
+//! `/cut/….ts`: a time range as a transport stream, or as WebM, which is also `/cut/….webm`.
 
+use std::io::Write;
 use std::sync::Arc;
 
-use super::request::{CutParameters, ExactSegments, describe, file_name, preceding};
+use super::request::{CutParameters, ExactSegments, describe, file_name, preceding, type_name};
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
 use super::streamed::streamed;
 use super::timer::CutTimer;
@@ -17,24 +18,32 @@ use crate::http::reply::{Body, Piece, Reply};
 use crate::http::request::Request;
 use crate::timestamp::Timestamp;
 
-/// `/cut/{stream}/{variant}.ts`: a time range as a transport stream.
+/// `/cut/{stream}/{variant}.ts`: a time range as a transport stream, or as WebM.
 #[derive(Debug)]
 pub(crate) struct CutQuery {
     cut: CutParameters,
     exact_type: Option<ExactType>,
+    /// Whether browsers play WebM, rather than save it.
+    inline: bool,
 }
+
+/// `/cut/{stream}/{variant}.webm`: the same as WebM.
+#[derive(Debug)]
+pub(crate) struct WebmQuery(CutQuery);
 
 impl Handler for CutQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let cut = CutParameters::decode(names, query)?;
         let default = if query.flag("experimental")? { ExactType::Smart } else { ExactType::Full };
-        let cut_type = query.parsed("type", "`full`, `smart` or `rough`", |name| match name {
+        let cut_type = query.parsed("type", "`full`, `smart`, `rough` or `webm`", |name| match name {
             "full" | "mpegts" => Some(Some(ExactType::Full)),
             "smart" | "fast" => Some(Some(ExactType::Smart)),
             "rough" => Some(None),
+            "webm" => Some(Some(ExactType::Webm)),
             _ => None,
         })?;
-        Ok(Self { cut, exact_type: cut_type.unwrap_or(Some(default)) })
+        let inline = query.flag("inline")?;
+        Ok(Self { cut, exact_type: cut_type.unwrap_or(Some(default)), inline })
     }
 
     fn pool(&self) -> Option<Pool> {
@@ -45,10 +54,62 @@ impl Handler for CutQuery {
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
         let cut = self.cut.resolve(app, self.exact_type.map(|_| (app.max_cut_hours, "exact")))?;
         let reply = match self.exact_type {
-            Some(exact_type) => exact_cut(app, &cut, exact_type, is_cancelled),
+            Some(exact_type) => self.exact_cut(app, &cut, exact_type, is_cancelled),
             None => rough_cut(app, &cut, is_cancelled),
         };
         Ok(reply?.with("Cache-Control", "no-store"))
+    }
+}
+
+impl CutQuery {
+    /// Cuts exactly the frames of the range.
+    fn exact_cut(
+        &self,
+        app: &App,
+        cut: &CutRequest,
+        exact_type: ExactType,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Reply> {
+        let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
+        let selection = selection(app, cut, cut.range)?;
+        let coverage = for_each_segment(cut, selection, is_cancelled, |chosen| segments.push(chosen))?;
+        let ExactSegments { segments, trailing } = ExactSegments::find(app, cut, segments)?;
+        let reply = match exact_type {
+            ExactType::Webm => {
+                let name = (!self.inline).then(|| file_name(cut, "webm"));
+                describe("video/webm", name.as_deref(), cut.range, &coverage)
+            }
+            _ => describe_stream(cut, cut.range, &coverage),
+        };
+        let first = segments.segment(0).map_or(cut.range.0, |first| first.start);
+        let mut preceding = preceding(app, cut, first);
+        let prepared = cut::prepare(
+            exact_type,
+            segments,
+            trailing.as_ref(),
+            &mut preceding,
+            cut.range,
+            &app.tools.get(),
+            is_cancelled,
+        )?;
+        let run = move |out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool| prepared.run(out, is_cancelled);
+        Ok(reply.with_body(streamed(app, type_name(exact_type), run)))
+    }
+}
+
+impl Handler for WebmQuery {
+    fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let cut = CutParameters::decode(names, query)?;
+        query.parsed("type", "`webm`", |name| (name == "webm").then_some(()))?;
+        Ok(Self(CutQuery { cut, exact_type: Some(ExactType::Webm), inline: query.flag("inline")? }))
+    }
+
+    fn pool(&self) -> Option<Pool> {
+        self.0.pool()
+    }
+
+    fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+        self.0.handle(app, request, is_cancelled)
     }
 }
 
@@ -74,37 +135,6 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
     });
     let reply = describe_stream(cut, coverage.span.unwrap_or(cut.range), &coverage);
     Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
-}
-
-/// Cuts exactly the frames of the range.
-fn exact_cut(
-    app: &App,
-    cut: &CutRequest,
-    exact_type: ExactType,
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<Reply> {
-    let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
-    let coverage =
-        for_each_segment(cut, selection(app, cut, cut.range)?, is_cancelled, |chosen| segments.push(chosen))?;
-    let ExactSegments { segments, trailing } = ExactSegments::find(app, cut, segments)?;
-    let reply = describe_stream(cut, cut.range, &coverage);
-    let first = segments.segment(0).map_or(cut.range.0, |first| first.start);
-    let mut preceding = preceding(app, cut, first);
-    let tools = app.tools.get();
-    let prepared = cut::prepare(
-        exact_type,
-        segments,
-        trailing.as_ref(),
-        &mut preceding,
-        cut.range,
-        &tools,
-        is_cancelled,
-    )?;
-    let label = match exact_type {
-        ExactType::Full => "full",
-        _ => "smart",
-    };
-    Ok(reply.with_body(streamed(app, label, move |out, is_cancelled| prepared.run(out, is_cancelled))))
 }
 
 /// The response to a cut as a transport stream, without its body.
@@ -136,8 +166,9 @@ mod tests {
             ("&experimental=false", Ok((false, Some(ExactType::Full)))),
             ("&experimental=1", Err("bad experimental `1`: expected `true` or `false`")),
             ("&allow_holes=", Err("bad allow_holes ``: expected `true` or `false`")),
-            ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart` or `rough`")),
-            ("&type=", Err("bad type ``: expected `full`, `smart` or `rough`")),
+            ("&type=webm", Ok((false, Some(ExactType::Webm)))),
+            ("&type=mp4", Err("bad type `mp4`: expected `full`, `smart`, `rough` or `webm`")),
+            ("&type=", Err("bad type ``: expected `full`, `smart`, `rough` or `webm`")),
         ];
         for (more, expected) in rows {
             let decoded = decode(&format!("{times}{more}")).map(|cut| (cut.cut.allow_holes, cut.exact_type));
@@ -157,7 +188,9 @@ mod tests {
 
     #[test]
     fn exact_and_rough_cuts_have_pools_of_their_own() {
-        for (cut_type, pool) in [("full", Pool::Cut), ("smart", Pool::Cut), ("rough", Pool::Media)] {
+        for (cut_type, pool) in
+            [("full", Pool::Cut), ("smart", Pool::Cut), ("webm", Pool::Cut), ("rough", Pool::Media)]
+        {
             let cut = decode(&format!("start=2026-11-20T10&end=2026-11-20T11&type={cut_type}"));
             assert_eq!(cut.expect(cut_type).pool(), Some(pool), "{cut_type}");
         }
