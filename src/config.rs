@@ -160,6 +160,24 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_string_is_taken_and_not_kept() {
+        let secret = "host='db' password='hunter2'";
+        for config in [
+            served(&["--connection-string", secret], &[]),
+            served(&[], &[("RESTREAMER_CONNECTION_STRING", secret)]),
+        ] {
+            assert!(config.has_connection_string);
+            assert!(!format!("{config:?}").contains("hunter2"));
+            assert!(
+                config
+                    .settings()
+                    .all(|(name, value)| { name != "connection-string" && !value.contains("hunter2") })
+            );
+        }
+        assert!(!served(&["--connection-string", ""], &[]).has_connection_string);
+    }
+
+    #[test]
     fn every_shown_value_can_be_given_again() {
         let given = Config {
             max_connections: Some(7),

@@ -86,7 +86,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let workers = Workers { each: config.workers, cut: config.cut_workers };
     let mut server = Server::start(resolve(config)?, workers, limits, Arc::clone(&app) as Arc<dyn Service>)
         .map_err(|error| format!("cannot listen at {}:{}: {error}", config.host, config.port))?;
-    log::info!("started with {config:?}, {limits:?}");
+    log_options(config, &limits);
     if config.backdoor_port != 0 {
         let console = server.open_console(config.backdoor_port).map_err(|error| {
             format!("cannot open a console at 127.0.0.1:{}: {error}", config.backdoor_port)
@@ -112,6 +112,14 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         log::warn!("stopped after {GRACE:?}; responses were aborted");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Logs the options in effect. No database is used, and its address, which may hold a password, is not among them.
+fn log_options(config: &Config, limits: &Limits) {
+    log::info!("started with {config:?}, {limits:?}");
+    if config.has_connection_string {
+        log::info!("--connection-string is ignored: this server uses no database");
+    }
 }
 
 /// Looks up ffmpeg before the first cut needs it, and logs the version or the problem.

@@ -53,6 +53,8 @@ pub struct Config {
     pub ffprobe: PathBuf,
     /// Least severe level that is logged.
     pub log_level: LevelFilter,
+    /// Whether the address of a database was given. It may hold a password, so it is not kept.
+    pub has_connection_string: bool,
 }
 
 impl Default for Config {
@@ -77,6 +79,7 @@ impl Default for Config {
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
             log_level: LevelFilter::Info,
+            has_connection_string: false,
         }
     }
 }
@@ -285,6 +288,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         .help("least severe level that is logged: off, error, warn, info, debug or trace")
         .value("LEVEL", |config, value| level(value).map(|level| config.log_level = level))
         .shown(|config| config.log_level.as_str().to_ascii_lowercase()),
+    option("Compatibility", "connection-string")
+        .help("taken and ignored, because wubloader's compose file passes it: no route needs a database")
+        .value("DSN", |config, value| {
+            config.has_connection_string = !value.is_empty();
+            Ok(())
+        })
+        .computed_default("none"),
     option("Other", "check").help(
         "check the options, the archive and ffmpeg, print the findings, and exit with 0 if there is no \
          problem, else with 1",

@@ -216,7 +216,7 @@ impl<W: Write> Writer<W> {
 
 fn format(out: &mut Formatter, record: &Record) -> io::Result<()> {
     let module = record.target().strip_prefix("restreamer::").unwrap_or(record.target());
-    count_log_line(record.level(), module);
+    count_log_line(record.level(), module, record.line());
     let message = one_line(&record.args().to_string());
     writeln!(out, "{} {} {module}: {message}", Clock::System.now(), record.level())
 }

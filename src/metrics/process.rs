@@ -26,7 +26,11 @@ impl ProcessMetrics {
             children_ended.with_label_values(&[result]);
         }
         Ok(Self {
-            log_lines: register_int_counter_vec!("log_count_total", "Log lines.", &["level", "module"])?,
+            log_lines: register_int_counter_vec!(
+                "log_count_total",
+                "Log lines.",
+                &["level", "module", "function"]
+            )?,
             children_running: register_int_gauge!("ffmpeg_running", "Running ffmpeg and ffprobe processes.")?,
             children_ended,
         })
@@ -39,11 +43,15 @@ pub(super) fn gather() -> Vec<MetricFamily> {
     prometheus::gather()
 }
 
-/// Counts a log line. Modules are those of this program and its libraries, so there are only a few.
-pub fn count_log_line(level: Level, module: &str) {
+/// Counts a log line. Modules are those of this program and its libraries, so there are only a few, with few places that
+/// log.
+///
+/// Other programs tell places in a module apart by functions. The log does not know these, but the lines of the source.
+pub fn count_log_line(level: Level, module: &str, line: Option<u32>) {
     // As other programs' dashboards name the levels.
     let level = if level == Level::Warn { "WARNING" } else { level.as_str() };
-    PROCESS.log_lines.with_label_values(&[level, module]).inc();
+    let function = line.map_or_else(String::new, |line| format!("line {line}"));
+    PROCESS.log_lines.with_label_values(&[level, module, &function]).inc();
 }
 
 /// A child process that runs. Its end is counted when this is dropped: as `killed`, unless it ended by itself.

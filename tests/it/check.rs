@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::harness::write_whole;
-use crate::process::{Output, Program, RESTREAMER, say};
+use crate::process::{Output, Program, RESTREAMER, Served, say};
 use crate::shortage::{as_nobody, copy_for_anybody};
 
 const HOUR: &str = "gdq/source/2026-11-20T10";
@@ -172,6 +172,21 @@ fn missing_ffmpeg_and_ffprobe_are_problems() {
     assert!(problems[1].starts_with("cannot run ffprobe: `/nowhere/ffprobe`: "), "{problems:?}");
     assert!(!checked.stdout.contains("encoder"), "{}", checked.stdout);
     assert!(checked.stdout.ends_with("\n2 problems found\n"), "{}", checked.stdout);
+}
+
+#[test]
+fn the_address_of_a_database_is_taken_and_told_to_nobody() {
+    let base = archive();
+    let options = ["--connection-string", "host='db' password='hunter2'"];
+    let checked = Checked::of(base.path(), &options);
+    assert!(checked.ok, "{}", checked.stdout);
+    let served = Served::over(base.path(), &options);
+    served.running.signal(rustix::process::Signal::TERM);
+    let log = served.running.wait().stderr;
+    assert!(log.contains(" INFO restreamer: --connection-string is ignored: "), "{log}");
+    for text in [&checked.stdout, &checked.stderr, &log] {
+        assert!(!text.contains("hunter2") && !text.contains("'db'"), "{text}");
+    }
 }
 
 #[test]

@@ -60,9 +60,9 @@ fn a_repeated_error_is_logged_once_a_second_with_a_count() {
     }
     let counted = || {
         let page = ask(served.address, "GET", "/metrics", &[]).text();
-        let line = page
-            .lines()
-            .find(|line| line.starts_with("log_count_total{level=\"ERROR\",module=\"http::health\"}"));
+        let line = page.lines().find(|line| {
+            line.starts_with("log_count_total{") && line.contains("level=\"ERROR\",module=\"http::health\"}")
+        });
         line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or(0_u64)
     };
     wait_until("all are counted", || counted() == requests);
