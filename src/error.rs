@@ -76,6 +76,8 @@ pub enum Error {
     },
     /// The range of a cut has no content.
     RangeIsEmpty,
+    /// There is more of what a request names, or sends, than the server takes. The message says what it takes.
+    TooLarge(String),
     /// A valid request that cannot be served. The message says why, and what would work.
     Unsupported(String),
     /// The client has gone or the server is stopping, so the work was given up.
@@ -156,7 +158,9 @@ impl fmt::Display for Error {
                 )
             }
             Self::Gone(message) | Self::OutOfBounds(message) => write!(f, "{message}"),
-            Self::NotFound(message) | Self::Unsupported(message) => write!(f, "{message}"),
+            Self::NotFound(message) | Self::TooLarge(message) | Self::Unsupported(message) => {
+                write!(f, "{message}")
+            }
             Self::RangeHasHoles { first: (start, end), total } => write!(
                 f,
                 "Requested time range contains holes or is incomplete. The first hole is from {start} to {end}, all \

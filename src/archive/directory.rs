@@ -56,6 +56,11 @@ impl DirectoryVersion {
     }
 }
 
+/// The device and inode of the directory at `path`, links followed; `None` where there is none.
+pub(super) fn directory_id(path: &Path) -> Result<Option<(u64, u64)>> {
+    Ok(DirectoryVersion::of(path)?.map(|version| (version.device, version.inode)))
+}
+
 /// What an entry of a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryType {

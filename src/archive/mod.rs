@@ -5,6 +5,7 @@ pub mod cache;
 mod chains;
 pub mod coverage;
 mod directory;
+mod extras;
 mod file;
 pub mod hour;
 mod inspect;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::cache::{CacheValue, DirectoryCache};
 use super::directory::{EntryType, is_directory, read_names};
+use super::extras;
 use super::file::FoundFile;
 use super::hour::{HourIndex, HourSummary, SummarizedHour, Unparsable};
 use super::inspect::{Inspector, NewestSegment};
@@ -191,6 +192,14 @@ impl Archive {
         let mut path = self.base.clone();
         path.extend(parts.iter().map(AsRef::as_ref));
         FoundFile::at(path)
+    }
+
+    /// The paths of all files below a directory of the archive, relative to it, sorted.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if there are more than 100,000; [`Error::Cancelled`] once `is_cancelled` returns true.
+    pub fn extras(&self, directory: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Vec<String>> {
+        extras::list(self.base.join(directory), is_cancelled)
     }
 
     /// The path of a segment's file.

@@ -1,4 +1,4 @@
-//! `/files…`: the streams, variants, hours and files of the archive, as JSON arrays.
+//! `/files…`, `/extras/…`: the streams, variants, hours and files of the archive, as JSON arrays.
 
 use std::sync::Arc;
 
@@ -36,6 +36,12 @@ pub(super) struct NamesRequest {
     hour: String,
     /// Whether tombstones are listed too.
     tombstones: bool,
+}
+
+/// `/extras/{dir}`: all files below a directory, at any depth.
+#[derive(Debug)]
+pub(super) struct ExtrasRequest {
+    directory: String,
 }
 
 impl Handler for StreamsRequest {
@@ -80,6 +86,17 @@ impl Handler for NamesRequest {
     fn handle(&self, app: &App, request: &Request, _: &dyn Fn() -> bool) -> Result<Reply> {
         let listing = app.archive.listing(self.variant.name(), &self.hour)?;
         json_reply(request, if self.tombstones { &listing.with_tombstones } else { &listing.visible })
+    }
+}
+
+impl Handler for ExtrasRequest {
+    fn decode(names: PathNames, _: Query) -> Result<Self> {
+        let [directory] = names.exactly()?;
+        Ok(Self { directory })
+    }
+
+    fn handle(&self, app: &App, request: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+        json_array(request, &app.archive.extras(&self.directory, is_cancelled)?)
     }
 }
 

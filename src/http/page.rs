@@ -80,6 +80,7 @@ fn footage_commands(base: &str, example: &Example) -> Vec<(&'static str, String)
         ("the variants of a stream", format!("curl {base}/files/{stream}")),
         ("the hours of a variant", format!("curl {base}/files/{stream}/{variant}")),
         ("the files of an hour", format!("curl {base}/files/{stream}/{variant}/{hour}")),
+        ("all files below a directory, such as images", format!("curl {base}/extras/media")),
         ("a file", format!("curl -O {base}/segments/{stream}/{variant}/{hour}/{file}")),
         ("play a stream, all of it", format!("ffplay {base}/playlist/{stream}.m3u8")),
         (

@@ -120,6 +120,7 @@ impl Reply {
             | Error::CutTooLong { .. } => (400, &*shown),
             Error::HiddenPart(_) => (403, &*shown),
             Error::NoSuchRoute(_) | Error::NotFound(_) => (404, &*shown),
+            Error::TooLarge(_) => (413, &*shown),
             Error::Gone(_) => (410, &*shown),
             Error::RangeHasHoles { .. } | Error::RangeIsEmpty => (406, &*shown),
             Error::Unsupported(_) => (501, &*shown),

@@ -10,7 +10,7 @@ use super::assets::AssetRequest;
 use super::channels::ChannelsRequest;
 use super::coverage::{CoverageJsonRequest, CoveragePictureRequest};
 use super::cuts::{CutQuery, MovieQuery, WebmQuery};
-use super::files::{HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
+use super::files::{ExtrasRequest, HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
 use super::fmp4::{FragmentRequest, InitRequest};
 use super::handler::{Handler, Pool};
 use super::health::HealthRequest;
@@ -28,7 +28,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 30] = [
+pub static ROUTES: [Route; 31] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<AssetRequest>("/page/{hash}/{name}", "page", Pool::Quick),
     route::<HealthRequest>("/health", "health", Pool::Quick),
@@ -39,6 +39,7 @@ pub static ROUTES: [Route; 30] = [
     route::<VariantsRequest>("/files/{stream}", "list_variants", Pool::Quick),
     route::<HoursRequest>("/files/{stream}/{variant}", "list_hours", Pool::Quick),
     route::<NamesRequest>("/files/{stream}/{variant}/{hour}", "list_segments", Pool::Quick),
+    route::<ExtrasRequest>("/extras/{dir}", "list_extras", Pool::Playlist),
     route::<FileRequest>("/segments/{path...}", "segments", Pool::Media).uncompressed(),
     route::<InitRequest>("/fmp4/{stream}/{variant}/{hour}/{name}.init.mp4", "fmp4_init", Pool::Media)
         .uncompressed(),

@@ -22,6 +22,7 @@ mod cuts;
 mod dependencies;
 mod deploy;
 mod devtools;
+mod extras;
 mod failing_disk;
 mod fmp4;
 mod fmp4_lists;
