@@ -78,6 +78,8 @@ pub enum Error {
     RangeIsEmpty,
     /// There is more of what a request names, or sends, than the server takes. The message says what it takes.
     TooLarge(String),
+    /// Other requests take what this one needs just now. The message says what.
+    Busy(&'static str),
     /// A valid request that cannot be served. The message says why, and what would work.
     Unsupported(String),
     /// The client has gone or the server is stopping, so the work was given up.
@@ -157,7 +159,7 @@ impl fmt::Display for Error {
                     "the range of an {kind} cut is at most {max_hours} {hours} on this server: cut shorter ranges, or use .ts with type=rough"
                 )
             }
-            Self::Gone(message) | Self::OutOfBounds(message) => write!(f, "{message}"),
+            Self::Busy(message) | Self::Gone(message) | Self::OutOfBounds(message) => write!(f, "{message}"),
             Self::NotFound(message) | Self::TooLarge(message) | Self::Unsupported(message) => {
                 write!(f, "{message}")
             }

@@ -20,6 +20,7 @@ pub mod mp4;
 pub mod mpegts;
 pub mod pictures;
 pub mod process;
+pub mod quota;
 pub mod server;
 pub mod single_build;
 pub mod timestamp;

@@ -2,7 +2,8 @@
 //!
 //! Streams and variants are directories of any name. An hour's directory is named `2026-11-20T10`, in UTC. It holds
 //! - segments, `<MM:SS.fff>-<duration>-<type>-<hash>.ts`, that start in that hour,
-//! - JSON files, `<stem>.json`, that describe segments, and
+//! - JSON files, `<stem>.json`, that describe segments; those of the variant `chat`, `<MM:SS>-<hash>.json`, are batches of
+//!   messages, and
 //! - tombstones, `<stem>.tombstone`, each of which marks the other files of the same stem as deleted.
 //!
 //! Names that begin with a period are hidden. No other file knows any of this.
@@ -74,6 +75,44 @@ pub fn split_file_name(name: &str) -> Option<(&str, Extension)> {
 /// The name of the tombstone for the files of a stem.
 pub fn tombstone_name(stem: &str) -> String {
     format!("{stem}{TOMBSTONE}")
+}
+
+/// The variant of a stream that holds its chat, and no media.
+pub const CHAT: &str = "chat";
+
+/// The batches of chat in an hour's directory.
+#[derive(Debug, Default)]
+pub struct BatchNames {
+    /// The names, and how long after the start of the hour each batch begins.
+    batches: Vec<(String, Span)>,
+    /// The stems of tombstones.
+    deleted: Vec<String>,
+}
+
+impl BatchNames {
+    /// Takes note of a name in the directory.
+    pub fn add(&mut self, name: &str) {
+        match split_file_name(name) {
+            Some((stem, Extension::Json)) => {
+                let offset = stem.split_once('-').and_then(|(offset, _)| parse_offset(offset));
+                self.batches.extend(offset.map(|offset| (name.to_owned(), offset)));
+            }
+            Some((stem, Extension::Tombstone)) => self.deleted.push(stem.to_owned()),
+            Some((_, Extension::Segment)) | None => {}
+        }
+    }
+
+    /// The sorted names of the batches that are not deleted, and for whose beginning `in_range` is true.
+    pub fn sorted(self, in_range: impl Fn(Span) -> bool) -> Vec<String> {
+        let Self { batches, deleted } = self;
+        let is_deleted = |name: &str| {
+            split_file_name(name).is_some_and(|(stem, _)| deleted.iter().any(|deleted| deleted == stem))
+        };
+        let kept = batches.into_iter().filter(|(name, offset)| in_range(*offset) && !is_deleted(name));
+        let mut names: Vec<_> = kept.map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 /// How complete a segment is, best first.
@@ -358,6 +397,29 @@ mod tests {
         assert_eq!(parse_hour_name("2026-11-20T10").map(hour_name).as_deref(), Some("2026-11-20T10"));
         assert_eq!(parse_hour_name("2026-11-20"), None);
         assert!(is_hidden(b".x") && is_hidden(b"..") && !is_hidden(b"x."));
+    }
+
+    #[test]
+    fn batches_of_chat_are_found_by_the_time_in_their_names() {
+        let mut names = BatchNames::default();
+        for name in [
+            "01:00-b.json",
+            "01:00-a.json",
+            "00:00-x.json",
+            "59:00-x.json",
+            "02:00-x.json",
+            "02:00-x.tombstone",
+            "01:00.json",
+            "1:00-x.json",
+            "60:00-x.json",
+            "x-01:00.json",
+            "01:00-x.ts",
+            "01:00-x.json.1.temp",
+        ] {
+            names.add(name);
+        }
+        let found = names.sorted(|offset| (Span::from_secs(60)..Span::from_secs(3540)).contains(&offset));
+        assert_eq!(found, ["01:00-a.json", "01:00-b.json"]);
     }
 
     #[test]

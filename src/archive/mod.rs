@@ -3,6 +3,7 @@
 
 pub mod cache;
 mod chains;
+mod chat;
 pub mod coverage;
 mod directory;
 mod extras;
@@ -12,6 +13,7 @@ mod inspect;
 pub mod layout;
 pub mod listing;
 mod media_info;
+mod messages;
 mod probing;
 pub mod ranges;
 pub mod runs;

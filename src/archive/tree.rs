@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::cache::{CacheValue, DirectoryCache};
+use super::chat::ChatReader;
 use super::directory::{EntryType, is_directory, read_names};
 use super::extras;
 use super::file::FoundFile;
 use super::hour::{HourIndex, HourSummary, SummarizedHour, Unparsable};
 use super::inspect::{Inspector, NewestSegment};
-use super::layout::{Segment, VariantName, hour_name};
+use super::layout::{CHAT, Segment, VariantName, hour_name};
 use super::listing::{HourList, Listing};
 use super::select::LOOK_BACK;
 use crate::bounded_cache::CacheStats;
@@ -40,6 +41,7 @@ pub struct Archive {
     summaries: DirectoryCache<SummarizedHour>,
     listings: DirectoryCache<Listing>,
     inspector: Inspector,
+    chat: ChatReader,
     unparsable_total: AtomicU64,
     /// Hashes of names that were counted, with their directories, and of names that were logged.
     unparsable_noted: Mutex<HashSet<u64>>,
@@ -55,6 +57,7 @@ impl Archive {
             summaries: DirectoryCache::new(cache_bytes / 8),
             listings: DirectoryCache::new(cache_bytes / 8),
             inspector: Inspector::default(),
+            chat: ChatReader::default(),
             unparsable_total: AtomicU64::new(0),
             unparsable_noted: Mutex::default(),
         }
@@ -200,6 +203,20 @@ impl Archive {
     /// [`Error::TooLarge`] if there are more than 100,000; [`Error::Cancelled`] once `is_cancelled` returns true.
     pub fn extras(&self, directory: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Vec<String>> {
         extras::list(self.base.join(directory), is_cancelled)
+    }
+
+    /// The chat messages of a stream in a range, as a JSON array; none where there is no such stream.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if there are too many; [`Error::Busy`] if those of other requests take the memory for them;
+    /// [`Error::Cancelled`] once `is_cancelled` returns true.
+    pub fn chat(
+        &self,
+        stream: &str,
+        range: (Timestamp, Timestamp),
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>> {
+        self.chat.read(&VariantName { stream, variant: CHAT }.directory(&self.base), range, is_cancelled)
     }
 
     /// The path of a segment's file.

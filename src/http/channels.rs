@@ -3,12 +3,12 @@
 use super::address::base_url;
 use super::handler::{App, Handler};
 use super::path::PathNames;
-use super::playlists::CHAT;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use super::text::with_text;
 use crate::archive::VariantName;
+use crate::archive::layout::CHAT;
 use crate::error::Result;
 use crate::hls::channels::{Channel, render};
 use crate::timestamp::{Span, Timestamp};

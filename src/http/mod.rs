@@ -8,6 +8,7 @@ mod aliases;
 mod assets;
 pub mod auth;
 mod channels;
+mod chat;
 pub mod conditional;
 mod coverage;
 mod cuts;

@@ -159,6 +159,10 @@ fn overview_commands(base: &str, example: &Example) -> Vec<(&'static str, String
             "the same as numbers",
             format!("curl '{base}/waveform/{stream}/{variant}.json?start={start}&end={end}&points=10'"),
         ),
+        (
+            "what was said in the chat, if that was recorded",
+            format!("curl '{base}/{stream}/chat.json?start={start}&end={end}'"),
+        ),
         ("the streams as channels, for Kodi and other IPTV players", format!("curl {base}/channels.m3u")),
         ("the health of this server", format!("curl {base}/health")),
         ("its metrics, for Prometheus", format!("curl {base}/metrics")),

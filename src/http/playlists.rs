@@ -19,7 +19,7 @@ use super::text::{text_reply, with_streamed_text, with_text};
 use super::time_range::{ResolvedRange, TimeRange};
 use super::windows::WindowKey;
 use crate::archive::VariantName;
-use crate::archive::layout::hour_name;
+use crate::archive::layout::{CHAT, hour_name};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::hls::{encode, multivariant};
@@ -30,9 +30,6 @@ const ATTEMPTS: usize = 4;
 
 /// The media type of playlists (RFC 8216, section 10).
 const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
-
-/// The variant that holds the chat and has no media.
-pub(super) const CHAT: &str = "chat";
 
 /// `/playlist/{stream}.m3u8`: the multivariant playlist of a stream.
 #[derive(Debug)]

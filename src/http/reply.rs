@@ -124,6 +124,7 @@ impl Reply {
             Error::Gone(_) => (410, &*shown),
             Error::RangeHasHoles { .. } | Error::RangeIsEmpty => (406, &*shown),
             Error::Unsupported(_) => (501, &*shown),
+            Error::Busy(_) => return Self::unavailable(&shown),
             Error::ProgramMissing { .. } => (503, "this needs ffmpeg, which is not installed on this server"),
             Error::NotStarted { program, .. } => {
                 log::warn!("{error}");

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::aliases::AliasRequest;
 use super::assets::AssetRequest;
 use super::channels::ChannelsRequest;
+use super::chat::ChatRequest;
 use super::coverage::{CoverageJsonRequest, CoveragePictureRequest};
 use super::cuts::{CutQuery, MovieQuery, WebmQuery};
 use super::files::{ExtrasRequest, HoursRequest, NamesRequest, StreamsRequest, VariantsRequest};
@@ -28,7 +29,7 @@ use super::segments::FileRequest;
 use crate::error::{Error, Result};
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 31] = [
+pub static ROUTES: [Route; 32] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<AssetRequest>("/page/{hash}/{name}", "page", Pool::Quick),
     route::<HealthRequest>("/health", "health", Pool::Quick),
@@ -74,6 +75,8 @@ pub static ROUTES: [Route; 31] = [
         .uncompressed(),
     route::<WaveformLevels>("/waveform/{stream}/{variant}.json", "generate_waveform", Pool::Picture)
         .uncompressed(),
+    // A stream may have the name of another route, which is meant then.
+    route::<ChatRequest>("/{stream}/chat.json", "get_chat_messages", Pool::Playlist),
 ];
 
 /// A row of the table.

@@ -1,6 +1,7 @@
 //! The time range of a request: `start`, `end` and `duration`, any of which may be missing.
 
 use super::query::Query;
+use crate::archive::layout::CHAT;
 use crate::archive::{Archive, VariantName};
 use crate::error::{Error, Result};
 use crate::hls::encode;
@@ -95,11 +96,36 @@ impl TimeRange {
     ) -> Result<Option<ResolvedRange>> {
         let needs_live_end = self.expressions().any(|time| matches!(time, TimeExpression::Live(_)));
         let live_end = if needs_live_end { archive.live_end(variant, hours)? } else { None };
+        Ok(self.resolve_at(now, live_end))
+    }
+
+    /// The range at the time `now`, where the recordings end at `live_end`.
+    pub(super) fn resolve_at(&self, now: Timestamp, live_end: Option<Timestamp>) -> Option<ResolvedRange> {
         let resolve = |time: Option<TimeExpression>| time.map(|time| time.resolve(now, live_end));
-        Ok(match (resolve(self.start), resolve(self.end)) {
+        match (resolve(self.start), resolve(self.end)) {
             (Some(None), _) | (_, Some(None)) => None,
             (start, end) => Some((start.flatten(), end.flatten())),
-        })
+        }
+    }
+
+    /// The range as all of a stream's variants have it: its live end is the latest of theirs.
+    ///
+    /// # Errors
+    /// Those of [`TimeRange::resolve`].
+    pub(super) fn resolve_of_stream(
+        &self,
+        archive: &Archive,
+        stream: &str,
+        now: Timestamp,
+    ) -> Result<Option<ResolvedRange>> {
+        let mut live_end = None;
+        if self.expressions().any(|time| matches!(time, TimeExpression::Live(_))) {
+            for variant in archive.variants(stream)?.iter().filter(|variant| *variant != CHAT) {
+                let name = VariantName { stream, variant };
+                live_end = live_end.max(archive.live_end(name, &archive.hours(name)?)?);
+            }
+        }
+        Ok(self.resolve_at(now, live_end))
     }
 
     /// The query that asks for the same range, with its question mark; empty for a range without ends. Relative times stay

@@ -5,6 +5,7 @@ mod below_path;
 mod binary;
 mod broadcast;
 mod browsers;
+mod chat;
 mod check;
 mod cluster;
 mod console;

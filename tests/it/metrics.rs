@@ -95,6 +95,7 @@ fn each_endpoint_changes_its_own_series_and_nothing_else() {
         ("GET", "/files/s/v", "list_hours", 200, true),
         ("GET", "/files/s/v/2026-11-20T10", "list_segments", 200, true),
         ("GET", "/files/s/none", "list_hours", 200, false),
+        ("GET", "/s/chat.json?start=2026-11-20T10&end=2026-11-20T11", "get_chat_messages", 200, false),
         ("GET", "/extras/s", "list_extras", 200, false),
         ("GET", &format!("/segments/{SEGMENT}"), "segments", 200, true),
         ("GET", "/segments/%73/v/x.ts", "segments", 404, true),

@@ -2,12 +2,13 @@
 
 use crate::archive::VariantName;
 use crate::archive::coverage::Coverage;
+use crate::archive::layout::CHAT;
 use crate::archive::ranges::{Range, Union, scaled};
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::http::handler::App;
 use crate::http::path::PathNames;
-use crate::http::playlists::{CHAT, nothing_recorded, require_stream};
+use crate::http::playlists::{nothing_recorded, require_stream};
 use crate::http::query::Query;
 use crate::http::time_range::TimeRange;
 use crate::timestamp::{Span, Timestamp};

@@ -42,6 +42,7 @@ fn targets_decode_to_their_requests() {
         ("/files/gdq/source", format!("HoursRequest {{ variant: {gdq_source} }}")),
         ("/files/gdq/source/2026-11-20T10", names(&gdq_source, false)),
         ("/files/gdq/source/2026-11-20T10?tombstones=True", names(&gdq_source, true)),
+        ("/files/chat.json", "VariantsRequest { stream: \"chat.json\" }".to_owned()),
         ("/extras/media", "ExtrasRequest { directory: \"media\" }".to_owned()),
         ("/segments/a", file(&["a"])),
         ("/segments/a/b/c/d/55%3A02.ts", file(&["a", "b", "c", "d", "55:02.ts"])),
