@@ -47,6 +47,9 @@ pub fn check(
     }
     describe_memory(config, memory, &mut report);
     check_archive(config, &mut report);
+    if let Some(directory) = config.templates_dir.as_ref().filter(|directory| !directory.is_dir()) {
+        report.problem(format_args!("`{}` of --templates-dir is not a directory", directory.display()));
+    }
     check_tools(&Tools::find(&config.ffmpeg), &Ffprobe::new(config.ffprobe.clone()), &mut report);
     let problems = report.problems;
     match problems {

@@ -186,6 +186,7 @@ mod tests {
             cut_cache_bytes: Some(0),
             picture_cache_bytes: Some(1 << 22),
             segments_url: Some("https://cdn.example".to_owned()),
+            templates_dir: Some("/templates".into()),
             ..Config::default()
         };
         let mut arguments = Vec::new();

@@ -56,6 +56,8 @@ pub enum Error {
         /// The largest width that so many tiles may have, if there is one.
         largest: Option<u32>,
     },
+    /// A template for a thumbnail that cannot be used, or a part of a picture that is outside of it. The message says why.
+    BadTemplate(String),
     /// A cut of more hours than the server allows.
     CutTooLong {
         /// Which cuts have the limit: `exact` or `MP4`.
@@ -160,7 +162,10 @@ impl fmt::Display for Error {
                 )
             }
             Self::Busy(message) | Self::Gone(message) | Self::OutOfBounds(message) => write!(f, "{message}"),
-            Self::NotFound(message) | Self::TooLarge(message) | Self::Unsupported(message) => {
+            Self::BadTemplate(message)
+            | Self::NotFound(message)
+            | Self::TooLarge(message)
+            | Self::Unsupported(message) => {
                 write!(f, "{message}")
             }
             Self::RangeHasHoles { first: (start, end), total } => write!(

@@ -19,6 +19,7 @@ use restreamer::http::route::endpoints;
 use restreamer::http::{App, Movies, Pictures, Service, Windows, auth};
 use restreamer::logging::{self, Log};
 use restreamer::metrics::Metrics;
+use restreamer::pictures::templates::Templates;
 use restreamer::process::{MemoryLimit, memory_limit, raise_descriptor_limit};
 use restreamer::server::{Limits, Server, Workers};
 
@@ -78,6 +79,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
             config.cut_cache_bytes.unwrap_or_default(),
         ),
         pictures: Pictures::new(config.picture_cache_bytes.unwrap_or_default()),
+        templates: Templates::new(config.templates_dir.clone()),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints())

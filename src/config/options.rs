@@ -45,6 +45,8 @@ pub struct Config {
     pub cut_cache_bytes: Option<usize>,
     /// Memory for pictures that were made; `None` derives it from the memory there is.
     pub picture_cache_bytes: Option<usize>,
+    /// Directory of templates for thumbnails; `None` for none.
+    pub templates_dir: Option<PathBuf>,
     /// The longest range of an exact cut, in hours.
     pub max_cut_hours: u32,
     /// Path of the ffmpeg program.
@@ -75,6 +77,7 @@ impl Default for Config {
             movie_cache_bytes: None,
             cut_cache_bytes: None,
             picture_cache_bytes: None,
+            templates_dir: None,
             max_cut_hours: 24,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
@@ -206,6 +209,13 @@ pub const OPTIONS: &[OptionSpec] = &[
             }
             Ok(())
         }),
+    option("Archive", "templates-dir")
+        .help("directory of templates for thumbnails: NAME.png, and NAME.json with `crop` and `location`")
+        .value("DIR", |config, value| path(value).map(|path| config.templates_dir = Some(path)))
+        .shown(|config| {
+            config.templates_dir.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
+        })
+        .computed_default("none"),
     option("Network", "host")
         .help("IP address or host name to listen on")
         .value("ADDR", |config, value| text(value).map(|host| config.host = host))

@@ -58,6 +58,8 @@ fn is_prefix(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use tiny_http::{HTTPVersion, Header, Method};
 
@@ -68,6 +70,7 @@ mod tests {
             target: "/".to_owned(),
             version: HTTPVersion(1, 1),
             headers: headers.iter().map(header).collect(),
+            body: Arc::default(),
             client: ([127, 0, 0, 1], 1).into(),
         })
     }

@@ -93,6 +93,8 @@ fn with_file(request: &Request, reply: Reply, file: &File) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use tiny_http::{HTTPVersion, Header, Method};
 
@@ -115,6 +117,7 @@ mod tests {
                 target: "/".to_owned(),
                 version: HTTPVersion(1, 1),
                 headers: values.iter().map(header).collect(),
+                body: Arc::default(),
                 client: ([127, 0, 0, 1], 1).into(),
             };
             assert_eq!(accepts_html(&request), expected, "{values:?}");

@@ -108,6 +108,8 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use tiny_http::{HTTPVersion, Header};
 
@@ -118,6 +120,7 @@ mod tests {
             target: "/".to_owned(),
             version: HTTPVersion(1, 1),
             headers: headers.iter().map(header).collect(),
+            body: Arc::default(),
             client: ([127, 0, 0, 1], 1).into(),
         }
     }

@@ -19,6 +19,7 @@ use crate::cut::samples_cache::SamplesCache;
 use crate::error::Result;
 use crate::ffmpeg::LazyTools;
 use crate::metrics::Metrics;
+use crate::pictures::templates::Templates;
 
 /// The state of a server. Handlers read it; what changes in it (caches, counters) has locks of its own.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct App {
     pub movies: Movies,
     /// The pictures that were asked for last.
     pub pictures: Pictures,
+    /// The templates for thumbnails.
+    pub templates: Templates,
     /// When the server started.
     pub started: Instant,
     /// Which requests are allowed.

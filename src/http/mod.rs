@@ -53,9 +53,12 @@ use crate::metrics::Metrics;
 impl Service for App {
     fn route(&self, request: &Request) -> Routed {
         let Some(found) = route::find(request.path(), request.query()) else { return Pool::Quick.into() };
-        let handler = found.handler.as_ref().ok().filter(|_| is_get_or_head(&request.method));
+        let post = found.route.post.filter(|_| request.method == Method::Post);
+        let is_answered = is_get_or_head(&request.method) || post.is_some();
+        let handler = found.handler.as_ref().ok().filter(|_| is_answered);
         let pool = handler.and_then(|handler| handler.pool()).unwrap_or(found.route.pool);
-        Routed { pool, endpoint: found.route.endpoint, found: Some(found) }
+        let endpoint = post.map_or(found.route.endpoint, |post| post.endpoint);
+        Routed { pool, endpoint, max_body: post.map(|post| post.max_body), found: Some(found) }
     }
 
     fn call(&self, request: &Request, routed: Routed, is_cancelled: &dyn Fn() -> bool) -> Reply {
@@ -68,13 +71,16 @@ impl Service for App {
         let Some(found) = routed.found else {
             return Reply::of_error(&Error::NoSuchRoute(route::similar_path(request.path())));
         };
+        let methods = found.route.methods();
+        let is_post = found.route.post.is_some() && request.method == Method::Post;
         let reply = match &request.method {
-            Method::Options => Reply::empty(200).with("Allow", ALLOW),
-            method if is_get_or_head(method) => found
+            Method::Options => Reply::empty(200).with("Allow", methods),
+            method if is_get_or_head(method) || is_post => found
                 .handler
                 .and_then(|handler| handler.handle(self, request, is_cancelled))
                 .unwrap_or_else(|error| Reply::of_error(&error)),
-            _ => Reply::refusal(405, "only GET, HEAD and OPTIONS are answered here").with("Allow", ALLOW),
+            _ => Reply::refusal(405, &format!("these methods are answered here: {methods}"))
+                .with("Allow", methods),
         };
         let variant = found.variant.and_then(|path| metrics::variant_counters(self, &path));
         let reply = Reply { variant, ..reply };

@@ -160,6 +160,12 @@ fn overview_commands(base: &str, example: &Example) -> Vec<(&'static str, String
             format!("curl '{base}/waveform/{stream}/{variant}.json?start={start}&end={end}&points=10'"),
         ),
         (
+            "the newest frame below a template, as a thumbnail",
+            format!(
+                "curl -o thumbnail.png --data-binary @template.png '{base}/thumbnail/{stream}/{variant}.png?timestamp=live&crop=0,0,1280,720&location=0,0,1280,720'"
+            ),
+        ),
+        (
             "what was said in the chat, if that was recorded",
             format!("curl '{base}/{stream}/chat.json?start={start}&end={end}'"),
         ),

@@ -2,8 +2,10 @@
 
 mod frame;
 mod storyboard;
+mod thumbnail;
 mod waveform;
 
 pub(super) use frame::{JpegFrameRequest, PngFrameRequest};
 pub(super) use storyboard::{StoryboardRequest, StoryboardTrackRequest};
+pub(super) use thumbnail::ThumbnailRequest;
 pub(super) use waveform::{WaveformLevels, WaveformPicture};

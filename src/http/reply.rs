@@ -21,7 +21,7 @@ pub const COMMON_HEADERS: &str = "\
 /// The HTTP version of all responses.
 pub const HTTP_1_1: HTTPVersion = HTTPVersion(1, 1);
 
-/// The methods of every route, for `Allow`.
+/// The methods of every route without bodies, for `Allow`.
 pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// A response.
@@ -116,6 +116,7 @@ impl Reply {
             | Error::MissingParameter { .. }
             | Error::EndNotAfterStart
             | Error::OutOfBounds(_)
+            | Error::BadTemplate(_)
             | Error::SheetTooLarge { .. }
             | Error::CutTooLong { .. } => (400, &*shown),
             Error::HiddenPart(_) => (403, &*shown),

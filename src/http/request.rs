@@ -1,10 +1,11 @@
-//! The head of a request. The transport discards request bodies.
+//! A request. The transport discards bodies, but for routes that take one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tiny_http::{HTTPVersion, Header, Method};
 
-/// The head of a request.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The method.
@@ -15,6 +16,8 @@ pub struct Request {
     pub version: HTTPVersion,
     /// The headers whose values are visible ASCII.
     pub headers: Vec<Header>,
+    /// The body, if the route takes one with this method; else empty.
+    pub body: Arc<Vec<u8>>,
     /// The address of the client.
     pub client: SocketAddr,
 }

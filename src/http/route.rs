@@ -20,16 +20,18 @@ use super::openapi::OpenApiRequest;
 use super::page::FrontPageRequest;
 use super::path::{Captures, PathNames, VariantPath};
 use super::pictures::{
-    JpegFrameRequest, PngFrameRequest, StoryboardRequest, StoryboardTrackRequest, WaveformLevels,
-    WaveformPicture,
+    JpegFrameRequest, PngFrameRequest, StoryboardRequest, StoryboardTrackRequest, ThumbnailRequest,
+    WaveformLevels, WaveformPicture,
 };
 use super::playlists::{MediaRequest, MultivariantRequest};
 use super::query::Query;
+use super::reply::ALLOW;
 use super::segments::FileRequest;
 use crate::error::{Error, Result};
+use crate::pictures::templates::MAX_TEMPLATE_BYTES;
 
 /// All routes. The first that matches a path is taken.
-pub static ROUTES: [Route; 32] = [
+pub static ROUTES: [Route; 33] = [
     route::<FrontPageRequest>("/", "home", Pool::Quick).uncompressed(),
     route::<AssetRequest>("/page/{hash}/{name}", "page", Pool::Quick),
     route::<HealthRequest>("/health", "health", Pool::Quick),
@@ -75,6 +77,13 @@ pub static ROUTES: [Route; 32] = [
         .uncompressed(),
     route::<WaveformLevels>("/waveform/{stream}/{variant}.json", "generate_waveform", Pool::Picture)
         .uncompressed(),
+    route::<ThumbnailRequest>(
+        "/thumbnail/{stream}/{variant}.png",
+        "get_thumbnail_named_template",
+        Pool::Picture,
+    )
+    .uncompressed()
+    .with_post("get_thumbnail_uploaded_template", MAX_TEMPLATE_BYTES),
     // A stream may have the name of another route, which is meant then.
     route::<ChatRequest>("/{stream}/chat.json", "get_chat_messages", Pool::Playlist),
 ];
@@ -90,7 +99,18 @@ pub struct Route {
     pub pool: Pool,
     /// Whether responses depend on `Accept-Encoding`, which `Vary` must say.
     pub is_compressible: bool,
+    /// What it takes by POST, if anything.
+    pub post: Option<Post>,
     decode: fn(PathNames, Query) -> Result<Box<dyn Handler>>,
+}
+
+/// Requests with a body, which a route answers beside GET and HEAD.
+#[derive(Debug, Clone, Copy)]
+pub struct Post {
+    /// The value of the metrics label `endpoint` for them.
+    pub endpoint: &'static str,
+    /// The longest body, in bytes.
+    pub max_body: usize,
 }
 
 /// A request's route, with the request decoded.
@@ -135,7 +155,8 @@ fn is_named(found: &Match) -> bool {
 
 /// The metrics labels of all routes, each once.
 pub fn endpoints() -> Vec<&'static str> {
-    let endpoints: BTreeSet<_> = ROUTES.iter().map(|route| route.endpoint).collect();
+    let posts = ROUTES.iter().filter_map(|route| Some(route.post?.endpoint));
+    let endpoints: BTreeSet<_> = ROUTES.iter().map(|route| route.endpoint).chain(posts).collect();
     endpoints.into_iter().collect()
 }
 
@@ -144,10 +165,20 @@ const fn route<H: Handler + 'static>(pattern: &'static str, endpoint: &'static s
     let decode = |names: PathNames, query: Query| -> Result<Box<dyn Handler>> {
         Ok(Box::new(H::decode(names, query)?))
     };
-    Route { pattern, endpoint, pool, is_compressible: true, decode }
+    Route { pattern, endpoint, pool, is_compressible: true, post: None, decode }
 }
 
 impl Route {
+    /// The methods that it answers, for `Allow`.
+    pub fn methods(&self) -> &'static str {
+        if self.post.is_some() { "GET, HEAD, POST, OPTIONS" } else { ALLOW }
+    }
+
+    /// The same route, which also takes bodies by POST.
+    const fn with_post(self, endpoint: &'static str, max_body: usize) -> Self {
+        Self { post: Some(Post { endpoint, max_body }), ..self }
+    }
+
     /// The same route, whose responses are never compressed.
     const fn uncompressed(self) -> Self {
         Self { is_compressible: false, ..self }

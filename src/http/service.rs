@@ -36,6 +36,8 @@ pub struct Routed {
     pub pool: Pool,
     /// The metrics label.
     pub endpoint: &'static str,
+    /// How long the body may be that the route takes with this method; `None` if it takes none.
+    pub max_body: Option<usize>,
     /// The route and the decoded request; `None` if the path has no route.
     pub(super) found: Option<Match>,
 }
@@ -43,6 +45,6 @@ pub struct Routed {
 impl From<Pool> for Routed {
     /// A request without a known route, handled by `pool`.
     fn from(pool: Pool) -> Self {
-        Self { pool, endpoint: UNKNOWN_ENDPOINT, found: None }
+        Self { pool, endpoint: UNKNOWN_ENDPOINT, max_body: None, found: None }
     }
 }

@@ -97,6 +97,8 @@ pub(super) fn accepts_gzip(request: &Request) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use tiny_http::{HTTPVersion, Header, Method};
 
@@ -107,6 +109,7 @@ mod tests {
             target: "/".to_owned(),
             version: HTTPVersion(1, 1),
             headers: codings.iter().map(header).collect(),
+            body: Arc::default(),
             client: ([127, 0, 0, 1], 1).into(),
         }
     }

@@ -16,4 +16,7 @@ mod bins;
 mod decode_sound;
 pub mod waveform;
 
+pub mod templates;
+pub mod thumbnail;
+
 pub use frame::{ImageFormat, frame};

@@ -3,6 +3,7 @@
 //! Nothing here blocks, and all input and output goes through [`Socket`], so the machine can be tested without one.
 //! Sockets are watched edge-triggered: [`Readiness`] remembers what the last events said.
 
+mod receiving;
 mod sending;
 
 use std::io;
@@ -10,9 +11,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::access_log::Abort;
+use super::body::BodyReader;
 use super::framing::After;
 use super::limits::{Limits, Shared};
-use super::parser::{Parsed, REQUEST_TIMEOUT, Refusal, RequestHead, parse};
+use super::parser::{BodyFraming, Parsed, REQUEST_TIMEOUT, Refusal, RequestHead, parse};
 use super::response::Response;
 use super::socket::{Readiness, Socket};
 use super::stream::StreamedResponse;
@@ -20,8 +22,9 @@ use crate::http::reply::Reply;
 
 /// How many steps a connection takes before others have their turn.
 const STEPS_PER_TURN: usize = 32;
-/// How much input is read and discarded before a connection is closed.
-const LINGER_BYTES: usize = 256 * 1024;
+/// How much input is read and discarded before a connection is closed: the longest body that a route takes, so that a client
+/// that sends one sees why it is refused.
+const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
 /// A client's connection.
 pub(super) struct Connection {
@@ -41,8 +44,8 @@ pub(super) struct Connection {
 enum State {
     /// It waits for the head of the next request, of which the first byte came at that time.
     ReadingHead(Option<Instant>),
-    /// It discards the body of its request, of which so many bytes are left.
-    ReadingBody(Box<RequestHead>, u64),
+    /// It receives the body of its request, whose head was complete at that time.
+    ReadingBody(Box<RequestHead>, Box<BodyReader>, Instant),
     Sending(Box<Response>),
     /// It has a response for the streaming pool.
     Streaming(Box<StreamedResponse>),
@@ -61,6 +64,9 @@ pub(super) enum Next {
     Yield,
     /// Hand the request, which was complete at that time, to a pool.
     Request(Box<RequestHead>, Instant),
+    /// Find out whether the request that has this head may have a body, and call [`Connection::receive_body`]. The time is when
+    /// the request began.
+    Body(Box<RequestHead>, Instant),
     Stream(Box<StreamedResponse>),
     /// Hand the rest of a response, which has to be read from the disk, to a pool.
     Continue(Box<Response>),
@@ -94,7 +100,7 @@ impl Connection {
         for _ in 0..STEPS_PER_TURN {
             let next = match std::mem::replace(&mut self.state, State::Closed) {
                 State::ReadingHead(begun) => self.read_head(begun, shared, scratch),
-                State::ReadingBody(head, left) => self.read_body(head, left, scratch),
+                State::ReadingBody(head, body, begun) => self.read_body(head, body, begun, shared, scratch),
                 State::Sending(response) if response.is_on_disk() => Some(self.await_room(response)),
                 State::Sending(response) => self.send(response, shared),
                 State::Streaming(response) => Some(Next::Stream(response)),
@@ -130,7 +136,7 @@ impl Connection {
                 next
             }
             Parsed::Refused(refusal) => self.refuse(refusal, shared),
-            Parsed::Complete(head) => self.take_head(head, begun, shared),
+            Parsed::Complete(head) => Some(self.take_head(head, begun)),
         }
     }
 
@@ -146,35 +152,14 @@ impl Connection {
         self.state = State::ReadingHead(begun);
     }
 
-    /// Takes a complete head from the input, and goes on with the body, if there is one.
-    fn take_head(&mut self, head: RequestHead, begun: Option<Instant>, shared: &Shared) -> Option<Next> {
+    /// Takes a complete head from the input.
+    fn take_head(&mut self, head: RequestHead, begun: Option<Instant>) -> Next {
         self.input.drain(..head.len);
         let now = Instant::now();
-        if head.body_len == 0 {
-            return Some(Next::Request(Box::new(head), now));
+        match head.body {
+            BodyFraming::Length(0) => Next::Request(Box::new(head), now),
+            _ => Next::Body(Box::new(head), begun.unwrap_or(now)),
         }
-        if head.expects_continue && self.input.is_empty() {
-            let text = b"HTTP/1.1 100 Continue\r\n\r\n";
-            // Without it the client continues all the same, but a part of it would corrupt the response.
-            if self.socket.send(&[io::IoSlice::new(text)], false).is_ok_and(|sent| sent < text.len()) {
-                return Some(Next::Close);
-            }
-        }
-        self.deadline = begun.unwrap_or(now) + shared.limits.head_timeout;
-        let left = head.body_len;
-        self.state = State::ReadingBody(Box::new(head), left);
-        None
-    }
-
-    fn read_body(&mut self, head: Box<RequestHead>, mut left: u64, scratch: &mut [u8]) -> Option<Next> {
-        let count = self.input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.input.drain(..count);
-        left -= count as u64;
-        if left == 0 {
-            return Some(Next::Request(head, Instant::now()));
-        }
-        self.state = State::ReadingBody(head, left);
-        self.receive(scratch)
     }
 
     fn linger_on(&mut self, left: usize, scratch: &mut [u8]) -> Option<Next> {
@@ -296,9 +281,13 @@ impl Connection {
         matches!(self.activity(), Activity::Idle | Activity::Reading)
     }
 
-    /// The memory that its unsent response holds, in bytes.
+    /// The memory that its unsent response, or the body of its request, holds, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
-        if let State::Sending(response) = &self.state { response.held_bytes() } else { 0 }
+        match &self.state {
+            State::Sending(response) => response.held_bytes(),
+            State::ReadingBody(_, body, _) => body.held_bytes(),
+            _ => 0,
+        }
     }
 
     pub(super) fn has_input(&self) -> bool {

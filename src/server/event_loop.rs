@@ -21,13 +21,13 @@ use super::connection::{Activity, Connection, Next};
 use super::connection_table::ConnectionTable;
 use super::events::{Event, EventSender};
 use super::limits::{Phase, Shared};
-use super::parser::MAX_HEAD_BYTES;
+use super::parser::{MAX_HEAD_BYTES, RequestHead};
 use super::pool::Pools;
 use super::response::Response;
 use super::socket::Readiness;
 use super::worker::{Job, Task};
-use crate::http::Service;
 use crate::http::reply::Reply;
+use crate::http::{Routed, Service};
 
 /// How many events of the system, and of other threads, are handled at a time.
 const EVENTS: usize = 256;
@@ -221,18 +221,32 @@ impl EventLoop {
                 self.park(connection);
                 self.runnable.push_back(token);
             }
+            Next::Body(head, begun) => {
+                let Some(routed) = self.route(&head, token) else { return };
+                let room = self.shared.limits.held_bytes.saturating_sub(self.connections.held_bytes);
+                connection.receive_body(head, &routed, begun, room, &self.shared);
+                self.runnable.push_back(token);
+                self.park(connection);
+            }
             Next::Request(head, begun) => {
-                let routed = catch_unwind(AssertUnwindSafe(|| self.service.route(&head.request)));
-                let Ok(routed) = routed else {
-                    self.shared.note_panic("the router");
-                    return self.connections.forget(token);
-                };
+                let Some(routed) = self.route(&head, token) else { return };
                 self.dispatch(connection, Task::Request { head, routed, begun });
             }
             Next::Stream(response) => self.dispatch(connection, Task::Stream(response)),
             Next::Continue(response) => self.dispatch(connection, Task::Continue(response)),
             Next::Close => self.connections.forget(token),
         }
+    }
+
+    /// Routes the request of a connection. If that panics, the connection is closed.
+    fn route(&mut self, head: &RequestHead, token: u64) -> Option<Routed> {
+        let routed = catch_unwind(AssertUnwindSafe(|| self.service.route(&head.request)));
+        routed
+            .inspect_err(|_| {
+                self.shared.note_panic("the router");
+                self.connections.forget(token);
+            })
+            .ok()
     }
 
     /// Hands a connection to a pool. If the pool's queue is full, the response is 503, or is continued here.

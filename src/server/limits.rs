@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::metrics::Metrics;
+use crate::quota::Quota;
 
 /// Limits on what a client may cost.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,8 @@ pub struct Limits {
     pub linger_timeout: Duration,
     /// The most memory that unsent responses of slow clients may take together.
     pub held_bytes: usize,
+    /// How many bodies of requests are kept at once.
+    pub bodies: usize,
     /// The length of each pool's queue, except that of the pool for cuts.
     pub queue: usize,
 }
@@ -43,6 +46,7 @@ impl Default for Limits {
             min_rate: 16 * 1024,
             linger_timeout: Duration::from_secs(1),
             held_bytes: 128 * 1024 * 1024,
+            bodies: 4,
             queue: 2048,
         }
     }
@@ -53,6 +57,8 @@ impl Default for Limits {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
+    /// The bodies of requests that are kept.
+    pub(super) bodies: Arc<Quota>,
     /// How many handlers and bodies have panicked.
     pub(super) panics: AtomicU64,
     /// Whether the last connection was refused for want of room. A worker whose client is stalled then drops it.
@@ -75,6 +81,7 @@ impl Shared {
     pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let phase = AtomicU8::new(Phase::Running as u8);
         Arc::new(Self {
+            bodies: Quota::new(limits.bodies),
             limits,
             metrics,
             panics: AtomicU64::new(0),

@@ -5,6 +5,7 @@
 
 mod accept;
 mod access_log;
+mod body;
 mod connection;
 mod connection_table;
 mod console;

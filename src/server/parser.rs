@@ -6,19 +6,18 @@
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use httparse::Status;
 use tiny_http::{HTTPVersion, Header, Method};
 
 use crate::http::request::Request;
+use crate::quota::Share;
 
 /// The longest head that is accepted.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most headers that a head may have.
 pub(super) const MAX_HEADERS: usize = 100;
-/// The longest request body that is accepted. Bodies are read and discarded.
-pub(super) const MAX_BODY_BYTES: u64 = 64 * 1024;
-
 /// The result of parsing the bytes received so far.
 #[derive(Debug)]
 pub(super) enum Parsed {
@@ -30,6 +29,15 @@ pub(super) enum Parsed {
     Refused(Refusal),
 }
 
+/// How the body of a request is delimited (RFC 9112, section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyFraming {
+    /// By its length in bytes; 0 without a body.
+    Length(u64),
+    /// By chunks.
+    Chunked,
+}
+
 /// The head of a request, with the facts that the connection needs.
 #[derive(Debug)]
 pub(super) struct RequestHead {
@@ -37,12 +45,14 @@ pub(super) struct RequestHead {
     pub(super) request: Request,
     /// The length of the head in bytes.
     pub(super) len: usize,
-    /// The length of the body that follows, in bytes.
-    pub(super) body_len: u64,
+    /// The body that follows.
+    pub(super) body: BodyFraming,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
     /// Whether the client asks for a persistent connection.
     pub(super) keep_alive: bool,
+    /// The memory that its body takes of all that there is for bodies.
+    pub(super) body_share: Option<Share>,
 }
 
 /// The response to a head that is refused.
@@ -117,7 +127,7 @@ fn check(parsed: &httparse::Request, len: usize, client: SocketAddr) -> Result<R
     let method = Method::from_str(parsed.method.ok_or(bad)?).map_err(|()| bad)?;
     let target = origin_form(parsed.path.ok_or(bad)?, &method)?;
     check_host(parsed, is_1_1)?;
-    let body_len = body_length(parsed, is_1_1)?;
+    let body = body_framing(parsed, is_1_1)?;
     let expects_continue = match values(parsed, "Expect").next() {
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => is_1_1,
         Some(_) if is_1_1 => {
@@ -131,8 +141,8 @@ fn check(parsed: &httparse::Request, len: usize, client: SocketAddr) -> Result<R
     };
     let keep_alive = !has_option("close") && (is_1_1 || has_option("keep-alive"));
     let headers = parsed.headers.iter().filter_map(visible_header).collect();
-    let request = Request { method, target, version, headers, client };
-    Ok(RequestHead { request, len, body_len, expects_continue, keep_alive })
+    let request = Request { method, target, version, headers, body: Arc::default(), client };
+    Ok(RequestHead { request, len, body, expects_continue, keep_alive, body_share: None })
 }
 
 /// The values of all headers with this name.
@@ -182,8 +192,8 @@ fn check_host(parsed: &httparse::Request, is_1_1: bool) -> Result<(), Refusal> {
     if host.iter().all(fits) { Ok(()) } else { Err(refusal(400, "the Host header is malformed")) }
 }
 
-/// The length of the request's body in bytes.
-fn body_length(parsed: &httparse::Request, is_1_1: bool) -> Result<u64, Refusal> {
+/// How the request's body is delimited.
+fn body_framing(parsed: &httparse::Request, is_1_1: bool) -> Result<BodyFraming, Refusal> {
     let mut lengths = values(parsed, "Content-Length");
     let length = lengths.next();
     let codings: Vec<&[u8]> = values(parsed, "Transfer-Encoding").collect();
@@ -194,13 +204,13 @@ fn body_length(parsed: &httparse::Request, is_1_1: bool) -> Result<u64, Refusal>
                 "a Transfer-Encoding cannot stand beside a Content-Length or in HTTP/1.0",
             ));
         }
-        return Err(if codings.len() == 1 && codings[0].eq_ignore_ascii_case(b"chunked") {
-            refusal(411, "a body needs a Content-Length here")
+        return if codings.len() == 1 && codings[0].eq_ignore_ascii_case(b"chunked") {
+            Ok(BodyFraming::Chunked)
         } else {
-            refusal(501, "no Transfer-Encoding but chunked is known")
-        });
+            Err(refusal(501, "no Transfer-Encoding but chunked is known"))
+        };
     }
-    let Some(length) = length else { return Ok(0) };
+    let Some(length) = length else { return Ok(BodyFraming::Length(0)) };
     if lengths.next().is_some() {
         return Err(refusal(400, "a request may have one Content-Length only"));
     }
@@ -208,10 +218,7 @@ fn body_length(parsed: &httparse::Request, is_1_1: bool) -> Result<u64, Refusal>
         return Err(refusal(400, "the Content-Length is not a number"));
     }
     let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX);
-    if length > MAX_BODY_BYTES {
-        return Err(refusal(413, "a body may have 64 KiB at most, and nothing is done with it"));
-    }
-    Ok(length)
+    Ok(BodyFraming::Length(length))
 }
 
 #[cfg(test)]

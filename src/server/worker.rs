@@ -105,7 +105,8 @@ impl Worker {
 
     /// Calls the service, and sends as much of the response as the socket takes.
     fn answer(&self, connection: &mut Connection, head: RequestHead, routed: Routed, begun: Instant) {
-        let RequestHead { request, keep_alive, .. } = head;
+        // The share of the body ends with the request.
+        let RequestHead { request, keep_alive, body_share: _body_share, .. } = head;
         let mut context = RequestContext::begin(&self.shared.metrics, routed.endpoint, &request, begun);
         let is_cancelled = || is_cancelled(&*connection.socket, &self.shared);
         let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request, routed, &is_cancelled)));

@@ -16,6 +16,7 @@ use restreamer::ffmpeg::LazyTools;
 use restreamer::http::route::endpoints;
 use restreamer::http::{App, Movies, Pictures, Service, Windows, auth};
 use restreamer::metrics::Metrics;
+use restreamer::pictures::templates::Templates;
 use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
 use tempfile::TempDir;
@@ -101,6 +102,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         first_frames: Arc::default(),
         movies: Movies::new(32 * 1024 * 1024, 64 * 1024 * 1024),
         pictures: Pictures::new(32 * 1024 * 1024),
+        templates: Templates::default(),
         started: Instant::now(),
         auth: auth::everyone,
         metrics: Metrics::new(&endpoints()).expect("counters"),

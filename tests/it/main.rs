@@ -65,6 +65,7 @@ mod small_boxes;
 mod source;
 mod storyboards;
 mod streaming;
+mod thumbnails;
 mod tidy;
 mod times;
 mod transport;

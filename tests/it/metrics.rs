@@ -108,6 +108,8 @@ fn each_endpoint_changes_its_own_series_and_nothing_else() {
         ("GET", "/health", "health", 200, false),
         ("GET", "/openapi.yaml", "openapi", 200, false),
         ("GET", "/", "home", 200, false),
+        ("GET", "/thumbnail/s/v.png?timestamp=live", "get_thumbnail_named_template", 501, true),
+        ("POST", "/thumbnail/s/v.png?timestamp=live", "get_thumbnail_uploaded_template", 400, true),
         ("OPTIONS", "/health", "health", 200, false),
         ("POST", "/health", "health", 405, false),
         ("BREW", "/health", "health", 405, false),

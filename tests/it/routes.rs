@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use restreamer::clock::Clock;
@@ -243,12 +244,21 @@ fn each_route_has_its_pool_and_its_label() {
         (Method::Get, "/cut/a/b.ts?start=x".to_owned(), Pool::Quick, "cut"),
         (Method::Options, format!("/cut/a/b.ts?{times}"), Pool::Quick, "cut"),
         (Method::Post, format!("/cut/a/b.ts?{times}"), Pool::Quick, "cut"),
+        (Method::Get, "/thumbnail/a/b.png".to_owned(), Pool::Picture, "get_thumbnail_named_template"),
+        (Method::Post, "/thumbnail/a/b.png".to_owned(), Pool::Picture, "get_thumbnail_uploaded_template"),
         (Method::Get, "/nope".to_owned(), Pool::Quick, "unknown"),
         (Method::Options, "*".to_owned(), Pool::Quick, "unknown"),
     ];
     for (method, target, pool, endpoint) in rows {
         let client = ([127, 0, 0, 1], 1).into();
-        let request = Request { method, target, version: HTTPVersion(1, 1), headers: Vec::new(), client };
+        let request = Request {
+            method,
+            target,
+            version: HTTPVersion(1, 1),
+            headers: Vec::new(),
+            body: Arc::default(),
+            client,
+        };
         let routed = app.route(&request);
         assert_eq!((routed.pool, routed.endpoint), (pool, endpoint), "{request:?}");
     }

@@ -39,9 +39,24 @@ pub(crate) struct JpegFrameRequest(FrameRequest);
 /// What is asked for in any format.
 #[derive(Debug)]
 struct FrameRequest {
+    time: FrameTime,
+    width: Option<u32>,
+}
+
+/// A variant and a time.
+#[derive(Debug)]
+pub(super) struct FrameTime {
     variant: VariantPath,
     timestamp: TimeExpression,
-    width: Option<u32>,
+}
+
+/// The frame on the screen at a time, and what it may depend on.
+#[derive(Debug)]
+pub(super) struct FrameOnScreen {
+    cut: CutRequest,
+    found: Found,
+    /// The segment before that of the frame, to which its pictures may refer.
+    before: Option<CutSegment>,
 }
 
 /// A frame of a segment.
@@ -75,11 +90,8 @@ impl Handler for JpegFrameRequest {
 
 impl FrameRequest {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        let variant = names.variant()?;
         let width = width(query)?;
-        let missing = Error::MissingParameter { name: "timestamp", expected: EXPECTED };
-        let (timestamp, _) = query.time("timestamp")?.ok_or(missing)?;
-        Ok(Self { variant, timestamp, width })
+        Ok(Self { time: FrameTime::decode(names, query)?, width })
     }
 
     fn reply(
@@ -89,22 +101,38 @@ impl FrameRequest {
         format: ImageFormat,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Reply> {
+        let frame = self.time.find(app, is_cancelled)?;
+        let mut key = frame.key("frame");
+        key.write_str(format.content_type());
+        key.write_u64(u64::from(self.width.unwrap_or(0)));
+        let reply = app.pictures.reply(request, key, is_cancelled, || {
+            let bytes = frame.picture(app, format, self.width, is_cancelled)?;
+            Ok(Picture { content_type: format.content_type(), bytes: Arc::new(bytes) })
+        })?;
+        Ok(reply.with("X-Frame-Time", frame.time().to_string()))
+    }
+}
+
+impl FrameTime {
+    pub(super) fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let variant = names.variant()?;
+        let missing = Error::MissingParameter { name: "timestamp", expected: EXPECTED };
+        let (timestamp, _) = query.time("timestamp")?.ok_or(missing)?;
+        Ok(Self { variant, timestamp })
+    }
+
+    /// The frame on the screen at the time that is meant now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such variant, [`Error::RangeIsEmpty`] if nothing was recorded at that time, and those
+    /// of [`last_time`].
+    pub(super) fn find(&self, app: &App, is_cancelled: &dyn Fn() -> bool) -> Result<FrameOnScreen> {
         let at = self.resolve(app, &hours_of_variant(app, &self.variant)?)?;
         let cut = CutRequest { variant: self.variant.clone(), range: (at, at + INSTANT), allow_holes: true };
         let tools = app.tools.get();
-        let movie_tools = MovieTools { tools: &tools, samples: &app.samples };
-        let found = find(app, &cut, movie_tools, is_cancelled)?;
+        let found = find(app, &cut, MovieTools { tools: &tools, samples: &app.samples }, is_cancelled)?;
         let before = preceding_segment(app, &cut, found.segment.start)?;
-        let key = key(&found, before.as_ref(), format, self.width);
-        let Found { segment, trailing, time } = &found;
-        let reply = app.pictures.reply(request, key, is_cancelled, || {
-            let mut preceding = preceding(app, &cut, segment.start);
-            let trailing = trailing.as_ref();
-            let encoded = encoded_frame(segment, trailing, &mut preceding, *time, movie_tools, is_cancelled)?;
-            let bytes = frame(encoded, format, self.width, &tools, is_cancelled)?;
-            Ok(Picture { content_type: format.content_type(), bytes: Arc::new(bytes) })
-        })?;
-        Ok(reply.with("X-Frame-Time", time.to_string()))
+        Ok(FrameOnScreen { cut, found, before })
     }
 
     /// The time that is meant now. The live end itself is behind the last frame: it stands for that frame.
@@ -118,6 +146,47 @@ impl FrameRequest {
         let live_end = app.archive.live_end(self.variant.name(), hours)?;
         let time = self.timestamp.resolve(app.clock.now(), live_end).ok_or(Error::RangeIsEmpty)?;
         Ok(if offset == Span::ZERO { time - INSTANT } else { time })
+    }
+}
+
+impl FrameOnScreen {
+    /// When it is shown first.
+    pub(super) fn time(&self) -> Timestamp {
+        self.found.time
+    }
+
+    /// What a picture of it follows from: `what` is made of it. Its pictures may refer to the segment before, and go on in the
+    /// next.
+    pub(super) fn key(&self, what: &str) -> Fnv {
+        let Found { segment, trailing, time } = &self.found;
+        let mut key = Fnv::new();
+        key.write_str(what);
+        for segment in [self.before.as_ref(), Some(segment), trailing.as_ref()] {
+            let path = segment.map(|segment| segment.path.to_string_lossy());
+            key.write_str(path.as_deref().unwrap_or_default());
+        }
+        key.write_u64(time.micros().cast_unsigned());
+        key
+    }
+
+    /// The frame as a picture, of its own size or of a width.
+    ///
+    /// # Errors
+    /// Those of [`encoded_frame`] and [`frame`].
+    pub(super) fn picture(
+        &self,
+        app: &App,
+        format: ImageFormat,
+        width: Option<u32>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>> {
+        let Found { segment, trailing, time } = &self.found;
+        let tools = app.tools.get();
+        let movie_tools = MovieTools { tools: &tools, samples: &app.samples };
+        let mut preceding = preceding(app, &self.cut, segment.start);
+        let encoded =
+            encoded_frame(segment, trailing.as_ref(), &mut preceding, *time, movie_tools, is_cancelled)?;
+        frame(encoded, format, width, &tools, is_cancelled)
     }
 }
 
@@ -187,18 +256,4 @@ fn trailing(app: &App, cut: &CutRequest, segment: &CutSegment) -> Result<Option<
         return Ok(None);
     }
     trailing_segment(app, cut, &SelectedSegments::new(&app.archive, cut.variant.name()), segment.end)
-}
-
-/// What a picture follows from. Pictures may refer to the segment before, and go on in the next.
-fn key(found: &Found, before: Option<&CutSegment>, format: ImageFormat, width: Option<u32>) -> Fnv {
-    let mut key = Fnv::new();
-    key.write_str("frame");
-    for segment in [before, Some(&found.segment), found.trailing.as_ref()] {
-        let path = segment.map(|segment| segment.path.to_string_lossy());
-        key.write_str(path.as_deref().unwrap_or_default());
-    }
-    key.write_u64(found.time.micros().cast_unsigned());
-    key.write_str(format.content_type());
-    key.write_u64(u64::from(width.unwrap_or(0)));
-    key
 }

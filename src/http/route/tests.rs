@@ -117,6 +117,9 @@ fn every_pattern_finds_its_own_route_and_labels_are_unique() {
         let shares = of_other_formats.iter().any(|family| route.pattern.starts_with(family));
         assert!(is_new || shares, "{} has the label of another", route.pattern);
     }
+    for post in ROUTES.iter().filter_map(|route| route.post) {
+        assert!(labels.insert(post.endpoint), "{} is the label of another route", post.endpoint);
+    }
     assert!(!labels.contains(UNKNOWN_ENDPOINT));
     assert_eq!(endpoints(), labels.into_iter().collect::<Vec<_>>());
 }

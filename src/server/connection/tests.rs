@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::http::reply::{Body, Piece};
+use crate::http::{Pool, Routed};
 use crate::metrics::Metrics;
 use crate::server::access_log::RequestContext;
 use crate::server::parser::MAX_HEAD_BYTES;
@@ -80,6 +81,8 @@ struct Peer {
     socket: FakeSocket,
     connection: Connection,
     shared: Arc<Shared>,
+    /// The longest body that the route of its requests takes.
+    max_body: Option<usize>,
 }
 
 impl Peer {
@@ -88,7 +91,7 @@ impl Peer {
         let (socket, client) = (FakeSocket::default(), ([127, 0, 0, 1], 1).into());
         socket.script().room = usize::MAX;
         let connection = Connection::new(Box::new(socket.clone()), client, 1, &shared.limits);
-        Self { socket, connection, shared }
+        Self { socket, connection, shared, max_body: None }
     }
 
     /// Lets reads return these bytes, and reports that to the connection.
@@ -99,7 +102,16 @@ impl Peer {
     }
 
     fn step(&mut self) -> Next {
-        self.connection.step(&self.shared, &mut vec![0; MAX_HEAD_BYTES])
+        let mut scratch = vec![0; MAX_HEAD_BYTES];
+        match self.connection.step(&self.shared, &mut scratch) {
+            Next::Body(head, begun) => {
+                let mut routed = Routed::from(Pool::Picture);
+                routed.max_body = self.max_body;
+                self.connection.receive_body(head, &routed, begun, 1 << 20, &self.shared);
+                self.connection.step(&self.shared, &mut scratch)
+            }
+            next => next,
+        }
     }
 
     /// Responds as a worker does.
@@ -123,6 +135,7 @@ impl Peer {
 fn target(next: Next) -> String {
     match next {
         Next::Request(head, _) => head.request.target,
+        Next::Body(..) => "body".to_owned(),
         Next::Wait => "wait".to_owned(),
         Next::Yield => "yield".to_owned(),
         Next::Stream(_) => "stream".to_owned(),
@@ -174,6 +187,49 @@ fn a_body_is_discarded_and_asked_for_where_the_client_waits() {
     assert_eq!(target(peer.receives(&[b"345GET /b HTTP/1.1\r\nHost: x\r\n\r\n"])), "/a");
     peer.respond(Vec::new(), After::KeepAlive);
     assert_eq!(target(peer.step()), "/b");
+}
+
+#[test]
+fn a_body_is_kept_where_the_route_takes_one() {
+    let head = |lines: &str| format!("POST /a HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n").into_bytes();
+    let mut peer = Peer::new();
+    peer.max_body = Some(10);
+    assert_eq!(target(peer.receives(&[&head("Transfer-Encoding: chunked\r\nExpect: 100-continue")])), "wait");
+    assert_eq!(peer.output(), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(target(peer.receives(&[b"3\r\nab"])), "wait");
+    assert!(peer.connection.held_bytes() > 0);
+    let Next::Request(kept, _) = peer.receives(&[b"c\r\n0\r\n\r\nGET "]) else { panic!("no request") };
+    assert_eq!((&**kept.request.body, peer.connection.held_bytes()), (&b"abc"[..], 0));
+    let others: Vec<_> = (1..4).map(|_| peer.shared.bodies.take(1).expect("a share")).collect();
+
+    // One more is refused before it is asked for, and so is one that is too long.
+    for (lines, status) in [("Content-Length: 3", "503 "), ("Content-Length: 11", "413 ")] {
+        let mut late = Peer::new();
+        (late.max_body, late.shared) = (Some(10), Arc::clone(&peer.shared));
+        assert_eq!(target(late.receives(&[&head(&format!("{lines}\r\nExpect: 100-continue"))])), "wait");
+        let output = late.output();
+        assert!(output.starts_with(&format!("HTTP/1.1 {status}")), "{output}");
+        assert_eq!(late.connection.activity(), Activity::Closing);
+    }
+    drop((kept, others));
+    assert!(peer.shared.bodies.take(4).is_some());
+}
+
+#[test]
+fn a_body_has_time_for_what_has_come_of_it() {
+    let mut peer = Peer::new();
+    peer.max_body = Some(1 << 20);
+    peer.receives(&[b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"]);
+    let deadline = peer.connection.deadline;
+    assert_eq!(target(peer.step()), "wait");
+    assert_eq!(peer.connection.deadline, deadline, "no byte has come");
+    let block = vec![0; MAX_HEAD_BYTES];
+    assert_eq!(target(peer.receives(&vec![&block[..]; 16])), "wait");
+    assert_eq!(peer.connection.deadline, deadline + Duration::from_secs(1), "for 256 KiB");
+    peer.connection.time_out(&peer.shared);
+    assert_eq!(target(peer.step()), "wait");
+    assert!(peer.output().starts_with("HTTP/1.1 408 "));
+    assert!(peer.shared.bodies.take(4).is_some());
 }
 
 #[test]
