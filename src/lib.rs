@@ -21,6 +21,8 @@ pub mod mpegts;
 pub mod pictures;
 pub mod process;
 pub mod quota;
+pub mod record;
+pub mod serve;
 pub mod server;
 pub mod single_build;
 pub mod timestamp;

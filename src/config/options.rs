@@ -1,9 +1,5 @@
-//! The options, each of them defined completely by one entry of [`OPTIONS`].
-//!
-//! Parsing, environment variables, `--help`, the options that `--check` prints and the table in `README.md` all follow
-//! from that table. A new option is one entry there and one field of [`Config`] with its default.
+//! The options of the server, each of them defined completely by one entry of [`OPTIONS`].
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +7,7 @@ use log::LevelFilter;
 
 use crate::ffmpeg::MAX_SEGMENT_BYTES;
 
+use super::spec::{ArgumentSpec, CommandLine, OptionSpec};
 use super::values::{flag, level, number, path, seconds, text, url};
 
 /// The effective value of every option.
@@ -87,6 +84,51 @@ impl Default for Config {
     }
 }
 
+impl CommandLine for Config {
+    const COMMAND: &'static str = "serve";
+    const VARIABLES: &'static str = "RESTREAMER_";
+    const INTRODUCTION: &'static str = "\
+restreamer serves an archive of recorded live streams over HTTP. It lists the archive, makes HLS
+playlists for any time range, serves the segments, and cuts time ranges exactly. Commands record
+live streams and keep the archive within bounds.
+
+Usage: restreamer [serve] [OPTIONS]
+       restreamer record INPUT BASE_DIR STREAM VARIANT [OPTIONS]
+       restreamer prune BASE_DIR [OPTIONS]
+       restreamer keep|unkeep BASE_DIR [STREAM] [VARIANT] [START] [END]
+       restreamer COMMAND --help
+
+Commands:
+  serve                    serve the archive; also without a command. It takes the options below
+  record                   record a live stream or a file into the archive
+  prune                    delete the oldest hours, by age, size or free space
+  keep, unkeep             protect a time range from prune, or no longer; list what is protected
+
+The archive is a directory tree, DIR/STREAM/VARIANT/YYYY-MM-DDTHH/SEGMENT.ts, with hours in UTC.
+The server only reads it. Other programs can add, rename and delete files at any time.
+";
+    const NOTES: &'static str = "
+Environment:
+  Every option above \"Other\" can also be set by a variable: RESTREAMER_BASE_DIR for --base-dir,
+  RESTREAMER_NO_CACHE=true for --no-cache, and so on. The command line takes precedence. An empty
+  variable counts as unset. WUBLOADER_LOG_LEVEL is read if RESTREAMER_LOG_LEVEL is unset.
+
+Output:
+  When the server is ready, it prints `listening on http://HOST:PORT` to stdout. The log goes to
+  stderr.
+
+Signals:
+  SIGTERM, SIGINT and SIGHUP stop the server. It finishes responses for up to 30 seconds. A second
+  signal stops it immediately.
+
+Example:
+  restreamer --base-dir /srv/archive --port 8080 &
+  curl http://localhost:8080/files
+";
+    const ARGUMENTS: &'static [ArgumentSpec<Self>] = &[];
+    const OPTIONS: &'static [OptionSpec<Self>] = OPTIONS;
+}
+
 impl Config {
     /// Number of threads for each ffmpeg process, so that all cuts together use every core once.
     pub fn cut_threads(&self) -> usize {
@@ -104,83 +146,8 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// Parses a value and stores it. The error is the reason why the value is invalid.
-type Set = fn(&mut Config, &OsStr) -> Result<(), String>;
-/// Formats a value as the command line accepts it.
-type Show = fn(&Config) -> String;
-
-/// The definition of one option.
-#[derive(Debug)]
-pub struct OptionSpec {
-    /// Name on the command line, without the two dashes.
-    pub name: &'static str,
-    /// Heading of `--help` under which the option is listed.
-    pub(super) group: &'static str,
-    /// What the option is for: one sentence without a full stop.
-    pub help: &'static str,
-    /// One-letter name on the command line.
-    pub(super) short: Option<char>,
-    /// Name of the value in `--help`; `None` for an option without a value.
-    pub(super) value_name: Option<&'static str>,
-    /// `None` for an option that makes the program do something else than serve.
-    pub(super) set: Option<Set>,
-    /// `None` for an option without a value.
-    pub(super) show: Option<Show>,
-    /// How a default that depends on the machine is computed; `None` for the fixed value in [`Config::default`].
-    pub computed_default: Option<&'static str>,
-}
-
-impl OptionSpec {
-    /// The environment variables that set the option. The first one that is set and not empty counts.
-    pub fn variables(&self) -> Vec<String> {
-        let variable = |_| format!("RESTREAMER_{}", self.name.to_ascii_uppercase().replace('-', "_"));
-        let other_name = (self.name == "log-level").then(|| "WUBLOADER_LOG_LEVEL".to_owned());
-        self.set.map(variable).into_iter().chain(other_name).collect()
-    }
-
-    const fn help(mut self, help: &'static str) -> Self {
-        self.help = help;
-        self
-    }
-
-    const fn value(mut self, name: &'static str, set: Set) -> Self {
-        self.value_name = Some(name);
-        self.set = Some(set);
-        self
-    }
-
-    const fn shown(mut self, show: Show) -> Self {
-        self.show = Some(show);
-        self
-    }
-
-    const fn computed_default(mut self, rule: &'static str) -> Self {
-        self.computed_default = Some(rule);
-        self
-    }
-
-    const fn switch(mut self, set: Set) -> Self {
-        self.set = Some(set);
-        self
-    }
-
-    const fn short(mut self, letter: char) -> Self {
-        self.short = Some(letter);
-        self
-    }
-}
-
-const fn option(group: &'static str, name: &'static str) -> OptionSpec {
-    OptionSpec {
-        name,
-        group,
-        help: "",
-        short: None,
-        value_name: None,
-        set: None,
-        show: None,
-        computed_default: None,
-    }
+const fn option(group: &'static str, name: &'static str) -> OptionSpec<Config> {
+    OptionSpec::new(group, name)
 }
 
 /// A value that is derived from the machine unless it is given.
@@ -189,7 +156,7 @@ fn auto_or(value: Option<usize>) -> String {
 }
 
 /// All options, group by group, in the order of `--help`.
-pub const OPTIONS: &[OptionSpec] = &[
+pub const OPTIONS: &[OptionSpec<Config>] = &[
     option("Archive", "base-dir")
         .help("root directory of the archive")
         .value("DIR", |config, value| path(value).map(|path| config.base_dir = path))
@@ -294,10 +261,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         .help("path of the ffprobe program used for multivariant playlists")
         .value("PATH", |config, value| path(value).map(|path| config.ffprobe = path))
         .shown(|config| config.ffprobe.display().to_string()),
-    option("Logging", "log-level")
-        .help("least severe level that is logged: off, error, warn, info, debug or trace")
-        .value("LEVEL", |config, value| level(value).map(|level| config.log_level = level))
-        .shown(|config| config.log_level.as_str().to_ascii_lowercase()),
+    OptionSpec::log_level(
+        |config, value| level(value).map(|level| config.log_level = level),
+        |config| config.log_level.as_str().to_ascii_lowercase(),
+    ),
     option("Compatibility", "connection-string")
         .help("taken and ignored, because wubloader's compose file passes it: no route needs a database")
         .value("DSN", |config, value| {
@@ -309,6 +276,6 @@ pub const OPTIONS: &[OptionSpec] = &[
         "check the options, the archive and ffmpeg, print the findings, and exit with 0 if there is no \
          problem, else with 1",
     ),
-    option("Other", "help").help("print the options and exit").short('h'),
+    OptionSpec::for_help(),
     option("Other", "version").help("print the version and exit").short('V'),
 ];

@@ -45,7 +45,7 @@ fn bad_usage_is_one_line_and_exit_code_2() {
     let rows: [(&[&str], &str); 5] = [
         (&["--port=1\n2"], "restreamer: bad --port: `1\\n2` is not a number from 0 to 65535; try --help"),
         (&["--nope"], "restreamer: invalid option '--nope'; try --help"),
-        (&["archive"], "restreamer: unexpected argument \"archive\"; try --help"),
+        (&["serve", "archive"], "restreamer: unexpected argument \"archive\"; try --help"),
         (&["--port"], "restreamer: missing argument for option '--port'; try --help"),
         (
             &["--check", "--port", "x"],
@@ -91,7 +91,10 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
 fn help_and_version_go_to_stdout() {
     let Output { code, stdout, stderr } = run(&["--help"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
-    assert!(stdout.contains("Usage: restreamer [OPTIONS]") && stdout.contains("--base-dir DIR"), "{stdout}");
+    assert!(
+        stdout.contains("Usage: restreamer [serve] [OPTIONS]") && stdout.contains("--base-dir DIR"),
+        "{stdout}"
+    );
     let Output { code, stdout, stderr } = run(&["--version"]);
     let version = concat!("restreamer ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), version, ""));

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use restreamer::config::{OPTIONS, OptionSpec};
+use restreamer::config::{Config, markdown_table};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
@@ -110,15 +110,9 @@ fn the_readme_has_the_table_of_the_options() {
     let (_, rest) = readme.split_once("\n## Options\n").expect("a section about the options");
     let rows: Vec<_> = rest.lines().skip_while(|line| !line.starts_with("| `--")).collect();
     let rows: Vec<_> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
-    let row = |option: &OptionSpec| {
-        let default = match option.computed_default {
-            Some(rule) => format!("{rule} "),
-            None => option.default_text().map_or(String::new(), |value| format!("`{value}` ")),
-        };
-        format!("| `{}` | {default}| {} |", option.usage(), option.help)
-    };
-    let expected: Vec<_> = OPTIONS.iter().map(row).collect();
-    assert_eq!(rows, expected, "the table must be:\n{}", expected.join("\n"));
+    let table = markdown_table::<Config>();
+    let expected: Vec<_> = table.lines().collect();
+    assert_eq!(rows, expected, "the table must be:\n{table}");
 }
 
 #[test]
@@ -183,7 +177,7 @@ fn the_address_of_a_database_is_taken_and_told_to_nobody() {
     let served = Served::over(base.path(), &options);
     served.running.signal(rustix::process::Signal::TERM);
     let log = served.running.wait().stderr;
-    assert!(log.contains(" INFO restreamer: --connection-string is ignored: "), "{log}");
+    assert!(log.contains(" INFO serve: --connection-string is ignored: "), "{log}");
     for text in [&checked.stdout, &checked.stderr, &log] {
         assert!(!text.contains("hunter2") && !text.contains("'db'"), "{text}");
     }

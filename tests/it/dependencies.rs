@@ -117,7 +117,7 @@ const PURE: &[&str] = &[
 fn layer(name: &str) -> u8 {
     let first = name.split(['/', '.']).next().unwrap_or_default();
     match first {
-        "main" | "config" | "check" | "record" | "server" => 4,
+        "main" | "config" | "check" | "serve" | "record" | "server" => 4,
         "http" | "page" => 3,
         "hls" | "mp4" | "mpegts" => 1,
         _ if PURE.contains(&name) => 1,
