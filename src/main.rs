@@ -38,8 +38,8 @@ fn run(command: Command) -> Result<ExitCode, String> {
             let _log = start_log(config.log_level)?;
             record::prune::run(&config, &Clock::System, &catch_signals()?, &mut io::stdout())
         }
-        Command::Keep(config) => record::keep::keep(&config, &mut io::stdout()),
-        Command::Unkeep(config) => record::keep::unkeep(&config, &mut io::stdout()),
+        Command::Keep(config) => record::keep::run(&config, &mut io::stdout()),
+        Command::Unkeep(config) => record::keep::run(&config, &mut io::stdout()),
     }
 }
 

@@ -6,7 +6,8 @@
 //!   messages, and
 //! - tombstones, `<stem>.tombstone`, each of which marks the other files of the same stem as deleted.
 //!
-//! Names that begin with a period are hidden. No other file knows any of this.
+//! A variant may have a directory `.keep`, in which each name, `<start>_<end>`, is a range of time whose hours are not to be
+//! deleted. Names that begin with a period are hidden. No other file knows any of this.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ pub const SEGMENT: &str = ".ts";
 const SHA256_CHARACTERS: usize = 43;
 /// The extension of tombstones, with its period.
 const TOMBSTONE: &str = ".tombstone";
+
+/// The directory in that of a variant whose names are [`KeptRange`]s.
+pub const KEEP_DIRECTORY: &str = ".keep";
 
 /// Whether a file or directory of this name is hidden: neither listed nor read.
 pub fn is_hidden(name: &[u8]) -> bool {
@@ -54,7 +58,7 @@ pub fn parse_hour_name(name: &str) -> Option<Hour> {
 }
 
 /// The extension of a file in an hour's directory, which says what the file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extension {
     /// A segment, though perhaps not one whose name [`SegmentName::parse`] understands.
     Segment,
@@ -70,6 +74,13 @@ pub fn split_file_name(name: &str) -> Option<(&str, Extension)> {
     [(SEGMENT, Extension::Segment), (".json", Extension::Json), (TOMBSTONE, Extension::Tombstone)]
         .into_iter()
         .find_map(|(suffix, extension)| Some((name.strip_suffix(suffix)?, extension)))
+}
+
+/// The segment that a file in an hour's directory is, or describes, or marks as deleted, and which of these. `None` of any
+/// other file: it is not part of the recording.
+pub fn parse_file_name(name: &str) -> Option<(SegmentName<'_>, Extension)> {
+    let (stem, extension) = split_file_name(name)?;
+    Some((SegmentName::parse_stem(stem)?, extension))
 }
 
 /// The name of the tombstone for the files of a stem.
@@ -174,6 +185,11 @@ impl<'a> SegmentName<'a> {
     /// a URI (with its colon encoded) and in a header as it is.
     pub fn parse(name: &'a str) -> Option<Self> {
         let (stem, Extension::Segment) = split_file_name(name)? else { return None };
+        Self::parse_stem(stem)
+    }
+
+    /// Parses a file name without its extension.
+    fn parse_stem(stem: &'a str) -> Option<Self> {
         let mut fields = stem.splitn(4, '-');
         let (offset, duration) = (fields.next()?, fields.next()?);
         let segment_type = SegmentType::parse(fields.next()?)?;
@@ -254,6 +270,36 @@ impl Segment<'_> {
     pub fn end(&self) -> Timestamp {
         self.start() + self.name.duration
     }
+}
+
+/// A range of time whose hours are not to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeptRange {
+    /// When it starts.
+    pub start: Timestamp,
+    /// The first instant after it.
+    pub end: Timestamp,
+}
+
+impl KeptRange {
+    /// Parses a name in [`KEEP_DIRECTORY`]. Its times may be anything that [`Timestamp::parse`] accepts.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (start, end) = name.split_once('_')?;
+        let range = Self { start: Timestamp::parse(start)?, end: Timestamp::parse(end)? };
+        (range.start < range.end).then_some(range)
+    }
+}
+
+/// The name of the range, without the fractions of whole seconds.
+impl fmt::Display for KeptRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", short_time(self.start), short_time(self.end))
+    }
+}
+
+/// An instant in RFC 3339, without the fraction of a whole second.
+pub fn short_time(time: Timestamp) -> String {
+    time.to_string().replace(".000000Z", "Z")
 }
 
 /// Parses `MM:SS`, perhaps followed by a point and up to six digits.
@@ -420,6 +466,42 @@ mod tests {
         }
         let found = names.sorted(|offset| (Span::from_secs(60)..Span::from_secs(3540)).contains(&offset));
         assert_eq!(found, ["01:00-a.json", "01:00-b.json"]);
+    }
+
+    #[test]
+    fn files_of_a_segment_are_told_from_others() {
+        for (name, extension) in [
+            ("55:02.000-2.000-full-abc.ts", Some(Extension::Segment)),
+            ("55:02.000-2.000-temp-abc.ts", Some(Extension::Segment)),
+            ("55:02.000-2.000-full-abc.json", Some(Extension::Json)),
+            ("55:02.000-2.000-full-abc.tombstone", Some(Extension::Tombstone)),
+            ("55:02.000-2.000-full-abc.ts.bak", None),
+            ("55:02.000-2.000-full-abc", None),
+            ("notes.json", None),
+            ("odd.ts", None),
+        ] {
+            let parsed = parse_file_name(name);
+            assert_eq!(parsed.map(|(_, extension)| extension), extension, "{name}");
+            assert!(parsed.is_none_or(|(segment, _)| segment.hash == "abc"), "{name}");
+        }
+    }
+
+    #[test]
+    fn kept_ranges_are_named_by_their_times() {
+        for (name, written) in [
+            (
+                "2026-11-20T10:30:00Z_2026-11-20T12:15:00.5Z",
+                Some("2026-11-20T10:30:00Z_2026-11-20T12:15:00.500000Z"),
+            ),
+            ("2026-11-20T10_2026-11-21", Some("2026-11-20T10:00:00Z_2026-11-21T00:00:00Z")),
+            ("2026-11-21_2026-11-20", None),
+            ("2026-11-20_2026-11-20", None),
+            ("2026-11-20", None),
+            ("2026-11-20_", None),
+            ("notes", None),
+        ] {
+            assert_eq!(KeptRange::parse(name).map(|range| range.to_string()).as_deref(), written, "{name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! `restreamer record` and `restreamer prune`: the only code that writes to an archive.
 
+mod directory;
+mod inventory;
 pub mod keep;
 pub mod prune;
+mod removal;
+mod retention;
 
 use std::process::ExitCode;
 

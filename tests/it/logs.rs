@@ -41,7 +41,7 @@ fn each_response_is_logged_as_one_line_of_keys_and_values() {
             rest = rest.split_once(&format!(" {key}=")).unwrap_or_else(|| panic!("no {key} in {line}")).1;
         }
     }
-    assert!(log.lines().any(|line| line.contains(" INFO restreamer: started with ")), "{log}");
+    assert!(log.lines().any(|line| line.contains(" INFO serve: started with ")), "{log}");
 }
 
 #[test]

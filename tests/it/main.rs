@@ -54,6 +54,7 @@ mod playback;
 mod players;
 mod playlists;
 mod process;
+mod pruning;
 mod recording;
 mod routes;
 mod scripts;
