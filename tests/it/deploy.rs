@@ -15,6 +15,8 @@ use crate::process::{Output, Program, RESTREAMER, Served, find, say, setting};
 const PROGRAM: &str = "usr/local/bin/restreamer";
 const UNIT: &str = "etc/systemd/system/restreamer.service";
 const LINK: &str = "etc/systemd/system/multi-user.target.wants/restreamer.service";
+const WRITERS: [&str; 2] =
+    ["etc/systemd/system/restreamer-record@.service", "etc/systemd/system/restreamer-prune.service"];
 const CONF: &str = "etc/restreamer.conf";
 
 fn source(path: &str) -> PathBuf {
@@ -82,7 +84,12 @@ fn installing_again_changes_nothing() {
     let first = files(root.path());
     let modes: Vec<_> = [PROGRAM, UNIT, CONF].iter().map(|name| first[*name].0).collect();
     assert_eq!(modes, [0o755, 0o644, 0o644]);
-    assert_eq!(first.len(), archive.len() + 4, "{first:?}");
+    assert_eq!(first.len(), archive.len() + 6, "{first:?}");
+    for unit in WRITERS {
+        let unit = text(root.path().join(unit));
+        assert!(unit.contains("\nExecStart=/usr/local/bin/restreamer "), "{unit}");
+        assert!(unit.contains("\nReadWritePaths=\"/srv/my archive\"\n"), "{unit}");
+    }
     let link = fs::read_link(root.path().join(LINK)).expect("a link");
     assert_eq!(link, Path::new("/").join(UNIT), "the link that `systemctl enable` creates");
     let conf = text(root.path().join(CONF));
@@ -93,7 +100,7 @@ fn installing_again_changes_nothing() {
     }
 
     let output = install(root.path(), &["--port", "8100"]);
-    assert_eq!(output.matches(" is up to date\n").count(), 2, "{output}");
+    assert_eq!(output.matches(" is up to date\n").count(), 4, "{output}");
     assert!(output.contains("kept ") && output.contains("the service is enabled\n"), "{output}");
     assert_eq!(files(root.path()), first, "no file is written again");
 
@@ -170,12 +177,13 @@ fn the_user_is_created_once_and_removed_by_a_purge() {
     }
     install(root.path(), &[]);
     let users = || text(root.path().join("etc/passwd"));
-    assert!(users().starts_with("restreamer:x:") && users().ends_with(":/nonexistent:/usr/sbin/nologin\n"));
+    assert!(users().starts_with("restreamer:x:") && users().contains("\nrestreamer-record:x:"));
+    assert!(users().ends_with(":/nonexistent:/usr/sbin/nologin\n"));
     let output = install(root.path(), &[]);
     assert!(!output.contains("WARNING"), "the archive exists: {output}");
-    assert!(output.contains("the user restreamer exists") && users().lines().count() == 1, "{output}");
+    assert!(output.contains("the user restreamer exists") && users().lines().count() == 2, "{output}");
     run_script("uninstall", root.path(), &[]);
-    assert_eq!(users().lines().count(), 1);
+    assert_eq!(users().lines().count(), 2);
     run_script("uninstall", root.path(), &["--purge"]);
     assert_eq!(users(), "");
 }
@@ -256,16 +264,18 @@ fn systemd_analyze() -> Option<PathBuf> {
 }
 
 #[test]
-fn systemd_accepts_the_unit() {
+fn systemd_accepts_the_units() {
     let Some(analyze) = systemd_analyze() else { return };
     let directory = tempfile::tempdir().expect("a temporary directory");
+    for name in ["restreamer-record@.service", "restreamer-prune.service", "restreamer.service"] {
+        // `systemd-analyze verify` requires that the program exists.
+        let unit = text(source("scripts/deploy").join(name)).replace("/usr/bin/restreamer", RESTREAMER);
+        let path = directory.path().join(name);
+        fs::write(&path, unit).expect("a unit");
+        let output = Program::new(&analyze).args([Path::new("verify"), &path]).run();
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{name}: {}", output.stdout);
+    }
     let unit = directory.path().join("restreamer.service");
-    // `systemd-analyze verify` requires that the program exists.
-    let here = text(source("scripts/deploy/restreamer.service")).replace("/usr/bin/restreamer", RESTREAMER);
-    fs::write(&unit, here).expect("a unit");
-    let output = Program::new(&analyze).args([Path::new("verify"), &unit]).run();
-    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{}", output.stdout);
-
     let output = Program::new(&analyze).args(["security", "--offline=true"]).args([&unit]).run();
     let found = output.stdout.split("Overall exposure level for restreamer.service: ").nth(1);
     let found: f64 = found.and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a figure");

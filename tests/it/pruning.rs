@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use restreamer::clock::Clock;
-use restreamer::config::PruneConfig;
+use restreamer::config::{KeepConfig, PruneConfig, markdown_table};
 use restreamer::record::prune::{Outcome, Pruner};
 use restreamer::timestamp::Span;
 use rustix::process::Signal;
@@ -60,28 +60,28 @@ fn file_bytes(base: &Path) -> u64 {
     file.len().max(file.blocks() * 512)
 }
 
-#[test]
-fn the_oldest_hours_go_and_nothing_else_is_touched() {
-    let (base, outside) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
-    let base = base.path();
-    let hours = ["2026-11-20T08", "2026-11-20T09", "2026-11-20T10", "2026-11-20T11"];
-    record(base, "a/source", &hours);
-    record(base, "b/source", &hours[1..3]);
-    record(outside.path(), "linked", &hours);
+const HOURS: [&str; 4] = ["2026-11-20T08", "2026-11-20T09", "2026-11-20T10", "2026-11-20T11"];
+
+/// Files that are not of a recording.
+const OTHERS: [&str; 6] = [
+    "a/chat/2026-11-20T08/00:00.000-1800.000-abc.json",
+    "a/source/2026-11-20T08/notes.txt",
+    "a/source/2026-11-20T08/odd.ts",
+    "a/source/2026-11-20/00:00.000-2.000-full-abc.ts",
+    "a/.hidden/2026-11-20T08/00:00.000-2.000-full-abc.ts",
+    "00:00.000-2.000-full-abc.ts",
+];
+
+/// Writes an archive with everything that is not to be deleted, partly by links to a directory outside.
+fn awkward_archive(base: &Path, outside: &Path) {
+    record(base, "a/source", &HOURS);
+    record(base, "b/source", &HOURS[1..3]);
+    record(outside, "linked", &HOURS);
     fs::create_dir_all(base.join("c")).expect("a stream");
-    symlink(outside.path(), base.join("stream")).expect("a link");
-    symlink(outside.path().join("linked"), base.join("c/variant")).expect("a link");
-    symlink(outside.path().join("linked/2026-11-20T08"), base.join("b/source/2026-11-20T08"))
-        .expect("a link");
-    let others = [
-        "a/chat/2026-11-20T08/00:00.000-1800.000-abc.json",
-        "a/source/2026-11-20T08/notes.txt",
-        "a/source/2026-11-20T08/odd.ts",
-        "a/source/2026-11-20/00:00.000-2.000-full-abc.ts",
-        "a/.hidden/2026-11-20T08/00:00.000-2.000-full-abc.ts",
-        "00:00.000-2.000-full-abc.ts",
-    ];
-    for path in others {
+    symlink(outside, base.join("stream")).expect("a link");
+    symlink(outside.join("linked"), base.join("c/variant")).expect("a link");
+    symlink(outside.join("linked/2026-11-20T08"), base.join("b/source/2026-11-20T08")).expect("a link");
+    for path in OTHERS {
         write_whole(&base.join(path), b"x");
     }
     fs::create_dir_all(base.join("a/source/2026-11-20T08/30:00.000-2.000-full-abc.ts")).expect("a directory");
@@ -91,8 +91,15 @@ fn the_oldest_hours_go_and_nothing_else_is_touched() {
             b"x",
         );
     }
-    let target = outside.path().join("linked/2026-11-20T08/00:00.000-1800.000-full-abc.ts");
+    let target = outside.join("linked/2026-11-20T08/00:00.000-1800.000-full-abc.ts");
     symlink(&target, base.join("a/source/2026-11-20T09/10:00.000-2.000-full-abc.ts")).expect("a link");
+}
+
+#[test]
+fn the_oldest_hours_go_and_nothing_else_is_touched() {
+    let (base, outside) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let base = base.path();
+    awkward_archive(base, outside.path());
     let (before, before_outside) = (paths(base), paths(outside.path()));
 
     let path = base.to_str().expect("text");
@@ -127,13 +134,22 @@ fn the_oldest_hours_go_and_nothing_else_is_touched() {
     }
     let is_pruned = |path: &&String| {
         let is_old = expected.iter().any(|hour| path.starts_with(hour));
-        is_old && !others.contains(&path.as_str()) && !path.ends_with('/')
+        is_old && !OTHERS.contains(&path.as_str()) && !path.ends_with('/')
     };
     let expected: BTreeSet<_> = before.iter().filter(|path| !is_pruned(path)).cloned().collect();
     assert_eq!(paths(base), expected);
     assert_eq!(paths(outside.path()), before_outside, "no link is followed");
     let again = restreamer(&["prune", path, "--max-age", "1h"]);
     assert_eq!((again.code, paths(base)), (Some(0), expected), "{}", again.stderr);
+}
+
+#[test]
+fn the_page_has_the_tables_of_the_commands() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recording.md")).expect("a page");
+    for table in [markdown_table::<PruneConfig>(), markdown_table::<KeepConfig>()] {
+        assert!(page.contains(&table), "docs/recording.md must have this table:\n{table}");
+    }
 }
 
 /// A configuration that prunes everything that it may.
