@@ -89,14 +89,12 @@ fn files_in_order(directory: &Directory) -> io::Result<(Vec<String>, Counted)> {
 /// Sorts by start. Of segments with the same start the worst comes first, so that no worse one takes the place of a better
 /// one in between.
 fn sort(names: &mut [String]) {
-    names.sort_by(|a, b| {
-        // Worse types are greater.
-        let key = |name| {
-            parse_file_name(name).map(|(segment, extension)| {
-                (segment.offset, Reverse(segment.segment_type), segment.duration, segment.hash, extension)
-            })
-        };
-        key(a).cmp(&key(b))
+    names.sort_by_cached_key(|name| {
+        parse_file_name(name).map(|(segment, extension)| {
+            // Worse types are greater.
+            let worst_first = Reverse(segment.segment_type);
+            (segment.offset, worst_first, segment.duration, segment.hash.to_owned(), extension)
+        })
     });
 }
 
