@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 
+use log::Level;
 use rustix::fs::{FileType, Stat};
 
 use super::directory::Directory;
@@ -24,6 +26,7 @@ pub(super) struct Sizes {
     known: HashMap<(u64, u64), Known>,
     /// The number of the current round. What was not found in it is forgotten after it.
     round: u64,
+    failures: u64,
 }
 
 #[derive(Debug)]
@@ -34,15 +37,15 @@ struct Known {
     round: u64,
 }
 
-/// Finds the directories of streams, or of variants, by their names, sorted. Links and hidden names are left out.
-pub(super) fn directories(directory: &Directory) -> io::Result<Vec<String>> {
+/// Finds the directories in one that are not hidden, by their names, sorted. Links are left out, and logged at `level`.
+pub(super) fn directories(directory: &Directory, level: Level) -> io::Result<Vec<String>> {
     let (entries, _) = directory.entries()?;
     let mut names = Vec::new();
     for entry in entries.into_iter().filter(|entry| !is_hidden(entry.name.as_bytes())) {
         match entry.file_type {
             FileType::Directory => names.push(entry.name),
             FileType::Symlink => {
-                log::debug!("left `{}`: a symbolic link", directory.path().join(&entry.name).display());
+                log::log!(level, "left `{}`: a symbolic link", directory.path().join(&entry.name).display());
             }
             _ => {}
         }
@@ -57,27 +60,48 @@ impl Sizes {
         let round = self.round;
         self.known.retain(|_, known| known.round == round);
         self.round += 1;
+        self.failures = 0;
     }
 
-    /// Reads a variant.
+    /// At which level links are logged: they are news only once.
+    pub(super) fn link_level(&self) -> Level {
+        if self.round <= 1 { Level::Warn } else { Level::Debug }
+    }
+
+    /// Reads a variant of the stream in a directory; `None` if it is gone.
     pub(super) fn variant(
         &mut self,
         stream: &str,
-        variant: &str,
+        name: &str,
         directory: &Directory,
         is_stopped: &dyn Fn() -> bool,
-    ) -> io::Result<Variant> {
+    ) -> io::Result<Option<Variant>> {
+        let Some(directory) = directory.child(name)? else { return Ok(None) };
         let mut hours = Vec::new();
-        for name in directories(directory)? {
+        for name in directories(&directory, self.link_level())? {
             let Some(hour) = parse_hour_name(&name) else { continue };
             if is_stopped() {
                 break;
             }
-            hours.extend(self.hour(hour, directory)?);
+            let size = self.hour(hour, &directory);
+            hours.extend(self.checked(size, &directory.path().join(name)).flatten());
         }
         hours.sort_unstable_by_key(|size| size.hour);
-        let (stream, name) = (stream.to_owned(), variant.to_owned());
-        Ok(Variant { stream, name, hours, kept: read_kept(directory) })
+        let (stream, name) = (stream.to_owned(), name.to_owned());
+        Ok(Some(Variant { stream, name, hours, kept: read_kept(&directory) }))
+    }
+
+    /// Logs and counts a failure to read what is at `path`: the rest is pruned all the same.
+    pub(super) fn checked<T>(&mut self, read: io::Result<T>, path: &Path) -> Option<T> {
+        let log = |error: &io::Error| log::warn!("cannot read `{}`: {error}", path.display());
+        let read = read.inspect_err(log).ok();
+        self.failures += u64::from(read.is_none());
+        read
+    }
+
+    /// How many failures there were in this round.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// The size of an hour; `None` if it is gone, or holds only what does not belong to segments.

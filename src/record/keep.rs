@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use log::Level;
+
 use super::directory::Directory;
 use super::inventory::{directories, kept_names};
 use crate::archive::layout::{KEEP_DIRECTORY, KeptRange, short_time};
@@ -64,9 +66,13 @@ fn list<const IS_KEPT: bool>(
 ) -> io::Result<()> {
     let is_selected =
         |selected: &Option<String>, name: &String| selected.as_ref().is_none_or(|one| one == name);
-    for stream in directories(base)?.into_iter().filter(|name| is_selected(&config.stream, name)) {
+    for stream in
+        directories(base, Level::Debug)?.into_iter().filter(|name| is_selected(&config.stream, name))
+    {
         let Some(directory) = base.child(&stream)? else { continue };
-        for variant in directories(&directory)?.into_iter().filter(|name| is_selected(&config.variant, name))
+        for variant in directories(&directory, Level::Debug)?
+            .into_iter()
+            .filter(|name| is_selected(&config.variant, name))
         {
             let Some(directory) = directory.child(&variant)? else { continue };
             for (name, range) in kept_names(&directory)? {

@@ -142,7 +142,7 @@ impl Pruner {
         Ok(outcome)
     }
 
-    /// Reads all variants that are to be pruned. One that cannot be read is logged and counted.
+    /// Reads all variants that are to be pruned. What cannot be read is logged and counted.
     fn read(
         &mut self,
         base: &Directory,
@@ -150,29 +150,14 @@ impl Pruner {
         outcome: &mut Outcome,
     ) -> io::Result<Vec<Variant>> {
         self.sizes.begin_round();
-        let is_selected = |names: &[String], name: &String| names.is_empty() || names.contains(name);
         let mut found = Vec::new();
-        for stream in directories(base)?.into_iter().filter(|name| is_selected(&self.config.streams, name)) {
-            let mut variants = || -> io::Result<Vec<Variant>> {
-                let Some(directory) = base.child(&stream)? else { return Ok(Vec::new()) };
-                let mut read = Vec::new();
-                for variant in directories(&directory)? {
-                    if !is_selected(&self.config.variants, &variant) || is_stopped() {
-                        continue;
-                    }
-                    let Some(directory) = directory.child(&variant)? else { continue };
-                    read.push(self.sizes.variant(&stream, &variant, &directory, is_stopped)?);
-                }
-                Ok(read)
-            };
-            match variants() {
-                Ok(variants) => found.extend(variants),
-                Err(error) => {
-                    outcome.failures += 1;
-                    log::warn!("cannot read `{}`: {error}", base.path().join(&stream).display());
-                }
+        for stream in directories(base, self.sizes.link_level())? {
+            if is_selected(&self.config.streams, &stream) {
+                let read = self.read_stream(base, &stream, is_stopped, &mut found);
+                self.sizes.checked(read, &base.path().join(stream));
             }
         }
+        outcome.failures += self.sizes.failures();
         for variant in &found {
             if let Kept::All(why) = &variant.kept {
                 outcome.failures += 1;
@@ -180,6 +165,23 @@ impl Pruner {
             }
         }
         Ok(found)
+    }
+
+    fn read_stream(
+        &mut self,
+        base: &Directory,
+        stream: &str,
+        is_stopped: &dyn Fn() -> bool,
+        found: &mut Vec<Variant>,
+    ) -> io::Result<()> {
+        let Some(directory) = base.child(stream)? else { return Ok(()) };
+        for name in directories(&directory, self.sizes.link_level())? {
+            if is_selected(&self.config.variants, &name) && !is_stopped() {
+                let variant = self.sizes.variant(stream, &name, &directory, is_stopped);
+                found.extend(self.sizes.checked(variant, &directory.path().join(name)).flatten());
+            }
+        }
+        Ok(())
     }
 
     fn excess(&self, base: &Directory, variants: &[Variant]) -> io::Result<Excess> {
@@ -241,6 +243,10 @@ impl Outcome {
             log::warn!("could not delete {count} files of {}: {error}", name(listed));
         }
     }
+}
+
+fn is_selected(names: &[String], name: &String) -> bool {
+    names.is_empty() || names.contains(name)
 }
 
 /// Deletes an hour. Returns `None` if it is kept by now.

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,11 +13,12 @@ use restreamer::clock::Clock;
 use restreamer::config::{KeepConfig, PruneConfig, markdown_table};
 use restreamer::record::prune::{Outcome, Pruner};
 use restreamer::timestamp::Span;
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
 
 use crate::harness::{Site, time, wait_until, write_whole};
-use crate::process::{Output, Program, RESTREAMER};
+use crate::process::{Output, Program, RESTREAMER, say};
+use crate::shortage::{as_nobody, copy_for_anybody};
 
 fn restreamer(args: &[&str]) -> Output {
     Program::new(RESTREAMER).args(args).run()
@@ -125,6 +126,9 @@ fn the_oldest_hours_go_and_nothing_else_is_touched() {
     let pruned = restreamer(&["prune", path, "--max-bytes", "0"]);
     assert_eq!(pruned.code, Some(1), "the newest hours exceed the bound: {}", pruned.stderr);
     for line in [
+        "/stream`: a symbolic link",
+        "/c/variant`: a symbolic link",
+        "/b/source/2026-11-20T08`: a symbolic link",
         "deleted a/source/2026-11-20T09: 3 files, ",
         "left a/source/2026-11-20T08: 3 entries do not belong to segments, such as `",
         "deleted 4 hours, 11 files, ",
@@ -141,6 +145,35 @@ fn the_oldest_hours_go_and_nothing_else_is_touched() {
     assert_eq!(paths(outside.path()), before_outside, "no link is followed");
     let again = restreamer(&["prune", path, "--max-age", "1h"]);
     assert_eq!((again.code, paths(base)), (Some(0), expected), "{}", again.stderr);
+}
+
+#[test]
+fn what_cannot_be_read_or_deleted_is_reported_and_the_next_hour_goes() {
+    if !geteuid().is_root() {
+        say("skipped: it takes root to make files that another user cannot delete");
+        return;
+    }
+    let (base, place) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let variant = base.path().join("s/v");
+    record(base.path(), "s/v", &HOURS);
+    let set_mode =
+        |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    let modes = [0o700, 0o755, 0o777, 0o777].into_iter().zip(HOURS.map(|hour| variant.join(hour)));
+    modes.for_each(|(mode, hour)| set_mode(&hour, mode));
+    for path in [base.path(), &base.path().join("s"), &variant, place.path()] {
+        set_mode(path, 0o777);
+    }
+    let bound = (4 * file_bytes(base.path())).to_string();
+    let args = ["prune", base.path().to_str().expect("text"), "--max-bytes", &bound];
+    let Output { code, stderr, .. } = as_nobody(&copy_for_anybody(place.path()), &[]).args(args).run();
+    assert_eq!(code, Some(1), "{stderr}");
+    for why in ["cannot read `", "could not delete 2 files of s/v/2026-11-20T09: Permission denied"] {
+        assert!(stderr.contains(why), "it does not log `{why}`: {stderr}");
+    }
+    let hours = fs::read_dir(&variant).expect("a variant").map(|entry| entry.expect("an entry").file_name());
+    let hours: BTreeSet<_> = hours.map(|name| name.into_string().expect("text")).collect();
+    assert_eq!(hours, ["2026-11-20T08", "2026-11-20T09", "2026-11-20T11"].map(str::to_owned).into());
+    assert_eq!(paths(&variant.join("2026-11-20T09")).len(), 2);
 }
 
 #[test]
