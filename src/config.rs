@@ -43,6 +43,12 @@ pub enum Command {
     Version,
 }
 
+/// The value of an environment variable that an argument names; `None` if it is unset or no text.
+#[allow(clippy::disallowed_methods, reason = "only this module reads the environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl Command {
     /// Reads the arguments and the environment of this process.
     ///

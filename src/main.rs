@@ -2,13 +2,18 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use log::LevelFilter;
 
 use restreamer::clock::Clock;
-use restreamer::config::Command;
+use restreamer::config::{Command, RecordConfig};
+use restreamer::http::RecorderPage;
 use restreamer::logging::{self, Log};
+use restreamer::metrics::recorder::RecorderMetrics;
+use restreamer::server::{Limits, Server, Workers};
 use restreamer::{record, serve};
 
 fn main() -> ExitCode {
@@ -32,7 +37,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
         }
         Command::Record(config) => {
             let _log = start_log(config.log_level)?;
-            record::run(&config, &catch_signals()?)
+            record(&config)
         }
         Command::Prune(config) => {
             let _log = start_log(config.log_level)?;
@@ -41,6 +46,26 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Keep(config) => record::keep::run(&config, &mut io::stdout()),
         Command::Unkeep(config) => record::keep::run(&config, &mut io::stdout()),
     }
+}
+
+/// Records, and serves the metrics of it if they are asked for.
+fn record(config: &RecordConfig) -> Result<ExitCode, String> {
+    let stop = catch_signals()?;
+    let metrics = RecorderMetrics::new().map_err(|error| format!("cannot register the metrics: {error}"))?;
+    let service = Arc::new(RecorderPage(Arc::clone(&metrics)));
+    let server = match config.metrics_port {
+        0 => None,
+        port => {
+            let (address, workers) = (([0, 0, 0, 0], port).into(), Workers { each: 1, cut: 1 });
+            let server = Server::start(address, workers, Limits::default(), service);
+            Some(server.map_err(|error| format!("cannot serve metrics at port {port}: {error}"))?)
+        }
+    };
+    let ended = record::run(config, &metrics, &stop);
+    if let Some(server) = server {
+        server.stop(Duration::ZERO);
+    }
+    ended
 }
 
 fn start_log(level: LevelFilter) -> Result<Log, String> {

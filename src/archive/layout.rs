@@ -179,6 +179,18 @@ pub(super) struct Widths {
 }
 
 impl<'a> SegmentName<'a> {
+    /// The name of a segment to be written. Its numbers have three decimal places, or six where three are not enough.
+    pub fn new(offset: Span, duration: Span, segment_type: SegmentType, hash: &'a str) -> Self {
+        let fraction = |span: Span| if span.micros() % 1000 == 0 { 4 } else { 7 };
+        let digits = (duration.micros() / 1_000_000).checked_ilog10().map_or(1, |log| log + 1);
+        let widths = Widths {
+            offset_fraction: fraction(offset),
+            duration_whole: u8::try_from(digits).unwrap_or(u8::MAX),
+            duration_fraction: fraction(duration),
+        };
+        Self { offset, duration, segment_type, hash, widths }
+    }
+
     /// Parses a file name, or returns `None` where it is not that of a segment.
     ///
     /// A name that parses has no characters but ASCII letters, digits, `:`, `.`, `-` and `_`, so that it can stand in
@@ -397,6 +409,20 @@ mod tests {
             let mut encoded = Vec::new();
             parsed.append_stem_to(&mut encoded, &parsed.time_digits(), b"%3A");
             assert_eq!(String::from_utf8(encoded).expect("ASCII") + ".ts", name.replace(':', "%3A"));
+        }
+    }
+
+    #[test]
+    fn names_to_be_written_have_as_many_digits_as_they_need() {
+        for (offset_us, duration_us, expected) in [
+            (62_500_000, 2_000_000, "01:02.500-2.000-full-x.ts"),
+            (0, 33_367, "00:00.000-0.033367-full-x.ts"),
+            (3_599_999_999, 12_345_000, "59:59.999999-12.345-full-x.ts"),
+        ] {
+            let (offset, duration) = (Span::from_micros(offset_us), Span::from_micros(duration_us));
+            let name = SegmentName::new(offset, duration, SegmentType::Full, "x");
+            assert_eq!(name.to_string(), expected);
+            assert_eq!(SegmentName::parse(expected), Some(name));
         }
     }
 

@@ -129,6 +129,14 @@ Example:
             |config, value| directory_name(value).map(|name| config.variant = name),
         ),
     ];
+    fn validate(&self) -> Result<(), String> {
+        let is_retried = !matches!(self.retry, Retry::Auto | Retry::Times(0));
+        if self.start.is_some() && is_retried {
+            return Err("with --start an input is read once: --retry must be 0".to_owned());
+        }
+        Ok(())
+    }
+
     const OPTIONS: &'static [OptionSpec<Self>] = &[
         option("Recording", "segment-seconds")
             .help("about how long segments are, in seconds; they are cut at key frames")

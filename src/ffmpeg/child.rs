@@ -162,6 +162,13 @@ impl Child {
         }
     }
 
+    /// Asks the program to end by itself (SIGTERM). Its output is to be read to the end.
+    pub fn terminate(&self) {
+        if !self.reaped {
+            let _ = kill_process_group(Pid::from_child(&self.process), Signal::TERM);
+        }
+    }
+
     /// Fails if a wait that began at `since` is cancelled or takes too long.
     fn check(&self, since: Instant, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         if is_cancelled() {

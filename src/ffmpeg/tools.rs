@@ -16,6 +16,8 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 /// How long a query for a version or a table of codecs may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
+/// How long an ffmpeg that records may take to exit once its output has ended.
+const EXIT_LIMIT: Duration = Duration::from_secs(60);
 /// The options of ffmpeg and ffprobe for a transport stream from a pipe, whatever it holds: it is taken for nothing else,
 /// opens no other file, and no picture above 40 million pixels is decoded (8192x4320 and what decoders add to it).
 pub const INPUT_OPTIONS: &str = "-f mpegts -protocol_whitelist file,pipe -max_pixels 40000000";
@@ -139,6 +141,26 @@ impl Tools {
     /// Starts ffmpeg with these arguments, which are separated by spaces.
     pub fn ffmpeg(&self, args: &str, feed: Feed) -> Result<Child> {
         Child::start("ffmpeg", &self.ffmpeg, args.split(' '), Input::Feed(feed), self.stall_limit)
+    }
+
+    /// Starts an ffmpeg that records: its output is a stream without end, which may pause for any time. It is killed when
+    /// this process ends, however that happens, so that it does not keep a port or a device. It reads `stdin`, if that is
+    /// given.
+    ///
+    /// # Errors
+    /// As `Child::start`.
+    pub fn recording(&self, args: &[String], stdin: Option<File>) -> Result<Child> {
+        let input = |stdin: Option<File>| stdin.map_or(Input::Nothing, Input::File);
+        let copy = stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
+        let bound = ["--pdeathsig", "KILL"].map(OsStr::new).into_iter().chain([self.ffmpeg.as_os_str()]);
+        let bound = bound.chain(args.iter().map(OsStr::new));
+        match Child::start("ffmpeg", Path::new("setpriv"), bound, input(stdin), EXIT_LIMIT) {
+            Err(Error::ProgramMissing { why, .. }) => {
+                log::warn!("ffmpeg may outlive this process if that is killed: cannot run setpriv: {why}");
+                Child::start("ffmpeg", &self.ffmpeg, args, input(copy), EXIT_LIMIT)
+            }
+            started => started,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod in_flight;
 mod pools;
 pub mod process;
+pub mod recorder;
 mod registry;
 pub mod requests;
 pub mod variants;

@@ -33,5 +33,6 @@ mod sample_format;
 pub mod samples;
 mod units;
 
+pub mod live;
 pub mod retime;
 pub mod writer;

@@ -110,6 +110,17 @@ impl Track {
     }
 }
 
+/// Parses the start of an access unit of that codec, up to its first slice. Of a codec that is not parsed it is a picture
+/// of which nothing is known.
+pub(super) fn access_unit_start(codec: Codec, bytes: &[u8]) -> AccessUnitStart {
+    match codec {
+        Codec::H264 => h264::access_unit_start(bytes),
+        Codec::Hevc => hevc::access_unit_start(bytes),
+        Codec::Mpeg2 => mpeg2::access_unit_start(bytes),
+        _ => AccessUnitStart { picture: true, ..AccessUnitStart::default() },
+    }
+}
+
 /// Finds the units of one elementary stream.
 struct TrackScanner<'a> {
     track: Track,
@@ -189,12 +200,7 @@ impl<'a> TrackScanner<'a> {
     /// Searches the current unit for its first slice.
     fn search(&mut self) {
         let (Some(start), Some(unit)) = (&self.start, self.track.units.last_mut()) else { return };
-        unit.access_unit = match self.track.codec {
-            Codec::H264 => h264::access_unit_start(start),
-            Codec::Hevc => hevc::access_unit_start(start),
-            Codec::Mpeg2 => mpeg2::access_unit_start(start),
-            _ => AccessUnitStart { picture: true, ..AccessUnitStart::default() },
-        };
+        unit.access_unit = access_unit_start(self.track.codec, start);
         self.search_at = 2 * start.len();
         // The type of a slice is in its first byte, so the slice may be truncated.
         if unit.access_unit.picture || start.len() > MAX_SEARCH_BYTES {
