@@ -22,7 +22,7 @@ const LOGGED_SLEW_US: i64 = 100_000;
 
 /// Writes the segments of a variant.
 #[derive(Debug)]
-pub struct ArchiveWriter {
+pub(super) struct ArchiveWriter {
     /// The variant's directory.
     directory: PathBuf,
     /// The duration in `temp` names.
@@ -46,7 +46,7 @@ struct OpenFile {
 
 impl ArchiveWriter {
     /// A writer to the directory of a variant, which need not exist.
-    pub fn new(directory: PathBuf, target: Span, metrics: Arc<RecorderMetrics>) -> Self {
+    pub(super) fn new(directory: PathBuf, target: Span, metrics: Arc<RecorderMetrics>) -> Self {
         Self { directory, target, open: None, is_failing: false, slew_us: 0, metrics }
     }
 
