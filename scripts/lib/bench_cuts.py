@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import urllib.parse
 
-from measure import ROOT, RUN_TIMEOUT, Case, Goal, end, fail, fetch, output, pipe, run_pipes, say, serve, serve_nginx, start
+from measure import RUN_TIMEOUT, TARGET, Case, Goal, end, fail, fetch, output, pipe, run_pipes, say, serve, serve_nginx, start
 
 # Moving pictures with noise, which makes them expensive to encode.
 FOOTAGE_START = datetime.datetime(2026, 11, 20, 9, 58)
@@ -47,8 +47,8 @@ def footage(directory):
     if encode.wait(RUN_TIMEOUT):
         fail("the footage could not be encoded; the reason is above")
     archive.mkdir()
-    record = start([ROOT / "scripts/record", source, archive, "bench", "source", "--copy", "--quiet",
-                    "--start", FOOTAGE_START.isoformat()])
+    record = start([TARGET / "release/restreamer", "record", source, archive, "bench", "source",
+                    "--log-level", "warn", "--start", FOOTAGE_START.isoformat()])
     if record.wait(RUN_TIMEOUT):
         fail("the footage could not be recorded; the reason is above")
     source.unlink()

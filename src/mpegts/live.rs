@@ -66,7 +66,8 @@ impl Program {
             streams.find(|(_, codec)| has_type(*codec))
         };
         let reference = first(Codec::is_video).or_else(|| first(Codec::is_audio));
-        let (reference_pid, codec) = reference.ok_or("it has neither video nor audio that can be recorded")?;
+        let (reference_pid, codec) =
+            reference.ok_or("it has neither video nor audio that can be recorded")?;
         Ok(Some(Self { pmt_pid, pmt, reference_pid, codec }))
     }
 
@@ -196,7 +197,8 @@ mod tests {
     #[test]
     fn written_packets_are_later_and_count_on_from_segment_to_segment() {
         let program = Program::find(&program()).expect("a program").expect("its tables");
-        let pes = Pes { stream_id: 0xE0, pts: Ticks::new(5000), dts: Ticks::new(2000), payload: vec![9; 500] };
+        let pes =
+            Pes { stream_id: 0xE0, pts: Ticks::new(5000), dts: Ticks::new(2000), payload: vec![9; 500] };
         let mut input = Vec::new();
         write_pes(&pes, 0x100, &mut 7, true, &mut input);
         let (mut writer, mut out) = (LiveWriter::default(), Vec::new());

@@ -343,7 +343,11 @@ mod tests {
             let count = media / FRAME;
             for frame in 0..count {
                 self.now += time / count;
-                let times = FrameTimes { dts_90k: self.pts * 9 / 100, pts_90k: self.pts * 9 / 100, is_bridged: false };
+                let times = FrameTimes {
+                    dts_90k: self.pts * 9 / 100,
+                    pts_90k: self.pts * 9 / 100,
+                    is_bridged: false,
+                };
                 let step = self.clock.frame(self.arrival(), times);
                 if matches!(step, Step::Break | Step::Frozen) {
                     self.log.push(format!("{step:?}"));

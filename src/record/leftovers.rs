@@ -8,6 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 use super::clock::to_us;
+use super::segmenter::LONE_FRAME_90K;
 use super::writer::{TEMP_MARK, lock, publish};
 use crate::archive::layout::{SegmentName, SegmentType, parse_hour_name};
 use crate::mpegts::packet::{PACKET_BYTES, SYNC};
@@ -31,7 +32,10 @@ pub(super) fn name_leftovers(directory: &Path) {
                     Ok(Some(what)) => log::warn!("an earlier recorder has left `{}`: {what}", path.display()),
                     Ok(None) => {}
                     Err(error) => {
-                        log::warn!("cannot name `{}`, which an earlier recorder has left: {error}", path.display());
+                        log::warn!(
+                            "cannot name `{}`, which an earlier recorder has left: {error}",
+                            path.display()
+                        );
                     }
                 }
             }
@@ -52,7 +56,8 @@ fn name_leftover(path: &Path, name: &SegmentName<'_>) -> io::Result<Option<Strin
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     // After a loss of power the end of a file may be anything.
-    let whole = bytes.chunks_exact(PACKET_BYTES).take_while(|packet| packet[0] == SYNC).count() * PACKET_BYTES;
+    let whole =
+        bytes.chunks_exact(PACKET_BYTES).take_while(|packet| packet[0] == SYNC).count() * PACKET_BYTES;
     bytes.truncate(whole);
     let Some(duration) = duration(&bytes) else {
         fs::remove_file(path)?;
@@ -70,11 +75,12 @@ fn duration(bytes: &[u8]) -> Option<Span> {
     let scan = Scan::of(bytes, false)?;
     let track = scan.reference_track()?;
     let first = track.units.first().filter(|unit| unit.complete)?.pts;
-    let shown = track.units.iter().filter(|unit| unit.complete).map(|unit| unit.pts.since(first));
-    let (last, count) = (shown.clone().max()?, i64::try_from(shown.count()).ok()?);
-    // A lone frame is taken for one of 25 a second.
-    let frame = if count > 1 { last / (count - 1) } else { 3600 };
-    Some(Span::from_micros(to_us(last + frame).max(1000)))
+    let mut shown: Vec<i64> =
+        track.units.iter().filter(|unit| unit.complete).map(|unit| unit.pts.since(first)).collect();
+    shown.sort_unstable();
+    // The last frames may lack those that are shown between them.
+    let frame = shown.windows(2).map(|pair| pair[1] - pair[0]).filter(|distance| *distance > 0).min();
+    Some(Span::from_micros(to_us(shown.last()? + frame.unwrap_or(LONE_FRAME_90K)).max(1000)))
 }
 
 /// The names in a directory; none if it cannot be read, which a recorder finds out soon enough.

@@ -181,7 +181,9 @@ impl Recorder<'_> {
                 // ffmpeg reports a signal as a failure, but has written all that it had.
                 Ok(None) | Err(_) if stopping.has_begun() => break (Ending::Orderly, Attempt::Stopped),
                 Ok(None) => break (Ending::Orderly, Attempt::Ended),
-                Err(error) => break (Ending::Broken, Attempt::Failed(self.address.redact(&error.to_string()))),
+                Err(error) => {
+                    break (Ending::Broken, Attempt::Failed(self.address.redact(&error.to_string())));
+                }
             };
             if let Some(failure) = failure {
                 break (Ending::Broken, self.failed(failure));

@@ -20,7 +20,7 @@ const STALL_US: i64 = 20_000_000;
 /// Segments may begin with key frames that later pictures refer beyond, if no other key frame came for so long.
 const OPEN_GROUPS_US: i64 = 10_000_000;
 /// The duration of a frame that is the only one.
-const LONE_FRAME_90K: i64 = 3600;
+pub(super) const LONE_FRAME_90K: i64 = 3600;
 
 /// Where segments go. It handles its failures itself: recording goes on.
 pub trait Sink {
@@ -118,10 +118,10 @@ pub struct Segmenter<S> {
     writer: LiveWriter,
     /// Packets of frames that may be a burst.
     held: Vec<PacketBytes>,
-    /// The time of the last frame that has arrived, of the last one that was placed, and of the last one of another stream.
+    /// The time of the last frame that has arrived, and of the last one that was placed.
     arrived: Option<i64>,
     placed: Option<i64>,
-    other: Option<Ticks>,
+    other: Option<OtherStream>,
     last_arrival_us: i64,
     candidate: Option<Candidate>,
     run: Option<Run>,
@@ -130,7 +130,8 @@ pub struct Segmenter<S> {
     open: Option<OpenSegment>,
     /// The end of the last segment.
     end: Option<Timestamp>,
-    frame_90k: i64,
+    /// The distance of frames in the last segment that another one followed.
+    frame_90k: Option<i64>,
     last_clean_us: Option<i64>,
     buffer: Vec<u8>,
 }
@@ -157,7 +158,7 @@ impl<S: Sink> Segmenter<S> {
             next_run_us: None,
             open: None,
             end: None,
-            frame_90k: LONE_FRAME_90K,
+            frame_90k: None,
             last_clean_us: None,
             buffer: Vec::new(),
         }
@@ -213,6 +214,7 @@ impl<S: Sink> Segmenter<S> {
         self.clock.reopen();
         (self.reader, self.program, self.run) = (PacketReader::default(), None, None);
         (self.arrived, self.placed, self.other, self.next_run_us) = (None, None, None, None);
+        self.frame_90k = None;
         self.head.clear();
         self.held.clear();
         released
@@ -227,7 +229,7 @@ impl<S: Sink> Segmenter<S> {
             if parsed.pid() == program.reference_pid {
                 self.take_frame(pts, dts, arrival)?;
             } else {
-                self.other = Some(pts);
+                self.other.get_or_insert(OtherStream::new(parsed.pid(), pts)).note(parsed.pid(), pts);
             }
         }
         if self.clock.is_holding() {
@@ -244,8 +246,8 @@ impl<S: Sink> Segmenter<S> {
         let before = self.arrived;
         let dts_90k = unwrap(before, dts);
         self.arrived = Some(dts_90k);
-        let middle = before.map(|before| Ticks::new(before + (dts_90k - before) / 2));
-        let is_bridged = self.other.zip(middle).is_some_and(|(other, middle)| other.since(middle) > 0);
+        let gap_90k = before.map_or(0, |before| dts_90k - before);
+        let is_bridged = self.other.as_mut().is_some_and(|other| other.bridges(gap_90k));
         let was_holding = self.clock.is_holding();
         let pts_90k = dts_90k + pts.since(dts);
         let step = self.clock.frame(arrival, FrameTimes { dts_90k, pts_90k, is_bridged });
@@ -317,7 +319,7 @@ impl<S: Sink> Segmenter<S> {
 
     /// Whether the open segment is long enough. A frame of the same segment may be up to a frame early.
     fn may_cut(&self, pts_90k: i64) -> bool {
-        let early_us = to_us(self.frame_90k) / 2;
+        let early_us = to_us(self.frame_90k.unwrap_or_default()) / 2;
         self.open.is_none_or(|open| to_us(pts_90k - open.first_90k) + early_us >= self.target_us)
     }
 
@@ -366,7 +368,8 @@ impl<S: Sink> Segmenter<S> {
             }
         }
         let Some(start) = self.start_of(pts_90k) else { return };
-        self.open = Some(OpenSegment { start, first_90k: pts_90k, last_90k: pts_90k, frames: 1, is_whole: true });
+        self.open =
+            Some(OpenSegment { start, first_90k: pts_90k, last_90k: pts_90k, frames: 1, is_whole: true });
         self.sink.begin(start);
         if let Some(program) = &self.program {
             self.writer.write_tables(program, &mut self.buffer);
@@ -402,15 +405,16 @@ impl<S: Sink> Segmenter<S> {
     /// Ends the open segment with its last frame.
     fn close(&mut self, segment_type: SegmentType) {
         let Some(open) = self.open else { return };
-        self.frame_90k = open.frame_90k().unwrap_or(self.frame_90k);
-        let length_us = to_us(open.last_90k - open.first_90k + self.frame_90k);
+        // The last frames may lack those that are shown between them.
+        let frame_90k = self.frame_90k.or(open.frame_90k()).unwrap_or(LONE_FRAME_90K);
+        let length_us = to_us(open.last_90k - open.first_90k + frame_90k);
         self.end_at(open, open.start + Span::from_micros(length_us), segment_type);
     }
 
     /// Ends the open segment where the next one starts.
     fn close_at(&mut self, end: Option<Timestamp>) {
         let Some((open, end)) = self.open.zip(end) else { return };
-        self.frame_90k = open.frame_90k().unwrap_or(self.frame_90k);
+        self.frame_90k = open.frame_90k().or(self.frame_90k);
         self.end_at(open, end, SegmentType::Full);
     }
 
@@ -439,6 +443,33 @@ impl<S: Sink> Segmenter<S> {
             }
             self.buffer.clear();
         }
+    }
+}
+
+/// Another stream than the reference, by which a gap is told from a picture that is shown for long.
+#[derive(Debug)]
+struct OtherStream {
+    pid: u16,
+    last: Ticks,
+    /// The longest distance of its frames since the last frame of the reference stream; `None` if there were none.
+    longest_90k: Option<i64>,
+}
+
+impl OtherStream {
+    fn new(pid: u16, first: Ticks) -> Self {
+        Self { pid, last: first, longest_90k: None }
+    }
+
+    fn note(&mut self, pid: u16, pts: Ticks) {
+        if pid == self.pid {
+            self.longest_90k = Some(self.longest_90k.unwrap_or_default().max(pts.since(self.last).abs()));
+            self.last = pts;
+        }
+    }
+
+    /// Whether its frames fill a gap of the reference stream that ends here.
+    fn bridges(&mut self, gap_90k: i64) -> bool {
+        self.longest_90k.take().is_some_and(|longest| longest < gap_90k / 2)
     }
 }
 

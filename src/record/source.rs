@@ -30,13 +30,15 @@ impl Address {
     /// The scheme, in lower case; `None` for a file or a device.
     fn scheme(&self) -> Option<String> {
         let (scheme, _) = self.0.split_once(':')?;
-        let is_scheme = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        let is_scheme = !scheme.is_empty()
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         is_scheme.then(|| scheme.to_ascii_lowercase())
     }
 
     /// Whether it is in a network, so that it is opened again when it ends.
     pub fn is_network(&self) -> bool {
-        self.0.contains("://") && self.scheme().is_some_and(|scheme| !LOCAL_SCHEMES.contains(&scheme.as_str()))
+        self.0.contains("://")
+            && self.scheme().is_some_and(|scheme| !LOCAL_SCHEMES.contains(&scheme.as_str()))
     }
 
     /// Whether it is standard input.
@@ -86,13 +88,17 @@ impl Address {
         args.extend(["-i".to_owned(), self.0.clone()]);
         args.extend(words("-map 0:V:0? -map 0:a? -c copy"));
         if let Some(seconds) = encode {
-            args.extend(words("-c:v libx264 -preset veryfast -crf 21 -pix_fmt yuv420p -sc_threshold 0 -g 9999"));
+            args.extend(words(
+                "-c:v libx264 -preset veryfast -crf 21 -pix_fmt yuv420p -sc_threshold 0 -g 9999",
+            ));
             args.extend(["-force_key_frames".to_owned(), format!("expr:gte(t,n_forced*{seconds})")]);
             args.extend(words("-c:a aac -b:a 160k"));
         }
         // Every packet at once, and each frame of sound in a PES packet of its own, so that cuts are exact. A stream that
         // ends does not hold up the others.
-        args.extend(words("-max_interleave_delta 1000000 -flush_packets 1 -pes_payload_size 0 -f mpegts pipe:1"));
+        args.extend(words(
+            "-max_interleave_delta 1000000 -flush_packets 1 -pes_payload_size 0 -f mpegts pipe:1",
+        ));
         args
     }
 }
@@ -177,7 +183,10 @@ mod tests {
             ),
             ("Server error: no stream sEcReT with abcd1234", "Server error: no stream … with …"),
             ("redirect to 'https://cdn.example/x?key=1': 404", "redirect to 'https://cdn.example': 404"),
-            ("Connection to tcp://example.org:1935 failed: refused", "Connection to tcp://example.org:1935 failed: refused"),
+            (
+                "Connection to tcp://example.org:1935 failed: refused",
+                "Connection to tcp://example.org:1935 failed: refused",
+            ),
         ] {
             assert_eq!(address.redact(text), shown);
         }

@@ -70,7 +70,10 @@ impl ArchiveWriter {
         self.metrics.disk_failures.inc();
         if !self.is_failing {
             self.is_failing = true;
-            log::error!("cannot write to `{}`: {error}; trying again at each segment", self.directory.display());
+            log::error!(
+                "cannot write to `{}`: {error}; trying again at each segment",
+                self.directory.display()
+            );
         }
     }
 }
@@ -112,7 +115,8 @@ impl Sink for ArchiveWriter {
         let Some(open) = &self.open else { return };
         let offset = open.start - open.start.hour().start();
         let hash = BASE64URL_NOPAD.encode(&open.hash.clone().finalize());
-        let name = SegmentName::new(offset, duration.max(Span::from_millis(1)), segment_type, &hash).to_string();
+        let name =
+            SegmentName::new(offset, duration.max(Span::from_millis(1)), segment_type, &hash).to_string();
         match publish(&open.file, &open.path, &name) {
             Ok(()) => {
                 if std::mem::take(&mut self.is_failing) {

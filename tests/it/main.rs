@@ -55,6 +55,7 @@ mod players;
 mod playlists;
 mod process;
 mod pruning;
+mod recorder;
 mod recording;
 mod routes;
 mod scripts;

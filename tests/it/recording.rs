@@ -1,4 +1,4 @@
-//! A small archive recorded by `scripts/record`, shared by tests, and the tests of that recorder.
+//! A small archive recorded by `restreamer record`, shared by tests, and what that recorder writes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,16 +11,13 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::harness::{time, wait_until};
-use crate::process::{Output, Program, Running};
-
-/// The recorder script.
-const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/record");
+use crate::process::{Output, Program, RESTREAMER, Running};
 
 /// The variants of the stream `test`, with their resolutions.
 pub(crate) const VARIANTS: [(&str, &str); 2] = [("source", "320x180"), ("small", "160x90")];
 
 /// The start of each of the two runs, with the frequency of its tone. The first run crosses an hour boundary. Between them is
-/// a gap, and the timestamps of the second start again from the same value.
+/// a gap.
 const RUNS: [(&str, u32); 2] = [("2026-11-20T10:59:54", 330), ("2026-11-20T11:00:07.500", 440)];
 
 /// The duration of a run in seconds.
@@ -105,7 +102,7 @@ fn probe(input: &str, options: &[&str]) -> Vec<String> {
 }
 
 /// The PTS of the video frames in a file, in ticks of 90 kHz.
-fn video_pts(path: &Path) -> Vec<i64> {
+pub(crate) fn video_pts(path: &Path) -> Vec<i64> {
     let lines = probe(&path.to_string_lossy(), &["-select_streams", "v:0", "-show_entries", "packet=pts"]);
     // Side data of a packet is printed as an empty line.
     let times = lines.iter().filter(|line| !line.is_empty()).map(|line| line.parse().expect("a PTS"));
@@ -124,7 +121,12 @@ fn record_all() -> TempDir {
                  sine=frequency={pitch}:sample_rate=48000:duration={}.95[out1]",
                 RUN_SECS - 1
             );
-            recorders.push(start_recorder(&input, base.path(), variant, &["--quiet", "--start", start]));
+            recorders.push(start_recorder(
+                &input,
+                base.path(),
+                variant,
+                &["--log-level", "warn", "--start", start],
+            ));
         }
     }
     for recorder in recorders {
@@ -137,12 +139,12 @@ fn record_all() -> TempDir {
 /// Starts to record a lavfi test source.
 fn start_recorder(input: &str, base: &Path, variant: &str, options: &[&str]) -> Running {
     let base = base.to_str().expect("a path in UTF-8");
-    let recorder = Program::new(RECORD).args([input, base, "test", variant, "--encode"]).args(options);
-    recorder.args(["--", "-f", "lavfi"]).start()
+    let recorder = Program::new(RESTREAMER).args(["record", input, base, "test", variant, "--encode"]);
+    recorder.args(["--ffmpeg-args", "-f lavfi"]).args(options).start()
 }
 
 /// The SHA-256 of a file, in URL-safe base64 without padding.
-fn hash_of(path: &Path) -> String {
+pub(crate) fn hash_of(path: &Path) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let printed = Program::new("sha256sum").args([path]).run().stdout;
     // sha256sum writes a backslash before the sum if the file name needs escapes.
@@ -159,14 +161,14 @@ fn hash_of(path: &Path) -> String {
 }
 
 /// The hour and the file name in a path of the archive.
-fn hour_and_name(path: &Path) -> (Hour, &str) {
+pub(crate) fn hour_and_name(path: &Path) -> (Hour, &str) {
     let mut parts = path.iter().skip(2).map(|part| part.to_str().expect("text"));
     let hour = Hour::parse(parts.next().expect("an hour")).expect("an hour");
     (hour, parts.next().expect("a name"))
 }
 
 /// Checks a recorded file's name against its content. Returns its start, duration and type.
-fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, SegmentType) {
+pub(crate) fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, SegmentType) {
     let (hour, name) = hour_and_name(path);
     let parsed = SegmentName::parse(name).unwrap_or_else(|| panic!("`{name}` is not a segment name"));
     assert_eq!(parsed.hash, hash_of(&base.join(path)), "{name}");
@@ -201,11 +203,12 @@ fn segments_of_one_run_have_continuous_timestamps() {
         let pts = video_pts(&footage.path().join(path));
         (*pts.iter().min().expect("a frame"), pts.len())
     };
+    // At the beginning of each run the timestamps are the wall clock.
+    let ticks = |start: &str| time(start).micros() / 100 * 9 % (1 << 33);
     for (variant, _) in VARIANTS {
         let firsts: Vec<_> = files_of(footage.path(), variant).iter().map(first_and_count).collect();
-        let (begin, _) = firsts[0];
-        // The timestamps of the second run, from the sixth segment on, start where those of the first did.
-        let expected: Vec<_> = (0..10).map(|number| (begin + number % 5 * 180_000, 50)).collect();
+        let run = |start| (0..5).map(move |number| (ticks(start) + number * 180_000, 50));
+        let expected: Vec<_> = RUNS.iter().flat_map(|(start, _)| run(start)).collect();
         assert_eq!(firsts, expected, "{variant}");
     }
 }
@@ -215,7 +218,8 @@ fn a_segment_has_a_temporary_name_until_it_is_complete() {
     let base = tempfile::tempdir().expect("a temporary directory");
     let begun = restreamer::clock::Clock::System.now();
     let input = "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]";
-    let recorder = start_recorder(input, base.path(), "live", &["--segment", "1"]);
+    let recorder =
+        start_recorder(input, base.path(), "live", &["--segment-seconds", "1", "--log-level", "warn"]);
     let names = |kind: &str| {
         let files = files_of(base.path(), "live");
         files.into_iter().filter(|file| file.to_string_lossy().contains(kind)).collect::<Vec<_>>()
@@ -230,7 +234,7 @@ fn a_segment_has_a_temporary_name_until_it_is_complete() {
     let written = names("-temp-");
     let (_, name) = hour_and_name(&written[0]);
     let parsed = SegmentName::parse(name).expect("a segment name");
-    assert_eq!((parsed.segment_type, parsed.hash.len()), (SegmentType::Temp, 36), "{name}");
+    assert_eq!((parsed.segment_type, parsed.hash.len()), (SegmentType::Temp, 45), "{name}");
 
     recorder.signal(Signal::TERM);
     let Output { code, stderr, .. } = recorder.wait();
