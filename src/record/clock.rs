@@ -23,7 +23,7 @@ const MAX_SLEW_US: i64 = 1000;
 const NOISE_US: i64 = 5000;
 /// The least difference is that of the last minute, in parts of five seconds.
 const PART_US: i64 = 5_000_000;
-const PARTS: usize = 12;
+const PARTS: i64 = 12;
 /// A clock is frozen if in this time, and over so many frames, it moves on by less than [`MIN_PROGRESS_US`].
 const FROZEN_US: i64 = 3_000_000;
 const FROZEN_FRAMES: u32 = 50;
@@ -33,27 +33,27 @@ const FIRST_GAP_US: i64 = 10_000_000;
 
 /// When something arrived, on a clock that is never set and on the wall clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Arrival {
+pub(super) struct Arrival {
     /// Microseconds of a monotonic clock.
-    pub monotonic_us: i64,
+    pub(super) monotonic_us: i64,
     /// The wall clock at the same time.
-    pub wall: Timestamp,
+    pub(super) wall: Timestamp,
 }
 
 /// The times of a frame on the source's clock, across its wraps, in ticks of 90 kHz.
 #[derive(Debug, Clone, Copy)]
-pub struct FrameTimes {
+pub(super) struct FrameTimes {
     /// When it is decoded.
-    pub dts_90k: i64,
+    pub(super) dts_90k: i64,
     /// When it is shown.
-    pub pts_90k: i64,
+    pub(super) pts_90k: i64,
     /// Whether frames of another stream lie between it and the last one, so that there is no gap.
-    pub is_bridged: bool,
+    pub(super) is_bridged: bool,
 }
 
 /// What a frame shows about the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Nothing new.
     Follow,
     /// It may be the first one of a burst: it, and all that follows, is held until [`RunClock::decide`] says more.
@@ -66,7 +66,7 @@ pub enum Step {
 
 /// What becomes of frames that were held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(super) enum Decision {
     /// Their clock is that of the frames before.
     Same,
     /// They are a new run.
@@ -80,7 +80,7 @@ pub enum Decision {
 
 /// What a cut between two segments does to the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Correction {
+pub(super) enum Correction {
     /// They move by so many microseconds.
     Slew(i64),
     /// A new run begins; see [`Decision::NewRun`].
@@ -91,13 +91,13 @@ pub enum Correction {
 }
 
 /// Microseconds in `ticks` of 90 kHz.
-pub fn to_us(ticks_90k: i64) -> i64 {
+pub(super) fn to_us(ticks_90k: i64) -> i64 {
     (ticks_90k * 100).div_euclid(9)
 }
 
 /// The clock of the current run.
 #[derive(Debug)]
-pub struct RunClock {
+pub(super) struct RunClock {
     /// Whether times are given, not measured: neither bursts nor the wall clock count.
     is_given: bool,
     /// The burst that is being held.
@@ -112,6 +112,7 @@ pub struct RunClock {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "numbers have their unit in their names")]
 struct LastFrame {
     monotonic_us: i64,
     dts_us: i64,
@@ -121,7 +122,7 @@ struct LastFrame {
 
 impl RunClock {
     /// The clock of a source that is live, or of one whose times are given.
-    pub fn new(is_given: bool) -> Self {
+    pub(super) fn new(is_given: bool) -> Self {
         Self {
             is_given,
             burst: (!is_given).then(Burst::default),
@@ -134,12 +135,12 @@ impl RunClock {
     }
 
     /// Whether frames are held at the moment.
-    pub fn is_holding(&self) -> bool {
+    pub(super) fn is_holding(&self) -> bool {
         self.burst.is_some()
     }
 
     /// Takes the next frame of the reference stream.
-    pub fn frame(&mut self, arrival: Arrival, frame: FrameTimes) -> Step {
+    pub(super) fn frame(&mut self, arrival: Arrival, frame: FrameTimes) -> Step {
         let (now, dts_us, pts_us) = (arrival.monotonic_us, to_us(frame.dts_90k), to_us(frame.pts_90k));
         self.skew_us = arrival.wall.micros() - now;
         let last = self.last;
@@ -171,14 +172,14 @@ impl RunClock {
     }
 
     /// Whether the held frames can be released at this time; `None` if they stay.
-    pub fn decide(&mut self, now: Arrival) -> Option<Decision> {
+    pub(super) fn decide(&mut self, now: Arrival) -> Option<Decision> {
         let burst = self.burst.as_ref()?;
         let is_too_fast = burst.is_too_fast(now.monotonic_us);
         if is_too_fast || burst.is_over(now.monotonic_us) { self.release(is_too_fast) } else { None }
     }
 
     /// Decides at once, because the source has ended or there is no more memory; `None` if nothing was held.
-    pub fn release(&mut self, is_too_fast: bool) -> Option<Decision> {
+    pub(super) fn release(&mut self, is_too_fast: bool) -> Option<Decision> {
         let burst = self.burst.take()?;
         let least_us = burst.least_us?;
         let offset_us = least_us + self.skew_us;
@@ -196,12 +197,12 @@ impl RunClock {
     }
 
     /// Notes that a run has begun, whose PTS are so far before the wall clock.
-    pub fn begin_run(&mut self, offset_us: i64) {
+    pub(super) fn begin_run(&mut self, offset_us: i64) {
         self.offset_us = Some(offset_us);
     }
 
     /// Compares the run with the wall clock, where a segment ends and another begins.
-    pub fn correct(&mut self) -> Correction {
+    pub(super) fn correct(&mut self) -> Correction {
         let (Some(known), Some(least_us), false) = (self.offset_us, self.least.get(), self.is_given) else {
             return Correction::Slew(0);
         };
@@ -219,12 +220,12 @@ impl RunClock {
     }
 
     /// Notes that the source was opened again: its clock has nothing to do with that before.
-    pub fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         *self = Self::new(self.is_given);
     }
 
     /// Notes that the wall clock was looked at, which may have been set.
-    pub fn look(&mut self, now: Arrival) {
+    pub(super) fn look(&mut self, now: Arrival) {
         self.skew_us = now.wall.micros() - now.monotonic_us;
     }
 }
@@ -274,10 +275,10 @@ impl LeastDifference {
     fn observe(&mut self, now: i64, difference_us: i64) {
         let part = now.div_euclid(PART_US);
         match self.0.back_mut() {
-            Some((last, least)) if *last == part => *least = difference_us.min(*least),
+            Some((newest, least)) if *newest == part => *least = difference_us.min(*least),
             _ => self.0.push_back((part, difference_us)),
         }
-        while self.0.front().is_some_and(|(first, _)| part - first >= PARTS as i64) {
+        while self.0.front().is_some_and(|(first, _)| part - first >= PARTS) {
             self.0.pop_front();
         }
     }

@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 use super::clock::to_us;
-use super::segmenter::LONE_FRAME_90K;
+use super::cutter::LONE_FRAME_90K;
 use super::writer::{TEMP_MARK, lock, publish};
 use crate::archive::layout::{SegmentName, SegmentType, parse_hour_name};
 use crate::mpegts::packet::{PACKET_BYTES, SYNC};

@@ -7,12 +7,13 @@ pub mod prune;
 mod removal;
 mod retention;
 
-pub mod clock;
+mod clock;
+mod cutter;
 mod leftovers;
 mod progress;
 mod recorder;
-pub mod segmenter;
-pub mod source;
+mod segmenter;
+mod source;
 mod writer;
 
 pub use recorder::run;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use super::clock::Arrival;
+use super::cutter::Ending;
 use super::leftovers::{first_line, name_leftovers};
 use super::progress::Progress;
-use super::segmenter::{Ending, Failure, Segmenter};
+use super::segmenter::{Failure, Segmenter};
 use super::source::{Address, BackOff};
 use super::writer::ArchiveWriter;
 use crate::archive::layout::VariantName;

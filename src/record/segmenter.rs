@@ -1,53 +1,22 @@
-//! Cuts a transport stream into segments at key frames, and names and dates them. Pure: bytes and times of arrival come in,
-//! segments go to a [`Sink`].
+//! Takes a transport stream as it arrives, holds what may be a burst, and has it cut into segments. Pure: bytes and times of
+//! arrival come in.
 
-use super::clock::{Arrival, Correction, Decision, FrameTimes, RunClock, Step, to_us};
+use super::clock::{Arrival, Decision, FrameTimes, RunClock, Step};
+use super::cutter::{Cutter, Ending, Sink, times, unwrap};
 use crate::archive::layout::SegmentType;
-use crate::mpegts::live::{Entry, LiveWriter, PacketBytes, PacketReader, Program, entry, may_end_unit};
+use crate::mpegts::live::{PacketBytes, PacketReader, Program};
 use crate::mpegts::packet::Packet;
-use crate::mpegts::pes::{Header, Ticks};
+use crate::mpegts::pes::Ticks;
 use crate::timestamp::{Span, Timestamp};
 
 /// Bytes of frames that may be held until it is known when they were captured.
 const MAX_HELD_BYTES: usize = 48 * 1024 * 1024;
-/// A run does not begin before the end of the one before, by more than this.
-const MAX_OVERLAP_US: i64 = 10_000;
-/// Frames that would overlap the run before by less than this are left out. If it is more, the clock was set back, and they
-/// are recorded at their time.
-const MAX_LEFT_OUT_US: i64 = 60_000_000;
 /// A segment is complete if nothing arrives for so long.
 const STALL_US: i64 = 20_000_000;
-/// Segments may begin with key frames that later pictures refer beyond, if no other key frame came for so long.
-const OPEN_GROUPS_US: i64 = 10_000_000;
-/// The duration of a frame that is the only one.
-pub(super) const LONE_FRAME_90K: i64 = 3600;
-
-/// Where segments go. It handles its failures itself: recording goes on.
-pub trait Sink {
-    /// A run begins: whether it is the first one of all, and how long the gap before it is.
-    fn begin_run(&mut self, start: Timestamp, gap: Option<Span>);
-    /// A segment begins.
-    fn begin(&mut self, start: Timestamp);
-    /// Bytes of the segment.
-    fn write(&mut self, bytes: &[u8]);
-    /// The segment is complete.
-    fn end(&mut self, duration: Span, segment_type: SegmentType);
-    /// Names have moved towards the wall clock by so many microseconds.
-    fn slew(&mut self, us: i64);
-}
-
-/// How a source has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// ffmpeg has read all of it, or was asked to stop, and has written all frames that it had.
-    Orderly,
-    /// ffmpeg has failed or was killed.
-    Broken,
-}
 
 /// Why a source cannot be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub(super) enum Failure {
     /// Its clock stands still; opening it again may help.
     FrozenClock,
     /// It is no live source, and when it begins is not given.
@@ -56,111 +25,36 @@ pub enum Failure {
     NoProgram(&'static str),
 }
 
-/// The current run.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    /// The PTS of its first frame on the source's clock.
-    first_90k: i64,
-    /// When that was captured, by the names.
-    start: Timestamp,
-    /// By how much names have been moved since.
-    slew_us: i64,
-    /// From the source's clock to the one that is written.
-    shift_90k: i64,
-}
-
-impl Run {
-    fn time(&self, ticks_90k: i64) -> Timestamp {
-        self.start + Span::from_micros(to_us(ticks_90k - self.first_90k) + self.slew_us)
-    }
-}
-
-/// The segment that is being written.
-#[derive(Debug, Clone, Copy)]
-struct OpenSegment {
-    start: Timestamp,
-    first_90k: i64,
-    last_90k: i64,
-    frames: i64,
-    /// Whether the last packet of the reference stream may be the last one of its frame.
-    is_whole: bool,
-}
-
-impl OpenSegment {
-    /// The distance of its frames.
-    fn frame_90k(&self) -> Option<i64> {
-        (self.frames > 1).then(|| (self.last_90k - self.first_90k) / (self.frames - 1))
-    }
-}
-
-/// A frame with which a segment may begin, until enough of it is there to tell.
-#[derive(Debug)]
-struct Candidate {
-    packets: Vec<PacketBytes>,
-    pts_90k: i64,
-    /// The bytes of the elementary stream.
-    start: Vec<u8>,
-}
-
 /// Cuts one recording into segments.
 #[derive(Debug)]
-pub struct Segmenter<S> {
-    /// Where segments go.
-    pub sink: S,
-    target_us: i64,
-    /// When the first frame of the next run was captured, if that is given.
-    given: Option<Timestamp>,
+pub(super) struct Segmenter<S> {
+    cutter: Cutter<S>,
     clock: RunClock,
     reader: PacketReader,
     /// The first bytes of a source, until its program is known.
     head: Vec<u8>,
     program: Option<Program>,
-    writer: LiveWriter,
     /// Packets of frames that may be a burst.
     held: Vec<PacketBytes>,
-    /// The time of the last frame that has arrived, and of the last one that was placed.
+    /// The time of the last frame.
     arrived: Option<i64>,
-    placed: Option<i64>,
     other: Option<OtherStream>,
     last_arrival_us: i64,
-    candidate: Option<Candidate>,
-    run: Option<Run>,
-    /// What PTS of a run that has not begun yet are before the wall clock.
-    next_run_us: Option<i64>,
-    open: Option<OpenSegment>,
-    /// The end of the last segment.
-    end: Option<Timestamp>,
-    /// The distance of frames in the last segment that another one followed.
-    frame_90k: Option<i64>,
-    last_clean_us: Option<i64>,
-    buffer: Vec<u8>,
 }
 
 impl<S: Sink> Segmenter<S> {
     /// Segments of about `target`. `start` is when the first frame of a file was captured; live sources have none.
-    pub fn new(sink: S, target: Span, start: Option<Timestamp>) -> Self {
+    pub(super) fn new(sink: S, target: Span, start: Option<Timestamp>) -> Self {
         Self {
-            sink,
-            target_us: target.micros(),
-            given: start,
+            cutter: Cutter::new(sink, target, start),
             clock: RunClock::new(start.is_some()),
             reader: PacketReader::default(),
             head: Vec::new(),
             program: None,
-            writer: LiveWriter::default(),
             held: Vec::new(),
             arrived: None,
-            placed: None,
             other: None,
             last_arrival_us: 0,
-            candidate: None,
-            run: None,
-            next_run_us: None,
-            open: None,
-            end: None,
-            frame_90k: None,
-            last_clean_us: None,
-            buffer: Vec::new(),
         }
     }
 
@@ -168,16 +62,17 @@ impl<S: Sink> Segmenter<S> {
     ///
     /// # Errors
     /// Why the source cannot be recorded.
-    pub fn push(&mut self, bytes: &[u8], arrival: Arrival) -> Result<(), Failure> {
+    pub(super) fn push(&mut self, bytes: &[u8], arrival: Arrival) -> Result<(), Failure> {
         for packet in self.reader.push(bytes) {
             if self.program.is_none() {
                 self.head.extend_from_slice(&packet);
                 self.program = Program::find(&self.head).map_err(Failure::NoProgram)?;
+                self.program.iter().for_each(|program| self.cutter.set_program(program.clone()));
             }
             self.take(packet, arrival)?;
         }
         self.tick(arrival)?;
-        self.flush();
+        self.cutter.flush();
         Ok(())
     }
 
@@ -185,15 +80,15 @@ impl<S: Sink> Segmenter<S> {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn tick(&mut self, now: Arrival) -> Result<(), Failure> {
+    pub(super) fn tick(&mut self, now: Arrival) -> Result<(), Failure> {
         self.clock.look(now);
         let is_full = self.held.len() * size_of::<PacketBytes>() > MAX_HELD_BYTES;
         let decision = if is_full { self.clock.release(true) } else { self.clock.decide(now) };
         if let Some(decision) = decision {
             self.release(decision)?;
         }
-        if self.open.is_some() && now.monotonic_us - self.last_arrival_us > STALL_US {
-            self.close(SegmentType::Suspect);
+        if self.cutter.is_open() && now.monotonic_us - self.last_arrival_us > STALL_US {
+            self.cutter.break_off(SegmentType::Suspect, &mut self.clock);
         }
         Ok(())
     }
@@ -202,19 +97,12 @@ impl<S: Sink> Segmenter<S> {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn finish(&mut self, ending: Ending) -> Result<(), Failure> {
+    pub(super) fn finish(&mut self, ending: Ending) -> Result<(), Failure> {
         let released = self.clock.release(false).map_or(Ok(()), |decision| self.release(decision));
-        self.decide_candidate(true);
-        let is_whole = self.open.is_some_and(|open| open.is_whole);
-        self.close(match (ending, is_whole) {
-            (Ending::Orderly, _) => SegmentType::Full,
-            (Ending::Broken, true) => SegmentType::Suspect,
-            (Ending::Broken, false) => SegmentType::Partial,
-        });
+        self.cutter.finish(ending, &mut self.clock);
         self.clock.reopen();
-        (self.reader, self.program, self.run) = (PacketReader::default(), None, None);
-        (self.arrived, self.placed, self.other, self.next_run_us) = (None, None, None, None);
-        self.frame_90k = None;
+        (self.reader, self.program) = (PacketReader::default(), None);
+        (self.arrived, self.other) = (None, None);
         self.head.clear();
         self.held.clear();
         released
@@ -237,7 +125,7 @@ impl<S: Sink> Segmenter<S> {
             let decision = self.clock.decide(arrival);
             decision.map_or(Ok(()), |decision| self.release(decision))
         } else {
-            self.place(packet);
+            self.cutter.place(packet, &mut self.clock);
             Ok(())
         }
     }
@@ -256,14 +144,13 @@ impl<S: Sink> Segmenter<S> {
             Step::Follow | Step::Hold => Ok(()),
             Step::Frozen => Err(Failure::FrozenClock),
             Step::Break => {
-                if was_holding && self.run.is_none() {
+                if was_holding && !self.cutter.has_run() {
                     // When they were captured cannot be known any more.
                     self.held.clear();
                 } else {
                     self.place_held();
                 }
-                self.decide_candidate(true);
-                self.close(SegmentType::Suspect);
+                self.cutter.break_off(SegmentType::Suspect, &mut self.clock);
                 Ok(())
             }
         }
@@ -273,11 +160,7 @@ impl<S: Sink> Segmenter<S> {
         match decision {
             Decision::TooFast => return Err(Failure::TooFast),
             Decision::Same => {}
-            Decision::NewRun { offset_us } => {
-                self.decide_candidate(true);
-                self.close(SegmentType::Suspect);
-                (self.run, self.next_run_us) = (None, Some(offset_us));
-            }
+            Decision::NewRun { offset_us } => self.cutter.begin_run(offset_us, &mut self.clock),
         }
         self.place_held();
         Ok(())
@@ -285,163 +168,7 @@ impl<S: Sink> Segmenter<S> {
 
     fn place_held(&mut self) {
         for packet in std::mem::take(&mut self.held) {
-            self.place(packet);
-        }
-    }
-
-    /// Puts a packet, whose time is known now, into a segment.
-    fn place(&mut self, packet: PacketBytes) {
-        let (Some(program), Some(parsed)) = (&self.program, Packet::new(&packet)) else { return };
-        let (codec, is_reference) = (program.codec, parsed.pid() == program.reference_pid);
-        if let Some((pts, dts)) = times(parsed).filter(|_| is_reference) {
-            self.decide_candidate(true);
-            let dts_90k = unwrap(self.placed, dts);
-            self.placed = Some(dts_90k);
-            let pts_90k = dts_90k + pts.since(dts);
-            if self.may_cut(pts_90k) && entry(codec, &[], parsed.is_random_access(), false) != Entry::None {
-                self.candidate = Some(Candidate { packets: Vec::new(), pts_90k, start: Vec::new() });
-            } else if let Some(open) = &mut self.open {
-                open.frames += 1;
-                open.last_90k = open.last_90k.max(pts_90k);
-            }
-        }
-        match &mut self.candidate {
-            Some(candidate) => {
-                candidate.packets.push(packet);
-                if is_reference {
-                    candidate.start.extend_from_slice(elementary(parsed));
-                    self.decide_candidate(false);
-                }
-            }
-            None => self.write(packet, is_reference),
-        }
-    }
-
-    /// Whether the open segment is long enough. A frame of the same segment may be up to a frame early.
-    fn may_cut(&self, pts_90k: i64) -> bool {
-        let early_us = to_us(self.frame_90k.unwrap_or_default()) / 2;
-        self.open.is_none_or(|open| to_us(pts_90k - open.first_90k) + early_us >= self.target_us)
-    }
-
-    /// Begins a segment with the candidate, or not, once enough of it is there or nothing more `is_to_come`.
-    fn decide_candidate(&mut self, is_whole: bool) {
-        let (Some(candidate), Some(program)) = (&self.candidate, &self.program) else { return };
-        let Some(first) = candidate.packets.first() else { return };
-        let pts_90k = candidate.pts_90k;
-        let is_marked = Packet::new(first).is_some_and(Packet::is_random_access);
-        let begins = match entry(program.codec, &candidate.start, is_marked, is_whole) {
-            Entry::Unknown => return,
-            Entry::None => false,
-            Entry::Clean => {
-                self.last_clean_us = Some(to_us(pts_90k));
-                true
-            }
-            Entry::Open => self.last_clean_us.is_none_or(|last| to_us(pts_90k) - last > OPEN_GROUPS_US),
-        };
-        let packets = self.candidate.take().map(|candidate| candidate.packets).unwrap_or_default();
-        if begins {
-            self.cut(pts_90k);
-        } else if let Some(open) = &mut self.open {
-            open.frames += 1;
-            open.last_90k = open.last_90k.max(pts_90k);
-        }
-        let reference = self.program.as_ref().map(|program| program.reference_pid);
-        for packet in packets {
-            let is_reference = Packet::new(&packet).map(Packet::pid) == reference;
-            self.write(packet, is_reference);
-        }
-    }
-
-    /// Ends the open segment, if there is one, and begins the next one with a frame of that PTS.
-    fn cut(&mut self, pts_90k: i64) {
-        if self.open.is_some() {
-            match self.clock.correct() {
-                Correction::Slew(us) => {
-                    self.sink.slew(us);
-                    self.run.iter_mut().for_each(|run| run.slew_us += us);
-                    self.close_at(self.run.map(|run| run.time(pts_90k)));
-                }
-                Correction::NewRun { offset_us } => {
-                    self.close(SegmentType::Full);
-                    (self.run, self.next_run_us) = (None, Some(offset_us));
-                }
-            }
-        }
-        let Some(start) = self.start_of(pts_90k) else { return };
-        self.open =
-            Some(OpenSegment { start, first_90k: pts_90k, last_90k: pts_90k, frames: 1, is_whole: true });
-        self.sink.begin(start);
-        if let Some(program) = &self.program {
-            self.writer.write_tables(program, &mut self.buffer);
-        }
-    }
-
-    /// When the next segment starts, which begins a run if there is none; `None` if it would overlap the last one.
-    fn start_of(&mut self, pts_90k: i64) -> Option<Timestamp> {
-        let wanted = match self.run {
-            Some(run) => run.time(pts_90k),
-            None => {
-                let measured = self.next_run_us.map(|offset_us| to_us(pts_90k) + offset_us);
-                let to_millisecond = |us: i64| Timestamp::from_micros(us - us.rem_euclid(1000));
-                self.given.take().or(measured.map(to_millisecond)).or(self.end)?
-            }
-        };
-        let overlap_us = self.end.map_or(0, |end| (end - wanted).micros());
-        if (MAX_OVERLAP_US + 1..=MAX_LEFT_OUT_US).contains(&overlap_us) {
-            return None;
-        }
-        let is_next = overlap_us.abs() <= MAX_OVERLAP_US;
-        let start = self.end.filter(|_| is_next).unwrap_or(wanted);
-        if self.run.is_none() {
-            let ticks = (start.micros() / 100) * 9 + start.micros() % 100 * 9 / 100;
-            let shift_90k = ticks - pts_90k;
-            self.run = Some(Run { first_90k: pts_90k, start, slew_us: 0, shift_90k });
-            self.clock.begin_run(start.micros() - to_us(pts_90k));
-            self.sink.begin_run(start, self.end.map(|end| start - end));
-        }
-        Some(start)
-    }
-
-    /// Ends the open segment with its last frame.
-    fn close(&mut self, segment_type: SegmentType) {
-        let Some(open) = self.open else { return };
-        // The last frames may lack those that are shown between them.
-        let frame_90k = self.frame_90k.or(open.frame_90k()).unwrap_or(LONE_FRAME_90K);
-        let length_us = to_us(open.last_90k - open.first_90k + frame_90k);
-        self.end_at(open, open.start + Span::from_micros(length_us), segment_type);
-    }
-
-    /// Ends the open segment where the next one starts.
-    fn close_at(&mut self, end: Option<Timestamp>) {
-        let Some((open, end)) = self.open.zip(end) else { return };
-        self.frame_90k = open.frame_90k().or(self.frame_90k);
-        self.end_at(open, end, SegmentType::Full);
-    }
-
-    fn end_at(&mut self, open: OpenSegment, end: Timestamp, segment_type: SegmentType) {
-        self.flush();
-        self.open = None;
-        self.end = Some(end);
-        self.sink.end(end - open.start, segment_type);
-    }
-
-    fn write(&mut self, packet: PacketBytes, is_reference: bool) {
-        let (Some(open), Some(run)) = (&mut self.open, self.run) else { return };
-        if is_reference && let Some(parsed) = Packet::new(&packet).filter(|parsed| parsed.has_payload()) {
-            open.is_whole = may_end_unit(parsed);
-        }
-        self.writer.write(packet, run.shift_90k, &mut self.buffer);
-        if self.buffer.len() >= 64 * 1024 {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if !self.buffer.is_empty() {
-            if self.open.is_some() {
-                self.sink.write(&self.buffer);
-            }
-            self.buffer.clear();
+            self.cutter.place(packet, &mut self.clock);
         }
     }
 }
@@ -471,23 +198,4 @@ impl OtherStream {
     fn bridges(&mut self, gap_90k: i64) -> bool {
         self.longest_90k.take().is_some_and(|longest| longest < gap_90k / 2)
     }
-}
-
-/// The PTS and the DTS of the PES packet that begins in a packet.
-fn times(packet: Packet<'_>) -> Option<(Ticks, Ticks)> {
-    let header = packet.starts_unit().then(|| Header::parse(packet.payload())).flatten()?;
-    let pts = header.pts?;
-    Some((pts, header.dts.unwrap_or(pts)))
-}
-
-/// The bytes of the elementary stream in a packet.
-fn elementary(packet: Packet<'_>) -> &[u8] {
-    let payload = packet.payload();
-    let header = if packet.starts_unit() { Header::parse(payload).map_or(0, |header| header.len) } else { 0 };
-    payload.get(header..).unwrap_or(&[])
-}
-
-/// A time stamp across the wrap: the one nearest to the last.
-fn unwrap(last: Option<i64>, time: Ticks) -> i64 {
-    last.map_or(time.get(), |last| last + time.since(Ticks::new(last)))
 }

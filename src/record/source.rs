@@ -12,7 +12,7 @@ const LOCAL_SCHEMES: [&str; 6] = ["file", "pipe", "fd", "concat", "data", "subfi
 
 /// An address as ffmpeg takes it. No text that is shown has more of it than scheme and host.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address(String);
+pub(super) struct Address(String);
 
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -22,7 +22,7 @@ impl std::fmt::Debug for Address {
 
 impl Address {
     /// The address in a text, without white space around it. A `-` is standard input.
-    pub fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let text = text.trim();
         Self(if text == "-" { "pipe:0".to_owned() } else { text.to_owned() })
     }
@@ -36,18 +36,18 @@ impl Address {
     }
 
     /// Whether it is in a network, so that it is opened again when it ends.
-    pub fn is_network(&self) -> bool {
+    pub(super) fn is_network(&self) -> bool {
         self.0.contains("://")
             && self.scheme().is_some_and(|scheme| !LOCAL_SCHEMES.contains(&scheme.as_str()))
     }
 
     /// Whether it is standard input.
-    pub fn is_stdin(&self) -> bool {
+    pub(super) fn is_stdin(&self) -> bool {
         self.0 == "pipe:0" || self.0 == "pipe:"
     }
 
     /// The path, if it is one and not an address.
-    pub fn path(&self) -> Option<&str> {
+    pub(super) fn path(&self) -> Option<&str> {
         match self.scheme().as_deref() {
             None => Some(&self.0),
             Some("file") => self.0.split_once(':').map(|(_, path)| path),
@@ -56,7 +56,7 @@ impl Address {
     }
 
     /// What is shown of it: scheme and host of an address in a network, all of another one.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         if !self.is_network() {
             return self.0.clone();
         }
@@ -65,7 +65,7 @@ impl Address {
     }
 
     /// A text of ffmpeg without the secrets of the address.
-    pub fn redact(&self, text: &str) -> String {
+    pub(super) fn redact(&self, text: &str) -> String {
         if !self.is_network() {
             return text.to_owned();
         }
@@ -81,7 +81,7 @@ impl Address {
     }
 
     /// The arguments of ffmpeg that read it and write a transport stream to its output.
-    pub fn ffmpeg_args(&self, input_args: &[String], encode: Option<&str>) -> Vec<String> {
+    pub(super) fn ffmpeg_args(&self, input_args: &[String], encode: Option<&str>) -> Vec<String> {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let mut args = words("-hide_banner -nostdin -v error");
         args.extend(input_args.iter().cloned());
@@ -129,24 +129,24 @@ fn redact_addresses(text: &str) -> String {
 
 /// How long to wait before an input is opened again.
 #[derive(Debug, Default)]
-pub struct BackOff {
+pub(super) struct BackOff {
     failures: u32,
 }
 
 impl BackOff {
     /// Notes that the input has delivered.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// How many times in a row it has failed.
-    pub fn failures(&self) -> u32 {
+    pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// The delay after another failure: it doubles from 1 s to 30 s. `random` adds up to a quarter, so that many recorders
     /// of one server do not come all at once.
-    pub fn next(&mut self, random: u32) -> Duration {
+    pub(super) fn next(&mut self, random: u32) -> Duration {
         let delay = MIN_DELAY.saturating_mul(1 << self.failures.min(5)).min(MAX_DELAY * 4 / 5);
         self.failures = self.failures.saturating_add(1);
         delay + delay / 4 * (random % 1000) / 1000

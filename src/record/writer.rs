@@ -8,7 +8,7 @@ use std::sync::Arc;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
-use super::segmenter::Sink;
+use super::cutter::Sink;
 use crate::archive::layout::{SegmentName, SegmentType, hour_name};
 use crate::metrics::recorder::RecorderMetrics;
 use crate::timestamp::{Span, Timestamp};
