@@ -391,121 +391,123 @@ mod tests {
 
     type Row = (&'static str, fn(&mut Simulation), &'static [&'static str]);
 
+    /// What happens, and where runs begin: how late their names are, in milliseconds.
+    const CASES: &[Row] = &[
+        ("a live source", |s| s.send(30 * SECOND, 30 * SECOND), &["new 40"]),
+        (
+            "the cached pictures of an RTMP server come first",
+            |s| {
+                s.send(4 * SECOND, SECOND / 10);
+                s.send(30 * SECOND, 30 * SECOND);
+            },
+            // The newest of them was captured just now.
+            &["new -3860"],
+        ),
+        (
+            "an HLS list: a backlog of 18 s, then 6 s every 6 s",
+            |s| {
+                s.send(18 * SECOND, SECOND);
+                for _ in 0..5 {
+                    s.wait(11 * SECOND / 2);
+                    s.send(6 * SECOND, SECOND / 2);
+                }
+                s.wait(2 * SECOND);
+            },
+            &["new -16960", "Same", "Same", "Same", "Same", "Same"],
+        ),
+        (
+            "a pause of 20 s in which the source's clock stands still",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.wait(20 * SECOND);
+                s.send(10 * SECOND, 10 * SECOND);
+            },
+            &["new 40", "new 20040"],
+        ),
+        (
+            "a network that holds frames back for 5 s, and delivers them then",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.wait(5 * SECOND);
+                s.send(5 * SECOND, SECOND / 10);
+                s.send(10 * SECOND, 10 * SECOND);
+            },
+            &["new 40", "Same"],
+        ),
+        (
+            "a network that loses 5 s",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.wait(5 * SECOND);
+                s.pts += 5 * SECOND;
+                s.send(10 * SECOND, 10 * SECOND);
+            },
+            &["new 40", "Break", "Same"],
+        ),
+        (
+            "a source whose clock jumps forward",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.pts += 5000 * SECOND;
+                s.send(10 * SECOND, 10 * SECOND);
+            },
+            &["new 40", "Break", "new -4999960"],
+        ),
+        (
+            "a source whose clock jumps back",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.pts -= 400 * SECOND;
+                s.send(10 * SECOND, 10 * SECOND);
+            },
+            &["new 40", "Break", "new 400040"],
+        ),
+        (
+            "a wall clock that is set by 5 s",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.skew += 5 * SECOND;
+                s.send(4 * SECOND, 4 * SECOND);
+            },
+            &["new 40", "corrected 5040"],
+        ),
+        (
+            "a wall clock that is set back by 0.1 s",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.skew -= SECOND / 10;
+                s.send(4 * SECOND, 4 * SECOND);
+            },
+            &["new 40", "slew -1000", "slew -1000"],
+        ),
+        (
+            "delays that come and go",
+            |s| {
+                for _ in 0..20 {
+                    s.send(3 * SECOND, 3 * SECOND);
+                    s.wait(SECOND * 9 / 10);
+                    s.send(SECOND, SECOND / 10);
+                }
+            },
+            &["new 40"],
+        ),
+        ("a file", |s| s.send(200 * SECOND, 10 * SECOND), &["TooFast"]),
+        (
+            "a source that is opened again",
+            |s| {
+                s.send(4 * SECOND, 4 * SECOND);
+                s.wait(3 * SECOND);
+                s.clock.reopen();
+                s.pts = 0;
+                s.send(4 * SECOND, 4 * SECOND);
+            },
+            &["new 40", "new 507040"],
+        ),
+    ];
+
     #[test]
     fn runs_begin_where_the_clocks_disagree() {
-        let rows: &[Row] = &[
-            ("a live source", |s| s.send(30 * SECOND, 30 * SECOND), &["new 40"]),
-            (
-                "the cached pictures of an RTMP server come first",
-                |s| {
-                    s.send(4 * SECOND, SECOND / 10);
-                    s.send(30 * SECOND, 30 * SECOND);
-                },
-                // The newest of them was captured just now.
-                &["new -3860"],
-            ),
-            (
-                "an HLS list: a backlog of 18 s, then 6 s every 6 s",
-                |s| {
-                    s.send(18 * SECOND, SECOND);
-                    for _ in 0..5 {
-                        s.wait(11 * SECOND / 2);
-                        s.send(6 * SECOND, SECOND / 2);
-                    }
-                    s.wait(2 * SECOND);
-                },
-                &["new -16960", "Same", "Same", "Same", "Same", "Same"],
-            ),
-            (
-                "a pause of 20 s in which the source's clock stands still",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.wait(20 * SECOND);
-                    s.send(10 * SECOND, 10 * SECOND);
-                },
-                &["new 40", "new 20040"],
-            ),
-            (
-                "a network that holds frames back for 5 s, and delivers them then",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.wait(5 * SECOND);
-                    s.send(5 * SECOND, SECOND / 10);
-                    s.send(10 * SECOND, 10 * SECOND);
-                },
-                &["new 40", "Same"],
-            ),
-            (
-                "a network that loses 5 s",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.wait(5 * SECOND);
-                    s.pts += 5 * SECOND;
-                    s.send(10 * SECOND, 10 * SECOND);
-                },
-                &["new 40", "Break", "Same"],
-            ),
-            (
-                "a source whose clock jumps forward",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.pts += 5000 * SECOND;
-                    s.send(10 * SECOND, 10 * SECOND);
-                },
-                &["new 40", "Break", "new -4999960"],
-            ),
-            (
-                "a source whose clock jumps back",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.pts -= 400 * SECOND;
-                    s.send(10 * SECOND, 10 * SECOND);
-                },
-                &["new 40", "Break", "new 400040"],
-            ),
-            (
-                "a wall clock that is set by 5 s",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.skew += 5 * SECOND;
-                    s.send(4 * SECOND, 4 * SECOND);
-                },
-                &["new 40", "corrected 5040"],
-            ),
-            (
-                "a wall clock that is set back by 0.1 s",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.skew -= SECOND / 10;
-                    s.send(4 * SECOND, 4 * SECOND);
-                },
-                &["new 40", "slew -1000", "slew -1000"],
-            ),
-            (
-                "delays that come and go",
-                |s| {
-                    for _ in 0..20 {
-                        s.send(3 * SECOND, 3 * SECOND);
-                        s.wait(SECOND * 9 / 10);
-                        s.send(SECOND, SECOND / 10);
-                    }
-                },
-                &["new 40"],
-            ),
-            ("a file", |s| s.send(200 * SECOND, 10 * SECOND), &["TooFast"]),
-            (
-                "a source that is opened again",
-                |s| {
-                    s.send(4 * SECOND, 4 * SECOND);
-                    s.wait(3 * SECOND);
-                    s.clock.reopen();
-                    s.pts = 0;
-                    s.send(4 * SECOND, 4 * SECOND);
-                },
-                &["new 40", "new 507040"],
-            ),
-        ];
-        for (what, act, expected) in rows {
+        for (what, act, expected) in CASES {
             let mut simulation = Simulation::new();
             act(&mut simulation);
             assert_eq!(simulation.log, *expected, "{what}");

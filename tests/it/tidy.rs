@@ -107,6 +107,10 @@ fn is_pure(name: &str) -> bool {
         "http/path.rs",
         "http/query.rs",
         "http/route.rs",
+        "record/clock.rs",
+        "record/cutter.rs",
+        "record/segmenter.rs",
+        "record/source.rs",
         "server/parser.rs",
     ];
     files.contains(&name) || ["hls/", "mp4/", "mpegts/"].iter().any(|directory| name.starts_with(directory))
