@@ -33,7 +33,7 @@ const FIRST_GAP_US: i64 = 10_000_000;
 
 /// When something arrived, on a clock that is never set and on the wall clock.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Arrival {
+pub(super) struct ReceiveTime {
     /// Microseconds of a monotonic clock.
     pub(super) monotonic_us: i64,
     /// The wall clock at the same time.
@@ -140,9 +140,9 @@ impl RunClock {
     }
 
     /// Takes the next frame of the reference stream.
-    pub(super) fn frame(&mut self, arrival: Arrival, frame: FrameTimes) -> Step {
-        let (now, dts_us, pts_us) = (arrival.monotonic_us, to_us(frame.dts_90k), to_us(frame.pts_90k));
-        self.skew_us = arrival.wall.micros() - now;
+    pub(super) fn frame(&mut self, received: ReceiveTime, frame: FrameTimes) -> Step {
+        let (now, dts_us, pts_us) = (received.monotonic_us, to_us(frame.dts_90k), to_us(frame.pts_90k));
+        self.skew_us = received.wall.micros() - now;
         let last = self.last;
         let delta_us = last.map(|last| dts_us - last.dts_us);
         let usual_us = last.and_then(|last| last.delta_us);
@@ -172,7 +172,7 @@ impl RunClock {
     }
 
     /// Whether the held frames can be released at this time; `None` if they stay.
-    pub(super) fn decide(&mut self, now: Arrival) -> Option<Decision> {
+    pub(super) fn decide(&mut self, now: ReceiveTime) -> Option<Decision> {
         let burst = self.burst.as_ref()?;
         let is_too_fast = burst.is_too_fast(now.monotonic_us);
         if is_too_fast || burst.is_over(now.monotonic_us) { self.release(is_too_fast) } else { None }
@@ -225,7 +225,7 @@ impl RunClock {
     }
 
     /// Notes that the wall clock was looked at, which may have been set.
-    pub(super) fn look(&mut self, now: Arrival) {
+    pub(super) fn look(&mut self, now: ReceiveTime) {
         self.skew_us = now.wall.micros() - now.monotonic_us;
     }
 }
@@ -335,8 +335,8 @@ mod tests {
             Self { clock, now: 7 * SECOND, skew: 1_000_000 * SECOND, pts: 500 * SECOND, log: Vec::new() }
         }
 
-        fn arrival(&self) -> Arrival {
-            Arrival { monotonic_us: self.now, wall: Timestamp::from_micros(self.now + self.skew) }
+        fn received(&self) -> ReceiveTime {
+            ReceiveTime { monotonic_us: self.now, wall: Timestamp::from_micros(self.now + self.skew) }
         }
 
         /// Frames of `media` microseconds arrive within `time`. Segments are cut every two seconds.
@@ -349,7 +349,7 @@ mod tests {
                     pts_90k: self.pts * 9 / 100,
                     is_bridged: false,
                 };
-                let step = self.clock.frame(self.arrival(), times);
+                let step = self.clock.frame(self.received(), times);
                 if matches!(step, Step::Break | Step::Frozen) {
                     self.log.push(format!("{step:?}"));
                 }
@@ -368,13 +368,13 @@ mod tests {
         fn wait(&mut self, time: i64) {
             for _ in 0..time / 100_000 {
                 self.now += 100_000;
-                self.clock.look(self.arrival());
+                self.clock.look(self.received());
                 self.decide();
             }
         }
 
         fn decide(&mut self) {
-            match self.clock.decide(self.arrival()) {
+            match self.clock.decide(self.received()) {
                 Some(Decision::NewRun { offset_us }) => self.begin("new", offset_us),
                 Some(decision) => self.log.push(format!("{decision:?}")),
                 None => {}
@@ -531,9 +531,9 @@ mod tests {
         let mut clock = RunClock::new(false);
         let frozen = (0..200).find(|frame| {
             let now = frame * FRAME;
-            let arrival = Arrival { monotonic_us: now, wall: Timestamp::from_micros(now) };
+            let received = ReceiveTime { monotonic_us: now, wall: Timestamp::from_micros(now) };
             let times = FrameTimes { dts_90k: *frame, pts_90k: *frame, is_bridged: false };
-            clock.frame(arrival, times) == Step::Frozen
+            clock.frame(received, times) == Step::Frozen
         });
         assert_eq!(frozen, Some(76));
     }
@@ -542,9 +542,9 @@ mod tests {
     fn given_times_have_gaps_but_no_bursts() {
         let mut clock = RunClock::new(true);
         let mut step = |time_us: i64, pts_us: i64, is_bridged: bool| {
-            let arrival = Arrival { monotonic_us: time_us, wall: Timestamp::from_micros(time_us) };
+            let received = ReceiveTime { monotonic_us: time_us, wall: Timestamp::from_micros(time_us) };
             let pts_90k = pts_us * 9 / 100;
-            clock.frame(arrival, FrameTimes { dts_90k: pts_90k, pts_90k, is_bridged })
+            clock.frame(received, FrameTimes { dts_90k: pts_90k, pts_90k, is_bridged })
         };
         assert_eq!(step(0, 0, false), Step::Follow);
         assert_eq!(step(0, FRAME, false), Step::Follow);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::clock::Arrival;
+use super::clock::ReceiveTime;
 use super::cutter::Ending;
 use super::leftovers::{first_line, name_leftovers};
 use super::progress::Progress;
@@ -167,17 +167,17 @@ impl Recorder<'_> {
         let (ending, attempt) = loop {
             let deadline = Instant::now() + TICK;
             let next = child.next_chunk(&|| !self.stop.is_empty() || Instant::now() >= deadline);
-            let arrival = self.arrival();
+            let received = self.received();
             let failure = match next {
                 Ok(Some(chunk)) => {
                     heard = Instant::now();
                     self.metrics.connected.set(1);
-                    self.progress.update(chunk.len(), arrival.wall, self.metrics);
-                    self.segmenter.push(&chunk, arrival).err()
+                    self.progress.update(chunk.len(), received.wall, self.metrics);
+                    self.segmenter.push(&chunk, received).err()
                 }
                 Err(Error::Cancelled) => {
-                    self.progress.update(0, arrival.wall, self.metrics);
-                    self.segmenter.tick(arrival).err()
+                    self.progress.update(0, received.wall, self.metrics);
+                    self.segmenter.tick(received).err()
                 }
                 // ffmpeg reports a signal as a failure, but has written all that it had.
                 Ok(None) | Err(_) if stopping.has_begun() => break (Ending::Orderly, Attempt::Stopped),
@@ -224,9 +224,9 @@ impl Recorder<'_> {
         self.tools.recording(&args, stdin)
     }
 
-    fn arrival(&self) -> Arrival {
+    fn received(&self) -> ReceiveTime {
         let monotonic_us = i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX);
-        Arrival { monotonic_us, wall: Clock::System.now() }
+        ReceiveTime { monotonic_us, wall: Clock::System.now() }
     }
 
     fn failed(&self, failure: Failure) -> Attempt {

@@ -1,7 +1,7 @@
 //! Takes a transport stream as it arrives, holds what may be a burst, and has it cut into segments. Pure: bytes and times of
 //! arrival come in.
 
-use super::clock::{Arrival, Decision, FrameTimes, RunClock, Step};
+use super::clock::{Decision, FrameTimes, ReceiveTime, RunClock, Step};
 use super::cutter::{Cutter, Ending, Sink, times, unwrap};
 use crate::archive::layout::SegmentType;
 use crate::mpegts::live::{PacketBytes, PacketReader, Program};
@@ -39,7 +39,7 @@ pub(super) struct Segmenter<S> {
     /// The time of the last frame.
     arrived: Option<i64>,
     other: Option<OtherStream>,
-    last_arrival_us: i64,
+    last_received_us: i64,
 }
 
 impl<S: Sink> Segmenter<S> {
@@ -54,7 +54,7 @@ impl<S: Sink> Segmenter<S> {
             held: Vec::new(),
             arrived: None,
             other: None,
-            last_arrival_us: 0,
+            last_received_us: 0,
         }
     }
 
@@ -62,16 +62,16 @@ impl<S: Sink> Segmenter<S> {
     ///
     /// # Errors
     /// Why the source cannot be recorded.
-    pub(super) fn push(&mut self, bytes: &[u8], arrival: Arrival) -> Result<(), Failure> {
+    pub(super) fn push(&mut self, bytes: &[u8], received: ReceiveTime) -> Result<(), Failure> {
         for packet in self.reader.push(bytes) {
             if self.program.is_none() {
                 self.head.extend_from_slice(&packet);
                 self.program = Program::find(&self.head).map_err(Failure::NoProgram)?;
                 self.program.iter().for_each(|program| self.cutter.set_program(program.clone()));
             }
-            self.take(packet, arrival)?;
+            self.take(packet, received)?;
         }
-        self.tick(arrival)?;
+        self.tick(received)?;
         self.cutter.flush();
         Ok(())
     }
@@ -80,14 +80,14 @@ impl<S: Sink> Segmenter<S> {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub(super) fn tick(&mut self, now: Arrival) -> Result<(), Failure> {
+    pub(super) fn tick(&mut self, now: ReceiveTime) -> Result<(), Failure> {
         self.clock.look(now);
         let is_full = self.held.len() * size_of::<PacketBytes>() > MAX_HELD_BYTES;
         let decision = if is_full { self.clock.release(true) } else { self.clock.decide(now) };
         if let Some(decision) = decision {
             self.release(decision)?;
         }
-        if self.cutter.is_open() && now.monotonic_us - self.last_arrival_us > STALL_US {
+        if self.cutter.is_open() && now.monotonic_us - self.last_received_us > STALL_US {
             self.cutter.break_off(SegmentType::Suspect, &mut self.clock);
         }
         Ok(())
@@ -108,21 +108,21 @@ impl<S: Sink> Segmenter<S> {
         released
     }
 
-    fn take(&mut self, packet: PacketBytes, arrival: Arrival) -> Result<(), Failure> {
+    fn take(&mut self, packet: PacketBytes, received: ReceiveTime) -> Result<(), Failure> {
         let (Some(program), Some(parsed)) = (&self.program, Packet::new(&packet)) else { return Ok(()) };
         if !program.has(parsed) {
             return Ok(());
         }
         if let Some((pts, dts)) = times(parsed) {
             if parsed.pid() == program.reference_pid {
-                self.take_frame(pts, dts, arrival)?;
+                self.take_frame(pts, dts, received)?;
             } else {
                 self.other.get_or_insert(OtherStream::new(parsed.pid(), pts)).note(parsed.pid(), pts);
             }
         }
         if self.clock.is_holding() {
             self.held.push(packet);
-            let decision = self.clock.decide(arrival);
+            let decision = self.clock.decide(received);
             decision.map_or(Ok(()), |decision| self.release(decision))
         } else {
             self.cutter.place(packet, &mut self.clock);
@@ -130,7 +130,7 @@ impl<S: Sink> Segmenter<S> {
         }
     }
 
-    fn take_frame(&mut self, pts: Ticks, dts: Ticks, arrival: Arrival) -> Result<(), Failure> {
+    fn take_frame(&mut self, pts: Ticks, dts: Ticks, received: ReceiveTime) -> Result<(), Failure> {
         let before = self.arrived;
         let dts_90k = unwrap(before, dts);
         self.arrived = Some(dts_90k);
@@ -138,8 +138,8 @@ impl<S: Sink> Segmenter<S> {
         let is_bridged = self.other.as_mut().is_some_and(|other| other.bridges(gap_90k));
         let was_holding = self.clock.is_holding();
         let pts_90k = dts_90k + pts.since(dts);
-        let step = self.clock.frame(arrival, FrameTimes { dts_90k, pts_90k, is_bridged });
-        self.last_arrival_us = arrival.monotonic_us;
+        let step = self.clock.frame(received, FrameTimes { dts_90k, pts_90k, is_bridged });
+        self.last_received_us = received.monotonic_us;
         match step {
             Step::Follow | Step::Hold => Ok(()),
             Step::Frozen => Err(Failure::FrozenClock),
