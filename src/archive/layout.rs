@@ -7,11 +7,14 @@
 //! - tombstones, `<stem>.tombstone`, each of which marks the other files of the same stem as deleted.
 //!
 //! A variant may have a directory `.keep`, in which each name, `<start>_<end>`, is a range of time whose hours are not to be
-//! deleted. Names that begin with a period are hidden. No other file knows any of this.
+//! deleted. Names that begin with a period are hidden. Only `layout/kept.rs` knows any of this too.
+
+mod kept;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use self::kept::{KEEP_DIRECTORY, KeptRange, short_time};
 use crate::timestamp::{Hour, Span, Timestamp};
 
 /// The extension of segments, with its period.
@@ -20,9 +23,6 @@ pub const SEGMENT: &str = ".ts";
 const SHA256_CHARACTERS: usize = 43;
 /// The extension of tombstones, with its period.
 const TOMBSTONE: &str = ".tombstone";
-
-/// The directory in that of a variant whose names are [`KeptRange`]s.
-pub const KEEP_DIRECTORY: &str = ".keep";
 
 /// Whether a file or directory of this name is hidden: neither listed nor read.
 pub fn is_hidden(name: &[u8]) -> bool {
@@ -284,36 +284,6 @@ impl Segment<'_> {
     }
 }
 
-/// A range of time whose hours are not to be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeptRange {
-    /// When it starts.
-    pub start: Timestamp,
-    /// The first instant after it.
-    pub end: Timestamp,
-}
-
-impl KeptRange {
-    /// Parses a name in [`KEEP_DIRECTORY`]. Its times may be anything that [`Timestamp::parse`] accepts.
-    pub fn parse(name: &str) -> Option<Self> {
-        let (start, end) = name.split_once('_')?;
-        let range = Self { start: Timestamp::parse(start)?, end: Timestamp::parse(end)? };
-        (range.start < range.end).then_some(range)
-    }
-}
-
-/// The name of the range, without the fractions of whole seconds.
-impl fmt::Display for KeptRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", short_time(self.start), short_time(self.end))
-    }
-}
-
-/// An instant in RFC 3339, without the fraction of a whole second.
-pub fn short_time(time: Timestamp) -> String {
-    time.to_string().replace(".000000Z", "Z")
-}
-
 /// Parses `MM:SS`, perhaps followed by a point and up to six digits.
 fn parse_offset(text: &str) -> Option<Span> {
     let &[m1 @ b'0'..=b'5', m0 @ b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9', ref fraction @ ..] =
@@ -509,24 +479,6 @@ mod tests {
             let parsed = parse_file_name(name);
             assert_eq!(parsed.map(|(_, extension)| extension), extension, "{name}");
             assert!(parsed.is_none_or(|(segment, _)| segment.hash == "abc"), "{name}");
-        }
-    }
-
-    #[test]
-    fn kept_ranges_are_named_by_their_times() {
-        for (name, written) in [
-            (
-                "2026-11-20T10:30:00Z_2026-11-20T12:15:00.5Z",
-                Some("2026-11-20T10:30:00Z_2026-11-20T12:15:00.500000Z"),
-            ),
-            ("2026-11-20T10_2026-11-21", Some("2026-11-20T10:00:00Z_2026-11-21T00:00:00Z")),
-            ("2026-11-21_2026-11-20", None),
-            ("2026-11-20_2026-11-20", None),
-            ("2026-11-20", None),
-            ("2026-11-20_", None),
-            ("notes", None),
-        ] {
-            assert_eq!(KeptRange::parse(name).map(|range| range.to_string()).as_deref(), written, "{name}");
         }
     }
 
