@@ -45,6 +45,15 @@ pub enum Error {
     },
     /// A cut whose end is not after its start.
     EndNotAfterStart,
+    /// A cut of several ranges, of which the one of this number, from 1 on, does not end after its start.
+    EndsNotAfterStarts(usize),
+    /// What is wrong with one of several ranges.
+    InRange {
+        /// Its number, from 1 on.
+        number: usize,
+        /// What it is.
+        error: Box<Error>,
+    },
     /// Parameters that are valid by themselves, but not here. The message says what is.
     OutOfBounds(&'static str),
     /// A storyboard of more pixels than are held in memory.
@@ -133,6 +142,19 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+
+    /// The same error, about range `index` of `count`. If there are several, the text of what is told to clients names it.
+    #[must_use]
+    pub fn in_range(self, index: usize, count: usize) -> Self {
+        let number = index + 1;
+        match self {
+            Self::EndNotAfterStart if count > 1 => Self::EndsNotAfterStarts(number),
+            Self::RangeHasHoles { .. } | Self::RangeIsEmpty | Self::Unsupported(_) if count > 1 => {
+                Self::InRange { number, error: Box::new(self) }
+            }
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -149,6 +171,8 @@ impl fmt::Display for Error {
             }
             Self::MissingParameter { name, expected } => write!(f, "missing {name}: expected {expected}"),
             Self::EndNotAfterStart => write!(f, "End must be after start"),
+            Self::EndsNotAfterStarts(number) => write!(f, "Ends must be after starts (range {number})"),
+            Self::InRange { number, error } => write!(f, "{error} (range {number})"),
             Self::SheetTooLarge { count, width, largest } => {
                 let hint = largest
                     .map_or_else(String::new, |largest| format!("`width` of at most {largest}, or for "));

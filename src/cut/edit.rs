@@ -26,11 +26,15 @@ pub(super) struct Muxer<'a> {
     mux: &'a mut dyn Mux,
     /// By how much the audio of each stream is delayed against the pictures, so that it has no gap at a discontinuity.
     audio_delays_90k: Vec<i64>,
+    /// Where the audio of each stream may start, if it continues that of another range.
+    audio_joins_90k: Vec<Option<i64>>,
 }
 
 impl<'a> Muxer<'a> {
     pub(super) fn new(plan: &'a Plan, mux: &'a mut dyn Mux) -> Self {
-        Self { plan, mux, audio_delays_90k: vec![0; plan.program.streams.len()] }
+        mux.begin(plan);
+        let streams = plan.program.streams.len();
+        Self { plan, mux, audio_delays_90k: vec![0; streams], audio_joins_90k: vec![None; streams] }
     }
 
     /// Writes segment `index`. If its reference track is video, `video_actions` are done with the units of that.
@@ -47,15 +51,16 @@ impl<'a> Muxer<'a> {
     ) -> Result<()> {
         let Some(planned) = self.plan.written_at(index) else { return Ok(()) };
         let next = self.plan.written_at(index + 1);
-        let edits = self.edits(&planned, next.as_ref(), loaded, video_actions);
+        let edits = self.edits(index, &planned, next.as_ref(), loaded, video_actions);
         let segment =
             EditedSegment { index, loaded, clock: planned.clock, continuous: planned.continuous, edits };
         self.mux.write(segment, next_frame, out)
     }
 
-    /// The edits of the segment `planned`, which is followed by `next`.
+    /// The edits of the segment `planned`, which is segment `written` of those that are written and followed by `next`.
     fn edits(
         &mut self,
+        written: usize,
         planned: &PlannedSegment,
         next: Option<&PlannedSegment>,
         loaded: &LoadedSegment,
@@ -81,11 +86,13 @@ impl<'a> Muxer<'a> {
                 if is_reference {
                     keep_90k = self.reference_audio_range(stream, planned, continues, end_90k);
                 } else {
-                    let start = self.audio_start(index, planned, track);
+                    let start = self.audio_start(index, written, planned, track);
                     // A frame at the end of the cut may go beyond it; at a discontinuity it must leave room for the next.
+                    let frame = audio_frame_90k(stream);
                     let breaks = next.is_some() && !continues;
-                    let end = if breaks { end_90k - audio_frame_90k(stream) + 1 } else { plan.end_90k };
-                    keep_90k = start..end;
+                    let is_joined = joins_sound(plan) && !plan.place.is_last;
+                    let last_start = plan.end_90k - if is_joined { frame - 1 } else { 0 };
+                    keep_90k = start..if breaks { end_90k - frame + 1 } else { last_start };
                     clock = clock.shifted(self.audio_delays_90k[index]);
                 }
                 audio_actions(track, clock, &keep_90k, !continues || !planned.continuous)
@@ -116,35 +123,73 @@ impl<'a> Muxer<'a> {
         continues: bool,
         end_90k: i64,
     ) -> Range<i64> {
-        let first = self.plan.start_90k - self.mux.hidden_audio_frames() * audio_frame_90k(stream);
+        let hidden = if self.continues_range() { 0 } else { self.mux.hidden_audio_frames() };
+        let first = self.plan.start_90k - hidden * audio_frame_90k(stream);
         let begins = !planned.continuous && planned.clock.output_90k > self.plan.start_90k;
         let start = if begins { planned.clock.output_90k } else { first };
         start..if continues { self.plan.end_90k } else { end_90k }
     }
 
-    /// Where the audio of a segment may start, at the earliest. At a discontinuity it also decides by how much the audio is
-    /// delayed, so that it begins where that of the segment before has ended.
-    fn audio_start(&mut self, index: usize, planned: &PlannedSegment, track: &Track) -> i64 {
+    /// Whether the sound of the plan continues that of the range before.
+    fn continues_range(&self) -> bool {
+        joins_sound(self.plan) && self.plan.place.number > 0
+    }
+
+    /// Where the audio of segment `written` of those that are written may start, at the earliest. At a discontinuity, and
+    /// where ranges are joined, it also decides by how much the audio is delayed, so that it begins where that before it has
+    /// ended.
+    fn audio_start(&mut self, index: usize, written: usize, planned: &PlannedSegment, track: &Track) -> i64 {
         let stream = &self.plan.program.streams[index];
         let frame = audio_frame_90k(stream);
+        let is_join = self.continues_range() && self.audio_joins_90k[index].is_none();
         let first = self.plan.start_90k - (1 + self.mux.hidden_audio_frames()) * frame + 1;
-        if planned.continuous {
-            return first;
+        if planned.continuous && !is_join {
+            return self.audio_joins_90k[index].unwrap_or(first);
         }
         self.audio_delays_90k[index] = 0;
-        let Some(end) = self.mux.audio_end_90k(stream.pid) else { return first };
-        // The first frame that stays starts within half a frame of that end.
-        let starts = track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
-        if let Some(unit_start) = starts.filter(|start| *start <= end + frame / 2).max() {
-            let frames = (end - frame / 2 - unit_start + frame - 1).div_euclid(frame).max(0);
-            let frame_start = unit_start + frames * frame;
-            if (frame_start - end).abs() <= frame / 2 + 1 {
-                self.audio_delays_90k[index] = end - frame_start;
+        let end = self.audio_end_90k(stream.pid, frame);
+        let starts = || track.units.iter().map(|unit| planned.clock.to_output_90k(unit.pts));
+        let start = match end {
+            None if is_join => self.plan.start_90k,
+            None => return first,
+            // It was silent there.
+            Some(end) if is_join && end < self.plan.start_90k - frame => self.plan.start_90k - frame / 2,
+            // The sound of the range begins behind what is decoded before it.
+            Some(end) if written < self.plan.before().len() && starts().all(|start| start < end - frame) => {
+                return i64::MAX;
             }
+            Some(end) => {
+                // The first frame that stays starts within half a frame of that end.
+                if let Some(unit_start) = starts().filter(|start| *start <= end + frame / 2).max() {
+                    let frames = (end - frame / 2 - unit_start + frame - 1).div_euclid(frame).max(0);
+                    let frame_start = unit_start + frames * frame;
+                    if (frame_start - end).abs() <= frame / 2 + 1 {
+                        self.audio_delays_90k[index] = end - frame_start;
+                    }
+                }
+                // The delay is rounded, which must not cost a frame.
+                end - frame / 4
+            }
+        };
+        if is_join {
+            self.audio_joins_90k[index] = Some(start);
         }
-        // The delay is rounded, which must not cost a frame.
-        end - frame / 4
+        start
     }
+
+    /// Where the audio before ends, as if nothing were hidden between the range before and this one.
+    fn audio_end_90k(&self, pid: u16, frame: i64) -> Option<i64> {
+        let end = self.mux.audio_end_90k(pid)?;
+        if self.plan.place.number == 0 || end > self.plan.previous_end_90k() + frame {
+            return Some(end);
+        }
+        joins_sound(self.plan).then_some(end + self.plan.place.hidden_90k)
+    }
+}
+
+/// Whether sound goes on from one range to the next, rather than being hidden at the ends of both.
+fn joins_sound(plan: &Plan) -> bool {
+    matches!(plan.exact_type, ExactType::Smart | ExactType::Full | ExactType::Webm)
 }
 
 /// The duration of a frame of an audio stream.

@@ -1,7 +1,7 @@
 //! The full cut: every frame through ffmpeg, to H.264 and AAC, or to VP8 and Opus for a preview.
 //!
 //! ffmpeg gets the segments as one stream on one clock, so it sees no gap, wrap or restart of the clock, and keeps what is
-//! between two timestamps.
+//! between two timestamps. What is only decoded lies between the ranges of a cut, and is left out by filters.
 
 use std::io::Write;
 
@@ -99,27 +99,27 @@ fn decoders(stream: &Stream, stream_type: u8) -> (String, &'static [&'static str
 
 /// Makes a full cut.
 pub(super) fn run(
-    plan: Plan,
+    plans: Vec<Plan>,
     tools: &Tools,
     target: Target,
     out: &mut dyn Write,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    encode(plan, tools, target, &mut |chunk| send(chunk, out, is_cancelled), is_cancelled)
+    encode(plans, tools, target, &mut |chunk| send(chunk, out, is_cancelled), is_cancelled)
 }
 
-/// Encodes all frames of a plan.
+/// Encodes all frames of plans.
 pub(super) fn encode(
-    plan: Plan,
+    plans: Vec<Plan>,
     tools: &Tools,
     target: Target,
     out: Output<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    let plan = plan.shifted(SHIFT_90K);
-    let args = arguments(&plan, tools, target);
-    let expected_90k = target.start_90k() + plan.end_90k - plan.start_90k;
-    let feed = Box::new(move |stdin: &mut dyn Write| feed(plan, stdin));
+    let plans: Vec<Plan> = plans.into_iter().map(|plan| plan.shifted(SHIFT_90K)).collect();
+    let args = arguments(&plans, tools, target);
+    let expected_90k = target.start_90k() + plans.iter().map(Plan::duration_90k).sum::<i64>();
+    let feed = Box::new(move |stdin: &mut dyn Write| feed(plans, stdin));
     let mut child = tools.ffmpeg(&args, feed)?;
     let mut length = OutputLength::new(target);
     loop {
@@ -152,19 +152,27 @@ pub(super) fn blame(error: Error) -> Error {
 }
 
 /// Feeds all segments to ffmpeg.
-fn feed(mut plan: Plan, stdin: &mut dyn Write) -> Result<()> {
-    (plan.start_90k, plan.end_90k) = (plan.start_90k - AUDIO_MARGIN_90K, plan.end_90k + AUDIO_MARGIN_90K);
-    if let Some(trailing) = &mut plan.trailing {
-        trailing.last_90k = Some(plan.end_90k - trailing.frame_90k);
+fn feed(mut plans: Vec<Plan>, stdin: &mut dyn Write) -> Result<()> {
+    if let Some(first) = plans.first_mut() {
+        first.start_90k -= AUDIO_MARGIN_90K;
     }
-    let mut container = TransportStream::new(&plan);
+    if let Some(last) = plans.last_mut() {
+        last.end_90k += AUDIO_MARGIN_90K;
+        if let Some(trailing) = &mut last.trailing {
+            trailing.last_90k = Some(last.end_90k - trailing.frame_90k);
+        }
+    }
+    let Some(first) = plans.first() else { return Ok(()) };
+    let mut container = TransportStream::new(first);
     let mut write = |bytes: &[u8]| stdin.write_all(bytes).map_err(Error::io("write", "ffmpeg's input"));
-    announce_late_sound(&plan, &mut container, &mut write)?;
-    let mut muxer = Muxer::new(&plan, &mut container);
-    for (index, planned) in plan.written().enumerate() {
-        let loaded = LoadedSegment::written(&plan, index, &planned)?;
-        let actions = actions(&plan, index, &planned, &loaded);
-        muxer.segment(index, &loaded, actions, &mut no_frame, &mut write)?;
+    announce_late_sound(first, &mut container, &mut write)?;
+    for plan in &plans {
+        let mut muxer = Muxer::new(plan, &mut container);
+        for (index, planned) in plan.written().enumerate() {
+            let loaded = LoadedSegment::written(plan, index, &planned)?;
+            let actions = actions(plan, index, &planned, &loaded);
+            muxer.segment(index, &loaded, actions, &mut no_frame, &mut write)?;
+        }
     }
     Ok(())
 }
@@ -222,16 +230,23 @@ pub(super) fn actions(
     }
 }
 
-fn arguments(plan: &Plan, tools: &Tools, target: Target) -> String {
+fn arguments(plans: &[Plan], tools: &Tools, target: Target) -> String {
     let threads = tools.threads();
+    let Some((plan, last)) = plans.first().zip(plans.last()) else { return String::new() };
     let mut args =
         vec![format!("-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0")];
     let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
-    args.extend(video.map(|stream| video_arguments(plan, stream, tools, target)));
+    args.extend(video.map(|stream| video_arguments(plans, stream, tools, target)));
     let seconds =
         |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
-    let (start, end) = (seconds(plan.start_90k), seconds(plan.end_90k));
-    let trim = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB");
+    let (start, end) = (seconds(plan.start_90k), seconds(last.end_90k));
+    // A range's first frame of sound may begin a little before the range.
+    let join = |plan: &Plan| {
+        let (hidden, middle) = (plan.place.hidden_90k, plan.start_90k - plan.place.hidden_90k / 2);
+        format!("-gte(T\\,{})*{}/TB", seconds(middle), seconds(hidden))
+    };
+    let joins: String = plans.iter().skip(1).map(join).collect();
+    let trim = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB{joins}");
     let sounds = plan.program.streams.iter().filter(|stream| stream.codec.is_audio());
     args.extend(sounds.enumerate().map(|(index, stream)| {
         let pid = stream.pid;
@@ -241,16 +256,29 @@ fn arguments(plan: &Plan, tools: &Tools, target: Target) -> String {
     args.join(" ")
 }
 
-fn video_arguments(plan: &Plan, stream: &Stream, tools: &Tools, target: Target) -> String {
-    let (pid, start) = (stream.pid, plan.start_90k);
+/// Where the last segment of a range has its first frame that is not shown, or a later one would be.
+fn range_end_90k(plan: &Plan) -> i64 {
     // Where the frame rate varies, the next frame may come before the last one's usual end.
     let range_end =
         |last: PlannedSegment| last.clock.to_output_90k(last.shown.lowest_pts) + last.shown.end_90k();
-    let end = plan.segments.last().map_or(plan.end_90k, range_end);
+    plan.segments.last().map_or(plan.end_90k, range_end)
+}
+
+fn video_arguments(plans: &[Plan], stream: &Stream, tools: &Tools, target: Target) -> String {
+    let pid = stream.pid;
+    let start = plans.first().map_or(0, |first| first.start_90k);
+    let end = plans.last().map_or(0, range_end_90k);
     let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
     // Frames that two segments have come twice, and the second time they go back.
-    let once = "select=isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts)";
-    let mut filter = format!("trim=start_pts={start}:end_pts={end},{once},setpts=PTS-{start}");
+    let once = "(isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts))";
+    let (mut select, mut times) = (format!("select={once}"), format!("setpts=PTS-{start}"));
+    for pair in plans.windows(2) {
+        let (hidden_from, next) = (range_end_90k(&pair[0]), &pair[1]);
+        let (start, last_hidden) = (next.start_90k, next.start_90k - 1);
+        select = format!("{select}*not(between(pts\\,{hidden_from}\\,{last_hidden}))");
+        times = format!("{times}-gte(PTS\\,{start})*{}", next.place.hidden_90k);
+    }
+    let mut filter = format!("trim=start_pts={start}:end_pts={end},{select},{times}");
     if let Some(video) = &stream.video {
         filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
     }

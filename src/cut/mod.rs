@@ -1,6 +1,6 @@
-//! Exact cuts: a range of an archive as one transport stream.
+//! Exact cuts: ranges of an archive as one transport stream or movie.
 //!
-//! [`prepare`] finds every reason against a cut before anything is made; [`PreparedCut::run`] makes it. The time of a
+//! [`prepare_ranges`] finds every reason against a cut before anything is made; [`PreparedCut::run`] makes it. The time of a
 //! frame is the start of its segment plus its PTS less the lowest video PTS in that segment, rounded to the microsecond.
 //! A cut shows each frame with `start <= time < end` once, in order.
 
@@ -13,6 +13,7 @@ mod program;
 
 mod lead_in;
 mod prepare;
+mod ranges;
 pub mod samples_cache;
 mod segments;
 
@@ -51,32 +52,28 @@ use crate::timestamp::Timestamp;
 pub use lead_in::Preceding;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType, SegmentList};
+use prepare::Planning;
+pub use ranges::CutRange;
 use samples_cache::SamplesCache;
 pub(crate) use segments::{align, open_segment};
 use target::Target;
 use transport_stream::TransportStream;
 
-/// What a full cut is encoded as unless it is a preview.
-const TRANSPORT_STREAM: Target = Target::TransportStream { start_seconds: 0 };
-
 /// A cut that can be made, as far as that can be known before it is.
 #[derive(Debug)]
 pub struct PreparedCut {
-    plan: Plan,
+    /// The plans of its ranges, in order; never empty.
+    plans: Vec<Plan>,
     tools: Tools,
     /// Where the samples of segments are kept, for a container that needs them.
     samples: Option<Arc<SamplesCache>>,
 }
 
-/// Prepares a cut of `segments`, in their order, from `start` to before `end`.
-///
-/// `trailing` is the segment that continues the last one, if there is one: sound is stored behind its pictures, so the
-/// last of it may be there. `preceding` returns the segments before the first one, for pictures that refer to them.
+/// Prepares a cut of one range: of `segments`, in their order, from `start` to before `end`. `trailing` and `preceding` are
+/// those of [`CutRange`].
 ///
 /// # Errors
-/// `RangeIsEmpty` if no frame is in the range; `Unsupported` if the segments cannot be joined, decoded or, for
-/// [`ExactType::Smart`], spliced; those of [`Tools::check_encoder`] if the cut needs ffmpeg; `Io` if a segment cannot be
-/// read; `Cancelled` once `is_cancelled` returns true, which is called once per segment.
+/// Those of [`prepare_ranges`].
 pub fn prepare(
     exact_type: ExactType,
     segments: impl SegmentList + 'static,
@@ -86,9 +83,29 @@ pub fn prepare(
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let mut plan = plan(exact_type, segments, trailing, range, tools, None, is_cancelled)?;
-    presence::drop_absent_streams(&mut plan, is_cancelled)?;
-    complete(plan, preceding, tools, None, is_cancelled)
+    let range = CutRange::new(segments, trailing, preceding, range);
+    prepare_ranges(exact_type, vec![range], tools, is_cancelled)
+}
+
+/// Prepares a cut of ranges, one behind another in the order given.
+///
+/// # Errors
+/// `RangeIsEmpty` if no frame is in a range; `Unsupported` if the segments cannot be joined, decoded or, for
+/// [`ExactType::Smart`], spliced; those of [`Tools::check_encoder`] if the cut needs ffmpeg; `Io` if a segment cannot be
+/// read; `Cancelled` once `is_cancelled` returns true, which is called once per segment. The first two name the range if
+/// there are several.
+pub fn prepare_ranges(
+    exact_type: ExactType,
+    ranges: Vec<CutRange<'_>>,
+    tools: &Tools,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<PreparedCut> {
+    let planning =
+        Planning { exact_type, max_segment_bytes: tools.max_segment_bytes(), samples: None, is_cancelled };
+    let mut plans = ranges::plan(planning, &ranges)?;
+    presence::drop_absent_streams(&mut plans, is_cancelled)?;
+    let plans = ranges::complete(plans, ranges, tools, planning)?;
+    Ok(PreparedCut { plans, tools: tools.clone(), samples: None })
 }
 
 /// What movies are made with.
@@ -100,63 +117,24 @@ pub struct MovieTools<'a> {
     pub samples: &'a Arc<SamplesCache>,
 }
 
-/// Prepares a cut as an MP4 movie. Other parameters, and errors, are those of [`prepare`].
+/// Prepares a cut of ranges as an MP4 movie. Other parameters, and errors, are those of [`prepare_ranges`].
 pub fn prepare_movie(
     exact_type: ExactType,
-    segments: impl SegmentList + 'static,
-    trailing: Option<&CutSegment>,
-    preceding: Preceding<'_>,
-    range: (Timestamp, Timestamp),
+    ranges: Vec<CutRange<'_>>,
     MovieTools { tools, samples }: MovieTools<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
-    let mut plan = plan(exact_type, segments, trailing, range, tools, Some(samples), is_cancelled)?;
+    let max_segment_bytes = tools.max_segment_bytes();
+    let planning = Planning { exact_type, max_segment_bytes, samples: Some(samples), is_cancelled };
+    let mut plans = ranges::plan(planning, &ranges)?;
     if exact_type == ExactType::Full {
         // Its tracks are described before their frames are made.
-        presence::drop_absent_streams(&mut plan, is_cancelled)?;
+        presence::drop_absent_streams(&mut plans, is_cancelled)?;
+    } else if let Some(first) = plans.first() {
+        movie::holdable::check(first)?;
     }
-    complete(plan, preceding, tools, Some(Arc::clone(samples)), is_cancelled)
-}
-
-fn plan(
-    exact_type: ExactType,
-    segments: impl SegmentList + 'static,
-    trailing: Option<&CutSegment>,
-    range: (Timestamp, Timestamp),
-    tools: &Tools,
-    samples: Option<&SamplesCache>,
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<Plan> {
-    let list = Arc::new(segments);
-    prepare::plan(exact_type, list, trailing, range, tools.max_segment_bytes(), samples, is_cancelled)
-}
-
-/// Adds to a plan what is before its first segment, and checks that the cut can be made.
-fn complete(
-    mut plan: Plan,
-    preceding: Preceding<'_>,
-    tools: &Tools,
-    samples: Option<Arc<SamplesCache>>,
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<PreparedCut> {
-    if samples.is_some() && plan.exact_type != ExactType::Full {
-        movie::holdable::check(&plan)?;
-    }
-    // The range may begin behind the last frame of the first segment.
-    let first = plan.segments.list().segment(0);
-    let planned = plan.segments.first().map(|planned| planned.segment);
-    let mut unused = first.filter(|first| planned.as_ref() != Some(first));
-    let mut preceding = || unused.take().map_or_else(&mut *preceding, |first| Ok(Some(first)));
-    if plan.exact_type != ExactType::Whole {
-        lead_in::add(&mut plan, &mut preceding, samples.as_deref(), is_cancelled)?;
-    }
-    match plan.exact_type {
-        ExactType::Full => full::check(&plan, tools, TRANSPORT_STREAM)?,
-        ExactType::Webm => full::check(&plan, tools, Target::Webm)?,
-        ExactType::Smart => smart::check(&plan, tools, samples.as_deref(), is_cancelled)?,
-        ExactType::Copy | ExactType::Whole => {}
-    }
-    Ok(PreparedCut { plan, tools: tools.clone(), samples })
+    let plans = ranges::complete(plans, ranges, tools, planning)?;
+    Ok(PreparedCut { plans, tools: tools.clone(), samples: Some(Arc::clone(samples)) })
 }
 
 impl PreparedCut {
@@ -170,12 +148,17 @@ impl PreparedCut {
     /// `Io` if a segment cannot be read or `out` not be written, `Unsupported` if a segment has changed since the cut was
     /// prepared.
     pub fn run(self, out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-        match self.plan.exact_type {
-            ExactType::Full => full::run(self.plan, &self.tools, TRANSPORT_STREAM, out, is_cancelled),
-            ExactType::Webm => full::run(self.plan, &self.tools, Target::Webm, out, is_cancelled),
+        let Some(first) = self.plans.first() else { return Err(Error::RangeIsEmpty) };
+        match first.exact_type {
+            ExactType::Full | ExactType::Webm => {
+                let target = Target::of(first.exact_type);
+                full::run(self.plans, &self.tools, target, out, is_cancelled)
+            }
             ExactType::Smart => {
-                let mut container = TransportStream::new(&self.plan);
-                smart::run(&self.plan, Some(&self.tools), None, &mut container, out, is_cancelled)
+                let mut container = TransportStream::new(first);
+                self.plans.iter().try_for_each(|plan| {
+                    smart::run(plan, Some(&self.tools), None, &mut container, out, is_cancelled)
+                })
             }
             ExactType::Copy | ExactType::Whole => {
                 Err(Error::Unsupported("a transport stream cannot hide pictures: try .mp4".to_owned()))

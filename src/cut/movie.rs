@@ -19,7 +19,7 @@ mod flat;
 
 mod builder;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mp4::movie::MovieInfo;
 
 use super::PreparedCut;
@@ -67,12 +67,15 @@ impl PreparedCut {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<(Movie, EncodedPictures)> {
         let samples = self.samples.as_deref();
-        let mut builder = MovieBuilder::new(&self.plan, options.timecode);
-        match self.plan.exact_type {
-            ExactType::Copy | ExactType::Whole => copy::run(&self.plan, samples, &mut builder, is_cancelled)?,
-            ExactType::Smart | ExactType::Full | ExactType::Webm => {
-                let tools = encode.then_some(&self.tools);
-                smart::run(&self.plan, tools, samples, &mut builder, &mut std::io::sink(), is_cancelled)?;
+        let Some(first) = self.plans.first() else { return Err(Error::RangeIsEmpty) };
+        let mut builder = MovieBuilder::new(first, &self.plans, options.timecode);
+        for plan in &self.plans {
+            match plan.exact_type {
+                ExactType::Copy | ExactType::Whole => copy::run(plan, samples, &mut builder, is_cancelled)?,
+                ExactType::Smart | ExactType::Full | ExactType::Webm => {
+                    let tools = encode.then_some(&self.tools);
+                    smart::run(plan, tools, samples, &mut builder, &mut std::io::sink(), is_cancelled)?;
+                }
             }
         }
         builder.finish(&options.info, self.samples.clone())

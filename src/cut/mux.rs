@@ -8,6 +8,7 @@ use std::io::Write;
 use crate::error::{Error, Result};
 use crate::mpegts::retime::{ClockMapping, Edit};
 
+use super::plan::Plan;
 use super::segments::LoadedSegment;
 
 /// Takes finished bytes away.
@@ -18,6 +19,9 @@ pub(super) type NextFrame<'a> = &'a mut dyn FnMut() -> Result<EncodedFrame>;
 
 /// A container that is being written.
 pub(super) trait Mux {
+    /// The segments to come are those of this plan.
+    fn begin(&mut self, _plan: &Plan) {}
+
     /// Writes the frames of a segment that stay, each track in the order of decoding. `next_frame` returns those that
     /// take the place of replaced frames of the reference track, in order.
     fn write(&mut self, segment: EditedSegment<'_>, next_frame: NextFrame<'_>, out: Output<'_>)

@@ -39,17 +39,24 @@ impl ExactType {
         !matches!(self, Self::Full | Self::Webm)
     }
 
+    /// Whether pictures of the output may be hidden: by an edit list, or because they are only decoded.
+    pub(super) fn hides(self) -> bool {
+        self != Self::Smart
+    }
+
     /// Whether some frames of the source are decoded.
     pub fn decodes(self) -> bool {
         matches!(self, Self::Full | Self::Webm | Self::Smart)
     }
 }
 
-/// The plan of a cut.
+/// The plan of a cut, or of one of its ranges. The plans of all ranges have the same program.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// How the cut is made.
     pub(super) exact_type: ExactType,
+    /// Where its range is among those of the cut.
+    pub(super) place: Place,
     /// The segments that contribute to it; never empty.
     pub(super) segments: PlannedSegments,
     /// The segment after the last one, whose pictures are not shown: it may hold the sound of the last pictures.
@@ -66,6 +73,24 @@ pub(super) struct Plan {
     pub(super) end_90k: i64,
     /// The size of the largest segment that may be read into memory.
     pub(super) max_segment_bytes: u64,
+}
+
+/// Where the range of a plan is among those of a cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Its number, from 0 on.
+    pub(super) number: usize,
+    /// Whether it is the last one.
+    pub(super) is_last: bool,
+    /// How much of the output between the range before and this one is not shown.
+    pub(super) hidden_90k: i64,
+    /// By how much earlier than by their DTS pictures are decoded, where an edit list shows several ranges.
+    pub(super) earlier_90k: i64,
+}
+
+impl Place {
+    /// That of the only range of a cut.
+    pub(super) const ALONE: Self = Self { number: 0, is_last: true, hidden_90k: 0, earlier_90k: 0 };
 }
 
 /// Segments before the first one of a plan. None of their pictures is shown.
@@ -101,6 +126,16 @@ impl Plan {
     pub(super) fn next(&self, index: usize) -> Option<CutSegment> {
         let (planned, next) = self.written_at(index).zip(self.written_at(index + 1))?;
         (next.continuous && planned.segment.is_followed_by(&next.segment)).then_some(next.segment)
+    }
+
+    /// Where the range before this one ends in the output.
+    pub(super) fn previous_end_90k(&self) -> i64 {
+        self.start_90k - self.place.hidden_90k
+    }
+
+    /// How long the range is.
+    pub(super) fn duration_90k(&self) -> i64 {
+        self.end_90k - self.start_90k
     }
 
     /// The same plan with an output that is `ticks` later.

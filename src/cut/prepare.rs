@@ -13,7 +13,7 @@ use crate::mpegts::repacketize::repacketize;
 use crate::mpegts::scan::{Scan, Track, Unit};
 use crate::timestamp::Timestamp;
 
-use super::plan::{self, CutSegment, ExactType, Facts, Plan, PlannedSegment, Planner, SegmentList};
+use super::plan::{self, CutSegment, ExactType, Facts, Place, Plan, PlannedSegment, Planner, SegmentList};
 use super::program::{Streams, check_format};
 use super::samples_cache::SamplesCache;
 use super::segments::{
@@ -98,28 +98,39 @@ fn frame_90k(track: &Track, announced: Option<FrameRate>) -> i64 {
     frame_rate::estimate(&timestamps, announced).map_or(TICKS_PER_SECOND / 25, FrameRate::frame_90k)
 }
 
-/// Plans a cut from what is on disk. Of all segments but three at a time only the plan is in memory, and what `samples`
+/// What ranges are planned with.
+#[derive(Clone, Copy)]
+pub(super) struct Planning<'a> {
+    pub(super) exact_type: ExactType,
+    pub(super) max_segment_bytes: u64,
+    pub(super) samples: Option<&'a SamplesCache>,
+    pub(super) is_cancelled: &'a dyn Fn() -> bool,
+}
+
+/// Plans a range from what is on disk. Of all segments but three at a time only the plan is in memory, and what `samples`
 /// keeps of those that are read as a whole.
+///
+/// The streams of the range are added to `streams`, those of the ranges before. It begins at `start_90k` in the output if
+/// there are any.
 pub(super) fn plan(
-    exact_type: ExactType,
+    Planning { exact_type, max_segment_bytes, samples, is_cancelled }: Planning<'_>,
     list: Arc<dyn SegmentList>,
     trailing: Option<&CutSegment>,
     (start, end): (Timestamp, Timestamp),
-    max_segment_bytes: u64,
-    samples: Option<&SamplesCache>,
-    is_cancelled: &dyn Fn() -> bool,
+    streams: &mut Streams,
+    mut start_90k: Option<i64>,
 ) -> Result<Plan> {
     let mut starts = Starts {
         exact_type,
         range: (start, end),
         max_segment_bytes,
         number: 0,
-        streams: Streams::default(),
+        streams,
         gap: false,
         bytes: Vec::new(),
     };
     let mut planner = Planner::new(list, (start, end));
-    let (mut continues_last, mut start_90k) = (false, None);
+    let mut continues_last = false;
     let mut current = starts.next(planner.list(), is_cancelled)?;
     let mut trailing_facts = None;
     while let Some((number, mut facts)) = current {
@@ -139,13 +150,14 @@ pub(super) fn plan(
         planner.push(number, facts, start_90k.unwrap_or(FIRST_PTS_90K));
         (current, continues_last) = (next, continues_in_next);
     }
-    let ((program, found_in), start_90k) =
-        starts.streams.finish().zip(start_90k).ok_or(Error::RangeIsEmpty)?;
     let (segments, end_90k) = planner.finish()?;
+    let ((program, found_in), start_90k) =
+        starts.streams.found().zip(start_90k).ok_or(Error::RangeIsEmpty)?;
     let trailing = trailing_facts.zip(segments.last());
     let trailing = trailing.and_then(|(trailing, last)| plan::plan_trailing(&last, trailing, end_90k));
     Ok(Plan {
         exact_type,
+        place: Place::ALONE,
         segments,
         trailing,
         lead_in: None,
@@ -158,20 +170,20 @@ pub(super) fn plan(
 }
 
 /// Reads the starts of segments, one after another.
-struct Starts {
+struct Starts<'a> {
     exact_type: ExactType,
     range: (Timestamp, Timestamp),
     max_segment_bytes: u64,
     /// The number of the next segment.
     number: u32,
-    /// The streams of those so far.
-    streams: Streams,
+    /// The streams of those so far, and of the ranges before.
+    streams: &'a mut Streams,
     /// Whether a segment was left out before the next one.
     gap: bool,
     bytes: Vec<u8>,
 }
 
-impl Starts {
+impl Starts<'_> {
     /// The next segment's number and what its start tells; `None` after the last one. A segment that is not known to be
     /// complete and has no frames is left out.
     fn next(

@@ -17,19 +17,36 @@ use super::program::counterparts;
 use super::segments::LoadedSegment;
 use super::transport_stream::TransportStream;
 
-/// Takes the streams out of a plan of which nothing stays in the cut, and those that a cut of its type cannot have.
+/// Takes the streams out of the plans of a cut of which nothing stays in it, and those that a cut of its type cannot have.
 ///
 /// Segments are read only for streams that the starts of the segments did not show, as a rule none or only those at the
 /// ends of the range.
 ///
 /// # Errors
 /// [`Error::Cancelled`] once `is_cancelled` returns true; those of [`LoadedSegment::load`].
-pub(super) fn drop_absent_streams(plan: &mut Plan, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-    if !plan.exact_type.copies() {
-        let video = plan.program.streams.iter().position(|stream| stream.codec.is_video());
-        let stays = |index: usize, stream: &Stream| Some(index) == video || stream.codec.is_audio();
-        retain(plan, stays);
+pub(super) fn drop_absent_streams(plans: &mut [Plan], is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+    let mut all_found = Vec::new();
+    for (number, plan) in plans.iter_mut().enumerate() {
+        if !plan.exact_type.copies() {
+            let video = plan.program.streams.iter().position(|stream| stream.codec.is_video());
+            let stays = |index: usize, stream: &Stream| Some(index) == video || stream.codec.is_audio();
+            retain(plan, stays);
+        }
+        if number > 0 {
+            plan.found_in.clone_from(&all_found);
+        }
+        find_streams(plan, is_cancelled)?;
+        all_found.clone_from(&plan.found_in);
     }
+    for plan in plans {
+        plan.found_in.clone_from(&all_found);
+        retain(plan, |index, _| all_found[index].is_some());
+    }
+    Ok(())
+}
+
+/// Finds for each stream of a plan a segment that has some of it in the range.
+fn find_streams(plan: &mut Plan, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
     let last = plan.segments.len() - 1;
     let inner = (1..last).filter(|index| *index < last);
     for index in [0, last, last + 1].into_iter().chain(inner) {
@@ -52,8 +69,6 @@ pub(super) fn drop_absent_streams(plan: &mut Plan, is_cancelled: &dyn Fn() -> bo
             }
         }
     }
-    let found: Vec<bool> = plan.found_in.iter().map(Option::is_some).collect();
-    retain(plan, |index, _| found[index]);
     Ok(())
 }
 

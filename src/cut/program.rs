@@ -1,4 +1,4 @@
-//! The streams of a cut: those of all its segments together.
+//! The streams of a cut: those of all its segments together, in all its ranges.
 //!
 //! Pure. A stream may begin after the first segment, be missing in some, or change its PID when a recorder restarts. Of
 //! each codec a cut has as many streams as the segment that has most of them.
@@ -70,9 +70,9 @@ impl Streams {
         self.program.as_ref()
     }
 
-    /// The streams of all segments, and for each a segment that is known to have some of it in the range.
-    pub(super) fn finish(self) -> Option<(Program, Vec<Option<CutSegment>>)> {
-        Some((self.program?, self.found_in))
+    /// The streams of the segments so far, and for each a segment that is known to have some of it in its range.
+    pub(super) fn found(&self) -> Option<(Program, Vec<Option<CutSegment>>)> {
+        Some((self.program.clone()?, self.found_in.clone()))
     }
 }
 

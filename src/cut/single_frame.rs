@@ -3,6 +3,8 @@
 //! Frames have the times that cuts give them, and what cannot be decoded for a cut is refused here with the same words: a
 //! frame is planned as a cut of one microsecond.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::mpegts::retime::Action;
 use crate::mpegts::video::PictureFormat;
@@ -12,6 +14,8 @@ use super::edit::Muxer;
 use super::encode::no_frame;
 use super::full::{self, SHIFT_90K, blame};
 use super::plan::{CutSegment, ExactType, Plan, ShownRange};
+use super::prepare::{self, Planning};
+use super::program::Streams;
 use super::segments::{LoadedSegment, OTHER_TYPE, unsupported};
 use super::transport_stream::TransportStream;
 use super::{MovieTools, Preceding, lead_in, presence};
@@ -101,9 +105,12 @@ fn plan(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
     let list = vec![segment.clone()];
-    let plan = super::plan(ExactType::Full, list, trailing, range, tools, Some(samples), is_cancelled)?;
+    let max_segment_bytes = tools.max_segment_bytes();
+    let planning =
+        Planning { exact_type: ExactType::Full, max_segment_bytes, samples: Some(samples), is_cancelled };
+    let plan = prepare::plan(planning, Arc::new(list), trailing, range, &mut Streams::default(), None)?;
     let next = plan.next(0);
-    let loaded = LoadedSegment::indexed(Some(samples), segment, next, tools.max_segment_bytes())?;
+    let loaded = LoadedSegment::indexed(Some(samples), segment, next, max_segment_bytes)?;
     loaded.video_track().ok_or_else(|| no_pictures(segment))?;
     Ok(plan)
 }

@@ -127,7 +127,8 @@ pub(super) fn run(
         let splice = splice(&planned, &loaded, copied)?;
         copied = splice.ends_copied();
         // The first pictures may have a lower DTS than in the source, as long as it is not below the clock references.
-        let spare_90k = if index == 0 { loaded.scan.pcr_lead_90k.clamp(0, MAX_SPARE_90K) } else { 0 };
+        let is_first = index == 0 && plan.place.number == 0;
+        let spare_90k = if is_first { loaded.scan.pcr_lead_90k.clamp(0, MAX_SPARE_90K) } else { 0 };
         let start = || start_encoders(format.as_ref(), tools, &planned, &loaded, &splice, spare_90k);
         let mut encoders = last_encoders.take_if(|_| is_last).map_or_else(start, Ok)?;
         if index == 0 {

@@ -5,6 +5,7 @@ use crate::mpegts::pes::TICKS_PER_SECOND;
 use crate::mpegts::probe::Video;
 
 use super::encode::rate_option;
+use super::plan::ExactType;
 
 /// The filter for the channel layouts that AAC has a `channel_configuration` for (ISO/IEC 14496-3, 1.6.3.4).
 pub(super) const AAC_FORMAT: &str = "aformat=channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1";
@@ -33,6 +34,14 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// What a cut that is encoded as a whole becomes.
+    pub(super) fn of(exact_type: ExactType) -> Self {
+        match exact_type {
+            ExactType::Webm => Self::Webm,
+            _ => Self::TransportStream { start_seconds: 0 },
+        }
+    }
+
     /// The encoders of pictures and sound.
     pub(super) fn encoders(self) -> [&'static str; 2] {
         match self {

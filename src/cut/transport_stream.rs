@@ -48,6 +48,10 @@ impl TransportStream {
 }
 
 impl Mux for TransportStream {
+    fn begin(&mut self, plan: &Plan) {
+        self.end_90k = plan.end_90k;
+    }
+
     fn write(
         &mut self,
         segment: EditedSegment<'_>,

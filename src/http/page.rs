@@ -121,6 +121,10 @@ fn footage_commands(base: &str, example: &Example) -> Vec<(&'static str, String)
             "the same as WebM, encoded quickly, for a preview",
             format!("curl -OJ '{base}/cut/{stream}/{variant}.webm?start=-30s'"),
         ),
+        (
+            "several time ranges as one file",
+            format!("curl -OJ '{base}/cut/{stream}/{variant}.mp4?range={start},{end}&range=-30s,-20s'"),
+        ),
     ]
 }
 

@@ -44,6 +44,15 @@ impl<'a> Query<'a> {
         Ok(None)
     }
 
+    /// All parameters of that name, decoded. What cannot be decoded stays as it is.
+    pub fn all(self, name: &'static str) -> Vec<String> {
+        let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let named = pairs.filter(|(key, _)| decode(&key.replace('+', " ")).is_ok_and(|key| key == name));
+        named
+            .map(|(_, value)| decode(&value.replace('+', " ")).unwrap_or_else(|_| value.to_owned()))
+            .collect()
+    }
+
     /// A time, with the text it was read from.
     pub fn time(self, name: &'static str) -> Result<Option<(TimeExpression, String)>> {
         self.parsed(name, GOOD_TIME, |text| Some((TimeExpression::parse(text)?, text.to_owned())))

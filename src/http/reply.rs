@@ -115,6 +115,7 @@ impl Reply {
             | Error::BadParameter { .. }
             | Error::MissingParameter { .. }
             | Error::EndNotAfterStart
+            | Error::EndsNotAfterStarts(_)
             | Error::OutOfBounds(_)
             | Error::BadTemplate(_)
             | Error::SheetTooLarge { .. }
@@ -141,6 +142,7 @@ impl Reply {
             Error::Io { .. } => (500, "the archive cannot be read just now"),
             Error::Changed(_) => (500, "the archive changed while it was being read; try again"),
             Error::Child { .. } => (500, "ffmpeg failed on this range; the server's log says why"),
+            Error::InRange { error, .. } => return Self::refusal(Self::of_error(error).status.0, &shown),
         };
         match status {
             500 => log::error!("{error}"),

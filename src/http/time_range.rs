@@ -53,6 +53,24 @@ impl TimeRange {
         Ok(Self { start, end, given })
     }
 
+    /// The ranges that `range` parameters ask for, in order.
+    ///
+    /// # Errors
+    /// [`Error::BadParameter`] for one that is not two times.
+    pub(super) fn read_pairs(query: Query) -> Result<Vec<Self>> {
+        let parse = |value: String| {
+            let pair = value
+                .split_once(',')
+                .and_then(|(start, end)| Some((TimeExpression::parse(start)?, TimeExpression::parse(end)?)));
+            let expected = "a start and an end, as in `range=2026-11-20T10:55:02,2026-11-20T10:55:30` or `range=-60s,-30s`";
+            match pair {
+                Some((start, end)) => Ok(Self { start: Some(start), end: Some(end), given: Vec::new() }),
+                None => Err(Error::BadParameter { name: "range", value, expected }),
+            }
+        };
+        query.all("range").into_iter().map(parse).collect()
+    }
+
     /// The range from `start` on, which ends at `end` if that is given.
     pub(super) fn absolute(start: Timestamp, end: Option<Timestamp>) -> Self {
         let absolute = TimeExpression::Absolute;
@@ -94,9 +112,25 @@ impl TimeRange {
         hours: &[Hour],
         now: Timestamp,
     ) -> Result<Option<ResolvedRange>> {
-        let needs_live_end = self.expressions().any(|time| matches!(time, TimeExpression::Live(_)));
+        let resolved = Self::resolve_all(std::slice::from_ref(self), archive, variant, hours, now)?;
+        Ok(resolved.into_iter().next().flatten())
+    }
+
+    /// The same for several ranges, which mean one live end.
+    ///
+    /// # Errors
+    /// Those of [`Self::resolve`].
+    pub(super) fn resolve_all(
+        ranges: &[Self],
+        archive: &Archive,
+        variant: VariantName,
+        hours: &[Hour],
+        now: Timestamp,
+    ) -> Result<Vec<Option<ResolvedRange>>> {
+        let mut all = ranges.iter().flat_map(Self::expressions);
+        let needs_live_end = all.any(|time| matches!(time, TimeExpression::Live(_)));
         let live_end = if needs_live_end { archive.live_end(variant, hours)? } else { None };
-        Ok(self.resolve_at(now, live_end))
+        Ok(ranges.iter().map(|range| range.resolve_at(now, live_end)).collect())
     }
 
     /// The range at the time `now`, where the recordings end at `live_end`.

@@ -92,8 +92,12 @@ impl TsWriter {
         next
     }
 
-    /// Writes a PCR in a packet of its own, if the stream has started.
+    /// Writes a PCR in a packet of its own, if the stream has started. One that would go back is left out.
     pub(super) fn insert_pcr(&mut self, pcr: i64, out: &mut Vec<u8>) {
+        let goes_back = self.pcr.is_some_and(|last| u64::try_from(pcr).unwrap_or(0) <= last);
+        if self.has_started && goes_back {
+            return;
+        }
         let pcr = self.next_pcr(pcr);
         if self.has_started {
             self.write_pcr_packet(pcr, out);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use restreamer::cut::movie::MovieOptions;
 use restreamer::cut::samples_cache::SamplesCache;
-use restreamer::cut::{ExactType, MovieTools, prepare_movie};
+use restreamer::cut::{CutRange, ExactType, MovieTools, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::Timestamp;
 
@@ -26,12 +26,10 @@ impl Range {
         let path = footage::root().join(format!("fragmented-{next}.mp4"));
         let mut before = self.before.clone();
         let mut preceding = || Ok(before.pop());
+        let (segments, trailing) = (self.segments.clone(), self.trailing.as_ref());
         let prepared = prepare_movie(
             ExactType::Full,
-            self.segments.clone(),
-            self.trailing.as_ref(),
-            &mut preceding,
-            (self.start, self.end),
+            vec![CutRange::new(segments, trailing, &mut preceding, (self.start, self.end))],
             MovieTools {
                 tools: &tools().with_threads(2),
                 samples: &std::sync::Arc::new(SamplesCache::new(0)),

@@ -15,6 +15,7 @@ mod cut_engine;
 mod cut_failures;
 mod cut_holes;
 mod cut_middle;
+mod cut_ranges;
 mod cut_references;
 mod cut_selection;
 mod cut_streams;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use restreamer::cut::movie::{MovieOptions, MovieSource, RecentParts};
 use restreamer::cut::samples_cache::SamplesCache;
-use restreamer::cut::{CutSegment, ExactType, MovieTools, PreparedCut, prepare_movie};
+use restreamer::cut::{CutRange, CutSegment, ExactType, MovieTools, PreparedCut, prepare_movie};
 use restreamer::error::{Error, Result};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::{Span, Timestamp};
@@ -30,10 +30,7 @@ fn prepared(
     let tools = tools().with_threads(2);
     prepare_movie(
         exact_type,
-        segments,
-        trailing,
-        &mut preceding,
-        (start, end),
+        vec![CutRange::new(segments, trailing, &mut preceding, (start, end))],
         MovieTools { tools: &tools, samples: &Arc::new(SamplesCache::new(1 << 24)) },
         &|| false,
     )

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cut::groups;
 use crate::cut::mux::EncodedFrame;
-use crate::cut::plan::{CutSegment, PlannedSegments, ShownRange};
+use crate::cut::plan::{CutSegment, Place, PlannedSegments, ShownRange};
 use crate::mpegts::alignment::Alignment;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::pes::Ticks;
@@ -133,6 +133,7 @@ fn plan(from: i64, to: i64) -> Plan {
     (0..).zip(&both).for_each(|(number, planned)| segments.push(number, planned));
     let end_90k = START + (to - from) * FRAME;
     Plan {
+        place: Place::ALONE,
         exact_type: ExactType::Smart,
         segments,
         trailing: None,

@@ -1,6 +1,7 @@
 //! Builds a movie: takes the frames of a cut segment by segment, and keeps what the tables need.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -25,8 +26,13 @@ const MAX_FORMAT_BYTES: usize = 1024 * 1024;
 
 /// A movie that is being built. It is a container without output: the samples are read again when they are sent.
 pub(super) struct MovieBuilder<'a> {
+    /// The plans of the cut's ranges.
+    plans: &'a [Plan],
+    /// The one that is being written.
     plan: &'a Plan,
-    /// The tracks of the plan's streams, once they have a sample.
+    /// The ranges of the output that are shown, so far.
+    shown_90k: Vec<Range<i64>>,
+    /// The tracks of the plans' streams, once they have a sample.
     tracks: Vec<Option<MovieTrack>>,
     wall_clock: Option<WallClock>,
     /// When the first picture behind the range would be shown, if there is one.
@@ -50,9 +56,12 @@ struct PartTrack {
 }
 
 impl<'a> MovieBuilder<'a> {
-    pub(super) fn new(plan: &'a Plan, timecode: bool) -> Self {
+    /// A movie of these plans, of which `plan` is the first.
+    pub(super) fn new(plan: &'a Plan, plans: &'a [Plan], timecode: bool) -> Self {
         Self {
+            plans,
             plan,
+            shown_90k: Vec::new(),
             tracks: plan.program.streams.iter().map(|_| None).collect(),
             wall_clock: timecode.then(WallClock::default),
             behind_90k: None,
@@ -76,6 +85,7 @@ impl<'a> MovieBuilder<'a> {
         let samples = &index.tracks[source];
         let mut part = PartTrack { stream, source, taken: Vec::new(), added: Vec::new() };
         let start_90k = edit.clock.to_output_90k(part_start(scan));
+        let earlier_90k = if samples.codec.is_video() { self.plan.place.earlier_90k } else { 0 };
         for (index, sample) in (0..).zip(&samples.samples) {
             let (pts_90k, dts_90k) =
                 (edit.clock.to_output_90k(sample.pts), edit.clock.to_output_90k(sample.dts));
@@ -84,6 +94,7 @@ impl<'a> MovieBuilder<'a> {
                 Some(Action::Trim) if !edit.keep_90k.contains(&pts_90k) => continue,
                 Some(Action::Copy | Action::Trim) if sample.complete => {
                     let Sample { size, samples: count, sync, .. } = *sample;
+                    let dts_90k = dts_90k - earlier_90k;
                     let new = NewSample { size, pts_90k, dts_90k, samples: count, sync };
                     (Source::Copied, index, new, format_of(samples, index))
                 }
@@ -105,7 +116,7 @@ impl<'a> MovieBuilder<'a> {
                 _ => continue,
             };
             let description = self.description(stream, format.as_deref())?;
-            part.taken.push(Taken { source, index, since_start_90k: new.dts_90k - start_90k });
+            part.taken.push(Taken { source, index, since_start_90k: new.dts_90k + earlier_90k - start_90k });
             part.added.push((new, description));
         }
         Ok(part)
@@ -175,8 +186,36 @@ impl<'a> MovieBuilder<'a> {
             self.special.insert(self.records.len(), Special { segment, chunks });
         }
         let continues = self.plan.next(index).is_some();
-        self.records.push(Record { number: number.unwrap_or(0), continues });
+        let range = u16::try_from(self.plan.place.number).unwrap_or(u16::MAX);
+        self.records.push(Record { number: number.unwrap_or(0), range, continues });
         self.part_ends.push(self.len);
+    }
+
+    /// Where what is shown of the plan that is being written begins in the output.
+    fn shown_from_90k(&self) -> i64 {
+        let starts = self.tracks.iter().flatten().filter_map(MovieTrack::range_start_90k);
+        let whole = self.plan.exact_type == ExactType::Whole;
+        if whole { starts.min().unwrap_or(self.plan.start_90k) } else { self.plan.start_90k }
+    }
+
+    /// Notes what is shown of the plan that has been written.
+    fn end_range(&mut self) {
+        let plan = self.plan;
+        let ends = self.tracks.iter().flatten().filter_map(MovieTrack::audio_end_90k);
+        let end_90k = match plan.exact_type {
+            ExactType::Whole => ends.fold(plan.end_90k, i64::max),
+            // The next range begins where this one ends.
+            ExactType::Smart if !plan.place.is_last => plan.end_90k,
+            // Where the frame rate varies, the next picture may come before the last one's usual end.
+            _ => self.behind_90k.map_or(plan.end_90k, |behind| behind.min(plan.end_90k)),
+        };
+        let start_90k = self.shown_from_90k();
+        match self.shown_90k.last_mut().filter(|last| last.end == start_90k) {
+            Some(last) => last.end = end_90k,
+            None => self.shown_90k.push(start_90k..end_90k),
+        }
+        self.behind_90k = None;
+        self.tracks.iter_mut().flatten().for_each(MovieTrack::end_range);
     }
 
     /// The movie, and the pictures that were encoded for it.
@@ -185,20 +224,15 @@ impl<'a> MovieBuilder<'a> {
         info: &MovieInfo,
         samples: Option<Arc<SamplesCache>>,
     ) -> Result<(Movie, EncodedPictures)> {
+        self.end_range();
         let plan = self.plan;
-        let whole = plan.exact_type == ExactType::Whole;
         let mut tracks: Vec<MovieTrack> = self.tracks.drain(..).flatten().collect();
-        let starts = tracks.iter().filter_map(MovieTrack::start_90k);
-        let start_90k = if whole { starts.min().unwrap_or(plan.start_90k) } else { plan.start_90k };
-        let ends = tracks.iter().filter_map(MovieTrack::audio_end_90k);
-        let end_90k = if whole { ends.fold(plan.end_90k, i64::max) } else { plan.end_90k };
-        // Where the frame rate varies, the next picture may come before the last one's usual end.
-        let end_90k = self.behind_90k.filter(|_| !whole).map_or(end_90k, |behind| behind.min(end_90k));
         for track in &mut tracks {
-            track.show(start_90k, end_90k);
+            track.show(&self.shown_90k);
         }
         let mut tables: Vec<Track> = tracks.into_iter().map(|track| track.table).collect();
-        tables.extend(self.wall_clock.map(|clock| clock.track(start_90k, end_90k)));
+        let duration_90k = duration_90k(&self.shown_90k);
+        tables.extend(self.wall_clock.map(|clock| clock.track(duration_90k)));
         if tables.is_empty() {
             return Err(Error::RangeIsEmpty);
         }
@@ -207,7 +241,7 @@ impl<'a> MovieBuilder<'a> {
         self.records.shrink_to_fit();
         self.part_ends.shrink_to_fit();
         let parts = Parts {
-            list: plan.segments.shared_list(),
+            lists: self.plans.iter().map(|plan| plan.segments.shared_list()).collect(),
             program: plan.program.clone(),
             max_segment_bytes: plan.max_segment_bytes,
             samples,
@@ -221,6 +255,17 @@ impl<'a> MovieBuilder<'a> {
 }
 
 impl Mux for MovieBuilder<'_> {
+    fn begin(&mut self, plan: &Plan) {
+        let number = plan.place.number;
+        if let Some(plan) = self.plans.get(number).filter(|_| number > self.plan.place.number) {
+            self.end_range();
+            self.plan = plan;
+            if let Some(clock) = &mut self.wall_clock {
+                clock.end_range();
+            }
+        }
+    }
+
     fn write(&mut self, segment: EditedSegment<'_>, next_frame: NextFrame<'_>, _: Output<'_>) -> Result<()> {
         let EditedSegment { index, loaded, edits, .. } = segment;
         let Some(planned) = self.plan.written_at(index) else { return Ok(()) };
@@ -253,8 +298,9 @@ impl Mux for MovieBuilder<'_> {
         let chunks = interleave(&taken);
         self.add_samples(&chunks, &parts, planned.frame_90k);
         let inside = index.checked_sub(self.plan.before().len()).filter(|i| *i < self.plan.segments.len());
+        let since_start_90k = duration_90k(&self.shown_90k) - self.shown_from_90k();
         if let Some(clock) = self.wall_clock.as_mut().filter(|_| inside.is_some()) {
-            let text = clock.add(&planned, self.len);
+            let text = clock.add(&planned.clone().shifted(since_start_90k), self.len);
             self.len += text.len() as u64;
             if !text.is_empty() {
                 self.texts.insert(self.records.len(), text);
@@ -274,6 +320,11 @@ impl Mux for MovieBuilder<'_> {
     fn hidden_audio_frames(&self) -> i64 {
         1
     }
+}
+
+/// How long ranges are together.
+fn duration_90k(ranges: &[Range<i64>]) -> i64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
 }
 
 /// The format that begins with a sample, if one does, or that the first sample of a segment has.

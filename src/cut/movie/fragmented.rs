@@ -12,7 +12,7 @@ use crate::cut::mux::send;
 use crate::cut::plan::Plan;
 use crate::cut::target::Target;
 use crate::cut::{PreparedCut, full};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ffmpeg::Tools;
 use crate::mp4::fragment::{Run, fragment, movie_head};
 use crate::mp4::tracks::{EditEntry, Sample, TrackInfo, TrackKind};
@@ -45,15 +45,19 @@ impl PreparedCut {
         out: &mut dyn Write,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let Self { plan, tools, .. } = self;
-        let mut movie = FragmentedMovie::new(&plan, &tools, options);
+        let Self { plans, tools, .. } = self;
+        let Some(first) = plans.first() else { return Err(Error::RangeIsEmpty) };
+        let mut movie = FragmentedMovie::new(first, &tools, options);
+        for plan in &plans {
+            movie.add_range(plan);
+        }
         let mut splitter = Splitter::new(movie.tracks.len());
         let mut write = |bytes: Vec<u8>| send(&bytes, out, is_cancelled);
         let mut take = |chunk: &[u8]| {
             splitter.push(chunk, |piece| write(movie.fragment(&piece, false, is_cancelled)?))
         };
         let target = Target::TransportStream { start_seconds: START_SECONDS };
-        full::encode(plan, &tools, target, &mut take, is_cancelled)?;
+        full::encode(plans, &tools, target, &mut take, is_cancelled)?;
         write(movie.fragment(&splitter.finish(), true, is_cancelled)?)
     }
 }
@@ -94,6 +98,7 @@ struct TrackRun {
 }
 
 impl FragmentedMovie {
+    /// A movie with the streams of a plan, without a range so far.
     fn new(plan: &Plan, tools: &Tools, options: MovieOptions) -> Self {
         let streams = &plan.program.streams;
         let video = streams.iter().find(|stream| stream.codec.is_video());
@@ -111,21 +116,27 @@ impl FragmentedMovie {
         };
         let video = video.map(|stream| track(stream.pid, TrackKind::Video));
         let tracks = video.into_iter().chain(sounds.map(|stream| track(stream.pid, TrackKind::Audio)));
-        let mut changes = Changes::default();
-        let mut texts = VecDeque::new();
-        if options.timecode {
-            let all = plan.segments.iter().flat_map(|planned| changes.push(&planned));
-            texts.extend(all.map(|(start_90k, time)| ((start_90k - plan.start_90k).max(0), time)));
-        }
         Self {
             options,
             tracks: tracks.collect(),
-            texts,
-            duration_90k: plan.end_90k - plan.start_90k,
-            frame_90k: plan.segments.last().map_or(0, |last| last.frame_90k),
+            texts: VecDeque::new(),
+            duration_90k: 0,
+            frame_90k: 0,
             fragments: 0,
             sound_formats: SoundFormats::new(plan, tools),
         }
+    }
+
+    /// Adds the range of a plan behind those so far.
+    fn add_range(&mut self, plan: &Plan) {
+        if self.options.timecode {
+            let mut changes = Changes::default();
+            let all = plan.segments.iter().flat_map(|planned| changes.push(&planned));
+            let shown_90k = |start_90k: i64| self.duration_90k + (start_90k - plan.start_90k).max(0);
+            self.texts.extend(all.map(|(start_90k, time)| (shown_90k(start_90k), time)));
+        }
+        self.duration_90k += plan.duration_90k();
+        self.frame_90k = plan.segments.last().map_or(self.frame_90k, |last| last.frame_90k);
     }
 
     /// The fragment made of a piece, and before the first one the head of the movie.

@@ -23,7 +23,8 @@ const CHUNK_90K: i64 = TICKS_PER_SECOND;
 /// The parts of a movie. Most have all samples of their segment, and take only a few bytes here.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) list: Arc<dyn SegmentList>,
+    /// The segments of each range.
+    pub(super) lists: Vec<Arc<dyn SegmentList>>,
     pub(super) program: Program,
     pub(super) max_segment_bytes: u64,
     pub(super) samples: Option<Arc<SamplesCache>>,
@@ -36,8 +37,10 @@ pub(super) struct Parts {
 /// A part.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
-    /// The number of its segment in the list.
+    /// The number of its segment in the list of its range.
     pub(super) number: u32,
+    /// The number of its range.
+    pub(super) range: u16,
     /// Whether its frames may go on in the segment of the next part.
     pub(super) continues: bool,
 }
@@ -90,7 +93,8 @@ impl Parts {
         if let Some(segment) = self.special.get(&index).and_then(|special| special.segment.as_ref()) {
             return Some(segment.clone());
         }
-        self.list.segment(self.records.get(index)?.number)
+        let record = self.records.get(index)?;
+        self.lists.get(usize::from(record.range))?.segment(record.number)
     }
 
     /// A hash of `start` and the names of segments outside the range.

@@ -46,7 +46,12 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    /// Adds the samples of the next segment of a plan; their bytes come to lie at `offset`.
+    /// What comes next is of another range.
+    pub(super) fn end_range(&mut self) {
+        self.changes = Changes::default();
+    }
+
+    /// Adds the samples of the next segment of a plan, whose output is that of the movie; their bytes come to lie at `offset`.
     pub(super) fn add(&mut self, planned: &PlannedSegment, offset: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (start_90k, time) in self.changes.push(planned) {
@@ -58,12 +63,12 @@ impl WallClock {
         bytes
     }
 
-    /// The track, from `start_90k` to `end_90k` in the output.
-    pub(super) fn track(&self, start_90k: i64, end_90k: i64) -> Track {
+    /// The track of a movie that lasts so long.
+    pub(super) fn track(&self, duration_90k: i64) -> Track {
         let timescale = u32::try_from(TICKS_PER_SECOND).unwrap_or(u32::MAX);
         let mut track = Track::new(TrackKind::Text, timescale, None);
-        let ends = self.samples.iter().skip(1).map(|next| next.0).chain([end_90k]);
-        let mut begin_90k = start_90k;
+        let ends = self.samples.iter().skip(1).map(|next| next.0).chain([duration_90k]);
+        let mut begin_90k = 0;
         for ((_, size, offset), end_90k) in self.samples.iter().zip(ends) {
             let duration = u32::try_from(end_90k - begin_90k).unwrap_or(0);
             track.push(Sample { size: *size, duration, composition: 0, sync: true });

@@ -3,6 +3,8 @@
 //! Times come in on the clock of the cut's output, in ticks of 90 kHz. The media clock of a track starts with its first
 //! sample; an edit list makes the presentation begin where the cut does.
 
+use std::ops::Range;
+
 use crate::mp4::tracks::{EditEntry, Sample, Track, TrackKind};
 use crate::mpegts::pes::TICKS_PER_SECOND;
 
@@ -16,6 +18,8 @@ pub(super) struct MovieTrack {
     pub(super) description: Option<u32>,
     timescale: i64,
     clock: MediaClock,
+    /// When the first sample of the current range that is shown is shown.
+    range_start_90k: Option<i64>,
 }
 
 /// How the times of samples are turned into durations.
@@ -98,6 +102,7 @@ impl MovieTrack {
             description: None,
             timescale: TICKS_PER_SECOND,
             clock: MediaClock::Decoding(None),
+            range_start_90k: None,
         }
     }
 
@@ -109,11 +114,14 @@ impl MovieTrack {
             description: None,
             timescale: i64::from(sample_rate),
             clock: MediaClock::Counting(None),
+            range_start_90k: None,
         }
     }
 
     /// Adds a sample. Its duration is that of its PCM samples, or of a picture `frame_90k`, until the next one is added.
     pub(super) fn push(&mut self, sample: NewSample, frame_90k: i64) {
+        let range_start = self.range_start_90k.unwrap_or(sample.pts_90k);
+        self.range_start_90k = Some(range_start.min(sample.pts_90k));
         match &mut self.clock {
             MediaClock::Decoding(pictures) => {
                 let mut dts_90k = sample.dts_90k.min(sample.pts_90k);
@@ -163,37 +171,56 @@ impl MovieTrack {
         }
     }
 
+    /// When the first sample of the current range that is shown is shown, if there is one.
+    pub(super) fn range_start_90k(&self) -> Option<i64> {
+        self.range_start_90k
+    }
+
+    /// The samples to come are of another range.
+    pub(super) fn end_range(&mut self) {
+        self.range_start_90k = None;
+    }
+
     /// When the first sample that is shown is shown, if there is one.
-    pub(super) fn start_90k(&self) -> Option<i64> {
+    fn start_90k(&self) -> Option<i64> {
         match &self.clock {
             MediaClock::Decoding(pictures) => pictures.map(|pictures| pictures.lowest_pts),
             MediaClock::Counting(sound) => sound.map(|sound| sound.first_90k),
         }
     }
 
-    /// Shows what lies between `start_90k` and `end_90k`.
-    pub(super) fn show(&mut self, start_90k: i64, end_90k: i64) {
+    /// Shows these ranges of the output, one after another.
+    pub(super) fn show(&mut self, ranges: &[Range<i64>]) {
         let Some(first_90k) = self.start_90k() else { return };
-        let (media_start, end_90k) = match &self.clock {
-            MediaClock::Decoding(pictures) => {
-                let base = pictures.map_or(0, |pictures| pictures.base);
-                (first_90k.max(start_90k) - base, end_90k)
-            }
-            MediaClock::Counting(sound) => {
-                let end = sound.map_or(0, |sound| sound.end_90k);
-                (scale((start_90k - first_90k).max(0), self.timescale), end_90k.min(end))
-            }
-        };
-        let delay_90k = (first_90k - start_90k).max(0);
         let mut edits = Vec::new();
-        if delay_90k > 0 {
-            edits.push(EditEntry { duration_90k: to_u64(delay_90k), media_time: None });
+        for range in ranges {
+            // Nothing is presented before the first sample.
+            let start_90k = range.start.max(first_90k).min(range.end);
+            if start_90k > range.start {
+                edits.push(EditEntry { duration_90k: to_u64(start_90k - range.start), media_time: None });
+            }
+            if start_90k < range.end {
+                let media_time = Some(to_u64(self.media_time(start_90k - first_90k)));
+                edits.push(EditEntry { duration_90k: to_u64(range.end - start_90k), media_time });
+            }
         }
-        edits.push(EditEntry {
-            duration_90k: to_u64(end_90k - start_90k - delay_90k),
-            media_time: Some(to_u64(media_start)),
-        });
+        // A sound may end before the pictures.
+        if let (MediaClock::Counting(Some(sound)), Some(last)) = (&self.clock, ranges.last())
+            && let Some(edit) = edits.last_mut().filter(|edit| edit.media_time.is_some())
+        {
+            edit.duration_90k = to_u64(edit.duration_90k.cast_signed() - (last.end - sound.end_90k).max(0));
+        }
         self.table.set_edits(edits);
+    }
+
+    /// The media time of what is shown so long after the first sample that is shown.
+    fn media_time(&self, since_first_90k: i64) -> i64 {
+        match &self.clock {
+            MediaClock::Decoding(pictures) => {
+                since_first_90k + pictures.map_or(0, |pictures| pictures.lowest_pts - pictures.base)
+            }
+            MediaClock::Counting(_) => scale(since_first_90k, self.timescale),
+        }
     }
 }
 

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use tiny_http::Method;
 
-use super::request::{CutParameters, ExactSegments, describe, file_name, preceding, type_name};
-use super::segments::{Coverage, CutRequest, for_each_segment, selection};
+use super::request::{CutParameters, ExactRange, Part, describe, exact_ranges, file_name, outer, type_name};
+use super::segments::{Coverage, CutRequest};
 use super::streamed::streamed;
 use super::timer::CutTimer;
 use crate::cut::movie::{EncodedPictures, Movie, MovieOptions, MovieSource};
-use crate::cut::selected::SelectedSegments;
-use crate::cut::{ExactType, MovieTools, PreparedCut, SegmentList, prepare_movie};
+use crate::cut::{ExactType, MovieTools, PreparedCut, prepare_movie};
 use crate::error::Result;
 use crate::fnv::Fnv;
 use crate::hls::encode;
@@ -55,7 +54,11 @@ impl Handler for MovieQuery {
             _ => None,
         })?;
         let (inline, timecode) = (query.flag("inline")?, query.flag("timecode")?);
-        Ok(Self { cut, exact_type: exact_type.unwrap_or(ExactType::Smart), inline, timecode })
+        let exact_type = exact_type.unwrap_or(ExactType::Smart);
+        if exact_type.decodes() {
+            cut.refuse_transitions()?;
+        }
+        Ok(Self { cut, exact_type, inline, timecode })
     }
 
     /// Hours of footage take seconds to read, which must not delay segments.
@@ -68,58 +71,54 @@ impl Handler for MovieQuery {
         let cut = self.cut.resolve(app, Some((MAX_HOURS.min(app.max_cut_hours), "MP4")))?;
         let is_streamed = self.exact_type == ExactType::Full;
         let has_range = !is_streamed && request.method == Method::Get && request.header("Range").is_some();
-        let range = &self.cut.range;
-        // The first segment and the live end move too.
-        let is_relative = range.is_relative() || range.start.is_none() || range.end.is_none();
+        let is_relative = self.cut.is_relative();
+        let absolute_address = if is_relative { self.absolute_address(&cut) } else { String::new() };
         if is_relative && has_range {
             // The next range would be of another movie.
-            let reply = Reply::empty(307).with("Location", self.absolute_address(&cut));
+            let reply = Reply::empty(307).with("Location", absolute_address);
             return Ok(reply.with("Cache-Control", "no-store"));
         }
-        let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
-        let mut hash = self.hash(&cut);
-        let coverage = for_each_segment(&cut, selection(app, &cut, cut.range)?, is_cancelled, |chosen| {
-            hash.write_u64(u64::from(chosen.gap_before));
-            hash.write_str(&chosen.segment.name.to_string());
-            segments.push(chosen)
-        })?;
-        let found = ExactSegments::find(app, &cut, segments)?;
-        if let Some(name) = found.trailing.as_ref().and_then(|trailing| trailing.path.file_name()) {
-            hash.write_str(&name.to_string_lossy());
-        }
-        let shown = coverage.span.filter(|_| self.exact_type == ExactType::Whole).unwrap_or(cut.range);
-        let movie = MovieRequest { query: self, cut: &cut, coverage: &coverage, shown, key: hash.finish() };
+        let outer = outer(&cut)?;
+        let mut hash = self.hash();
+        let (found, coverage) = exact_ranges(app, cut, is_cancelled, |part| hash_part(&mut hash, &part))?;
+        let shown = coverage.span.filter(|_| self.exact_type == ExactType::Whole).unwrap_or(outer);
+        let (start, _) = outer;
+        let movie = MovieRequest { query: self, start, coverage: &coverage, shown, key: hash.finish() };
         let reply = if is_streamed {
             movie.stream(app, found, is_cancelled)?
         } else {
             movie.answer(app, request, found, is_cancelled)?
         };
         let reply = reply.with("Accept-Ranges", if is_relative || is_streamed { "none" } else { "bytes" });
-        Ok(if is_relative { reply.with("Content-Location", self.absolute_address(&cut)) } else { reply })
+        Ok(if is_relative { reply.with("Content-Location", absolute_address) } else { reply })
     }
 }
 
 impl MovieQuery {
-    /// A hash of all but the segments that a movie is made from.
-    fn hash(&self, cut: &CutRequest) -> Fnv {
+    /// A hash of all but the ranges and segments that a movie is made from.
+    fn hash(&self) -> Fnv {
         let mut hash = Fnv::new();
         hash.write_u64(LAYOUT_VERSION);
         hash.write_str(type_name(self.exact_type));
         hash.write_u64(u64::from(self.timecode));
-        hash.write_str(&cut.variant.stream);
-        hash.write_str(&cut.variant.variant);
-        hash.write_u64(cut.range.0.micros().cast_unsigned());
-        hash.write_u64(cut.range.1.micros().cast_unsigned());
+        hash.write_str(&self.cut.variant.stream);
+        hash.write_str(&self.cut.variant.variant);
         hash
     }
 
     /// The address of the same cut with absolute times, relative to that of the request.
-    fn absolute_address(&self, cut: &CutRequest) -> String {
-        let (start, end) = cut.range;
-        let variant = encode(&cut.variant.variant);
-        let mut address =
-            format!("./{variant}.mp4?start={start}&end={end}&type={}", type_name(self.exact_type));
-        let flags = [("allow_holes", cut.allow_holes), ("inline", self.inline), ("timecode", self.timecode)];
+    fn absolute_address(&self, cut: &[CutRequest]) -> String {
+        let times = match cut {
+            [CutRequest { range: (start, end), .. }] => format!("start={start}&end={end}&"),
+            several => {
+                let range = |cut: &CutRequest| format!("range={},{}&", cut.range.0, cut.range.1);
+                several.iter().map(range).collect::<Vec<_>>().concat()
+            }
+        };
+        let variant = encode(&self.cut.variant.variant);
+        let mut address = format!("./{variant}.mp4?{times}type={}", type_name(self.exact_type));
+        let allow_holes = self.cut.allow_holes;
+        let flags = [("allow_holes", allow_holes), ("inline", self.inline), ("timecode", self.timecode)];
         for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {
             address = format!("{address}&{name}=true");
         }
@@ -127,12 +126,31 @@ impl MovieQuery {
     }
 }
 
+/// Adds to a hash what a movie is made from.
+fn hash_part(hash: &mut Fnv, part: &Part) {
+    match part {
+        Part::Range((start, end)) => {
+            hash.write_u64(start.micros().cast_unsigned());
+            hash.write_u64(end.micros().cast_unsigned());
+        }
+        Part::Segment(chosen) => {
+            hash.write_u64(u64::from(chosen.gap_before));
+            hash.write_str(&chosen.segment.name.to_string());
+        }
+        Part::Trailing(trailing) => {
+            let name = trailing.path.file_name().unwrap_or_default();
+            hash.write_str(&name.to_string_lossy());
+        }
+    }
+}
+
 /// A movie that is asked for.
 struct MovieRequest<'a> {
     query: &'a MovieQuery,
-    cut: &'a CutRequest,
+    /// Where the first range begins.
+    start: Timestamp,
     coverage: &'a Coverage,
-    /// The range that the movie shows.
+    /// Where what the movie shows begins and ends.
     shown: (Timestamp, Timestamp),
     /// A hash of all that the movie is made from.
     key: u64,
@@ -140,8 +158,8 @@ struct MovieRequest<'a> {
 
 impl MovieRequest<'_> {
     /// A movie in fragments, which is made while it is sent.
-    fn stream(&self, app: &App, segments: ExactSegments, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-        let prepared = self.prepare(app, segments, is_cancelled)?;
+    fn stream(&self, app: &App, ranges: Vec<ExactRange>, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
+        let prepared = self.prepare(app, ranges, is_cancelled)?;
         let options = self.options();
         let run = move |out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool| {
             prepared.stream_movie(options, out, is_cancelled)
@@ -155,10 +173,10 @@ impl MovieRequest<'_> {
         &self,
         app: &App,
         request: &Request,
-        segments: ExactSegments,
+        ranges: Vec<ExactRange>,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Reply> {
-        let prepare = || self.prepare(app, segments, is_cancelled);
+        let prepare = || self.prepare(app, ranges, is_cancelled);
         let is_enough = |ready: &ReadyMovie| {
             let (validators, range) = self.range(request, &ready.movie);
             let needs_encoded = range.is_some_and(|range| ready.movie.needs_encoded(range));
@@ -214,31 +232,26 @@ impl MovieRequest<'_> {
     fn prepare(
         &self,
         app: &App,
-        found: ExactSegments,
+        ranges: Vec<ExactRange>,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<PreparedCut> {
-        let ExactSegments { segments, trailing } = found;
         let exact_type = self.query.exact_type;
-        let whole = exact_type == ExactType::Whole;
-        let trailing = trailing.filter(|_| !whole);
-        let (start, end) = self.shown;
-        let range = if whole { (start - MARGIN, end + MARGIN) } else { (start, end) };
-        let first = segments.segment(0).map_or(start, |first| first.start);
-        let mut preceding = preceding(app, self.cut, first);
+        let source = |range: ExactRange| {
+            let ((start, end), asked_for) = (range.span, range.request.range);
+            if exact_type == ExactType::Whole {
+                ExactRange { trailing: None, ..range }.source(app, (start - MARGIN, end + MARGIN))
+            } else {
+                range.source(app, asked_for)
+            }
+        };
+        let sources = ranges.into_iter().map(source).collect();
         let tools = if exact_type.decodes() { app.tools.get() } else { app.tools.unused() };
-        prepare_movie(
-            exact_type,
-            segments,
-            trailing.as_ref(),
-            &mut preceding,
-            range,
-            MovieTools { tools: &tools, samples: &app.samples },
-            is_cancelled,
-        )
+        let tools = MovieTools { tools: &tools, samples: &app.samples };
+        prepare_movie(exact_type, sources, tools, is_cancelled)
     }
 
     fn options(&self) -> MovieOptions {
-        let VariantPath { stream, variant } = &self.cut.variant;
+        let VariantPath { stream, variant } = &self.query.cut.variant;
         let (created, _) = self.shown;
         let title = format!("{stream} {variant} {created}");
         MovieOptions { info: MovieInfo { created, title }, timecode: self.query.timecode }
@@ -246,7 +259,7 @@ impl MovieRequest<'_> {
 
     /// The response without its body.
     fn describe(&self, cache_control: &'static str) -> Reply {
-        let name = (!self.query.inline).then(|| file_name(self.cut, "mp4"));
+        let name = (!self.query.inline).then(|| file_name(&self.query.cut.variant, self.start, "mp4"));
         describe("video/mp4", name.as_deref(), self.shown, self.coverage).with("Cache-Control", cache_control)
     }
 

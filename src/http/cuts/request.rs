@@ -1,86 +1,223 @@
 //! What cuts in all containers have in common: their parameters, their segments and the head of the response.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
-use super::segments::{Coverage, CutRequest, preceding_segment, trailing_segment};
+use super::segments::{
+    Coverage, CutRequest, for_each_segment, preceding_segment, selection, trailing_segment,
+};
+use crate::archive::selection::Chosen;
 use crate::cut::selected::SelectedSegments;
-use crate::cut::{CutSegment, ExactType, SegmentList};
+use crate::cut::{CutRange, CutSegment, ExactType, SegmentList};
 use crate::error::{Error, Result};
 use crate::http::disposition::attachment;
 use crate::http::handler::App;
 use crate::http::path::{PathNames, VariantPath};
 use crate::http::query::Query;
 use crate::http::reply::Reply;
-use crate::http::time_range::TimeRange;
+use crate::http::time_range::{ResolvedRange, TimeRange};
+use crate::timestamp::expression::parse_length;
 use crate::timestamp::{Hour, Span, Timestamp};
+
+/// How many ranges a cut may have.
+const MAX_RANGES: usize = 100;
+
+/// A range of a variant, as a request gives it.
+#[derive(Debug)]
+pub(crate) struct RangeParameters {
+    variant: VariantPath,
+    pub(crate) range: TimeRange,
+}
+
+impl RangeParameters {
+    pub(crate) fn decode(names: PathNames, query: Query) -> Result<Self> {
+        let (variant, range) = (names.variant()?, TimeRange::read(query)?);
+        check_order(std::slice::from_ref(&range))?;
+        Ok(Self { variant, range })
+    }
+
+    /// The range as it is meant now, which may have gaps.
+    ///
+    /// # Errors
+    /// Those of [`CutParameters::resolve`].
+    pub(crate) fn resolve(&self, app: &App) -> Result<CutRequest> {
+        let resolved = resolve(app, &self.variant, std::slice::from_ref(&self.range))?;
+        let range = resolved.into_iter().next().ok_or(Error::RangeIsEmpty)?;
+        Ok(CutRequest { variant: self.variant.clone(), range, allow_holes: true })
+    }
+}
 
 /// The parameters that cuts in all containers have.
 #[derive(Debug)]
-pub(crate) struct CutParameters {
+pub(super) struct CutParameters {
     pub(super) variant: VariantPath,
-    pub(crate) range: TimeRange,
+    /// Its ranges, in the order of the cut; never empty.
+    ranges: Vec<TimeRange>,
     pub(super) allow_holes: bool,
+    /// Whether a transition is asked for, rather than nothing but hard cuts.
+    has_transitions: bool,
 }
 
 impl CutParameters {
     pub(super) fn decode(names: PathNames, query: Query) -> Result<Self> {
-        Ok(Self { allow_holes: query.flag("allow_holes")?, ..Self::of_range(names, query)? })
-    }
-
-    /// Those of a range that may have gaps.
-    pub(crate) fn of_range(names: PathNames, query: Query) -> Result<Self> {
-        let variant = names.variant()?;
-        let range = TimeRange::read(query)?;
-        // A request that is certainly wrong does not wait for a worker.
-        if range.is_backwards() {
-            return Err(Error::EndNotAfterStart);
+        let (allow_holes, variant) = (query.flag("allow_holes")?, names.variant()?);
+        let mut ranges = TimeRange::read_pairs(query)?;
+        if ranges.len() > MAX_RANGES {
+            return Err(Error::OutOfBounds("a cut has at most 100 ranges: make several cuts"));
         }
-        Ok(Self { variant, range, allow_holes: true })
+        if ranges.is_empty() {
+            ranges.push(TimeRange::read(query)?);
+        }
+        check_order(&ranges)?;
+        let transitions = query.all("transition");
+        if let Some(value) = transitions.iter().find(|value| !value.is_empty() && !is_transition(value)) {
+            let expected = "nothing, for a hard cut: this server makes no transitions";
+            return Err(Error::BadParameter { name: "transition", value: value.clone(), expected });
+        }
+        // There is always a range.
+        if transitions.len() > ranges.len() - 1 {
+            return Err(Error::OutOfBounds("Too many transitions"));
+        }
+        let has_transitions = transitions.iter().any(|transition| !transition.is_empty());
+        Ok(Self { variant, ranges, allow_holes, has_transitions })
     }
 
-    /// The cut as it is meant now, of at most so many hours if it is of a kind that has a limit. Without a start it begins with the first segment, without an end it
-    /// ends at the live end.
+    /// Refuses transitions, for a cut of a type that does not ignore them.
+    pub(super) fn refuse_transitions(&self) -> Result<()> {
+        if !self.has_transitions {
+            return Ok(());
+        }
+        let why = "this server makes no transitions: leave `transition` out or empty for hard cuts";
+        Err(Error::Unsupported(why.to_owned()))
+    }
+
+    /// Whether the cut is of other ranges at another time.
+    pub(super) fn is_relative(&self) -> bool {
+        // The first segment and the live end move too.
+        let moves = |range: &TimeRange| range.is_relative() || range.start.is_none() || range.end.is_none();
+        self.ranges.iter().any(moves)
+    }
+
+    /// The ranges of the cut as they are meant now, of at most so many hours together if it is of a kind that has a limit.
+    /// Without a start it begins with the first segment, without an end it ends at the live end.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if the range depends on segments, and there
+    /// [`Error::NotFound`] if there is no such variant; [`Error::RangeIsEmpty`] if a range depends on segments, and there
     /// are none; [`Error::EndNotAfterStart`] for two ends that the request gives; [`Error::CutTooLong`].
-    pub(crate) fn resolve(&self, app: &App, limit: Option<(u32, &'static str)>) -> Result<CutRequest> {
-        let Self { variant, range, allow_holes } = self;
-        let name = variant.name();
-        let hours = hours_of_variant(app, variant)?;
-        let has_both_ends = range.start.is_some() && range.end.is_some();
-        let range = range.clone().or_until_live();
-        let resolved = range.resolve(&app.archive, name, &hours, app.clock.now())?;
-        let (start, end) = resolved.ok_or(Error::RangeIsEmpty)?;
-        let start = start.map_or_else(|| app.archive.first_start(name, &hours), |start| Ok(Some(start)))?;
-        let range = start.zip(end).ok_or(Error::RangeIsEmpty)?;
-        if range.1 <= range.0 {
-            return Err(if has_both_ends { Error::EndNotAfterStart } else { Error::RangeIsEmpty });
+    pub(super) fn resolve(&self, app: &App, limit: Option<(u32, &'static str)>) -> Result<Vec<CutRequest>> {
+        let resolved = resolve(app, &self.variant, &self.ranges)?;
+        if let Some((max_hours, kind)) = limit {
+            let max = Span::from_secs(i64::from(max_hours) * 3600);
+            let mut total = Span::ZERO;
+            for (start, end) in &resolved {
+                total = total + (*end - *start);
+                if total > max {
+                    return Err(Error::CutTooLong { kind, max_hours });
+                }
+            }
         }
-        let is_exceeded = |hours: u32| range.1 - range.0 > Span::from_secs(i64::from(hours) * 3600);
-        match limit.filter(|(max_hours, _)| is_exceeded(*max_hours)) {
-            Some((max_hours, kind)) => Err(Error::CutTooLong { kind, max_hours }),
-            None => Ok(CutRequest { variant: variant.clone(), range, allow_holes: *allow_holes }),
-        }
+        let (variant, allow_holes) = (&self.variant, self.allow_holes);
+        let request = |range| CutRequest { variant: variant.clone(), range, allow_holes };
+        Ok(resolved.into_iter().map(request).collect())
     }
 }
 
-/// The segments of an exact cut.
-pub(super) struct ExactSegments {
+/// Whether a text asks for a transition: a type and seconds.
+fn is_transition(text: &str) -> bool {
+    let is_type = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    text.split_once(',').is_some_and(|(name, length)| is_type(name) && parse_length(length).is_some())
+}
+
+/// Refuses ranges that are certainly wrong before they wait for a worker.
+fn check_order(ranges: &[TimeRange]) -> Result<()> {
+    match ranges.iter().position(TimeRange::is_backwards) {
+        Some(index) => Err(Error::EndNotAfterStart.in_range(index, ranges.len())),
+        None => Ok(()),
+    }
+}
+
+/// Ranges of a variant as they are meant now.
+fn resolve(app: &App, variant: &VariantPath, ranges: &[TimeRange]) -> Result<Vec<(Timestamp, Timestamp)>> {
+    let name = variant.name();
+    let hours = hours_of_variant(app, variant)?;
+    let until_live: Vec<TimeRange> = ranges.iter().cloned().map(TimeRange::or_until_live).collect();
+    let resolved = TimeRange::resolve_all(&until_live, &app.archive, name, &hours, app.clock.now())?;
+    let resolve_one = |given: &TimeRange, resolved: Option<ResolvedRange>| {
+        let (start, end) = resolved.ok_or(Error::RangeIsEmpty)?;
+        let start = start.map_or_else(|| app.archive.first_start(name, &hours), |start| Ok(Some(start)))?;
+        let (start, end) = start.zip(end).ok_or(Error::RangeIsEmpty)?;
+        if end <= start {
+            let has_both_ends = given.start.is_some() && given.end.is_some();
+            return Err(if has_both_ends { Error::EndNotAfterStart } else { Error::RangeIsEmpty });
+        }
+        Ok((start, end))
+    };
+    let pairs = ranges.iter().zip(resolved).enumerate();
+    pairs
+        .map(|(index, (given, range))| resolve_one(given, range).map_err(|e| e.in_range(index, ranges.len())))
+        .collect()
+}
+
+/// A range of an exact cut, and its segments.
+#[derive(Debug)]
+pub(super) struct ExactRange {
+    pub(super) request: CutRequest,
     pub(super) segments: SelectedSegments,
     /// The one that continues the last, which may have sound of the range.
     pub(super) trailing: Option<CutSegment>,
+    /// The start of the first segment and the end of the last.
+    pub(super) span: (Timestamp, Timestamp),
 }
 
-impl ExactSegments {
-    pub(super) fn find(app: &App, cut: &CutRequest, segments: SelectedSegments) -> Result<Self> {
+impl ExactRange {
+    /// What the range is made from.
+    pub(super) fn source(self, app: &App, range: (Timestamp, Timestamp)) -> CutRange<'_> {
+        let Self { request, segments, trailing, .. } = self;
+        let first = segments.segment(0).map_or(request.range.0, |first| first.start);
+        let preceding = Box::new(preceding(app, request, first));
+        CutRange { segments: Arc::new(segments), trailing, preceding, range }
+    }
+}
+
+/// Finds the segments of the ranges of an exact cut. `each` is called with a range before its segments, with each of these,
+/// and with the one that continues the last.
+pub(super) fn exact_ranges(
+    app: &App,
+    cut: Vec<CutRequest>,
+    is_cancelled: &dyn Fn() -> bool,
+    mut each: impl FnMut(Part),
+) -> Result<(Vec<ExactRange>, Coverage)> {
+    let (mut ranges, mut coverage) = (Vec::with_capacity(cut.len()), Coverage::default());
+    let count = cut.len();
+    for (index, request) in cut.into_iter().enumerate() {
+        let mut segments = SelectedSegments::new(&app.archive, request.variant.name());
+        each(Part::Range(request.range));
+        let selection = selection(app, &request, request.range)?;
+        let covered = for_each_segment(&request, selection, is_cancelled, |chosen| {
+            each(Part::Segment(chosen));
+            segments.push(chosen)
+        });
+        let covered = covered.map_err(|error| error.in_range(index, count))?;
         let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
         let trailing = match last {
-            Some(last) if last.complete => trailing_segment(app, cut, &segments, last.end)?,
+            Some(last) if last.complete => trailing_segment(app, &request, &segments, last.end)?,
             _ => None,
         };
-        Ok(Self { segments, trailing })
+        if let Some(trailing) = &trailing {
+            each(Part::Trailing(trailing));
+        }
+        let span = covered.span.unwrap_or(request.range);
+        coverage.add(&covered);
+        ranges.push(ExactRange { request, segments, trailing, span });
     }
+    Ok((ranges, coverage))
+}
+
+/// What an exact cut is made of.
+pub(super) enum Part<'a> {
+    Range((Timestamp, Timestamp)),
+    Segment(&'a Chosen<'a>),
+    Trailing(&'a CutSegment),
 }
 
 /// The hours of a variant.
@@ -100,11 +237,11 @@ pub(crate) fn hours_of_variant(app: &App, path: &VariantPath) -> Result<Arc<[Hou
 /// Returns the segments before the one that starts at `start`, the nearest first.
 pub(crate) fn preceding(
     app: &App,
-    cut: &CutRequest,
+    cut: impl Borrow<CutRequest>,
     mut start: Timestamp,
 ) -> impl FnMut() -> Result<Option<CutSegment>> {
     move || {
-        let segment = preceding_segment(app, cut, start)?;
+        let segment = preceding_segment(app, cut.borrow(), start)?;
         start = segment.as_ref().map_or(start, |segment| segment.start);
         Ok(segment)
     }
@@ -129,8 +266,14 @@ pub(super) fn describe(
 }
 
 /// `<stream>_<variant>_<start>.<extension>`
-pub(super) fn file_name(cut: &CutRequest, extension: &str) -> String {
-    format!("{}_{}_{}.{extension}", cut.variant.stream, cut.variant.variant, cut.range.0)
+pub(super) fn file_name(variant: &VariantPath, start: Timestamp, extension: &str) -> String {
+    format!("{}_{}_{start}.{extension}", variant.stream, variant.variant)
+}
+
+/// Where the first range of a cut begins, and where the last one ends.
+pub(super) fn outer(cut: &[CutRequest]) -> Result<(Timestamp, Timestamp)> {
+    let (first, last) = cut.first().zip(cut.last()).ok_or(Error::RangeIsEmpty)?;
+    Ok((first.range.0, last.range.1))
 }
 
 /// The name of a type, as requests give it and as metrics have it.

@@ -46,6 +46,16 @@ impl Coverage {
         self.gap_total = self.gap_total + (end - start);
         self.first_gap = self.first_gap.or(Some((start, end)));
     }
+
+    /// Adds the segments of the range that comes next in a cut.
+    pub(super) fn add(&mut self, next: &Self) {
+        self.segments += next.segments;
+        self.gaps += next.gaps;
+        self.first_gap = self.first_gap.or(next.first_gap);
+        self.gap_total = self.gap_total + next.gap_total;
+        let start = self.span.or(next.span).map(|(start, _)| start);
+        self.span = start.zip(next.span).map(|(start, (_, end))| (start, end));
+    }
 }
 
 /// Calls `each` with the segments of the range; from a gap that is not allowed on, only measures the gaps.

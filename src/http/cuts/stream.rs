@@ -3,20 +3,18 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use super::request::{CutParameters, ExactSegments, describe, file_name, preceding, type_name};
+use super::request::{CutParameters, ExactRange, describe, exact_ranges, file_name, outer, type_name};
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
 use super::streamed::streamed;
 use super::timer::CutTimer;
 use crate::archive::OpenFile;
-use crate::cut::selected::SelectedSegments;
-use crate::cut::{self, ExactType, SegmentList, rough};
+use crate::cut::{self, ExactType, rough};
 use crate::error::Result;
 use crate::http::handler::{App, Handler, Pool};
 use crate::http::path::PathNames;
 use crate::http::query::Query;
 use crate::http::reply::{Body, Piece, Reply};
 use crate::http::request::Request;
-use crate::timestamp::Timestamp;
 
 /// `/cut/{stream}/{variant}.ts`: a time range as a transport stream, or as WebM.
 #[derive(Debug)]
@@ -42,8 +40,11 @@ impl Handler for CutQuery {
             "webm" => Some(Some(ExactType::Webm)),
             _ => None,
         })?;
-        let inline = query.flag("inline")?;
-        Ok(Self { cut, exact_type: cut_type.unwrap_or(Some(default)), inline })
+        let exact_type = cut_type.unwrap_or(Some(default));
+        if exact_type.is_some() {
+            cut.refuse_transitions()?;
+        }
+        Ok(Self { cut, exact_type, inline: query.flag("inline")? })
     }
 
     fn pool(&self) -> Option<Pool> {
@@ -53,53 +54,29 @@ impl Handler for CutQuery {
     /// Every reason against a cut is found before the body is sent. This takes time in proportion to the range.
     fn handle(&self, app: &App, _: &Request, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
         let cut = self.cut.resolve(app, self.exact_type.map(|_| (app.max_cut_hours, "exact")))?;
-        let reply = match self.exact_type {
-            Some(exact_type) => self.exact_cut(app, &cut, exact_type, is_cancelled),
-            None => rough_cut(app, &cut, is_cancelled),
+        let shown = outer(&cut)?;
+        let (start, _) = shown;
+        let (body, shown, coverage) = if let Some(exact_type) = self.exact_type {
+            let (body, coverage) = exact_cut(app, cut, exact_type, is_cancelled)?;
+            (body, shown, coverage)
+        } else {
+            let (body, coverage) = rough_cut(app, &cut, is_cancelled)?;
+            (body, coverage.span.unwrap_or(shown), coverage)
         };
-        Ok(reply?.with("Cache-Control", "no-store"))
-    }
-}
-
-impl CutQuery {
-    /// Cuts exactly the frames of the range.
-    fn exact_cut(
-        &self,
-        app: &App,
-        cut: &CutRequest,
-        exact_type: ExactType,
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Reply> {
-        let mut segments = SelectedSegments::new(&app.archive, cut.variant.name());
-        let selection = selection(app, cut, cut.range)?;
-        let coverage = for_each_segment(cut, selection, is_cancelled, |chosen| segments.push(chosen))?;
-        let ExactSegments { segments, trailing } = ExactSegments::find(app, cut, segments)?;
-        let reply = match exact_type {
-            ExactType::Webm => {
-                let name = (!self.inline).then(|| file_name(cut, "webm"));
-                describe("video/webm", name.as_deref(), cut.range, &coverage)
-            }
-            _ => describe_stream(cut, cut.range, &coverage),
-        };
-        let first = segments.segment(0).map_or(cut.range.0, |first| first.start);
-        let mut preceding = preceding(app, cut, first);
-        let prepared = cut::prepare(
-            exact_type,
-            segments,
-            trailing.as_ref(),
-            &mut preceding,
-            cut.range,
-            &app.tools.get(),
-            is_cancelled,
-        )?;
-        let run = move |out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool| prepared.run(out, is_cancelled);
-        Ok(reply.with_body(streamed(app, type_name(exact_type), run)))
+        // The range that was asked for names the file.
+        let is_webm = self.exact_type == Some(ExactType::Webm);
+        let (content_type, extension) = if is_webm { ("video/webm", "webm") } else { ("video/mp2t", "ts") };
+        let name = (!(is_webm && self.inline)).then(|| file_name(&self.cut.variant, start, extension));
+        let reply =
+            describe(content_type, name.as_deref(), shown, &coverage).with("Cache-Control", "no-store");
+        Ok(reply.with_body(body))
     }
 }
 
 impl Handler for WebmQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let cut = CutParameters::decode(names, query)?;
+        cut.refuse_transitions()?;
         query.parsed("type", "`webm`", |name| (name == "webm").then_some(()))?;
         Ok(Self(CutQuery { cut, exact_type: Some(ExactType::Webm), inline: query.flag("inline")? }))
     }
@@ -114,15 +91,23 @@ impl Handler for WebmQuery {
 }
 
 /// Concatenates the segments. They are selected twice: to add up their lengths, and while they are sent.
-fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Result<Reply> {
-    let selection = selection(app, cut, cut.range)?;
-    let mut len = 0;
-    let coverage = for_each_segment(cut, selection.clone(), is_cancelled, |chosen| {
-        len += rough::measure(&app.archive.segment_path(chosen.variant, &chosen.segment))?;
-        Ok(())
-    })?;
-    // Segments that were added after the last one meanwhile are not sent.
-    let mut files = rough::files(Arc::clone(&app.archive), selection).take(coverage.segments);
+fn rough_cut(app: &App, cut: &[CutRequest], is_cancelled: &dyn Fn() -> bool) -> Result<(Body, Coverage)> {
+    let (mut len, mut coverage, mut selections) = (0, Coverage::default(), Vec::with_capacity(cut.len()));
+    for (index, range) in cut.iter().enumerate() {
+        let selection = selection(app, range, range.range)?;
+        let covered = for_each_segment(range, selection.clone(), is_cancelled, |chosen| {
+            len += rough::measure(&app.archive.segment_path(chosen.variant, &chosen.segment))?;
+            Ok(())
+        });
+        let covered = covered.map_err(|error| error.in_range(index, cut.len()))?;
+        selections.push((selection, covered.segments));
+        coverage.add(&covered);
+    }
+    let archive = Arc::clone(&app.archive);
+    let mut files = selections.into_iter().flat_map(move |(selection, segments)| {
+        // Segments that were added after the last one meanwhile are not sent.
+        rough::files(Arc::clone(&archive), selection).take(segments)
+    });
     let (metrics, mut timer) = (Arc::clone(&app.metrics), None);
     // The duration of a cut begins with its first file. The response may end before the last.
     let pieces = std::iter::from_fn(move || {
@@ -133,13 +118,25 @@ fn rough_cut(app: &App, cut: &CutRequest, is_cancelled: &dyn Fn() -> bool) -> Re
         };
         Some(file.map(|OpenFile { file, len, .. }| Piece::File { file, offset: 0, len }))
     });
-    let reply = describe_stream(cut, coverage.span.unwrap_or(cut.range), &coverage);
-    Ok(reply.with_body(Body::Known { len, pieces: Box::new(pieces) }))
+    Ok((Body::Known { len, pieces: Box::new(pieces) }, coverage))
 }
 
-/// The response to a cut as a transport stream, without its body.
-fn describe_stream(cut: &CutRequest, shown: (Timestamp, Timestamp), coverage: &Coverage) -> Reply {
-    describe("video/mp2t", Some(&file_name(cut, "ts")), shown, coverage)
+/// Cuts exactly the frames of the ranges.
+fn exact_cut(
+    app: &App,
+    cut: Vec<CutRequest>,
+    exact_type: ExactType,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<(Body, Coverage)> {
+    let (ranges, coverage) = exact_ranges(app, cut, is_cancelled, |_| {})?;
+    let source = |range: ExactRange| {
+        let asked_for = range.request.range;
+        range.source(app, asked_for)
+    };
+    let sources = ranges.into_iter().map(source).collect();
+    let prepared = cut::prepare_ranges(exact_type, sources, &app.tools.get(), is_cancelled)?;
+    let run = move |out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool| prepared.run(out, is_cancelled);
+    Ok((streamed(app, type_name(exact_type), run), coverage))
 }
 
 #[cfg(test)]

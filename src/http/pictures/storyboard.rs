@@ -9,7 +9,7 @@ use crate::archive::selection::hours_in_range;
 use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 use crate::hls::encode;
-use crate::http::cuts::{CutParameters, CutRequest, hours_of_variant};
+use crate::http::cuts::{CutRequest, RangeParameters, hours_of_variant};
 use crate::http::handler::{App, Handler};
 use crate::http::path::PathNames;
 use crate::http::picture_cache::{Picture, width};
@@ -38,7 +38,7 @@ pub(crate) struct StoryboardTrackRequest(Parameters);
 /// What both are asked with.
 #[derive(Debug)]
 struct Parameters {
-    cut: CutParameters,
+    cut: RangeParameters,
     count: u32,
     width: u32,
 }
@@ -71,7 +71,7 @@ impl Handler for StoryboardTrackRequest {
 
 impl Parameters {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        let cut = CutParameters::of_range(names, query)?;
+        let cut = RangeParameters::decode(names, query)?;
         let parse = |text: &str| text.parse().ok().filter(|count| (1..=MAX_TILES).contains(count));
         let count = query.parsed("count", EXPECTED, parse)?;
         let width = width(query)?.unwrap_or(DEFAULT_WIDTH);
@@ -88,7 +88,7 @@ impl Parameters {
         is_cancelled: &dyn Fn() -> bool,
         make: impl FnOnce(&CutRequest, Storyboard) -> Result<Picture>,
     ) -> Result<Reply> {
-        let cut = self.cut.resolve(app, None)?;
+        let cut = self.cut.resolve(app)?;
         let hours = hours_of_variant(app, &cut.variant)?;
         let reply =
             app.pictures.reply(request, self.key(app, &cut, &hours, extension)?, is_cancelled, || {

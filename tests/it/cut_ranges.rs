@@ -1,0 +1,195 @@
+//! Cuts of several ranges: in every container and of every type, the frames of each range in the order given, on one clock.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::cuts::archive;
+use crate::footage::{check_beeps, look, packet_times, to_f64};
+use crate::harness::{Answer, ask};
+use crate::process::Served;
+
+/// Ranges that lie backwards, repeat something, and begin and end within groups of pictures.
+const RANGES: &str = "range=2026-11-20T11:00:01.1,2026-11-20T11:00:03.5&range=2026-11-20T10:59:58.3,2026-11-20T11:00:00.9\
+    &range=2026-11-20T11:00:00.8,2026-11-20T11:00:01.6";
+/// A frame of sound, in seconds.
+const SOUND_FRAME: f64 = 1024.0 / 48_000.0;
+
+/// The numbers of the frames in these ranges.
+fn numbers() -> Vec<i64> {
+    (103..163).chain(33..98).chain(95..115).collect()
+}
+
+fn served() -> (TempDir, Served) {
+    let base = archive();
+    let served = Served::over(base.path(), &[]);
+    (base, served)
+}
+
+fn get(served: &Served, target: &str) -> Answer {
+    ask(served.address, "GET", &format!("/cut/s/{target}"), &[])
+}
+
+/// Checks what of a cut is the same in all containers and of all types.
+fn check(path: &Path, kind: &str) {
+    let shown = look(path, 1, true);
+    assert_eq!(shown.warnings, "", "{kind}");
+    assert_eq!(shown.numbers, numbers(), "{kind}");
+    let steps = shown.times.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(steps.clone().all(|step| (step - 0.040).abs() < 0.0001), "{kind}: {:?}", shown.times);
+    assert_eq!(check_beeps(&shown, (25, 1)), 5, "{kind}: {:?}", shown.beeps);
+}
+
+#[test]
+fn a_cut_has_the_frames_of_its_ranges_in_the_order_given_on_one_clock() {
+    let (base, served) = served();
+    for (extension, kind) in
+        [("ts", "full"), ("ts", "smart"), ("mp4", "smart"), ("mp4", "copy"), ("mp4", "full")]
+    {
+        let target = format!("v.{extension}?{RANGES}&type={kind}&timecode=true");
+        let answer = get(&served, &target);
+        let kind = format!("{extension} {kind}");
+        assert_eq!((answer.status, answer.whole), (200, true), "{kind}: {}", answer.text());
+        for (name, value) in [
+            ("x-cut-start", "2026-11-20T11:00:01.100000Z"),
+            ("x-cut-end", "2026-11-20T11:00:01.600000Z"),
+            ("x-cut-segments", "6"),
+            ("x-cut-holes", "0"),
+        ] {
+            assert_eq!(answer.header(name), value, "{kind} {name}");
+        }
+        let path = base.path().join(format!("cut.{extension}"));
+        std::fs::write(&path, &answer.body).expect("write the cut");
+        check(&path, &kind);
+        let path = path.display().to_string();
+        // Packets that an edit list hides are among those of `copy`.
+        if !kind.ends_with("copy") {
+            let sounds = packet_times(&path, "a");
+            let steps = sounds.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(steps.clone().all(|step| (step - SOUND_FRAME).abs() < 0.001), "{kind}: {sounds:?}");
+        }
+        if extension == "mp4" {
+            let texts = packet_times(&path, "s");
+            // Each range shows its first time, and each whole second in it.
+            let firsts = [0.0, 60.0, 125.0].map(|frames| frames * 0.040);
+            assert_eq!(texts.len(), 8, "{kind}: {texts:?}");
+            assert!(
+                firsts.iter().all(|first| texts.iter().any(|at| (at - first).abs() < 0.001)),
+                "{texts:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_rough_cut_has_the_segments_of_its_ranges_one_after_another() {
+    let (base, served) = served();
+    let one = |start: &str, end: &str| get(&served, &format!("v.ts?start={start}&end={end}&type=rough")).body;
+    let mut expected = one("2026-11-20T11:00:01.1", "2026-11-20T11:00:03.5");
+    expected.extend(one("2026-11-20T10:59:58.3", "2026-11-20T11:00:00.9"));
+    expected.extend(one("2026-11-20T11:00:00.8", "2026-11-20T11:00:01.6"));
+    let answer = get(&served, &format!("v.ts?{RANGES}&type=rough&transition=fade,1"));
+    assert!(answer.body == expected, "{} instead of {} bytes", answer.body.len(), expected.len());
+    assert_eq!(answer.header("x-cut-segments"), "6");
+    let answer = get(&served, &format!("v.mp4?{RANGES}&type=rough"));
+    let path = base.path().join("cut.mp4");
+    std::fs::write(&path, &answer.body).expect("write the movie");
+    let numbers = look(&path, 1, true).numbers;
+    assert_eq!(numbers, (100..200).chain(0..100).chain(50..150).collect::<Vec<i64>>());
+}
+
+#[test]
+fn a_movie_of_several_ranges_can_be_asked_for_in_parts() {
+    let (_base, served) = served();
+    let target = format!("/cut/s/v.mp4?{RANGES}");
+    let head = ask(served.address, "HEAD", &target, &[]);
+    let estimate: f64 = head.header("x-cut-size-estimate").parse().expect("an estimate");
+    let whole = ask(served.address, "GET", &target, &[]);
+    let ratio = estimate / to_f64(whole.body.len().try_into().expect("small"));
+    assert!((0.5..2.0).contains(&ratio), "{ratio}");
+    let etag = whole.header("etag").to_owned();
+    let half = whole.body.len() / 2;
+    let range = format!("bytes={half}-");
+    let part = ask(served.address, "GET", &target, &[("Range", &range), ("If-Range", &etag)]);
+    assert_eq!((part.status, part.header("etag")), (206, &*etag));
+    assert!(part.body == whole.body[half..], "{} bytes", part.body.len());
+    let known = ask(served.address, "HEAD", &target, &[]);
+    assert_eq!(known.header("content-length"), whole.body.len().to_string());
+    let not_modified = ask(served.address, "GET", &target, &[("If-None-Match", &etag)]);
+    assert_eq!(not_modified.status, 304);
+    let mut ranges: Vec<&str> = RANGES.split('&').collect();
+    ranges.rotate_left(1);
+    let other = ask(served.address, "GET", &format!("/cut/s/v.mp4?{}", ranges.join("&")), &[]);
+    assert!(other.status == 200 && other.header("etag") != etag);
+}
+
+#[test]
+fn relative_times_of_ranges_become_absolute() {
+    let (_base, served) = served();
+    let relative = "v.mp4?range=-5s,live-3s&range=2026-11-20T10:59:58,-8s&type=copy&start=x";
+    let answer = get(&served, relative);
+    let address = answer.header("content-location").to_owned();
+    assert_eq!((answer.status, answer.header("accept-ranges")), (200, "none"));
+    assert!(address.starts_with("./v.mp4?range=2026-11-20T11:00:0"), "{address}");
+    assert_eq!(address.matches("range=").count(), 2, "{address}");
+    let absolute = get(&served, address.trim_start_matches("./"));
+    assert!(absolute.status == 200 && absolute.body == answer.body);
+    let part = ask(served.address, "GET", &format!("/cut/s/{relative}"), &[("Range", "bytes=0-1")]);
+    assert_eq!((part.status, part.header("location")), (307, &*address));
+}
+
+#[test]
+fn what_is_wrong_with_a_range_names_it() {
+    let base = archive();
+    let hour = std::fs::read_dir(base.path().join("s/v/2026-11-20T11")).expect("an hour");
+    let mut paths = hour.map(|entry| entry.expect("a segment").path());
+    let is_second = |path: &std::path::PathBuf| path.display().to_string().contains("/00:01");
+    std::fs::remove_file(paths.find(is_second).expect("a segment")).expect("remove it");
+    let served = Served::over(base.path(), &[]);
+    let (good, first, hours) = (
+        "range=2026-11-20T10:59:57.1,2026-11-20T10:59:57.5",
+        "2026-11-20T10:59:57",
+        "range=2026-11-20T10,2026-11-20T14",
+    );
+    let many = vec![good; 101].join("&");
+    let rows = [
+        (
+            format!("ts?range={first}"),
+            400,
+            "bad range `2026-11-20T10:59:57`: expected a start and an end, as in",
+        ),
+        (format!("ts?{good}&range={first},"), 400, "bad range `2026-11-20T10:59:57,`"),
+        (format!("ts?range={first},{first}"), 400, "End must be after start\n"),
+        (format!("ts?{good}&range={first},{first}&type=rough"), 400, "Ends must be after starts (range 2)\n"),
+        (format!("mp4?{good}&range=live,-1s"), 400, "Ends must be after starts (range 2)\n"),
+        (
+            format!("ts?{good}&range=2026-11-20T12,2026-11-20T13&allow_holes=true"),
+            406,
+            "We have no content available within the requested time range. (range 2)\n",
+        ),
+        (
+            format!("mp4?{good}&range=2026-11-20T10:59:59,2026-11-20T11:00:04"),
+            406,
+            "Requested time range contains holes or is incomplete.",
+        ),
+        (many, 400, "a cut has at most 100 ranges"),
+        (format!("mp4?{hours}&{hours}&allow_holes=true"), 400, "the range of an MP4 cut is at most 6 hours"),
+        (format!("ts?{good}&{good}&transition=1"), 400, "bad transition `1`: expected nothing"),
+        (format!("ts?{good}&transition="), 400, "Too many transitions\n"),
+        (format!("ts?{good}&{good}&transition=fade,0.1"), 501, "this server makes no transitions"),
+        (format!("mp4?{good}&{good}&transition=fade,0.1"), 501, "this server makes no transitions"),
+    ];
+    for (query, status, text) in rows {
+        let query = if query.starts_with("range") { format!("ts?{query}") } else { query };
+        let answer = get(&served, &format!("v.{query}"));
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+        assert!(answer.text().starts_with(text), "{query}: {}", answer.text());
+        assert!(
+            !text.starts_with("Requested") || answer.text().ends_with("(range 2)\n"),
+            "{}",
+            answer.text()
+        );
+    }
+    let hard = get(&served, &format!("v.ts?{good}&{good}&transition=&type=smart"));
+    assert_eq!(hard.status, 200, "{}", hard.text());
+}
