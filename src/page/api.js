@@ -7,8 +7,10 @@ const ROOT = new URL('../../', import.meta.url);
 
 const encode = (name) => encodeURIComponent(name).replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16)}`);
 
+// A value that is an array gives a parameter for each of its elements.
 function query(values) {
-  const pairs = Object.entries(values).filter(([, value]) => value !== undefined);
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
+  const pairs = given.flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
   return pairs.map(([name, value]) => `${name}=${encodeURIComponent(value).replace(/%3A/g, ':')}`).join('&');
 }
 
@@ -32,6 +34,11 @@ export const addresses = {
     address(`waveform/${encode(stream)}/${encode(variant)}.json`, { ...range(start, end), points }),
   cut: (stream, variant, container, start, end, values = {}) =>
     address(`cut/${encode(stream)}/${encode(variant)}.${container}`, { ...range(start, end), ...values }),
+  joined: (stream, variant, container, ranges, values = {}) =>
+    address(`cut/${encode(stream)}/${encode(variant)}.${container}`, {
+      range: ranges.map(({ start, end }) => `${iso(start)},${iso(end)}`),
+      ...values,
+    }),
 };
 
 // A request that failed: `status` is 0 if there was no answer. `text` is one line for people.

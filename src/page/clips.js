@@ -1,7 +1,9 @@
 // Marks and the list of clips: each row is a range of time with what can be done with it.
 
 import { lengthText, sizeText, clockText, dateText, parseTyped, spanText } from './time.js';
-import { check, save } from './saving.js';
+import { addresses } from './api.js';
+import { Download } from './download.js';
+import { check } from './saving.js';
 
 const REST = 300; // milliseconds that marks rest before they are checked
 
@@ -15,6 +17,7 @@ export class Clips extends EventTarget {
     Object.assign(this, { list, template, context });
     this.rows = [];
     this.active = null;
+    this.joined = new Download(context.joinedProgress, context.progress, context.notice);
   }
 
   // The ranges, as links have them.
@@ -88,6 +91,24 @@ export class Clips extends EventTarget {
     return row;
   }
 
+  // Saves all ranges as one MP4, in the order of the list.
+  async saveJoined() {
+    const rows = this.whole;
+    if (rows.length < 2 || this.joined.isRunning) return;
+    const find = async () => {
+      const found = await Promise.all(rows.map((row) => row.checked()));
+      const without = found.findIndex((one) => !one?.mp4);
+      if (without >= 0) throw new Error(`Range ${this.rows.indexOf(rows[without]) + 1}: ${rows[without].describe(found[without])[1]}`);
+      // All are of one type: what cannot be cut otherwise is encoded.
+      const type = found.some((one) => one.types?.mp4) ? 'full' : 'smart';
+      const values = found.some((one) => one.kind === 'holes' || one.holes.length) ? { allow_holes: 'true' } : {};
+      const { stream, variant } = this.context.source();
+      const bytes = found.reduce((sum, one) => sum + one.bytes, 0);
+      return { url: addresses.joined(stream, variant, 'mp4', rows, { type, ...values }), bytes, name: 'clips.mp4' };
+    };
+    if (await this.joined.run(find, `Saved ${rows.length} ranges as one MP4`)) rows.forEach((row) => { row.isSaved = true; });
+  }
+
   // Checks all ranges anew: in another variant, or when the server is back.
   checkAll() {
     for (const row of this.rows) row.check();
@@ -103,6 +124,7 @@ class Row {
     Object.assign(this, { clips, start, end, found: null });
     this.element = clips.template.content.firstElementChild.cloneNode(true);
     this.part = (name) => this.element.querySelector(`[data-part="${name}"]`);
+    this.download = new Download(this.part('progress'), clips.context.progress, clips.context.notice);
     this.element.addEventListener('focusin', () => clips.activate(this));
     this.element.addEventListener('pointerdown', () => clips.activate(this));
     for (const which of ['start', 'end']) this.listenToField(which);
@@ -151,7 +173,6 @@ class Row {
     on('up', () => clips.move(this, -1));
     on('down', () => clips.move(this, 1));
     on('remove', () => clips.remove(this));
-    on('cancel', () => this.saving?.abort());
   }
 
   // Moves a mark by frames and shows the picture there.
@@ -211,7 +232,7 @@ class Row {
     const [kind, text] = this.isWhole ? this.describe(found) : ['open', this.start === null ? 'Mark its start (I)' : 'Mark its end (O)'];
     status.dataset.kind = kind;
     if (status.textContent !== text) status.textContent = text;
-    const can = (container) => this.isWhole && (found === null || found[container] !== null) && !this.saving;
+    const can = (container) => this.isWhole && (found === null || found[container] !== null) && !this.download.isRunning;
     this.part('mp4').disabled = !can('mp4');
     this.part('ts').disabled = !can('ts');
     for (const name of ['link', 'curl']) this.part(name).disabled = !this.isWhole;
@@ -274,42 +295,31 @@ class Row {
     this.clips.dispatchEvent(new Event('checked'));
   }
 
+  // What the server says, by now: who saves before the check has come waits for it.
+  async checked() {
+    clearTimeout(this.timer);
+    if (!this.found) await this.ask();
+    return this.found;
+  }
+
   close() {
     clearTimeout(this.timer);
     this.checking?.abort();
-    this.saving?.abort();
+    this.download.cancel();
   }
 
   // ---- Saving ----
 
   async save(container) {
-    if (!this.isWhole || this.saving) return;
-    const { context } = this.clips;
-    this.saving = new AbortController();
-    const { signal } = this.saving;
-    const bar = this.part('bar');
-    this.part('progress').hidden = false;
-    const onProgress = (share, text) => {
-      if (Number.isNaN(share)) bar.removeAttribute('value');
-      else bar.value = share;
-      this.part('progress-text').textContent = text;
+    if (!this.isWhole || this.download.isRunning) return;
+    const find = async () => {
+      const found = await this.checked();
+      if (!found?.[container]) throw new Error(this.describe(found)[1]);
+      return { url: found[container], bytes: found.bytes, name: `clip.${container}` };
     };
-    onProgress(NaN, 'Checking…');
+    const running = this.download.run(find, `Saved ${lengthText(this.end - this.start)} as ${container.toUpperCase()}`);
     this.showFound();
-    try {
-      // Who saves before the check has come waits for it.
-      clearTimeout(this.timer);
-      if (!this.found) await this.ask();
-      const url = this.found?.[container];
-      if (!url) throw new Error(this.describe(this.found)[1]);
-      const isSaved = await save(url, { bytes: this.found.bytes, name: `clip.${container}`, signal, onProgress, sizeText });
-      context.notice(isSaved ? `Saved ${lengthText(this.end - this.start)} as ${container.toUpperCase()}` : 'The browser downloads the clip');
-      this.isSaved = true;
-    } catch (error) {
-      context.notice(error.name === 'AbortError' ? 'Cancelled' : error.message, error.name !== 'AbortError');
-    }
-    this.saving = null;
-    this.part('progress').hidden = true;
+    this.isSaved = await running || this.isSaved;
     this.showFound();
   }
 }

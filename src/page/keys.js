@@ -19,6 +19,7 @@ export const KEYS = [
   ['Clips', ['['], '[', 'To the start of the clip', 'toIn'],
   ['Clips', [']'], ']', 'To the end of the clip', 'toOut'],
   ['Clips', ['s', 'enter'], 'S or Enter', 'Save the clip as MP4', 'save'],
+  ['Clips', ['a'], 'A', 'Save all ranges as one MP4', 'saveJoined'],
   ['Clips', ['n'], 'N', 'Add another range', 'add'],
   ['Clips', ['p'], 'P', 'Preview the clips', 'preview'],
   ['Clips', ['delete', 'backspace'], 'Delete', 'Remove the clip', 'remove'],

@@ -47,6 +47,8 @@ const clips = new Clips($('rows'), $('row'), {
   snap: (time) => player.snap(time),
   seek: (time) => seek(time),
   notice,
+  progress: $('progress'),
+  joinedProgress: $('joinedProgress'),
   actions: { saveFrame, copyLink, copyCurl },
 });
 
@@ -281,6 +283,11 @@ function saveClip() {
   else notice('Mark a range first: C for the last 30 seconds, or I and O.');
 }
 
+function saveJoined() {
+  if (clips.whole.length > 1) clips.saveJoined();
+  else saveClip();
+}
+
 function preview() {
   const ranges = clips.whole;
   if (!ranges.length) return;
@@ -378,6 +385,7 @@ const actions = {
   live: goLive,
   goTo,
   last30,
+  saveJoined,
   markIn: () => mark('start'),
   markOut: () => mark('end'),
   toIn: () => clips.active && seek(clips.active.start ?? NaN),
@@ -541,11 +549,12 @@ clips.addEventListener('change', () => {
   $('hint').hidden = clips.rows.length > 0;
   setText($('total'), whole.length ? `${whole.length > 1 ? `${whole.length} ranges, ` : ''}${lengthText(clips.total)}` : '');
   $('preview').disabled = !whole.length;
+  $('saveJoined').hidden = whole.length < 2;
   timeline.invalidate();
   saveHash();
 });
 
-for (const name of ['back', 'previousFrame', 'nextFrame', 'forward', 'markIn', 'markOut', 'last30', 'fullScreen', 'zoomIn', 'zoomOut', 'showAll', 'goTo', 'live', 'help', 'add', 'preview', 'mute']) {
+for (const name of ['back', 'previousFrame', 'nextFrame', 'forward', 'markIn', 'markOut', 'last30', 'fullScreen', 'zoomIn', 'zoomOut', 'showAll', 'goTo', 'live', 'help', 'add', 'preview', 'saveJoined', 'mute']) {
   $(name).addEventListener('click', (event) => actions[name](event));
 }
 $('play').addEventListener('click', toggle);

@@ -144,6 +144,9 @@ fn check_clips(browser: &mut Browser, site: &Site) {
     open(browser, site.address, address.as_str().expect("an address"));
     look_at(browser, "await until('both checked', () => statuses().join() === statuses().map(() => statuses()[0]).join() || statuses().every((text) => text.startsWith('Complete')));
         await until('two clips', () => statuses().length === 2);");
+    browser.press(["a"]);
+    let joined = look(&browser.downloaded(), 1, true);
+    assert_eq!(joined.numbers, (10..58).chain(50..80).collect::<Vec<_>>(), "{}", browser.name);
     let (start, end) = (frame_time(&RUNS[0], 90), frame_time(&RUNS[1], 10));
     open(browser, site.address, &format!("{}&in={start}&out={end}", link(&RUNS[1], 5)));
     look_at(
