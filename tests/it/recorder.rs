@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::footage::{ffmpeg, look, picture, root};
 use crate::harness::{Site, ask, wait_until};
 use crate::process::{Output, Program, RESTREAMER, Running};
-use crate::recording::{check_name, files_of};
+use crate::recording::{check_name_within, files_of};
 
 /// How long the footage is, and a group of pictures in it.
 const SECONDS: i64 = 8;
@@ -50,10 +50,15 @@ fn film_name() -> &'static str {
     film().to_str().expect("a path in UTF-8")
 }
 
-/// The segments in an archive, in order; each is checked against its name.
+/// The segments in an archive of a file, in order; each is checked against its name.
 fn segments(base: &Path) -> Vec<(Timestamp, Span, SegmentType)> {
+    segments_within(base, Span::ZERO)
+}
+
+/// The same for names that may be corrected by so much a segment.
+fn segments_within(base: &Path, correction: Span) -> Vec<(Timestamp, Span, SegmentType)> {
     let files = files_of(base, "v").into_iter().filter(|file| !file.to_string_lossy().contains("-temp-"));
-    files.map(|file| check_name(base, &file)).collect()
+    files.map(|file| check_name_within(base, &file, correction)).collect()
 }
 
 fn names(base: &Path, kind: &str) -> usize {
@@ -198,7 +203,7 @@ fn a_gap_of_a_live_source_is_a_gap_of_the_same_length() {
     let Output { code, stdout, stderr } = recorder.wait();
     assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
     assert!(!stderr.contains(secret), "{stderr}");
-    let found = segments(base.path());
+    let found = segments_within(base.path(), CORRECTION);
     let ends = found.windows(2).map(|pair| pair[1].0 - (pair[0].0 + pair[0].1));
     let gaps: Vec<_> = ends.filter(|gap| *gap != Span::ZERO).collect();
     let [gap] = gaps[..] else { panic!("{gaps:?} {found:?}") };
@@ -207,15 +212,19 @@ fn a_gap_of_a_live_source_is_a_gap_of_the_same_length() {
     let late = found[0].0 - began;
     assert!((Span::from_millis(-300)..Span::from_millis(900)).contains(&late), "{late} {stderr}");
     for file in files_of(base.path(), "v") {
-        let (start, ..) = check_name(base.path(), &file);
+        let (start, ..) = check_name_within(base.path(), &file, CORRECTION);
         let pts = crate::recording::video_pts(&base.path().join(&file))[0];
         let ticks = start.micros() * 9 / 100 % (1 << 33);
         assert!((pts - ticks).abs() < TICKS_PER_SECOND / 10, "{file:?}: {pts} {ticks}");
     }
 }
 
+/// By how much the names of a live source follow the wall clock, at most, with each segment.
+const CORRECTION: Span = Span::from_millis(1);
+
 fn segments_end(base: &Path) -> Timestamp {
-    let last = if names(base, "-full-") == 0 { None } else { segments(base).last().copied() };
+    let last =
+        if names(base, "-full-") == 0 { None } else { segments_within(base, CORRECTION).last().copied() };
     last.map_or(Timestamp::MIN, |(start, duration, _)| start + duration)
 }
 

@@ -168,14 +168,24 @@ pub(crate) fn hour_and_name(path: &Path) -> (Hour, &str) {
 }
 
 /// Checks a recorded file's name against its content. Returns its start, duration and type.
-pub(crate) fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, SegmentType) {
+fn check_name(base: &Path, path: &Path) -> (Timestamp, Span, SegmentType) {
+    check_name_within(base, path, Span::ZERO)
+}
+
+/// The same for a name whose duration may be corrected by so much.
+pub(crate) fn check_name_within(
+    base: &Path,
+    path: &Path,
+    correction: Span,
+) -> (Timestamp, Span, SegmentType) {
     let (hour, name) = hour_and_name(path);
     let parsed = SegmentName::parse(name).unwrap_or_else(|| panic!("`{name}` is not a segment name"));
     assert_eq!(parsed.hash, hash_of(&base.join(path)), "{name}");
     let pts = video_pts(&base.join(path));
     let (first, last) = (pts.iter().min().expect("a frame"), pts.iter().max().expect("a frame"));
     // A frame takes 3600 ticks at 25 frames a second.
-    assert_eq!(parsed.duration, Span::from_micros((last - first + 3600) * 100 / 9), "{name}");
+    let off = (parsed.duration - Span::from_micros((last - first + 3600) * 100 / 9)).micros().abs();
+    assert!(off <= correction.micros(), "{name} is off by {off} µs");
     (hour.start() + parsed.offset, parsed.duration, parsed.segment_type)
 }
 
