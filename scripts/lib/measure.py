@@ -52,7 +52,9 @@ def in_session(leader):
 
 
 def end(child, grace=5):
-    """Terminates a child and all processes that it started."""
+    """Terminates a child and all processes that it started, unless that was done before."""
+    if child not in CHILDREN:
+        return
     if child.poll() is None:
         child.terminate()
         try:
