@@ -55,9 +55,7 @@ impl Handler for MovieQuery {
         })?;
         let (inline, timecode) = (query.flag("inline")?, query.flag("timecode")?);
         let exact_type = exact_type.unwrap_or(ExactType::Smart);
-        if exact_type.decodes() {
-            cut.refuse_transitions()?;
-        }
+        cut.check_transitions(!exact_type.decodes())?;
         Ok(Self { cut, exact_type, inline, timecode })
     }
 

@@ -54,8 +54,8 @@ pub(super) struct CutParameters {
     /// Its ranges, in the order of the cut; never empty.
     ranges: Vec<TimeRange>,
     pub(super) allow_holes: bool,
-    /// Whether a transition is asked for, rather than nothing but hard cuts.
-    has_transitions: bool,
+    /// The transitions between them that are asked for; an empty one is a hard cut.
+    transitions: Vec<String>,
 }
 
 impl CutParameters {
@@ -69,26 +69,22 @@ impl CutParameters {
             ranges.push(TimeRange::read(query)?);
         }
         check_order(&ranges)?;
-        let transitions = query.all("transition");
-        if let Some(value) = transitions.iter().find(|value| !value.is_empty() && !is_transition(value)) {
+        Ok(Self { variant, ranges, allow_holes, transitions: query.all("transition") })
+    }
+
+    /// Checks the transitions. A cut of a type that ignores them may have any, as long as there are not too many.
+    pub(super) fn check_transitions(&self, are_ignored: bool) -> Result<()> {
+        let asked_for = self.transitions.iter().find(|transition| !transition.is_empty() && !are_ignored);
+        if let Some(value) = asked_for.filter(|value| !is_transition(value)) {
             let expected = "nothing, for a hard cut: this server makes no transitions";
             return Err(Error::BadParameter { name: "transition", value: value.clone(), expected });
         }
         // There is always a range.
-        if transitions.len() > ranges.len() - 1 {
+        if self.transitions.len() > self.ranges.len() - 1 {
             return Err(Error::OutOfBounds("Too many transitions"));
         }
-        let has_transitions = transitions.iter().any(|transition| !transition.is_empty());
-        Ok(Self { variant, ranges, allow_holes, has_transitions })
-    }
-
-    /// Refuses transitions, for a cut of a type that does not ignore them.
-    pub(super) fn refuse_transitions(&self) -> Result<()> {
-        if !self.has_transitions {
-            return Ok(());
-        }
         let why = "this server makes no transitions: leave `transition` out or empty for hard cuts";
-        Err(Error::Unsupported(why.to_owned()))
+        asked_for.map_or(Ok(()), |_| Err(Error::Unsupported(why.to_owned())))
     }
 
     /// Whether the cut is of other ranges at another time.

@@ -41,9 +41,7 @@ impl Handler for CutQuery {
             _ => None,
         })?;
         let exact_type = cut_type.unwrap_or(Some(default));
-        if exact_type.is_some() {
-            cut.refuse_transitions()?;
-        }
+        cut.check_transitions(exact_type.is_none())?;
         Ok(Self { cut, exact_type, inline: query.flag("inline")? })
     }
 
@@ -76,7 +74,7 @@ impl Handler for CutQuery {
 impl Handler for WebmQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
         let cut = CutParameters::decode(names, query)?;
-        cut.refuse_transitions()?;
+        cut.check_transitions(false)?;
         query.parsed("type", "`webm`", |name| (name == "webm").then_some(()))?;
         Ok(Self(CutQuery { cut, exact_type: Some(ExactType::Webm), inline: query.flag("inline")? }))
     }
