@@ -96,6 +96,22 @@ fn a_recorded_file_is_served_like_any_other_recording() {
 }
 
 #[test]
+fn a_source_whose_clock_wraps_is_recorded_without_a_gap() {
+    // ffmpeg lets the clock of its output begin here, so that its 33 bits end within the fourth second.
+    let base = tempfile::tempdir().expect("a temporary directory");
+    let directory = base.path().to_str().expect("a path in UTF-8");
+    let recorder = Program::new(RESTREAMER).args(["record", film_name(), directory, "test", "v"]);
+    let recorder = recorder.args(["--segment-seconds", "0.48", "--start", "2026-11-20T10:59:57"]);
+    let recorder = recorder.args(["--log-level", "warn", "--ffmpeg-args", "-copyts -itsoffset 95439"]);
+    let Output { code, stderr, .. } = recorder.start().wait();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let found = segments(base.path());
+    assert_eq!(found.len(), 17, "{found:?}");
+    assert!(found.iter().all(|(_, _, kind)| *kind == SegmentType::Full), "{found:?}");
+    assert!(found.windows(2).all(|pair| pair[0].0 + pair[0].1 == pair[1].0), "{found:?}");
+}
+
+#[test]
 fn what_a_killed_recorder_has_left_is_named_by_the_next_one() {
     let base = tempfile::tempdir().expect("a temporary directory");
     let recorder = record(film_name(), base.path(), "--log-level warn");
