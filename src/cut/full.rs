@@ -118,7 +118,7 @@ pub(super) fn encode(
 ) -> Result<()> {
     let plans: Vec<Plan> = plans.into_iter().map(|plan| plan.shifted(SHIFT_90K)).collect();
     let args = arguments(&plans, tools, target);
-    let expected_90k = target.start_90k() + plans.iter().map(Plan::duration_90k).sum::<i64>();
+    let expected_90k = target.start_90k() + duration_90k(&plans);
     let feed = Box::new(move |stdin: &mut dyn Write| feed(plans, stdin));
     let mut child = tools.ffmpeg(&args, feed)?;
     let mut length = OutputLength::new(target);
@@ -252,8 +252,13 @@ fn arguments(plans: &[Plan], tools: &Tools, target: Target) -> String {
         let pid = stream.pid;
         format!("-map 0:i:{pid} -filter:a:{index} {trim},{}", target.sound_filter(tools))
     }));
-    args.push(target.output_options(plan.end_90k - plan.start_90k));
+    args.push(target.output_options(duration_90k(plans)));
     args.join(" ")
+}
+
+/// How long the output is.
+fn duration_90k(plans: &[Plan]) -> i64 {
+    plans.iter().map(Plan::duration_90k).sum()
 }
 
 /// Where the last segment of a range has its first frame that is not shown, or a later one would be.

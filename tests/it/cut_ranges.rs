@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::cuts::archive;
-use crate::footage::{check_beeps, look, packet_times, to_f64};
+use crate::footage::{check_beeps, look, packet_times, run, to_f64};
 use crate::harness::{Answer, ask};
 use crate::process::Served;
 
@@ -69,6 +69,11 @@ fn a_cut_has_the_frames_of_its_ranges_in_the_order_given_on_one_clock() {
         std::fs::write(&path, &answer.body).expect("write the cut");
         check(&path, &kind);
         let path = path.display().to_string();
+        let entry = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", &path];
+        let printed = String::from_utf8(run("ffprobe", &entry).stdout).expect("text");
+        let duration: f64 = printed.trim().parse().expect("a duration");
+        let length = to_f64(numbers().len().try_into().expect("few")) * 0.040;
+        assert!((duration - length).abs() < 0.1, "{kind}: {duration} instead of {length}");
         // Packets that an edit list hides are among those of `copy`. Those of Opus last 20 ms.
         if !kind.ends_with("copy") && !kind.ends_with("webm") {
             let sounds = packet_times(&path, "a");
