@@ -152,8 +152,9 @@ fn spread(plans: Vec<Plan>, planning: Planning<'_>) -> Result<Vec<Plan>> {
         spread.push(plan);
     }
     // Some players count from the first picture that is decoded of those that an edit shows: in all edits it is decoded
-    // as long before the first one that is shown.
-    let longest = spread.iter().map(|plan| -plan.place.earlier_90k).max().unwrap_or(0);
+    // as long before the first one that is shown. It is so by a tick at least: where times of decoding and of showing are
+    // equal, ffmpeg checks their order, and warns of pictures that an edit hides.
+    let longest = spread.iter().map(|plan| -plan.place.earlier_90k).fold(1, i64::max);
     for plan in &mut spread {
         plan.place.earlier_90k = (plan.place.earlier_90k + longest).min(MAX_EARLIER_90K);
     }

@@ -17,7 +17,7 @@ use crate::footage::{self, Footage, FootageKind, base, ffmpeg, run};
 
 const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
-const KIND: FootageKind<'_> = FootageKind { name: "", seconds: 8, codecs: "", ..footage::PLAIN };
+pub(crate) const KIND: FootageKind<'_> = FootageKind { name: "", seconds: 8, codecs: "", ..footage::PLAIN };
 
 /// Segments that are cut by time, of groups of three seconds.
 const BY_TIME: &str = "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 2 -g 75 -keyint_min 75 -c:a aac -break_non_keyframes 1";
@@ -28,7 +28,7 @@ const OPEN: &str =
 /// The same in HEVC: the groups begin with CRA pictures.
 const OPEN_HEVC: &str = "-c:v libx265 -preset ultrafast -x265-params log-level=error:open-gop=1:keyint=50:min-keyint=50:bframes=2:scenecut=0 -c:a aac";
 /// One IDR picture, then a column that moves over the picture.
-const REFRESH: &str = "-c:v libx264 -preset veryfast -x264-params intra-refresh=1:keyint=30:bframes=0 -c:a aac -break_non_keyframes 1";
+pub(crate) const REFRESH: &str = "-c:v libx264 -preset veryfast -x264-params intra-refresh=1:keyint=30:bframes=0 -c:a aac -break_non_keyframes 1";
 /// MPEG-2 in segments that are cut by time.
 const MPEG2: &str =
     "-c:v mpeg2video -q:v 4 -bf 2 -g 75 -sc_threshold 1000000000 -c:a mp2 -break_non_keyframes 1";

@@ -13,9 +13,27 @@ use restreamer::timestamp::{Span, Timestamp};
 
 use crate::cut_engine::{PYRAMID, Range, check_pictures, ranges, select, tools};
 use crate::cut_holes::{make_gap, restart};
+use crate::cut_references::{KIND, REFRESH};
 use crate::footage::{
     self, Footage, FootageKind, PLAIN, Shown, base, check_beeps, look, packet_times, psnr, run, to_f64,
 };
+
+/// Prepares a movie of ranges of footage, one after another.
+fn joined(exact_type: ExactType, ranges: &[Range]) -> PreparedCut {
+    let sources = ranges.iter().map(|range| CutRange {
+        segments: Arc::new(range.segments.clone()),
+        trailing: range.trailing.clone(),
+        preceding: Box::new({
+            let mut before = range.before.clone();
+            move || Ok(before.pop())
+        }),
+        range: (range.start, range.end),
+    });
+    let tools = tools().with_threads(2);
+    let samples = Arc::new(SamplesCache::new(1 << 24));
+    let movie_tools = MovieTools { tools: &tools, samples: &samples };
+    prepare_movie(exact_type, sources.collect(), movie_tools, &|| false).expect("a movie that can be made")
+}
 
 /// Prepares a movie of segments, with the segment after them and those before.
 fn prepared(
@@ -251,4 +269,18 @@ fn a_sampling_rate_that_changes_inside_a_segment_is_refused() {
         let Err(Error::Unsupported(why)) = refused else { panic!("{exact_type:?}: {refused:?}") };
         assert!(why.contains("changes its sampling rate") && why.contains("type=full"), "{why}");
     }
+}
+
+#[test]
+fn edit_lists_show_several_ranges_of_footage_with_a_gradual_refresh() {
+    // Its only IDR picture is the first one; the movie begins with another, from which pictures are whole a second later. They
+    // are decoded when they are shown.
+    let codecs = &REFRESH.replace("keyint=30", "keyint=50:repeat-headers=1");
+    let footage = footage::make(&FootageKind { name: "refresh-ranges", segment_seconds: 8, codecs, ..KIND });
+    let ranges = [Range::of(&footage, 3000, 4800), Range::of(&footage, 600, 2400)];
+    let path = write(&joined(ExactType::Copy, &ranges), &options(ranges[0].start));
+    check_warnings(&path);
+    let shown = look(&path, 1, true);
+    let numbers: Vec<i64> = ranges.iter().flat_map(|range| range.numbers(&footage)).collect();
+    assert_eq!(shown.numbers, numbers);
 }

@@ -34,6 +34,8 @@ pub(super) struct MovieBuilder<'a> {
     shown_90k: Vec<Range<i64>>,
     /// The tracks of the plans' streams, once they have a sample.
     tracks: Vec<Option<MovieTrack>>,
+    /// Which of them have samples of the range that is being written.
+    has_begun: Vec<bool>,
     wall_clock: Option<WallClock>,
     /// When the first picture behind the range would be shown, if there is one.
     behind_90k: Option<i64>,
@@ -63,6 +65,7 @@ impl<'a> MovieBuilder<'a> {
             plan,
             shown_90k: Vec::new(),
             tracks: plan.program.streams.iter().map(|_| None).collect(),
+            has_begun: vec![false; plan.program.streams.len()],
             wall_clock: timecode.then(WallClock::default),
             behind_90k: None,
             encoded: EncodedPictures::default(),
@@ -93,7 +96,10 @@ impl<'a> MovieBuilder<'a> {
             let (source, index, new, format) = match edit.actions.get(unit).or(edit.actions.last()) {
                 Some(Action::Trim) if !edit.keep_90k.contains(&pts_90k) => continue,
                 Some(Action::Copy | Action::Trim) if sample.complete => {
-                    let Sample { size, samples: count, sync, .. } = *sample;
+                    let Sample { size, samples: count, mut sync, .. } = *sample;
+                    // Players find where to begin by these. Footage with a gradual refresh has no others.
+                    let begins_range = part.taken.is_empty() && !self.has_begun[stream];
+                    sync |= begins_range && self.plan.exact_type == ExactType::Copy;
                     let dts_90k = dts_90k - earlier_90k;
                     let new = NewSample { size, pts_90k, dts_90k, samples: count, sync };
                     (Source::Copied, index, new, format_of(samples, index))
@@ -119,6 +125,7 @@ impl<'a> MovieBuilder<'a> {
             part.taken.push(Taken { source, index, since_start_90k: new.dts_90k + earlier_90k - start_90k });
             part.added.push((new, description));
         }
+        self.has_begun[stream] |= !part.taken.is_empty();
         Ok(part)
     }
 
@@ -260,6 +267,7 @@ impl Mux for MovieBuilder<'_> {
         if let Some(plan) = self.plans.get(number).filter(|_| number > self.plan.place.number) {
             self.end_range();
             self.plan = plan;
+            self.has_begun.fill(false);
             if let Some(clock) = &mut self.wall_clock {
                 clock.end_range();
             }
