@@ -296,7 +296,7 @@ mod tests {
     fn fact(start: i64, ticks: i64, gap_before: bool, known: bool) -> Facts {
         let start = Timestamp::from_micros(start * 1_000_000);
         let end = start + Span::from_secs(2);
-        let segment = CutSegment { path: "x.ts".into(), start, end, gap_before, complete: true };
+        let segment = CutSegment { path: "x.ts".into(), bytes: None, start, end, gap_before, complete: true };
         let frames = known.then(|| (0..50).map(|frame| Ticks::new(ticks + frame * FRAME)).collect());
         Facts { segment, lowest_pts: Ticks::new(ticks), frame_90k: FRAME, announced_rate: None, frames }
     }

@@ -19,8 +19,10 @@ const MAX_DISTANCE: Span = Span::from_millis(250);
 /// A segment of a cut's range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutSegment {
-    /// The file.
+    /// The file, or a name for messages if there is none.
     pub path: PathBuf,
+    /// Its bytes, if they are not in a file.
+    pub bytes: Option<Arc<Vec<u8>>>,
     /// When it starts, by its name.
     pub start: Timestamp,
     /// When it ends, by its name.
@@ -45,6 +47,11 @@ pub trait SegmentList: Debug + Send + Sync {
 
     /// The segment of a number from 0 on; `None` beyond the last one.
     fn segment(&self, number: u32) -> Option<CutSegment>;
+
+    /// The bytes of the segments that are in no file.
+    fn held_bytes(&self) -> Vec<Arc<Vec<u8>>> {
+        Vec::new()
+    }
 }
 
 impl SegmentList for Vec<CutSegment> {
@@ -55,10 +62,14 @@ impl SegmentList for Vec<CutSegment> {
     fn segment(&self, number: u32) -> Option<CutSegment> {
         self.get(usize::try_from(number).ok()?).cloned()
     }
+
+    fn held_bytes(&self) -> Vec<Arc<Vec<u8>>> {
+        self.iter().filter_map(|segment| segment.bytes.clone()).collect()
+    }
 }
 
 /// The segments of a plan, in 56 bytes each beside those of the list.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PlannedSegments {
     list: Arc<dyn SegmentList>,
     /// The range of the cut.

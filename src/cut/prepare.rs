@@ -36,7 +36,8 @@ fn read_start(
     max_bytes: u64,
     bytes: &mut Vec<u8>,
 ) -> Result<Option<(Program, Scan, Facts)>> {
-    let file = open(&segment, max_bytes)?.file;
+    let opened = open(&segment, max_bytes)?;
+    let mut reader = opened.reader();
     let mut len = match bytes.len() as u64 {
         0 => FIRST_READ_BYTES,
         before => (before / 2).next_power_of_two().clamp(MIN_READ_BYTES, PROBE_BYTES),
@@ -44,7 +45,7 @@ fn read_start(
     bytes.clear();
     loop {
         let missing = len - bytes.len() as u64;
-        let read = (&file).take(missing).read_to_end(bytes);
+        let read = reader.by_ref().take(missing).read_to_end(bytes);
         let at_end = (read.map_err(Error::io("read the segment", &segment.path))? as u64) < missing;
         let program = probe::probe(bytes);
         if at_end || len >= PROBE_BYTES || program.as_ref().is_some_and(is_described) {

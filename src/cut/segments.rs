@@ -1,8 +1,8 @@
-//! Segments on disk, read as a whole and scanned.
+//! Segments on disk or in memory, read as a whole and scanned.
 
 use std::cell::OnceCell;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,8 +55,7 @@ impl LoadedSegment {
 
     /// The same, but its pictures may be too large to be decoded.
     fn read(segment: &CutSegment, next: Option<&CutSegment>, max_bytes: u64) -> Result<Self> {
-        let opened = open(segment, max_bytes)?;
-        let bytes = read_whole(opened).map_err(Error::io("read the segment", &segment.path))?;
+        let bytes = open(segment, max_bytes)?.read_whole(segment)?;
         let scan = Scan::of(&bytes, segment.complete)
             .ok_or_else(|| unsupported(segment, "has no program tables"))?;
         check_scrambling(segment, &scan)?;
@@ -123,7 +122,7 @@ impl LoadedSegment {
             &mut dyn FnMut() -> Result<IndexedSegment>,
         ) -> Result<Arc<IndexedSegment>>,
     ) -> Result<Self> {
-        let len = open(segment, max_bytes)?.len;
+        let len = open(segment, max_bytes)?.len();
         let next_path = next.as_ref().map(|next| &*next.path);
         let key = SegmentKey::of(&segment.path, len, segment.complete, next_path);
         let mut bytes = OnceCell::new();
@@ -151,8 +150,7 @@ impl LoadedSegment {
         let bytes = if self.rewritten {
             Self::read(segment, next.as_ref(), *max_bytes)?.bytes.into_inner().unwrap_or_default()
         } else {
-            let opened = open(segment, *max_bytes)?;
-            read_whole(opened).map_err(Error::io("read the segment", &segment.path))?
+            open(segment, *max_bytes)?.read_whole(segment)?
         };
         Ok(self.bytes.get_or_init(|| bytes))
     }
@@ -187,7 +185,7 @@ impl LoadedSegment {
         if self.scan.is_aligned() {
             return Ok(self);
         }
-        let next = next.map(|next| Ok((open(next, max_bytes)?.file, &*next.path))).transpose()?;
+        let next = next.map(|next| Ok((open_file(next, max_bytes)?.file, &*next.path))).transpose()?;
         let aligned = align(self.bytes()?, &self.scan, whole, next.as_ref())?;
         Ok(aligned.map_or(self, |aligned| Self { rewritten: true, ..Self::new(aligned.bytes, aligned.scan) }))
     }
@@ -266,8 +264,49 @@ pub(crate) fn align(
     }
 }
 
+/// The bytes of a segment, which are to be read.
+#[derive(Debug)]
+pub(super) enum OpenSegment {
+    /// In a file.
+    File(OpenFile),
+    /// In memory.
+    Held(Arc<Vec<u8>>),
+}
+
+impl OpenSegment {
+    fn len(&self) -> u64 {
+        match self {
+            Self::File(opened) => opened.len,
+            Self::Held(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Reads the bytes, one after another.
+    pub(super) fn reader(&self) -> Box<dyn Read + '_> {
+        match self {
+            Self::File(opened) => Box::new(&opened.file),
+            Self::Held(bytes) => Box::new(bytes.as_slice()),
+        }
+    }
+
+    fn read_whole(self, segment: &CutSegment) -> Result<Vec<u8>> {
+        match self {
+            Self::File(opened) => read_whole(opened).map_err(Error::io("read the segment", &segment.path)),
+            Self::Held(bytes) => Ok(Vec::clone(&bytes)),
+        }
+    }
+}
+
 /// Opens a segment of at most `max_bytes`.
-pub(super) fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
+pub(super) fn open(segment: &CutSegment, max_bytes: u64) -> Result<OpenSegment> {
+    match &segment.bytes {
+        Some(bytes) => Ok(OpenSegment::Held(Arc::clone(bytes))),
+        None => open_file(segment, max_bytes).map(OpenSegment::File),
+    }
+}
+
+/// Opens the file of a segment of at most `max_bytes`.
+fn open_file(segment: &CutSegment, max_bytes: u64) -> Result<OpenFile> {
     let opened = open_segment(segment)?;
     if opened.len > max_bytes {
         let why = format!("has {} bytes, and exact cuts take at most {max_bytes}", opened.len);

@@ -68,6 +68,7 @@ impl SelectedSegments {
         let name = VariantName { stream: &self.stream, variant: &self.variant };
         CutSegment {
             path: self.archive.segment_path(name, segment),
+            bytes: None,
             start: segment.start(),
             end: segment.end(),
             gap_before,

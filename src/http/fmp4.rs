@@ -88,6 +88,7 @@ impl Address {
     fn source(&self, app: &App, segment: &Segment) -> CutSegment {
         CutSegment {
             path: app.archive.segment_path(self.variant.name(), segment),
+            bytes: None,
             start: segment.start(),
             end: segment.end(),
             gap_before: false,

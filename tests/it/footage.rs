@@ -174,6 +174,7 @@ pub(crate) fn name(paths: &[PathBuf]) -> Vec<CutSegment> {
     };
     let segment = |(index, path): (usize, &PathBuf)| CutSegment {
         path: path.clone(),
+        bytes: None,
         start: starts[index],
         end: end(index),
         gap_before: false,

@@ -147,7 +147,8 @@ fn moved(moves: &[i64]) -> Vec<CutSegment> {
         let path = footage::root().join(format!("moved-{index}.ts"));
         fs::copy(&all[index], &path).expect("a segment");
         let (start, end) = (from(index) + Span::from_millis(*millis), from(index + 1));
-        CutSegment { path, start, end: end + Span::from_millis(*millis), gap_before: false, complete: true }
+        let end = end + Span::from_millis(*millis);
+        CutSegment { path, bytes: None, start, end, gap_before: false, complete: true }
     };
     moves.iter().enumerate().map(segment).collect()
 }

@@ -262,7 +262,7 @@ fn a_sampling_rate_that_changes_inside_a_segment_is_refused() {
     let path = dir.join("both.ts");
     std::fs::write(&path, [sound("48000", "0"), sound("44100", "1")].concat()).expect("a segment");
     let (start, end) = (base(), base() + Span::from_secs(2));
-    let segment = CutSegment { path, start, end, gap_before: false, complete: true };
+    let segment = CutSegment { path, bytes: None, start, end, gap_before: false, complete: true };
     for exact_type in [ExactType::Copy, ExactType::Smart, ExactType::Whole] {
         let prepared = prepared(exact_type, vec![segment.clone()], None, Vec::new(), start, end);
         let refused = prepared.movie(&options(start), &|| false).map(drop);

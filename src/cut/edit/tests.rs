@@ -104,6 +104,7 @@ fn plan(from: i64, to: i64) -> Plan {
     let planned = |first: i64| PlannedSegment {
         segment: CutSegment {
             path: "x.ts".into(),
+            bytes: None,
             start: time(first),
             end: time(first + 8),
             gap_before: false,
