@@ -3,5 +3,8 @@
 mod child;
 mod tools;
 
+mod lazy_tools;
+
 pub use child::{Child, Feed};
-pub use tools::{Ffprobe, INPUT_OPTIONS, LazyTools, MAX_SEGMENT_BYTES, Tools};
+pub use lazy_tools::LazyTools;
+pub use tools::{Ffprobe, INPUT_OPTIONS, MAX_SEGMENT_BYTES, Tools};

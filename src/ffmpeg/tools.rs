@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::child::{Child, Feed, Input};
@@ -25,8 +25,6 @@ pub const INPUT_OPTIONS: &str = "-f mpegts -protocol_whitelist file,pipe -max_pi
 pub const MAX_SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 /// The most output of a query that is read.
 const MAX_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
-/// How long a missing ffmpeg is remembered as missing.
-const MISSING_TTL: Duration = Duration::from_secs(10);
 
 /// The programs that cuts are made with, and the limits for their use.
 #[derive(Debug, Clone)]
@@ -44,14 +42,22 @@ struct Ffmpeg {
     version: String,
     encoders: BTreeSet<String>,
     decoders: BTreeSet<String>,
+    /// The transitions of its filter `xfade`, once they were asked for.
+    transitions: Arc<OnceLock<BTreeSet<String>>>,
 }
 
 impl Tools {
     /// Looks for ffmpeg, which may be a name to be found in `PATH`. A missing program is no error here.
     pub fn find(ffmpeg: &Path) -> Self {
+        Self { found: Ffmpeg::find(ffmpeg).map_err(Arc::new), ..Self::unused(ffmpeg) }
+    }
+
+    /// The tools for work that runs no program, without a search.
+    pub(super) fn unused(ffmpeg: &Path) -> Self {
+        let why = "it was not searched for".to_owned();
         Self {
-            found: Ffmpeg::find(ffmpeg).map_err(Arc::new),
             ffmpeg: ffmpeg.to_path_buf(),
+            found: Err(Arc::new(Error::ProgramMissing { program: "ffmpeg", why })),
             threads: 1,
             stall_limit: STALL_LIMIT,
             max_segment_bytes: MAX_SEGMENT_BYTES,
@@ -117,6 +123,23 @@ impl Tools {
         Ok(names.iter().any(|name| decoders.contains(*name)))
     }
 
+    /// The transitions between two videos that ffmpeg has, but `custom`, which takes a program of its own.
+    ///
+    /// # Errors
+    /// Those of [`Tools::check_encoder`].
+    pub fn transitions(&self) -> Result<&BTreeSet<String>> {
+        let known = &self.found()?.transitions;
+        if let Some(names) = known.get() {
+            return Ok(names);
+        }
+        let answer = query("ffmpeg", &self.ffmpeg, ["-hide_banner", "-nostdin", "-h", "filter=xfade"])?;
+        let names = transitions(&String::from_utf8_lossy(&answer));
+        if names.is_empty() {
+            return Err(Error::ProgramLacks { program: "ffmpeg", what: "the filter xfade".to_owned() });
+        }
+        Ok(known.get_or_init(|| names))
+    }
+
     fn found(&self) -> Result<&Ffmpeg> {
         let program = "ffmpeg";
         self.found.as_ref().map_err(|error| match &**error {
@@ -167,7 +190,12 @@ impl Tools {
 impl Ffmpeg {
     fn find(path: &Path) -> Result<Self> {
         let version = version("ffmpeg", path)?;
-        Ok(Self { version, encoders: codecs(path, "-encoders")?, decoders: codecs(path, "-decoders")? })
+        Ok(Self {
+            version,
+            encoders: codecs(path, "-encoders")?,
+            decoders: codecs(path, "-decoders")?,
+            transitions: Arc::default(),
+        })
     }
 }
 
@@ -212,83 +240,12 @@ fn codecs(path: &Path, table: &str) -> Result<BTreeSet<String>> {
     Ok(rows.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect())
 }
 
-/// The programs that cuts are made with. A search runs them, which takes a moment: concurrent first callers share one.
-///
-/// An ffmpeg that was found is never searched for again, a missing one only after ten seconds. Nothing is remembered if
-/// the system could not start it.
-#[derive(Debug)]
-pub struct LazyTools {
-    ffmpeg: PathBuf,
-    ffprobe: Ffprobe,
-    threads: usize,
-    max_segment_bytes: u64,
-    /// The result of the last search, and its time.
-    last: Mutex<Option<(Arc<Tools>, Instant)>>,
-}
-
-impl LazyTools {
-    /// The programs at these paths, or of these names in `PATH`. Each process may use that many threads.
-    pub fn new(ffmpeg: PathBuf, ffprobe: PathBuf, threads: usize) -> Self {
-        let ffprobe = Ffprobe(ffprobe);
-        Self { ffmpeg, ffprobe, threads, max_segment_bytes: MAX_SEGMENT_BYTES, last: Mutex::new(None) }
-    }
-
-    /// The same with another limit to the size of a segment that is read for them.
-    #[must_use]
-    pub fn with_max_segment_bytes(self, max_segment_bytes: u64) -> Self {
-        Self { max_segment_bytes, ..self }
-    }
-
-    /// The size of the largest segment that is read into memory.
-    pub fn max_segment_bytes(&self) -> u64 {
-        self.max_segment_bytes
-    }
-
-    /// ffprobe, which is not searched for.
-    pub fn ffprobe(&self) -> &Ffprobe {
-        &self.ffprobe
-    }
-
-    /// The result of the last search, or of a new one where that is no longer valid.
-    pub fn get(&self) -> Arc<Tools> {
-        let mut last = self.lock();
-        let Some((tools, searched)) = last.as_mut() else {
-            // The first search holds the lock, because no caller can go on without its result.
-            return Arc::clone(&last.insert((self.find(), Instant::now())).0);
-        };
-        let is_valid = match tools.ffmpeg_version() {
-            Ok(_) => true,
-            Err(Error::NotStarted { .. }) => false,
-            Err(_) => searched.elapsed() < MISSING_TTL,
-        };
-        if is_valid {
-            return Arc::clone(tools);
-        }
-        // The lock is not held for the search: meanwhile other callers get the last result.
-        *searched = Instant::now();
-        drop(last);
-        let tools = self.find();
-        *self.lock() = Some((Arc::clone(&tools), Instant::now()));
-        tools
-    }
-
-    /// The tools for work that runs no program, without a search, which would take longer than much of that work.
-    pub fn unused(&self) -> Arc<Tools> {
-        let why = "it was not searched for".to_owned();
-        let found = Err(Arc::new(Error::ProgramMissing { program: "ffmpeg", why }));
-        let (ffmpeg, threads, max_segment_bytes) =
-            (self.ffmpeg.clone(), self.threads, self.max_segment_bytes);
-        Arc::new(Tools { ffmpeg, found, threads, stall_limit: STALL_LIMIT, max_segment_bytes })
-    }
-
-    fn find(&self) -> Arc<Tools> {
-        let tools = Tools::find(&self.ffmpeg).with_threads(self.threads);
-        Arc::new(tools.with_max_segment_bytes(self.max_segment_bytes))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(Arc<Tools>, Instant)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The values but `custom` of the first option in ffmpeg's help on the filter `xfade`.
+fn transitions(help: &str) -> BTreeSet<String> {
+    let is_option = |line: &&str| line.split_whitespace().nth(1).is_some_and(|kind| kind.starts_with('<'));
+    let values = help.lines().skip_while(|line| !is_option(line)).skip(1).take_while(|line| !is_option(line));
+    let names = values.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "custom");
+    names.map(str::to_owned).collect()
 }
 
 fn version(program: &'static str, path: &Path) -> Result<String> {
@@ -340,24 +297,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_ffmpeg_is_looked_for_again_only_after_a_while() {
-        let tools = LazyTools::new("/nowhere/ffmpeg".into(), "/nowhere/ffprobe".into(), 1);
-        assert!(tools.lock().is_none(), "nothing has needed them yet");
-        let first = tools.get();
-        assert!(first.ffmpeg_version().is_err());
-        for _ in 0..3 {
-            assert!(Arc::ptr_eq(&first, &tools.get()));
-        }
-        tools.lock().as_mut().expect("a search").1 -= MISSING_TTL;
-        assert!(!Arc::ptr_eq(&first, &tools.get()));
-    }
-
-    #[test]
-    fn tools_that_are_not_used_are_not_looked_for() {
-        let tools = LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1).with_max_segment_bytes(7);
-        let unused = tools.unused();
-        assert!(tools.lock().is_none());
-        assert_eq!(unused.max_segment_bytes(), 7);
-        assert!(matches!(unused.check_encoder("libx264"), Err(Error::ProgramMissing { .. })));
+    fn transitions_are_read_from_the_help_on_the_filter() {
+        let help = "Filter xfade\n    Inputs:\n       #0: main (video)\nxfade AVOptions:\n   \
+            transition        <int>        ..FV....... set cross fade transition (default fade)\n     \
+            custom          -1           ..FV....... custom transition\n     \
+            fade            0            ..FV....... fade transition\n     \
+            wipeleft        1            ..FV....... wipe left transition\n   \
+            duration          <duration>   ..FV....... set cross fade duration (default 1)\n";
+        assert_eq!(transitions(help).into_iter().collect::<Vec<_>>(), ["fade", "wipeleft"]);
+        assert!(transitions("Unknown filter 'xfade'.\n").is_empty());
     }
 }
