@@ -67,6 +67,8 @@ pub enum Error {
     },
     /// A template for a thumbnail that cannot be used, or a part of a picture that is outside of it. The message says why.
     BadTemplate(String),
+    /// A transition between two ranges that cannot be made of them. The message says why.
+    BadTransition(String),
     /// A cut of more hours than the server allows.
     CutTooLong {
         /// Which cuts have the limit: `exact` or `MP4`.
@@ -187,6 +189,7 @@ impl fmt::Display for Error {
             }
             Self::Busy(message) | Self::Gone(message) | Self::OutOfBounds(message) => write!(f, "{message}"),
             Self::BadTemplate(message)
+            | Self::BadTransition(message)
             | Self::NotFound(message)
             | Self::TooLarge(message)
             | Self::Unsupported(message) => {

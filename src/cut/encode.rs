@@ -51,7 +51,7 @@ impl Format {
 
     /// The options that make pictures which fit between those of the source, with `reorder` of them decoded before one that
     /// is shown before them.
-    fn options(&self, reorder: u32) -> String {
+    pub(super) fn options(&self, reorder: u32) -> String {
         let rate = rate_option(&self.video);
         let reorder = match reorder {
             0 => "bframes=0",
@@ -72,16 +72,24 @@ impl Format {
         format!("-c:v {} {options} {rate}{reorder}:{params}", self.encoder())
     }
 
+    /// How many pictures are decoded before one that is shown before them, as the source announces it and as far as the
+    /// encoders are told to.
+    pub(super) fn announced_reorder(&self) -> u32 {
+        let picture = &self.video.picture;
+        let allowed = if picture.profile == H264_BASELINE { 0 } else { 2 };
+        picture.reorder.or(self.video.reorder).unwrap_or(0).min(allowed)
+    }
+
     /// How many pictures may be decoded before one that is shown before them: as many as in the source, because ffmpeg
     /// shifts its clock where PTS are far ahead of DTS for that number. There are fewer if DTS would have to be lower than
     /// in the source: some sources announce reordering that they do not use. DTS of HEVC may be `spare_90k` lower, because
     /// ffmpeg complains where its number grows.
     fn reorder(&self, group: &PartialGroup, spare_90k: i64) -> u32 {
         let spare_90k = if self.codec == Codec::Hevc { spare_90k } else { 0 };
-        let picture = &self.video.picture;
-        let allowed = if picture.profile == H264_BASELINE { 0 } else { 2 };
-        let announced = picture.reorder.or(self.video.reorder).unwrap_or(0).min(allowed);
-        (1..=announced).rev().find(|reorder| group.late_90k(*reorder) <= spare_90k).unwrap_or(0)
+        (1..=self.announced_reorder())
+            .rev()
+            .find(|reorder| group.late_90k(*reorder) <= spare_90k)
+            .unwrap_or(0)
     }
 }
 

@@ -44,6 +44,11 @@ pub(super) fn check(plan: &Plan, tools: &Tools, target: Target) -> Result<()> {
         let why = "WebM needs video, and there is none; type=full, type=smart and type=rough keep the sound";
         return Err(Error::Unsupported(why.to_owned()));
     }
+    check_sounds(plan, tools)
+}
+
+/// Checks that ffmpeg has the decoders of all sound.
+pub(super) fn check_sounds(plan: &Plan, tools: &Tools) -> Result<()> {
     for (stream, found_in) in plan.program.streams.iter().zip(&plan.found_in) {
         if !stream.codec.is_audio() {
             continue;
@@ -152,7 +157,7 @@ pub(super) fn blame(error: Error) -> Error {
 }
 
 /// Feeds all segments to ffmpeg.
-fn feed(mut plans: Vec<Plan>, stdin: &mut dyn Write) -> Result<()> {
+pub(super) fn feed(mut plans: Vec<Plan>, stdin: &mut dyn Write) -> Result<()> {
     if let Some(first) = plans.first_mut() {
         first.start_90k -= AUDIO_MARGIN_90K;
     }
@@ -237,8 +242,6 @@ fn arguments(plans: &[Plan], tools: &Tools, target: Target) -> String {
         vec![format!("-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0")];
     let video = plan.program.streams.iter().find(|stream| stream.codec.is_video());
     args.extend(video.map(|stream| video_arguments(plans, stream, tools, target)));
-    let seconds =
-        |ticks: i64| format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9);
     let (start, end) = (seconds(plan.start_90k), seconds(last.end_90k));
     // A range's first frame of sound may begin a little before the range.
     let join = |plan: &Plan| {
@@ -256,13 +259,18 @@ fn arguments(plans: &[Plan], tools: &Tools, target: Target) -> String {
     args.join(" ")
 }
 
+/// A time as ffmpeg takes it.
+pub(super) fn seconds(ticks: i64) -> String {
+    format!("{}.{:06}", ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND * 100 / 9)
+}
+
 /// How long the output is.
 fn duration_90k(plans: &[Plan]) -> i64 {
     plans.iter().map(Plan::duration_90k).sum()
 }
 
 /// Where the last segment of a range has its first frame that is not shown, or a later one would be.
-fn range_end_90k(plan: &Plan) -> i64 {
+pub(super) fn range_end_90k(plan: &Plan) -> i64 {
     // Where the frame rate varies, the next frame may come before the last one's usual end.
     let range_end =
         |last: PlannedSegment| last.clock.to_output_90k(last.shown.lowest_pts) + last.shown.end_90k();

@@ -41,7 +41,9 @@ pub mod rough;
 pub mod selected;
 pub mod single_frame;
 mod smart;
+mod transition;
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -53,17 +55,21 @@ pub use lead_in::Preceding;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType, SegmentList};
 use prepare::Planning;
-pub use ranges::CutRange;
+pub use ranges::{CutParts, CutRange, Overlap};
 use samples_cache::SamplesCache;
 pub(crate) use segments::{align, open_segment};
 use target::Target;
+pub use transition::MAX_SECONDS as MAX_TRANSITION_SECONDS;
+use transition::Transition;
 use transport_stream::TransportStream;
 
 /// A cut that can be made, as far as that can be known before it is.
 #[derive(Debug)]
 pub struct PreparedCut {
-    /// The plans of its ranges, in order; never empty.
+    exact_type: ExactType,
+    /// The plans of its ranges, in order, of what no transition shows. Never empty unless there is a transition.
     plans: Vec<Plan>,
+    transitions: Vec<Transition>,
     tools: Tools,
     /// Where the samples of segments are kept, for a container that needs them.
     samples: Option<Arc<SamplesCache>>,
@@ -84,10 +90,10 @@ pub fn prepare(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
     let range = CutRange::new(segments, trailing, preceding, range);
-    prepare_ranges(exact_type, vec![range], tools, is_cancelled)
+    prepare_ranges(exact_type, CutParts { ranges: vec![range], overlaps: Vec::new() }, tools, is_cancelled)
 }
 
-/// Prepares a cut of ranges, one behind another in the order given.
+/// Prepares a cut of ranges, one behind another in the order given, with transitions between them.
 ///
 /// # Errors
 /// `RangeIsEmpty` if no frame is in a range; `Unsupported` if the segments cannot be joined, decoded or, for
@@ -96,16 +102,15 @@ pub fn prepare(
 /// there are several.
 pub fn prepare_ranges(
     exact_type: ExactType,
-    ranges: Vec<CutRange<'_>>,
+    mut parts: CutParts<'_>,
     tools: &Tools,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
     let planning =
         Planning { exact_type, max_segment_bytes: tools.max_segment_bytes(), samples: None, is_cancelled };
-    let mut plans = ranges::plan(planning, &ranges)?;
+    let mut plans = ranges::plan(planning, &mut parts)?;
     presence::drop_absent_streams(&mut plans, is_cancelled)?;
-    let plans = ranges::complete(plans, ranges, tools, planning)?;
-    Ok(PreparedCut { plans, tools: tools.clone(), samples: None })
+    complete(plans, parts, tools, None, planning)
 }
 
 /// What movies are made with.
@@ -120,24 +125,56 @@ pub struct MovieTools<'a> {
 /// Prepares a cut of ranges as an MP4 movie. Other parameters, and errors, are those of [`prepare_ranges`].
 pub fn prepare_movie(
     exact_type: ExactType,
-    ranges: Vec<CutRange<'_>>,
+    mut parts: CutParts<'_>,
     MovieTools { tools, samples }: MovieTools<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PreparedCut> {
     let max_segment_bytes = tools.max_segment_bytes();
     let planning = Planning { exact_type, max_segment_bytes, samples: Some(samples), is_cancelled };
-    let mut plans = ranges::plan(planning, &ranges)?;
+    let mut plans = ranges::plan(planning, &mut parts)?;
     if exact_type == ExactType::Full {
         // Its tracks are described before their frames are made.
         presence::drop_absent_streams(&mut plans, is_cancelled)?;
     } else if let Some(first) = plans.first() {
         movie::holdable::check(first)?;
     }
-    let plans = ranges::complete(plans, ranges, tools, planning)?;
-    Ok(PreparedCut { plans, tools: tools.clone(), samples: Some(Arc::clone(samples)) })
+    complete(plans, parts, tools, Some(samples), planning)
+}
+
+/// Prepares the rest of a cut whose ranges are planned.
+fn complete(
+    plans: Vec<Plan>,
+    CutParts { ranges, overlaps }: CutParts<'_>,
+    tools: &Tools,
+    samples: Option<&Arc<SamplesCache>>,
+    planning: Planning<'_>,
+) -> Result<PreparedCut> {
+    let mut plans = ranges::complete(plans, ranges, tools, planning)?;
+    let program = plans.first().map(|first| &first.program);
+    let transitions = transition::plan(overlaps, program, tools, planning)?;
+    if transitions.is_empty() {
+        plans = ranges::spread(plans, planning)?;
+    }
+    let samples = samples.map(Arc::clone);
+    Ok(PreparedCut { exact_type: planning.exact_type, plans, transitions, tools: tools.clone(), samples })
 }
 
 impl PreparedCut {
+    /// The plans of all that is shown, with the transitions, which are made now.
+    fn all_plans(&self, is_cancelled: &dyn Fn() -> bool) -> Result<Cow<'_, [Plan]>> {
+        if self.transitions.is_empty() {
+            return Ok(Cow::Borrowed(&self.plans));
+        }
+        let planning = Planning {
+            exact_type: self.exact_type,
+            max_segment_bytes: self.tools.max_segment_bytes(),
+            samples: self.samples.as_deref(),
+            is_cancelled,
+        };
+        let plans = transition::insert(self.plans.clone(), &self.transitions, &self.tools, planning)?;
+        Ok(Cow::Owned(ranges::spread(plans, planning)?))
+    }
+
     /// Makes the cut and writes it to `out`, beginning when there is a first frame.
     ///
     /// `is_cancelled` is called several times a second, and before each write. Once it returns true or `out` fails, all
@@ -148,15 +185,16 @@ impl PreparedCut {
     /// `Io` if a segment cannot be read or `out` not be written, `Unsupported` if a segment has changed since the cut was
     /// prepared.
     pub fn run(self, out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let Some(first) = self.plans.first() else { return Err(Error::RangeIsEmpty) };
-        match first.exact_type {
+        let plans = self.all_plans(is_cancelled)?;
+        match self.exact_type {
             ExactType::Full | ExactType::Webm => {
-                let target = Target::of(first.exact_type);
-                full::run(self.plans, &self.tools, target, out, is_cancelled)
+                let target = Target::of(self.exact_type);
+                full::run(plans.into_owned(), &self.tools, target, out, is_cancelled)
             }
             ExactType::Smart => {
+                let Some(first) = plans.first() else { return Err(Error::RangeIsEmpty) };
                 let mut container = TransportStream::new(first);
-                self.plans.iter().try_for_each(|plan| {
+                plans.iter().try_for_each(|plan| {
                     smart::run(plan, Some(&self.tools), None, &mut container, out, is_cancelled)
                 })
             }

@@ -23,7 +23,8 @@ use crate::error::{Error, Result};
 use crate::mp4::movie::MovieInfo;
 
 use super::PreparedCut;
-use super::plan::ExactType;
+use super::plan::{ExactType, Plan};
+use super::transition::Transition;
 use super::{copy, smart};
 use builder::MovieBuilder;
 pub use encoded::EncodedPictures;
@@ -49,7 +50,8 @@ impl PreparedCut {
         options: &MovieOptions,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<(Movie, EncodedPictures)> {
-        self.build(options, true, is_cancelled)
+        let plans = self.all_plans(is_cancelled)?;
+        self.build(&plans, options, true, is_cancelled)
     }
 
     /// The length of the movie in bytes, without encoding anything: the size of pictures that would be is estimated.
@@ -57,19 +59,24 @@ impl PreparedCut {
     /// # Errors
     /// Those of [`PreparedCut::movie`], as far as they can be known.
     pub fn estimate_movie(&self, options: &MovieOptions, is_cancelled: &dyn Fn() -> bool) -> Result<u64> {
-        Ok(self.build(options, false, is_cancelled)?.0.len())
+        let transitions = self.transitions.iter().map(Transition::estimate_bytes).sum::<Result<u64>>()?;
+        if self.plans.is_empty() {
+            return Ok(transitions);
+        }
+        Ok(self.build(&self.plans, options, false, is_cancelled)?.0.len() + transitions)
     }
 
     fn build(
         &self,
+        plans: &[Plan],
         options: &MovieOptions,
         encode: bool,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<(Movie, EncodedPictures)> {
         let samples = self.samples.as_deref();
-        let Some(first) = self.plans.first() else { return Err(Error::RangeIsEmpty) };
-        let mut builder = MovieBuilder::new(first, &self.plans, options.timecode);
-        for plan in &self.plans {
+        let Some(first) = plans.first() else { return Err(Error::RangeIsEmpty) };
+        let mut builder = MovieBuilder::new(first, plans, options.timecode);
+        for plan in plans {
             match plan.exact_type {
                 ExactType::Copy | ExactType::Whole => copy::run(plan, samples, &mut builder, is_cancelled)?,
                 ExactType::Smart | ExactType::Full | ExactType::Webm => {

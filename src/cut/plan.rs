@@ -51,7 +51,7 @@ impl ExactType {
 }
 
 /// The plan of a cut, or of one of its ranges. The plans of all ranges have the same program.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Plan {
     /// How the cut is made.
     pub(super) exact_type: ExactType,

@@ -28,6 +28,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// The streams of a program, to which others may be added.
+    pub(super) fn of(program: Program) -> Self {
+        Self { found_in: vec![None; program.streams.len()], program: Some(program) }
+    }
+
     /// Adds the streams of a segment, of which `scan` is the start.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ const MAX_EARLIER_90K: i64 = DISTANCE_90K / 2;
 
 /// A range of a cut, and what there is of it.
 pub struct CutRange<'a> {
+    /// Which of the ranges of the cut it is or is part of, from 0 on, and how many there are. Errors name it.
+    pub place: (usize, usize),
     /// The segments that cover it, in order.
     pub segments: Arc<dyn SegmentList>,
     /// The segment that continues the last one, if there is one: sound is stored behind its pictures, so the last of it may
@@ -48,11 +50,18 @@ impl<'a> CutRange<'a> {
         range: (Timestamp, Timestamp),
     ) -> Self {
         Self {
+            place: (0, 1),
             segments: Arc::new(segments),
             trailing: trailing.cloned(),
             preceding: Box::new(preceding),
             range,
         }
+    }
+
+    /// The error about it, which names it if there are several.
+    pub(super) fn name(&self, error: Error) -> Error {
+        let (number, count) = self.place;
+        error.in_range(number, count)
     }
 }
 
@@ -62,18 +71,57 @@ impl fmt::Debug for CutRange<'_> {
     }
 }
 
+/// A transition of a cut, and what there is of the two ranges during it.
+#[derive(Debug)]
+pub struct Overlap<'a> {
+    /// Its type: a transition of ffmpeg's filter `xfade`.
+    pub transition: String,
+    /// How many of the ranges of the cut are before it.
+    pub before: usize,
+    /// The end of the range before, of the same length as `to`.
+    pub from: CutRange<'a>,
+    /// The start of the range after.
+    pub to: CutRange<'a>,
+}
+
+/// What a cut is made from.
+#[derive(Debug)]
+pub struct CutParts<'a> {
+    /// The ranges, without what transitions show.
+    pub ranges: Vec<CutRange<'a>>,
+    /// The transitions, in order.
+    pub overlaps: Vec<Overlap<'a>>,
+}
+
+impl CutParts<'_> {
+    /// Takes out a range of which nothing is shown.
+    fn remove_range(&mut self, number: usize) {
+        self.ranges.remove(number);
+        for overlap in self.overlaps.iter_mut().filter(|overlap| overlap.before > number) {
+            overlap.before -= 1;
+        }
+    }
+}
+
 /// Plans ranges, each of which begins in the output where the one before ends.
-pub(super) fn plan(planning: Planning<'_>, ranges: &[CutRange<'_>]) -> Result<Vec<Plan>> {
-    let mut plans: Vec<Plan> = Vec::with_capacity(ranges.len());
+pub(super) fn plan(planning: Planning<'_>, parts: &mut CutParts<'_>) -> Result<Vec<Plan>> {
+    let mut plans: Vec<Plan> = Vec::with_capacity(parts.ranges.len());
     let mut streams = Streams::default();
-    for (number, source) in ranges.iter().enumerate() {
+    while let Some(source) = parts.ranges.get(plans.len()) {
         let start_90k = plans.last().map(|last| last.end_90k);
         let list = Arc::clone(&source.segments);
         let trailing = source.trailing.as_ref();
         let planned = prepare::plan(planning, list, trailing, source.range, &mut streams, start_90k);
-        let mut plan = planned.map_err(|error| error.in_range(number, ranges.len()))?;
-        plan.place = Place { number, is_last: number + 1 == ranges.len(), ..Place::ALONE };
-        plans.push(plan);
+        match planned {
+            Ok(plan) => plans.push(plan),
+            // Transitions show all of it.
+            Err(Error::RangeIsEmpty) if !parts.overlaps.is_empty() => parts.remove_range(plans.len()),
+            Err(error) => return Err(source.name(error)),
+        }
+    }
+    let count = plans.len();
+    for (number, plan) in plans.iter_mut().enumerate() {
+        plan.place = Place { number, is_last: number + 1 == count, ..Place::ALONE };
     }
     // The streams of the last ranges are there from the beginning.
     if let Some((program, found_in)) = streams.found() {
@@ -93,16 +141,9 @@ pub(super) fn complete(
     planning: Planning<'_>,
 ) -> Result<Vec<Plan>> {
     let Planning { exact_type, samples, is_cancelled, .. } = planning;
-    let count = plans.len();
-    for (number, (plan, source)) in plans.iter_mut().zip(&mut ranges).enumerate() {
-        // The range may begin behind the last frame of the first segment.
-        let first = plan.segments.list().segment(0);
-        let planned = plan.segments.first().map(|planned| planned.segment);
-        let mut unused = first.filter(|first| planned.as_ref() != Some(first));
-        let mut preceding = || unused.take().map_or_else(&mut *source.preceding, |first| Ok(Some(first)));
-        if exact_type != ExactType::Whole {
-            let added = lead_in::add(plan, &mut preceding, samples, is_cancelled);
-            added.map_err(|error| error.in_range(number, count))?;
+    if exact_type != ExactType::Whole {
+        for (plan, source) in plans.iter_mut().zip(&mut ranges) {
+            add_lead_in(plan, source, planning).map_err(|error| source.name(error))?;
         }
     }
     share_formats(&mut plans);
@@ -111,13 +152,22 @@ pub(super) fn complete(
             let target = Target::of(exact_type);
             plans.first().map_or(Ok(()), |first| full::check(first, tools, target))?;
         }
-        ExactType::Smart => plans.iter().try_for_each(|plan| {
-            let checked = smart::check(plan, tools, samples, is_cancelled);
-            checked.map_err(|error| error.in_range(plan.place.number, count))
+        ExactType::Smart => plans.iter().zip(&ranges).try_for_each(|(plan, source)| {
+            smart::check(plan, tools, samples, is_cancelled).map_err(|error| source.name(error))
         })?,
         ExactType::Copy | ExactType::Whole => {}
     }
-    if exact_type.hides() && count > 1 { spread(plans, planning) } else { Ok(plans) }
+    Ok(plans)
+}
+
+/// Adds to the plan of a range what is before its first segment.
+pub(super) fn add_lead_in(plan: &mut Plan, source: &mut CutRange<'_>, planning: Planning<'_>) -> Result<()> {
+    // The range may begin behind the last frame of the first segment.
+    let first = plan.segments.list().segment(0);
+    let planned = plan.segments.first().map(|planned| planned.segment);
+    let mut unused = first.filter(|first| planned.as_ref() != Some(first));
+    let mut preceding = || unused.take().map_or_else(&mut *source.preceding, |first| Ok(Some(first)));
+    lead_in::add(plan, &mut preceding, planning.samples, planning.is_cancelled)
 }
 
 /// Gives all plans the format of the pictures, which segments before the first one of a range may have told.
@@ -131,9 +181,12 @@ fn share_formats(plans: &mut [Plan]) {
     }
 }
 
-/// Moves plans apart in the output, so that what is hidden behind the end of one range ends before what is hidden before the
+/// Moves plans of which something is hidden apart in the output, so that what is hidden behind the end of one range ends before what is hidden before the
 /// start of the next begins.
-fn spread(plans: Vec<Plan>, planning: Planning<'_>) -> Result<Vec<Plan>> {
+pub(super) fn spread(plans: Vec<Plan>, planning: Planning<'_>) -> Result<Vec<Plan>> {
+    if !planning.exact_type.hides() || plans.len() < 2 {
+        return Ok(plans);
+    }
     let mut spread: Vec<Plan> = Vec::with_capacity(plans.len());
     // Where the range before ends, and where all that it has ends.
     let mut before = None;

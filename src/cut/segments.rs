@@ -274,7 +274,7 @@ pub(super) enum OpenSegment {
 }
 
 impl OpenSegment {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         match self {
             Self::File(opened) => opened.len,
             Self::Held(bytes) => bytes.len() as u64,

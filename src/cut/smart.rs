@@ -32,7 +32,7 @@ pub(super) fn check(
         return Ok(());
     }
     let Some(first) = plan.segments.first() else { return Err(Error::RangeIsEmpty) };
-    let format = format(plan).map_err(|why| refused(&first, why))?;
+    let format = check_format(plan)?;
     if plan.lead_in.is_some() {
         return Err(refused(&first, "begins with pictures that refer to the segment before"));
     }
@@ -56,6 +56,15 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// The format of the pictures.
+///
+/// # Errors
+/// [`Error::Unsupported`] for pictures that cannot be spliced.
+pub(super) fn check_format(plan: &Plan) -> Result<Format> {
+    let Some(first) = plan.segments.first() else { return Err(Error::RangeIsEmpty) };
+    format(plan).map_err(|why| refused(&first, why))
 }
 
 /// The format of the pictures, or why they cannot be spliced.

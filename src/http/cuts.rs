@@ -2,9 +2,12 @@
 
 mod segments;
 mod timer;
+mod transitions;
 
 mod request;
 mod streamed;
+
+mod parts;
 
 mod movie;
 mod stream;

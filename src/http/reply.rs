@@ -117,6 +117,7 @@ impl Reply {
             | Error::EndNotAfterStart
             | Error::EndsNotAfterStarts(_)
             | Error::OutOfBounds(_)
+            | Error::BadTransition(_)
             | Error::BadTemplate(_)
             | Error::SheetTooLarge { .. }
             | Error::CutTooLong { .. } => (400, &*shown),

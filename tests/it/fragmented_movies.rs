@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use restreamer::cut::movie::MovieOptions;
 use restreamer::cut::samples_cache::SamplesCache;
-use restreamer::cut::{CutRange, ExactType, MovieTools, prepare_movie};
+use restreamer::cut::{CutParts, CutRange, ExactType, MovieTools, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::Timestamp;
 
@@ -29,7 +29,10 @@ impl Range {
         let (segments, trailing) = (self.segments.clone(), self.trailing.as_ref());
         let prepared = prepare_movie(
             ExactType::Full,
-            vec![CutRange::new(segments, trailing, &mut preceding, (self.start, self.end))],
+            CutParts {
+                ranges: vec![CutRange::new(segments, trailing, &mut preceding, (self.start, self.end))],
+                overlaps: Vec::new(),
+            },
             MovieTools {
                 tools: &tools().with_threads(2),
                 samples: &std::sync::Arc::new(SamplesCache::new(0)),

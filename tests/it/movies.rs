@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use restreamer::cut::movie::{MovieOptions, MovieSource, RecentParts};
 use restreamer::cut::samples_cache::SamplesCache;
-use restreamer::cut::{CutRange, CutSegment, ExactType, MovieTools, PreparedCut, prepare_movie};
+use restreamer::cut::{CutParts, CutRange, CutSegment, ExactType, MovieTools, PreparedCut, prepare_movie};
 use restreamer::error::{Error, Result};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::{Span, Timestamp};
@@ -21,6 +21,7 @@ use crate::footage::{
 /// Prepares a movie of ranges of footage, one after another.
 fn joined(exact_type: ExactType, ranges: &[Range]) -> PreparedCut {
     let sources = ranges.iter().map(|range| CutRange {
+        place: (0, 1),
         segments: Arc::new(range.segments.clone()),
         trailing: range.trailing.clone(),
         preceding: Box::new({
@@ -32,7 +33,8 @@ fn joined(exact_type: ExactType, ranges: &[Range]) -> PreparedCut {
     let tools = tools().with_threads(2);
     let samples = Arc::new(SamplesCache::new(1 << 24));
     let movie_tools = MovieTools { tools: &tools, samples: &samples };
-    prepare_movie(exact_type, sources.collect(), movie_tools, &|| false).expect("a movie that can be made")
+    let parts = CutParts { ranges: sources.collect(), overlaps: Vec::new() };
+    prepare_movie(exact_type, parts, movie_tools, &|| false).expect("a movie that can be made")
 }
 
 /// Prepares a movie of segments, with the segment after them and those before.
@@ -48,7 +50,10 @@ fn prepared(
     let tools = tools().with_threads(2);
     prepare_movie(
         exact_type,
-        vec![CutRange::new(segments, trailing, &mut preceding, (start, end))],
+        CutParts {
+            ranges: vec![CutRange::new(segments, trailing, &mut preceding, (start, end))],
+            overlaps: Vec::new(),
+        },
         MovieTools { tools: &tools, samples: &Arc::new(SamplesCache::new(1 << 24)) },
         &|| false,
     )

@@ -45,10 +45,11 @@ impl PreparedCut {
         out: &mut dyn Write,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let Self { plans, tools, .. } = self;
+        let plans = self.all_plans(is_cancelled)?;
+        let tools = &self.tools;
         let Some(first) = plans.first() else { return Err(Error::RangeIsEmpty) };
-        let mut movie = FragmentedMovie::new(first, &tools, options);
-        for plan in &plans {
+        let mut movie = FragmentedMovie::new(first, tools, options);
+        for plan in plans.iter() {
             movie.add_range(plan);
         }
         let mut splitter = Splitter::new(movie.tracks.len());
@@ -57,7 +58,7 @@ impl PreparedCut {
             splitter.push(chunk, |piece| write(movie.fragment(&piece, false, is_cancelled)?))
         };
         let target = Target::TransportStream { start_seconds: START_SECONDS };
-        full::encode(plans, &tools, target, &mut take, is_cancelled)?;
+        full::encode(plans.into_owned(), tools, target, &mut take, is_cancelled)?;
         write(movie.fragment(&splitter.finish(), true, is_cancelled)?)
     }
 }

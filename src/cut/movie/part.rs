@@ -77,11 +77,14 @@ impl Parts {
         let chunks =
             self.special.values().filter_map(|special| special.chunks.as_ref()).map(Vec::len).sum::<usize>();
         let texts = self.texts.values().map(|text| text.capacity() + 64).sum::<usize>();
+        let held =
+            self.lists.iter().flat_map(|list| list.held_bytes()).map(|bytes| bytes.len()).sum::<usize>();
         // An entry of a list takes 8 bytes.
         self.records.capacity() * (size_of::<Record>() + size_of::<u64>() + 8)
             + self.special.len() * 256
             + chunks * size_of::<Chunk>()
             + texts
+            + held
     }
 
     pub(super) fn has_encoded(&self, index: usize) -> bool {
@@ -97,11 +100,14 @@ impl Parts {
         self.lists.get(usize::from(record.range))?.segment(record.number)
     }
 
-    /// A hash of `start` and the names of segments outside the range.
+    /// A hash of `start`, of what transitions show, and of the names of segments outside the range.
     pub(super) fn hash_outside(&self, start: u64) -> u64 {
         let mut hash = Fnv::new();
         hash.write_u64(start);
         let outside = self.special.values().filter_map(|special| special.segment.as_ref());
+        for bytes in self.lists.iter().flat_map(|list| list.held_bytes()) {
+            hash.write(&bytes);
+        }
         for name in outside.filter_map(|segment| segment.path.file_name()) {
             hash.write_str(&name.to_string_lossy());
         }

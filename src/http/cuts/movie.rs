@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use tiny_http::Method;
 
+use super::parts::parts;
 use super::request::{CutParameters, ExactRange, Part, describe, exact_ranges, file_name, outer, type_name};
 use super::segments::{Coverage, CutRequest};
 use super::streamed::streamed;
 use super::timer::CutTimer;
 use crate::cut::movie::{EncodedPictures, Movie, MovieOptions, MovieSource};
-use crate::cut::{ExactType, MovieTools, PreparedCut, prepare_movie};
+use crate::cut::{CutParts, ExactType, MovieTools, PreparedCut, prepare_movie};
 use crate::error::Result;
 use crate::fnv::Fnv;
 use crate::hls::encode;
@@ -45,7 +46,7 @@ pub(crate) struct MovieQuery {
 
 impl Handler for MovieQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        let cut = CutParameters::decode(names, query)?;
+        let mut cut = CutParameters::decode(names, query)?;
         let exact_type = query.parsed("type", "`smart`, `copy`, `rough` or `full`", |name| match name {
             "smart" | "fast" => Some(ExactType::Smart),
             "copy" => Some(ExactType::Copy),
@@ -76,6 +77,7 @@ impl Handler for MovieQuery {
             let reply = Reply::empty(307).with("Location", absolute_address);
             return Ok(reply.with("Cache-Control", "no-store"));
         }
+        self.cut.transitions.check_types(app)?;
         let outer = outer(&cut)?;
         let mut hash = self.hash();
         let (found, coverage) = exact_ranges(app, cut, is_cancelled, |part| hash_part(&mut hash, &part))?;
@@ -101,6 +103,7 @@ impl MovieQuery {
         hash.write_u64(u64::from(self.timecode));
         hash.write_str(&self.cut.variant.stream);
         hash.write_str(&self.cut.variant.variant);
+        hash.write_str(&self.cut.transitions.query());
         hash
     }
 
@@ -120,7 +123,7 @@ impl MovieQuery {
         for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {
             address = format!("{address}&{name}=true");
         }
-        address
+        address + &self.cut.transitions.query()
     }
 }
 
@@ -234,18 +237,18 @@ impl MovieRequest<'_> {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<PreparedCut> {
         let exact_type = self.query.exact_type;
-        let source = |range: ExactRange| {
-            let ((start, end), asked_for) = (range.span, range.request.range);
-            if exact_type == ExactType::Whole {
-                ExactRange { trailing: None, ..range }.source(app, (start - MARGIN, end + MARGIN))
-            } else {
-                range.source(app, asked_for)
-            }
+        let whole = |range: ExactRange| {
+            let (start, end) = range.span;
+            ExactRange { trailing: None, ..range }.source(app, (start - MARGIN, end + MARGIN))
         };
-        let sources = ranges.into_iter().map(source).collect();
+        let parts = if exact_type == ExactType::Whole {
+            CutParts { ranges: ranges.into_iter().map(whole).collect(), overlaps: Vec::new() }
+        } else {
+            parts(app, ranges, &self.query.cut.transitions, is_cancelled)?
+        };
         let tools = if exact_type.decodes() { app.tools.get() } else { app.tools.unused() };
         let tools = MovieTools { tools: &tools, samples: &app.samples };
-        prepare_movie(exact_type, sources, tools, is_cancelled)
+        prepare_movie(exact_type, parts, tools, is_cancelled)
     }
 
     fn options(&self) -> MovieOptions {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::segments::{
     Coverage, CutRequest, for_each_segment, preceding_segment, selection, trailing_segment,
 };
+use super::transitions::Transitions;
 use crate::archive::selection::Chosen;
 use crate::cut::selected::SelectedSegments;
 use crate::cut::{CutRange, CutSegment, ExactType, SegmentList};
@@ -16,7 +17,6 @@ use crate::http::path::{PathNames, VariantPath};
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::time_range::{ResolvedRange, TimeRange};
-use crate::timestamp::expression::parse_length;
 use crate::timestamp::{Hour, Span, Timestamp};
 
 /// How many ranges a cut may have.
@@ -54,8 +54,7 @@ pub(super) struct CutParameters {
     /// Its ranges, in the order of the cut; never empty.
     ranges: Vec<TimeRange>,
     pub(super) allow_holes: bool,
-    /// The transitions between them that are asked for; an empty one is a hard cut.
-    transitions: Vec<String>,
+    pub(super) transitions: Transitions,
 }
 
 impl CutParameters {
@@ -69,22 +68,15 @@ impl CutParameters {
             ranges.push(TimeRange::read(query)?);
         }
         check_order(&ranges)?;
-        Ok(Self { variant, ranges, allow_holes, transitions: query.all("transition") })
+        Ok(Self { variant, ranges, allow_holes, transitions: Transitions::decode(query) })
     }
 
     /// Checks the transitions. A cut of a type that ignores them may have any, as long as there are not too many.
-    pub(super) fn check_transitions(&self, are_ignored: bool) -> Result<()> {
-        let asked_for = self.transitions.iter().find(|transition| !transition.is_empty() && !are_ignored);
-        if let Some(value) = asked_for.filter(|value| !is_transition(value)) {
-            let expected = "nothing, for a hard cut: this server makes no transitions";
-            return Err(Error::BadParameter { name: "transition", value: value.clone(), expected });
+    pub(super) fn check_transitions(&mut self, are_ignored: bool) -> Result<()> {
+        if are_ignored {
+            self.transitions.ignore();
         }
-        // There is always a range.
-        if self.transitions.len() > self.ranges.len() - 1 {
-            return Err(Error::OutOfBounds("Too many transitions"));
-        }
-        let why = "this server makes no transitions: leave `transition` out or empty for hard cuts";
-        asked_for.map_or(Ok(()), |_| Err(Error::Unsupported(why.to_owned())))
+        self.transitions.check(self.ranges.len())
     }
 
     /// Whether the cut is of other ranges at another time.
@@ -116,12 +108,6 @@ impl CutParameters {
         let request = |range| CutRequest { variant: variant.clone(), range, allow_holes };
         Ok(resolved.into_iter().map(request).collect())
     }
-}
-
-/// Whether a text asks for a transition: a type and seconds.
-fn is_transition(text: &str) -> bool {
-    let is_type = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    text.split_once(',').is_some_and(|(name, length)| is_type(name) && parse_length(length).is_some())
 }
 
 /// Refuses ranges that are certainly wrong before they wait for a worker.
@@ -157,6 +143,8 @@ fn resolve(app: &App, variant: &VariantPath, ranges: &[TimeRange]) -> Result<Vec
 /// A range of an exact cut, and its segments.
 #[derive(Debug)]
 pub(super) struct ExactRange {
+    /// Which of the ranges of the cut it is or is part of, from 0 on, and how many there are.
+    pub(super) place: (usize, usize),
     pub(super) request: CutRequest,
     pub(super) segments: SelectedSegments,
     /// The one that continues the last, which may have sound of the range.
@@ -168,10 +156,10 @@ pub(super) struct ExactRange {
 impl ExactRange {
     /// What the range is made from.
     pub(super) fn source(self, app: &App, range: (Timestamp, Timestamp)) -> CutRange<'_> {
-        let Self { request, segments, trailing, .. } = self;
+        let Self { place, request, segments, trailing, .. } = self;
         let first = segments.segment(0).map_or(request.range.0, |first| first.start);
         let preceding = Box::new(preceding(app, request, first));
-        CutRange { segments: Arc::new(segments), trailing, preceding, range }
+        CutRange { place, segments: Arc::new(segments), trailing, preceding, range }
     }
 }
 
@@ -186,27 +174,39 @@ pub(super) fn exact_ranges(
     let (mut ranges, mut coverage) = (Vec::with_capacity(cut.len()), Coverage::default());
     let count = cut.len();
     for (index, request) in cut.into_iter().enumerate() {
-        let mut segments = SelectedSegments::new(&app.archive, request.variant.name());
-        each(Part::Range(request.range));
-        let selection = selection(app, &request, request.range)?;
-        let covered = for_each_segment(&request, selection, is_cancelled, |chosen| {
-            each(Part::Segment(chosen));
-            segments.push(chosen)
-        });
-        let covered = covered.map_err(|error| error.in_range(index, count))?;
-        let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
-        let trailing = match last {
-            Some(last) if last.complete => trailing_segment(app, &request, &segments, last.end)?,
-            _ => None,
-        };
-        if let Some(trailing) = &trailing {
-            each(Part::Trailing(trailing));
-        }
-        let span = covered.span.unwrap_or(request.range);
+        let (range, covered) = exact_range(app, request, (index, count), is_cancelled, &mut each)?;
         coverage.add(&covered);
-        ranges.push(ExactRange { request, segments, trailing, span });
+        ranges.push(range);
     }
     Ok((ranges, coverage))
+}
+
+/// Finds the segments of a range of an exact cut, or of a part of one.
+pub(super) fn exact_range(
+    app: &App,
+    request: CutRequest,
+    place: (usize, usize),
+    is_cancelled: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(Part),
+) -> Result<(ExactRange, Coverage)> {
+    let mut segments = SelectedSegments::new(&app.archive, request.variant.name());
+    each(Part::Range(request.range));
+    let selection = selection(app, &request, request.range)?;
+    let covered = for_each_segment(&request, selection, is_cancelled, |chosen| {
+        each(Part::Segment(chosen));
+        segments.push(chosen)
+    });
+    let covered = covered.map_err(|error| error.in_range(place.0, place.1))?;
+    let last = segments.count().checked_sub(1).and_then(|last| segments.segment(last));
+    let trailing = match last {
+        Some(last) if last.complete => trailing_segment(app, &request, &segments, last.end)?,
+        _ => None,
+    };
+    if let Some(trailing) = &trailing {
+        each(Part::Trailing(trailing));
+    }
+    let span = covered.span.unwrap_or(request.range);
+    Ok((ExactRange { place, request, segments, trailing, span }, covered))
 }
 
 /// What an exact cut is made of.

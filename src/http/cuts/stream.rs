@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use super::request::{CutParameters, ExactRange, describe, exact_ranges, file_name, outer, type_name};
+use super::parts::parts;
+use super::request::{CutParameters, describe, exact_ranges, file_name, outer, type_name};
 use super::segments::{Coverage, CutRequest, for_each_segment, selection};
 use super::streamed::streamed;
 use super::timer::CutTimer;
+use super::transitions::Transitions;
 use crate::archive::OpenFile;
 use crate::cut::{self, ExactType, rough};
 use crate::error::Result;
@@ -31,7 +33,7 @@ pub(crate) struct WebmQuery(CutQuery);
 
 impl Handler for CutQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        let cut = CutParameters::decode(names, query)?;
+        let mut cut = CutParameters::decode(names, query)?;
         let default = if query.flag("experimental")? { ExactType::Smart } else { ExactType::Full };
         let cut_type = query.parsed("type", "`full`, `smart`, `rough` or `webm`", |name| match name {
             "full" | "mpegts" => Some(Some(ExactType::Full)),
@@ -55,7 +57,7 @@ impl Handler for CutQuery {
         let shown = outer(&cut)?;
         let (start, _) = shown;
         let (body, shown, coverage) = if let Some(exact_type) = self.exact_type {
-            let (body, coverage) = exact_cut(app, cut, exact_type, is_cancelled)?;
+            let (body, coverage) = exact_cut(app, cut, &self.cut.transitions, exact_type, is_cancelled)?;
             (body, shown, coverage)
         } else {
             let (body, coverage) = rough_cut(app, &cut, is_cancelled)?;
@@ -73,7 +75,7 @@ impl Handler for CutQuery {
 
 impl Handler for WebmQuery {
     fn decode(names: PathNames, query: Query) -> Result<Self> {
-        let cut = CutParameters::decode(names, query)?;
+        let mut cut = CutParameters::decode(names, query)?;
         cut.check_transitions(false)?;
         query.parsed("type", "`webm`", |name| (name == "webm").then_some(()))?;
         Ok(Self(CutQuery { cut, exact_type: Some(ExactType::Webm), inline: query.flag("inline")? }))
@@ -123,16 +125,14 @@ fn rough_cut(app: &App, cut: &[CutRequest], is_cancelled: &dyn Fn() -> bool) -> 
 fn exact_cut(
     app: &App,
     cut: Vec<CutRequest>,
+    transitions: &Transitions,
     exact_type: ExactType,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<(Body, Coverage)> {
+    transitions.check_types(app)?;
     let (ranges, coverage) = exact_ranges(app, cut, is_cancelled, |_| {})?;
-    let source = |range: ExactRange| {
-        let asked_for = range.request.range;
-        range.source(app, asked_for)
-    };
-    let sources = ranges.into_iter().map(source).collect();
-    let prepared = cut::prepare_ranges(exact_type, sources, &app.tools.get(), is_cancelled)?;
+    let parts = parts(app, ranges, transitions, is_cancelled)?;
+    let prepared = cut::prepare_ranges(exact_type, parts, &app.tools.get(), is_cancelled)?;
     let run = move |out: &mut dyn Write, is_cancelled: &dyn Fn() -> bool| prepared.run(out, is_cancelled);
     Ok((streamed(app, type_name(exact_type), run), coverage))
 }
