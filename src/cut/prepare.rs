@@ -202,7 +202,7 @@ impl Starts<'_> {
             match read_start(self.exact_type, segment.clone(), self.max_segment_bytes, &mut self.bytes)? {
                 Some((program, scan, facts)) => {
                     let added = self.streams.add(self.exact_type, self.range, &facts, (program, &scan));
-                    added.map_err(|why| unsupported(&segment, why))?;
+                    added.map_err(|why| unsupported(&segment, &why))?;
                     return Ok(Some((number, facts)));
                 }
                 None if segment.complete => {

@@ -43,7 +43,7 @@ impl Streams {
         (start, end): (Timestamp, Timestamp),
         facts: &Facts,
         (program, scan): (Program, &Scan),
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), String> {
         let all = match &mut self.program {
             Some(all) => {
                 check_format(exact_type, all, &program)?;
@@ -85,11 +85,7 @@ impl Streams {
 ///
 /// # Errors
 /// Why they cannot.
-pub(super) fn check_format(
-    exact_type: ExactType,
-    all: &Program,
-    other: &Program,
-) -> Result<(), &'static str> {
+pub(super) fn check_format(exact_type: ExactType, all: &Program, other: &Program) -> Result<(), String> {
     let video = |program: &Program| {
         let stream = program.streams.iter().find(|stream| stream.codec.is_video())?;
         let format = stream.video.as_ref().map(|video| {
@@ -100,15 +96,22 @@ pub(super) fn check_format(
     };
     let (old, new) = (video(all), video(other));
     if old.map(|old| old.0) != new.map(|new| new.0) {
-        return Err("has pictures of another kind than the ones before");
+        return Err("has pictures of another kind than the ones before".to_owned());
     }
-    let formats = old.and_then(|old| old.1).zip(new.and_then(|new| new.1));
-    match exact_type {
-        copying if copying.copies() && formats.is_some_and(|(old, new)| old != new) => {
-            Err("has pictures of another format than the ones before; type=full can cut it")
+    if !exact_type.copies() {
+        return Ok(());
+    }
+    match old.and_then(|old| old.1).zip(new.and_then(|new| new.1)) {
+        Some((old, new)) if old != new => {
+            let sizes = if (old.0, old.1) == (new.0, new.1) {
+                String::new()
+            } else {
+                format!(" ({}x{} after {}x{})", new.0, new.1, old.0, old.1)
+            };
+            Err(format!("has pictures of another format than the ones before{sizes}; type=full can cut it"))
         }
-        copying if copying.copies() && sound_differs(all, other) => {
-            Err("has sound of another format than the ones before; type=full can cut it")
+        _ if sound_differs(all, other) => {
+            Err("has sound of another format than the ones before; type=full can cut it".to_owned())
         }
         _ => Ok(()),
     }

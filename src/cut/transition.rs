@@ -5,6 +5,7 @@
 //! and sound outside of transitions are what they are without, of each type and in each container.
 
 mod blend;
+mod encoding;
 mod feed;
 
 use std::slice;
@@ -15,6 +16,7 @@ use crate::ffmpeg::Tools;
 use crate::mpegts::codec::Codec;
 use crate::mpegts::probe::{Program, Stream};
 
+use self::encoding::Encoding;
 use super::plan::{CutSegment, ExactType, Place, Plan, to_90k};
 use super::prepare::{self, Planning};
 use super::program::Streams;
@@ -35,17 +37,33 @@ pub(super) struct Transition {
     to: Plan,
     /// The streams that it has: the pictures, and the sounds of which either side has some.
     program: Program,
-    encoding: blend::Encoding,
+    encoding: Encoding,
 }
 
 /// Plans transitions between ranges, whose streams are those of `program`, if there are any.
+///
+/// # Errors
+/// [`Error::BadTransition`] for one that is shorter than a frame; [`Error::Unsupported`] for one that cannot be encoded, and if they
+/// would take too much memory; those of planning a range and of [`Tools::check_encoder`].
 pub(super) fn plan(
     overlaps: Vec<Overlap<'_>>,
     program: Option<&Program>,
     tools: &Tools,
     planning: Planning<'_>,
 ) -> Result<Vec<Transition>> {
-    overlaps.into_iter().map(|overlap| Transition::plan(overlap, program, tools, planning)).collect()
+    let mut total = 0;
+    let plan = |overlap| {
+        let transition = Transition::plan(overlap, program, tools, planning)?;
+        total += transition.estimate_bytes()?;
+        let most = planning.max_segment_bytes;
+        if total > most {
+            let why =
+                format!("the transitions of a cut take at most {most} bytes together: make them shorter");
+            return Err(Error::Unsupported(why));
+        }
+        Ok(transition)
+    };
+    overlaps.into_iter().map(plan).collect()
 }
 
 impl Transition {
@@ -90,7 +108,7 @@ impl Transition {
             let pid = stream.pid;
             stream.codec.is_video() || is_known(pid) && (has(&from, pid) || has(&to, pid))
         });
-        let encoding = blend::Encoding::of(&program, &from, &to)?;
+        let encoding = Encoding::of(&program, &from, &to)?;
         encoding.encoders().try_for_each(|encoder| tools.check_encoder(encoder))?;
         Ok(Self { name, before, from, to, program, encoding })
     }
@@ -108,6 +126,9 @@ fn restricted(mut program: Program, stays: impl Fn(&Stream) -> bool) -> Program 
 }
 
 /// Makes transitions, and puts each between the plans of the ranges that it is between.
+///
+/// # Errors
+/// `Child` if ffmpeg fails; `Unsupported` if it cannot decode the footage; `Cancelled`.
 pub(super) fn insert(
     plans: Vec<Plan>,
     transitions: &[Transition],

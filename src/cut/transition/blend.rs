@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
+use super::encoding::{Encoding, refused};
 use super::feed;
-use crate::cut::encode::{FFMPEG_PID, Format, failed};
+use crate::cut::encode::{FFMPEG_PID, failed};
 use crate::cut::full::{self, SHIFT_90K, blame};
 use crate::cut::mux::{EditedSegment, EncodedFrame, Mux};
 use crate::cut::plan::Plan;
@@ -17,7 +18,6 @@ use crate::mpegts::pes::{Assembler, Pes, TICKS_PER_SECOND, Ticks};
 use crate::mpegts::probe::{Program, Stream};
 use crate::mpegts::retime::{Action, ClockMapping, Edit};
 use crate::mpegts::scan::Scan;
-use crate::mpegts::video::PictureFormat;
 use crate::mpegts::{h264, hevc};
 use crate::timestamp::Span;
 
@@ -26,110 +26,6 @@ const START_SECONDS: i64 = 100;
 const START_90K: i64 = START_SECONDS * TICKS_PER_SECOND;
 /// How much sound is encoded beyond each end, so that encoders know what comes before and behind.
 const MARGIN_90K: i64 = TICKS_PER_SECOND / 10;
-
-/// How a transition is encoded: as the footage is.
-#[derive(Debug)]
-pub(super) struct Encoding {
-    video: Video,
-    /// For each sound the encoder and its options.
-    sounds: Vec<(&'static str, String)>,
-}
-
-/// How its pictures are encoded.
-#[derive(Debug)]
-enum Video {
-    /// In the codec and format of the pictures next to it.
-    Like(Format, &'static str),
-    /// As MPEG-2, which is only decoded again.
-    Mpeg2,
-}
-
-impl Encoding {
-    /// The encoding of a program's pictures and sounds, of which `from` and `to` are the sides of the transition.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for what ffmpeg cannot encode as it is.
-    pub(super) fn of(program: &Program, from: &Plan, to: &Plan) -> Result<Self> {
-        let video = program.streams.iter().find(|stream| stream.codec.is_video());
-        let video = video.ok_or_else(|| refused("there are no pictures to be blended"))?;
-        let formats = [from, to].map(|plan| {
-            let mut streams = plan.program.streams.iter().filter(|stream| stream.codec.is_video());
-            streams.next().and_then(|stream| stream.video.clone())
-        });
-        let format = video.video.clone().or_else(|| formats.into_iter().flatten().next());
-        let video = match (video.codec, format) {
-            (Codec::H264 | Codec::Hevc, Some(format)) => {
-                let pixels = pixel_format(&format.picture)
-                    .ok_or_else(|| refused("the pictures are in a format that ffmpeg does not encode"))?;
-                Video::Like(Format { codec: video.codec, video: format }, pixels)
-            }
-            (Codec::Mpeg2, _) => Video::Mpeg2,
-            (Codec::H264 | Codec::Hevc, None) => {
-                return Err(refused("the pictures have no parameter sets that can be read"));
-            }
-            _ => return Err(refused("the pictures are of a codec that ffmpeg does not encode")),
-        };
-        let sounds = program.streams.iter().filter(|stream| stream.codec.is_audio());
-        let sounds = sounds.map(|stream| {
-            let listed = program.pmt.streams.iter().find(|listed| listed.pid == stream.pid);
-            let name = stream.codec.name(listed.map_or(0, |listed| listed.stream_type));
-            let why =
-                || refused(&format!("the sound on PID {:#x} is {name}, which cannot be encoded", stream.pid));
-            sound_options(stream).ok_or_else(why)
-        });
-        Ok(Self { video, sounds: sounds.collect::<Result<_>>()? })
-    }
-
-    /// The encoders.
-    pub(super) fn encoders(&self) -> impl Iterator<Item = &'static str> {
-        let video = match &self.video {
-            Video::Like(format, _) => format.encoder(),
-            Video::Mpeg2 => "mpeg2video",
-        };
-        [video].into_iter().chain(self.sounds.iter().map(|(encoder, _)| *encoder))
-    }
-}
-
-fn refused(why: &str) -> Error {
-    Error::Unsupported(format!("there can be no transition: {why}; without `transition` it is a hard cut"))
-}
-
-/// The name of a format of pixels.
-fn pixel_format(picture: &PictureFormat) -> Option<&'static str> {
-    match (picture.chroma, picture.depth, picture.chroma_depth) {
-        (0, 8, _) => Some("gray"),
-        (1, 8, 8) => Some("yuv420p"),
-        (2, 8, 8) => Some("yuv422p"),
-        (3, 8, 8) => Some("yuv444p"),
-        (1, 10, 10) => Some("yuv420p10le"),
-        (2, 10, 10) => Some("yuv422p10le"),
-        (3, 10, 10) => Some("yuv444p10le"),
-        _ => None,
-    }
-}
-
-/// The encoder of a sound and its options, so that it continues what is next to the transition; `None` if there is none.
-fn sound_options(stream: &Stream) -> Option<(&'static str, String)> {
-    let audio = stream.audio;
-    let is_stereo = audio.is_none_or(|audio| audio.channels >= 2);
-    let is_surround = audio.is_some_and(|audio| audio.channels > 2);
-    let is_slow = audio.is_some_and(|audio| audio.sample_rate < 32_000);
-    let (encoder, bit_rate) = match (stream.codec, stream.codecs.as_deref()) {
-        (Codec::Aac, _) => ("aac", if is_surround { "448k" } else { "192k" }),
-        (Codec::MpegAudio, Some("mp4a.40.34")) => {
-            ("libmp3lame", if is_stereo && !is_slow { "192k" } else { "96k" })
-        }
-        (Codec::MpegAudio, _) => ("mp2", if is_stereo && !is_slow { "192k" } else { "96k" }),
-        (Codec::Ac3, Some("ec-3")) => ("eac3", if is_surround { "448k" } else { "224k" }),
-        (Codec::Ac3, _) => ("ac3", if is_surround { "448k" } else { "224k" }),
-        (Codec::Opus, _) => ("libopus", "192k"),
-        _ => return None,
-    };
-    let rate = audio.map_or_else(String::new, |audio| format!(" -ar {}", audio.sample_rate));
-    let channels = audio.map_or(0, |audio| audio.channels);
-    let channels = if channels > 0 { format!(" -ac {channels}") } else { String::new() };
-    Some((encoder, format!("{encoder} -b:a {bit_rate}{rate}{channels}")))
-}
 
 /// A transition to be made.
 #[derive(Debug, Clone, Copy)]
@@ -198,38 +94,25 @@ impl Blend<'_> {
 
     /// How many pictures are decoded before one that is shown before them.
     fn reorder(&self, delay_90k: i64) -> u32 {
-        let Video::Like(format, _) = &self.encoding.video else { return 0 };
         let frames = u32::try_from(delay_90k / self.frame_90k()).unwrap_or(0);
-        format.announced_reorder().min(frames)
+        self.encoding.format().map_or(0, |format| format.announced_reorder().min(frames))
     }
 
     fn arguments(&self, program: &Program, tools: &Tools, reorder: u32) -> String {
-        let mut streams = program.streams.iter();
         let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
-        let mut graph = Vec::new();
-        let mut maps = String::new();
-        if let Some(video) = streams.clone().find(|stream| stream.codec.is_video()) {
-            graph.push(self.pictures(video));
-            let options = match &self.encoding.video {
-                Video::Like(format, pixels) => format!("{} -pix_fmt {pixels}", format.options(reorder)),
-                Video::Mpeg2 => "-c:v mpeg2video -q:v 2 -bf 0 -strict unofficial -pix_fmt yuv420p".to_owned(),
-            };
-            maps = format!(
-                "-map [v] {options} -threads {threads} {passthrough} passthrough -enc_time_base:v 1:90000"
-            );
-        }
-        let sounds = streams.by_ref().filter(|stream| stream.codec.is_audio());
-        for (index, (stream, (_, options))) in sounds.zip(&self.encoding.sounds).enumerate() {
-            graph.push(self.sound(index, stream));
-            maps = format!(
-                "{maps} -map [a{index}] -c:a:{index} {}",
-                options.replace(":a ", &format!(":a:{index} "))
-            );
-        }
+        let video = program.streams.iter().find(|stream| stream.codec.is_video());
+        let sounds = || program.streams.iter().filter(|stream| stream.codec.is_audio()).enumerate();
+        let filters = video.map(|video| self.pictures(video)).into_iter();
+        let filters: Vec<String> =
+            filters.chain(sounds().map(|(index, sound)| self.sound(index, sound))).collect();
+        let pictures = self.encoding.picture_options(reorder);
+        let sounds: String = sounds().map(|(index, _)| self.encoding.sound_options(index)).collect();
         format!(
             "-hide_banner -v error -copyts {INPUT_OPTIONS} -threads {threads} -i pipe:0 -filter_complex_threads {threads} \
-            -filter_complex {} {maps} -output_ts_offset {START_SECONDS} -muxdelay 0 -muxpreload 0 -f mpegts pipe:1",
-            graph.join(";")
+            -filter_complex {} -map [v] {pictures} -threads {threads} {passthrough} passthrough -enc_time_base:v 1:90000 \
+            {sounds}{}-output_ts_offset {START_SECONDS} -muxdelay 0 -muxpreload 0 -f mpegts pipe:1",
+            filters.join(";"),
+            self.encoding.container_options()
         )
     }
 
@@ -238,13 +121,10 @@ impl Blend<'_> {
     fn pictures(&self, video: &Stream) -> String {
         let (count, frame_90k) = (self.count(), self.frame_90k());
         let once = "select=(isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts))";
-        let size = match &self.encoding.video {
-            Video::Like(format, _) => {
-                let picture = &format.video.picture;
-                format!("scale={}:{},", picture.width, picture.height)
-            }
-            Video::Mpeg2 => String::new(),
-        };
+        let size = self.encoding.format().map_or_else(String::new, |format| {
+            let picture = &format.video.picture;
+            format!("scale={}:{},", picture.width, picture.height)
+        });
         let sides = [self.from, self.to];
         let branches = [0, 1].map(|side| {
             let pid = feed::input_pid(side, sides[side], video.pid).unwrap_or(video.pid);
@@ -327,10 +207,10 @@ impl Blend<'_> {
         let mut times: Vec<Ticks> = pictures.iter().map(|pes| pes.pts).collect();
         let first = times.first().copied().unwrap_or(Ticks::new(0));
         times.sort_unstable_by_key(|pts| pts.since(first));
-        let is_sync = |payload: &[u8]| match &self.encoding.video {
-            Video::Like(Format { codec: Codec::Hevc, .. }, _) => hevc::access_unit_start(payload).idr,
-            Video::Like(..) => h264::access_unit_start(payload).idr,
-            Video::Mpeg2 => false,
+        let is_sync = |payload: &[u8]| match self.encoding.format().map(|format| format.codec) {
+            Some(Codec::Hevc) => hevc::access_unit_start(payload).idr,
+            Some(_) => h264::access_unit_start(payload).idr,
+            None => false,
         };
         let frame = |(decoded, pes): (i64, Pes)| {
             let shown = times.iter().position(|pts| *pts == pes.pts).unwrap_or(0);

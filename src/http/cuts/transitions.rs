@@ -70,7 +70,8 @@ impl Transitions {
 
     /// The parameters that ask for them, each after an ampersand.
     pub(super) fn query(&self) -> String {
-        self.given.iter().map(|given| format!("&transition={given}")).collect()
+        let parameters: Vec<String> = self.given.iter().map(|given| format!("&transition={given}")).collect();
+        parameters.concat()
     }
 
     /// Whether all are hard cuts.
@@ -114,12 +115,10 @@ pub(super) fn split(
     let total = recorded.iter().fold(Span::ZERO, |total, (start, end)| total + (*end - *start));
     let sum = head.unwrap_or(Span::ZERO) + tail.unwrap_or(Span::ZERO);
     if sum > total {
-        let what = if head.is_some() && tail.is_some() {
-            format!("the transitions at both ends of range {number} are longer than it: they take {sum} s")
-        } else {
-            format!("a transition of {sum} s is longer than range {number}")
-        };
-        return Err(Error::BadTransition(format!("{what}, which has {total} s")));
+        let what =
+            if head.is_some() && tail.is_some() { "the transitions at both ends" } else { "a transition" };
+        let why = format!("{what} of range {number} would take {sum} s of its {total} s");
+        return Err(Error::BadTransition(why));
     }
     let at = |offset: Span| {
         let mut left = offset;
@@ -148,4 +147,57 @@ fn recorded(
     }
     let clipped = runs.into_iter().map(|(from, to)| (from.max(start), to.min(end)));
     clipped.filter(|(from, to)| from < to).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cut::CutSegment;
+
+    fn second(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn gaps_do_not_count_where_a_range_is_split() {
+        // From 0 to 4 and from 10 to 14.
+        let segment = |start: i64| CutSegment {
+            path: "x.ts".into(),
+            bytes: None,
+            start: second(start),
+            end: second(start + 2),
+            gap_before: start == 10,
+            complete: true,
+        };
+        let segments: Vec<CutSegment> = [0, 2, 10, 12].map(segment).into();
+        let rows = [
+            ((0, 14), [Some("fade,1"), Some("fade,1")], Ok((1, 13))),
+            ((1, 13), [Some("fade,4"), Some("fade,2")], Ok((11, 11))),
+            ((1, 13), [None, Some("fade,3")], Ok((1, 10))),
+            ((1, 13), [None, Some("fade,4")], Ok((1, 3))),
+            ((1, 13), [Some("fade,3"), None], Ok((4, 13))),
+            (
+                (1, 13),
+                [Some("fade,4"), Some("fade,3")],
+                Err("at both ends of range 2 would take 7.000 s of its 6"),
+            ),
+            (
+                (1, 13),
+                [None, Some("fade,7")],
+                Err("a transition of range 2 would take 7.000 s of its 6.000 s"),
+            ),
+        ];
+        for ((start, end), given, expected) in rows {
+            let ends = given.map(|given| given.map(|given| Transition::parse(given).expect("a transition")));
+            let found =
+                split(2, &segments, (second(start), second(end)), ends.each_ref().map(Option::as_ref));
+            match (found, expected) {
+                (Ok(found), Ok((head_end, tail_start))) => {
+                    assert_eq!(found, (second(head_end), second(tail_start)), "{given:?}");
+                }
+                (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
+                (found, expected) => panic!("{given:?}: {found:?} instead of {expected:?}"),
+            }
+        }
+    }
 }
