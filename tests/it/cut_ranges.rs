@@ -322,3 +322,25 @@ fn what_is_wrong_with_a_transition_is_told_before_the_first_byte() {
     let hard = get(&served, &format!("v.ts?{good}&{good}&transition=&type=smart"));
     assert_eq!(hard.status, 200, "{}", hard.text());
 }
+
+#[test]
+fn transitions_that_would_take_much_memory_are_refused() {
+    let base = archive();
+    let sizes = std::fs::read_dir(base.path().join("s/v/2026-11-20T11")).expect("an hour");
+    let largest = sizes.map(|entry| entry.expect("a segment").metadata().expect("a file").len()).max();
+    // Two transitions show two seconds of each of their sides: four segments.
+    let limit = (largest.expect("segments") * 2).to_string();
+    let served = Served::over(base.path(), &["--max-segment-bytes", &limit]);
+    let range = "range=2026-11-20T10:59:59,2026-11-20T11:00:03";
+    let target = |length: &str| {
+        format!("/cut/s/v.ts?{range}&{range}&{range}&transition=fade,{length}&transition=fade,{length}")
+    };
+    let refused = ask(served.address, "GET", &target("2"), &[]);
+    assert_eq!(refused.status, 501, "{}", refused.text());
+    assert!(
+        refused.text().starts_with(&format!("the transitions of a cut take at most {limit} bytes")),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(ask(served.address, "HEAD", &target("0.4"), &[]).status, 200);
+}

@@ -173,7 +173,7 @@ mod tests {
         let rows = [
             ((0, 14), [Some("fade,1"), Some("fade,1")], Ok((1, 13))),
             ((1, 13), [Some("fade,4"), Some("fade,2")], Ok((11, 11))),
-            ((1, 13), [None, Some("fade,3")], Ok((1, 10))),
+            ((1, 13), [None, Some("fade,3")], Ok((1, 4))),
             ((1, 13), [None, Some("fade,4")], Ok((1, 3))),
             ((1, 13), [Some("fade,3"), None], Ok((4, 13))),
             (
