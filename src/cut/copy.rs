@@ -9,9 +9,10 @@ use super::encode::no_frame;
 use super::groups;
 use super::lead_in;
 use super::mux::Mux;
+use super::opened::unsupported;
 use super::plan::{ExactType, LeadIn, Plan, PlannedSegment};
 use super::samples_cache::SamplesCache;
-use super::segments::{LoadedSegment, unsupported};
+use super::segments::LoadedSegment;
 
 /// Writes the frames of a plan into a container that hides what is not to be shown.
 pub(super) fn run(

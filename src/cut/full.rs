@@ -19,10 +19,11 @@ use super::encode::no_frame;
 use super::groups;
 use super::lead_in;
 use super::mux::{EditedSegment, Mux, Output, send};
+use super::opened::OTHER_TYPE;
 use super::output_length::OutputLength;
 use super::plan::{CutSegment, LeadIn, Plan, PlannedSegment};
 use super::program::counterparts;
-use super::segments::{LoadedSegment, OTHER_TYPE};
+use super::segments::LoadedSegment;
 use super::target::Target;
 use super::transport_stream::TransportStream;
 

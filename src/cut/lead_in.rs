@@ -8,10 +8,11 @@ use crate::mpegts::probe::Program;
 use crate::mpegts::scan::{Track, Unit};
 
 use super::decoding;
+use super::opened::unsupported;
 use super::plan::{CutSegment, LeadIn, Plan, PlannedSegment};
 use super::prepare;
 use super::samples_cache::SamplesCache;
-use super::segments::{LoadedSegment, unsupported};
+use super::segments::LoadedSegment;
 
 /// How many segments before the first one are read to find where decoding can begin.
 const MAX_SEGMENTS: usize = 30;

@@ -12,6 +12,7 @@ mod groups;
 mod program;
 
 mod lead_in;
+mod opened;
 mod prepare;
 mod ranges;
 pub mod samples_cache;
@@ -52,12 +53,13 @@ use crate::ffmpeg::Tools;
 use crate::timestamp::Timestamp;
 
 pub use lead_in::Preceding;
+pub(crate) use opened::open_segment;
 use plan::Plan;
 pub use plan::{CutSegment, ExactType, SegmentList};
 use prepare::Planning;
 pub use ranges::{CutParts, CutRange, Overlap};
 use samples_cache::SamplesCache;
-pub(crate) use segments::{align, open_segment};
+pub(crate) use segments::align;
 use target::Target;
 pub use transition::MAX_SECONDS as MAX_TRANSITION_SECONDS;
 use transition::Transition;

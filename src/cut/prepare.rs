@@ -13,12 +13,11 @@ use crate::mpegts::repacketize::repacketize;
 use crate::mpegts::scan::{Scan, Track, Unit};
 use crate::timestamp::Timestamp;
 
+use super::opened::{open, unsupported};
 use super::plan::{self, CutSegment, ExactType, Facts, Place, Plan, PlannedSegment, Planner, SegmentList};
 use super::program::{Streams, check_format};
 use super::samples_cache::SamplesCache;
-use super::segments::{
-    FIRST_READ_BYTES, LoadedSegment, check_headers, check_picture_size, check_scrambling, open, unsupported,
-};
+use super::segments::{FIRST_READ_BYTES, LoadedSegment, check_headers, check_picture_size, check_scrambling};
 
 /// Bytes of a segment that are read at least, once others were read before it.
 const MIN_READ_BYTES: u64 = 16 * 1024;

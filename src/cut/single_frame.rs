@@ -13,10 +13,11 @@ use crate::timestamp::{Span, Timestamp};
 use super::edit::Muxer;
 use super::encode::no_frame;
 use super::full::{self, SHIFT_90K, blame};
+use super::opened::{OTHER_TYPE, unsupported};
 use super::plan::{CutSegment, ExactType, Plan, ShownRange};
 use super::prepare::{self, Planning};
 use super::program::Streams;
-use super::segments::{LoadedSegment, OTHER_TYPE, unsupported};
+use super::segments::LoadedSegment;
 use super::transport_stream::TransportStream;
 use super::{MovieTools, Preceding, lead_in, presence};
 

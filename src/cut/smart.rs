@@ -13,10 +13,11 @@ use super::edit::Muxer;
 use super::encode::{Encoder, Format};
 use super::groups::{self, Splice};
 use super::mux::{Mux, send};
+use super::opened::unsupported;
 use super::plan::{Plan, PlannedSegment};
 use super::prepare::FIRST_PTS_90K;
 use super::samples_cache::SamplesCache;
-use super::segments::{LoadedSegment, check_picture_size, unsupported};
+use super::segments::{LoadedSegment, check_picture_size};
 
 /// By how much the DTS of the first pictures may be lower than the source's, at most; see [`FIRST_PTS_90K`].
 const MAX_SPARE_90K: i64 = FIRST_PTS_90K / 2;

@@ -17,11 +17,11 @@ use crate::mpegts::codec::Codec;
 use crate::mpegts::probe::{Program, Stream};
 
 use self::encoding::Encoding;
+use super::opened::open;
 use super::plan::{CutSegment, ExactType, Place, Plan, to_90k};
 use super::prepare::{self, Planning};
 use super::program::Streams;
 use super::ranges::{self, CutRange, Overlap};
-use super::segments::open;
 use super::{full, presence, smart};
 
 /// The longest transition that the filter makes, in seconds.

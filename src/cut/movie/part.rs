@@ -11,10 +11,11 @@ use crate::mpegts::samples::{SampleIndex, write_samples};
 use crate::mpegts::scan::Scan;
 
 use super::encoded::EncodedPictures;
+use crate::cut::opened::room_for;
 use crate::cut::plan::{CutSegment, SegmentList};
 use crate::cut::program::counterparts;
 use crate::cut::samples_cache::SamplesCache;
-use crate::cut::segments::{LoadedSegment, room_for};
+use crate::cut::segments::LoadedSegment;
 use crate::mpegts::probe::Program;
 
 /// Tracks are interleaved in chunks of this duration.
