@@ -364,7 +364,9 @@ fn a_cut_and_its_ffmpeg_are_counted() {
     let before = page(served.address);
     let ended = value(&before, "ffmpeg_exits_total{result=\"ok\"}");
     assert!(ended > 0.0 && same(value(&before, "ffmpeg_running"), 0.0), "{before:?}");
-    let answer = ask(served.address, "GET", &format!("/cut/s/v.ts?{}", cuts::RANGE), &[]);
+    let target = format!("/cut/s/v.ts?{}", cuts::RANGE);
+    assert_eq!(ask(served.address, "HEAD", &target, &[]).status, 200);
+    let answer = ask(served.address, "GET", &target, &[]);
     assert_eq!(answer.status, 200);
     let counted = "cut_seconds_count{result=\"ok\",type=\"full\"}";
     let mut after = Page::new();
@@ -375,6 +377,10 @@ fn a_cut_and_its_ffmpeg_are_counted() {
     #[allow(clippy::cast_precision_loss, reason = "a small number")]
     let sent = answer.body.len() as f64;
     assert!(same(value(&after, "cut_output_bytes_total"), sent), "{after:?}");
+    assert!(
+        same(sum(&after, "cut_seconds_count{"), 1.0),
+        "a HEAD request is not counted as a cut: {after:?}"
+    );
     assert!(same(value(&after, "ffmpeg_exits_total{result=\"ok\"}"), ended + 1.0), "{after:?}");
     assert!(same(value(&after, "ffmpeg_running"), 0.0), "{after:?}");
     assert!(sum(&after, "log_count_total{function=\"line ") > 0.0, "{after:?}");

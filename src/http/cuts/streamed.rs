@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::timer::CutTimer;
 use crate::error::Result;
@@ -15,12 +16,12 @@ pub(super) fn streamed(
     label: &'static str,
     run: impl FnOnce(&mut dyn Write, &dyn Fn() -> bool) -> Result<()> + Send + 'static,
 ) -> Body {
-    let timer = CutTimer::start(&app.metrics, label, "panic");
+    let metrics = Arc::clone(&app.metrics);
     Body::streamed(move |sink| {
-        // Moves the timer into the closure as a whole, to be dropped with it.
-        let mut timer = timer;
+        // Started here, because the body of a response to HEAD is dropped.
+        let mut timer = CutTimer::start(&metrics, label, "panic");
         let sink = RefCell::new(sink);
-        let mut out = FlushingSink { sink: &sink, metrics: &timer.metrics };
+        let mut out = FlushingSink { sink: &sink, metrics: &metrics };
         let result = run(&mut out, &|| sink.borrow().is_cancelled());
         timer.result = match &result {
             Ok(()) => "ok",

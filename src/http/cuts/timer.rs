@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 
 /// Records duration and result of a cut when it is dropped.
 pub(super) struct CutTimer {
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     cut_type: &'static str,
     started: Instant,
     pub(super) result: &'static str,
