@@ -4,7 +4,7 @@
 //! it was sent between `time` and `time + time_range`, in seconds since 1970. Lines stay as they are, except those that are
 //! merged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Number, Value};
 
@@ -22,9 +22,10 @@ pub(super) struct Message {
     text: Box<str>,
     time: f64,
     time_range: f64,
-    /// A hash of its id, or, without one, of all in which copies do not differ.
+    /// A hash of all in which copies do not differ.
     key: u64,
-    has_id: bool,
+    /// A hash of its id.
+    id: Option<u64>,
 }
 
 /// The messages of several batches, without copies.
@@ -32,6 +33,7 @@ pub(super) struct Message {
 pub(super) struct Messages {
     messages: Vec<Message>,
     by_key: HashMap<u64, Vec<usize>>,
+    ids: HashSet<u64>,
 }
 
 /// The messages of a batch, and how many of its lines are none.
@@ -56,12 +58,9 @@ impl Message {
         if receivers.is_some_and(|receivers| !receivers.is_object()) || time_range < 0.0 {
             return None;
         }
-        let mut key = Fnv::new();
-        let has_id = id(&fields).map(|id| key.write_str(id)).is_some();
-        if !has_id {
-            key.write_str(&Value::Object(fields).to_string());
-        }
-        Some(Self { text: text.into(), time, time_range, key: key.finish(), has_id })
+        let id = id(&fields).map(hash);
+        let key = hash(&Value::Object(fields).to_string());
+        Some(Self { text: text.into(), time, time_range, key, id })
     }
 
     fn end(&self) -> f64 {
@@ -99,30 +98,21 @@ impl Message {
         fields.insert(TIME.to_owned(), number(time));
         fields.insert(TIME_RANGE.to_owned(), number(end - time));
         let text = Value::Object(fields).to_string().into();
-        Some(Self { text, time, time_range: end - time, key: self.key, has_id: self.has_id })
+        Some(Self { text, time, time_range: end - time, key: self.key, id: self.id })
     }
 }
 
 impl Messages {
     /// Adds the messages of another batch. One of them is merged with at most one of those that are there. Returns the ids of
-    /// messages that differ although they have the same id.
+    /// messages that are no copies of those that are there with the same id.
     pub(super) fn add(&mut self, batch: Vec<Message>) -> Vec<String> {
-        let mut conflicts = Vec::new();
-        let mut keys = Vec::new();
         let mut added: HashMap<u64, Vec<usize>> = HashMap::new();
         for (index, message) in batch.iter().enumerate() {
-            let same = added.entry(message.key).or_default();
-            if same.is_empty() {
-                keys.push(message.key);
-            }
-            same.push(index);
+            added.entry(message.key).or_default().push(index);
         }
         let mut is_merged = vec![false; batch.len()];
-        for key in keys {
-            let (Some(known), Some(candidates)) = (self.by_key.get(&key), added.get_mut(&key)) else {
-                continue;
-            };
-            for position in known {
+        for (key, mut candidates) in added {
+            for position in self.by_key.get(&key).into_iter().flatten() {
                 let Some(message) = self.messages.get_mut(*position) else { continue };
                 let merged = candidates
                     .iter()
@@ -132,17 +122,22 @@ impl Messages {
                     *message = merged;
                     is_merged[index] = true;
                     candidates.remove(place);
-                } else if message.has_id && !candidates.is_empty() {
-                    conflicts.extend(id(&message.fields()).map(str::to_owned));
                 }
             }
         }
+        let (mut conflicts, mut ids) = (Vec::new(), Vec::new());
         for (message, is_merged) in batch.into_iter().zip(is_merged) {
-            if !is_merged {
-                self.by_key.entry(message.key).or_default().push(self.messages.len());
-                self.messages.push(message);
+            ids.extend(message.id);
+            if is_merged {
+                continue;
             }
+            if message.id.is_some_and(|id| self.ids.contains(&id)) {
+                conflicts.extend(id(&message.fields()).map(str::to_owned));
+            }
+            self.by_key.entry(message.key).or_default().push(self.messages.len());
+            self.messages.push(message);
         }
+        self.ids.extend(ids);
         conflicts
     }
 
@@ -164,6 +159,12 @@ impl Messages {
         json.push(b']');
         json
     }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hash = Fnv::new();
+    hash.write_str(text);
+    hash.finish()
 }
 
 /// `tags.id`, if it is not empty.

@@ -40,17 +40,17 @@ impl Simple {
 }
 
 /// The rules word by word: each message that is there is merged with the first of a batch that is a copy of it and was not
-/// taken yet; what remains of the batch is added. Returns how many have the id of another one.
+/// taken yet; what remains of the batch is added. Returns how many have the id of one that was there.
 fn add(messages: &mut Vec<Simple>, mut batch: Vec<Simple>) -> usize {
-    let mut conflicts = 0;
     for message in messages.iter_mut() {
         let copy = batch.iter().position(|other| message.merged(other).is_some());
         if let Some(copy) = copy {
             *message = message.merged(&batch.remove(copy)).expect("a copy");
-        } else if message.id.is_some() && batch.iter().any(|other| other.id == message.id) {
-            conflicts += 1;
         }
     }
+    let is_known =
+        |other: &&Simple| other.id.is_some() && messages.iter().any(|message| message.id == other.id);
+    let conflicts = batch.iter().filter(is_known).count();
     messages.append(&mut batch);
     conflicts
 }
@@ -120,6 +120,21 @@ fn merged_numbers_keep_every_digit() {
     let json = String::from_utf8(messages.into_json((0.0, 1e10))).expect("text");
     let expected = r#"[{"receivers":{"a":1795171502.1234567,"b":1795171502.1234567},"time":1795171502.7654321,"time_range":8.0}]"#;
     assert_eq!(json, expected);
+}
+
+#[test]
+fn many_messages_with_one_id_that_differ_are_not_compared_with_each_other() {
+    // Comparing each with each would take minutes.
+    const COUNT: usize = 20_000;
+    let mut messages = Messages::default();
+    for batch in 0..2 {
+        let line =
+            |number| format!(r#"{{"tags":{{"id":"x"}},"n":"{batch} {number}","time":1,"time_range":0}}"#);
+        let text: Vec<String> = (0..COUNT).map(line).collect();
+        let conflicts = messages.add(parse_batch(text.join("\n").as_bytes()).0);
+        assert_eq!(conflicts.len(), batch * COUNT);
+    }
+    assert_eq!(messages.messages.len(), 2 * COUNT);
 }
 
 #[test]
