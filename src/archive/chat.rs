@@ -95,7 +95,7 @@ impl ChatReader {
                 if is_cancelled() {
                     return Err(Error::Cancelled);
                 }
-                match self.add(batches, &path, &mut messages, &mut bytes) {
+                match self.add(batches, &path, &mut messages, &mut bytes, is_cancelled) {
                     Ok(added) => shares.extend(added),
                     Err(Error::NotFound(_)) if attempts_left > 0 => continue 'attempts,
                     Err(Error::NotFound(_)) => {}
@@ -113,6 +113,7 @@ impl ChatReader {
         path: &Path,
         messages: &mut Messages,
         bytes: &mut usize,
+        is_cancelled: &dyn Fn() -> bool,
     ) -> Result<[Share; 2]> {
         let mut take = |count: usize| {
             *bytes = bytes.saturating_add(count);
@@ -133,7 +134,7 @@ impl ChatReader {
         if broken > 0 && self.is_new(&path.to_string_lossy()) {
             log::warn!("skipped {broken} lines of `{}` that are no chat messages", path.display());
         }
-        for id in messages.add(batch) {
+        for id in messages.add(batch, is_cancelled)? {
             if self.is_new(&id) {
                 let id = id.escape_debug();
                 log::warn!("two chat messages have the id `{id}` and differ, one in `{}`", path.display());

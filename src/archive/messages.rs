@@ -8,12 +8,16 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Number, Value};
 
+use crate::error::{Error, Result};
 use crate::fnv::Fnv;
 
 /// The fields in which copies of a message may differ.
 const RECEIVERS: &str = "receivers";
 const TIME: &str = "time";
 const TIME_RANGE: &str = "time_range";
+
+/// After how many messages that are there a cancellation is noticed.
+const CHECKED_EVERY: usize = 64;
 
 /// A message.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +35,7 @@ pub(super) struct Message {
 /// The messages of several batches, without copies.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    messages: Vec<Message>,
+    list: Vec<Message>,
     by_key: HashMap<u64, Vec<usize>>,
     ids: HashSet<u64>,
 }
@@ -105,7 +109,14 @@ impl Message {
 impl Messages {
     /// Adds the messages of another batch. One of them is merged with at most one of those that are there. Returns the ids of
     /// messages that are no copies of those that are there with the same id.
-    pub(super) fn add(&mut self, batch: Vec<Message>) -> Vec<String> {
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] once `is_cancelled` returns true. Many messages that are alike at different times take long.
+    pub(super) fn add(
+        &mut self,
+        batch: Vec<Message>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<String>> {
         let mut added: HashMap<u64, Vec<usize>> = HashMap::new();
         for (index, message) in batch.iter().enumerate() {
             added.entry(message.key).or_default().push(index);
@@ -113,7 +124,10 @@ impl Messages {
         let mut is_merged = vec![false; batch.len()];
         for (key, mut candidates) in added {
             for position in self.by_key.get(&key).into_iter().flatten() {
-                let Some(message) = self.messages.get_mut(*position) else { continue };
+                if position.is_multiple_of(CHECKED_EVERY) && is_cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                let Some(message) = self.list.get_mut(*position) else { continue };
                 let merged = candidates
                     .iter()
                     .enumerate()
@@ -134,17 +148,17 @@ impl Messages {
             if message.id.is_some_and(|id| self.ids.contains(&id)) {
                 conflicts.extend(id(&message.fields()).map(str::to_owned));
             }
-            self.by_key.entry(message.key).or_default().push(self.messages.len());
-            self.messages.push(message);
+            self.by_key.entry(message.key).or_default().push(self.list.len());
+            self.list.push(message);
         }
         self.ids.extend(ids);
-        conflicts
+        Ok(conflicts)
     }
 
     /// Those that may have been sent from `start` on and before `end`, in seconds since 1970, as a JSON array in the order of
     /// time and range of time.
     pub(super) fn into_json(self, (start, end): (f64, f64)) -> Vec<u8> {
-        let mut kept = self.messages;
+        let mut kept = self.list;
         kept.retain(|message| start <= message.end() && message.time < end);
         kept.sort_by(|a, b| a.time.total_cmp(&b.time).then(a.time_range.total_cmp(&b.time_range)));
         let bytes: usize = kept.iter().map(|message| message.text.len() + 1).sum();

@@ -82,7 +82,7 @@ proptest! {
         for batch in batches {
             let (parsed, broken) = parse_batch(text(&batch).as_bytes());
             prop_assert_eq!((parsed.len(), broken), (batch.len(), 0));
-            prop_assert_eq!(messages.add(parsed).len(), add(&mut model, batch));
+            prop_assert_eq!(messages.add(parsed, &|| false).expect("ids").len(), add(&mut model, batch));
         }
         let end = start + length;
         model.retain(|message| start <= message.end() && message.time < end);
@@ -91,6 +91,11 @@ proptest! {
             serde_json::from_slice(&messages.into_json((start.into(), end.into()))).expect("JSON");
         prop_assert_eq!(json, Value::Array(model.iter().map(Simple::json).collect()));
     }
+}
+
+/// Adds a batch; returns how many conflicts of ids it has.
+fn added(messages: &mut Messages, text: &str) -> usize {
+    messages.add(parse_batch(text.as_bytes()).0, &|| false).expect("ids").len()
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn a_message_that_no_other_is_a_copy_of_stays_as_it_was_written() {
     let mut messages = Messages::default();
     for _ in 0..2 {
         let text = format!("\n{}\r\n \n{}", lines[0], lines[1]);
-        assert_eq!(messages.add(parse_batch(text.as_bytes()).0), Vec::<String>::new());
+        assert_eq!(added(&mut messages, &text), 0);
     }
     let json = messages.into_json((1_795_171_502.0, 1_795_171_504.0));
     assert_eq!(String::from_utf8(json).expect("text"), format!("[{},{}]", lines[0], lines[1]));
@@ -115,7 +120,7 @@ fn merged_numbers_keep_every_digit() {
     };
     let mut messages = Messages::default();
     for (receiver, time) in [("a", "1795171502.7654321"), ("b", "1795171500.7654321")] {
-        messages.add(parse_batch(line(receiver, time).as_bytes()).0);
+        added(&mut messages, &line(receiver, time));
     }
     let json = String::from_utf8(messages.into_json((0.0, 1e10))).expect("text");
     let expected = r#"[{"receivers":{"a":1795171502.1234567,"b":1795171502.1234567},"time":1795171502.7654321,"time_range":8.0}]"#;
@@ -125,16 +130,23 @@ fn merged_numbers_keep_every_digit() {
 #[test]
 fn many_messages_with_one_id_that_differ_are_not_compared_with_each_other() {
     // Comparing each with each would take minutes.
-    const COUNT: usize = 20_000;
+    const COUNT: usize = 5_000;
     let mut messages = Messages::default();
     for batch in 0..2 {
         let line =
             |number| format!(r#"{{"tags":{{"id":"x"}},"n":"{batch} {number}","time":1,"time_range":0}}"#);
         let text: Vec<String> = (0..COUNT).map(line).collect();
-        let conflicts = messages.add(parse_batch(text.join("\n").as_bytes()).0);
-        assert_eq!(conflicts.len(), batch * COUNT);
+        assert_eq!(added(&mut messages, &text.join("\n")), batch * COUNT);
     }
-    assert_eq!(messages.messages.len(), 2 * COUNT);
+    assert_eq!(messages.list.len(), 2 * COUNT);
+}
+
+#[test]
+fn a_merge_ends_when_it_is_cancelled() {
+    let batch = || parse_batch(br#"{"time":1,"time_range":0}"#).0;
+    let mut messages = Messages::default();
+    messages.add(batch(), &|| true).expect("there is nothing to merge with");
+    assert!(matches!(messages.add(batch(), &|| true), Err(Error::Cancelled)));
 }
 
 #[test]
