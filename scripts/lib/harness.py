@@ -44,13 +44,13 @@ def build():
 
 # ---- Footage and archive -----------------------------------------------------------------------------------
 
-def make_footage(directory, seconds=40):
+def make_footage(directory, seconds=40, size="640x360"):
     """Encodes segments of video and audio on one clock; returns their paths in order, with their hashes."""
     need("ffmpeg")
     directory.mkdir()
     subprocess.run(
         ["ffmpeg", "-nostdin", "-v", "error",
-         "-f", "lavfi", "-i", f"testsrc2=size=640x360:rate={FRAMES_A_SECOND}:duration={seconds},noise=alls=8:allf=t",
+         "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={FRAMES_A_SECOND}:duration={seconds},noise=alls=8:allf=t",
          "-f", "lavfi", "-i", f"sine=frequency=330:sample_rate=48000:duration={seconds - 0.05}",
          "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", str(FRAMES_A_SECOND * SEGMENT_SECONDS),
          "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-b:v", "2M", "-c:a", "aac",

@@ -33,8 +33,8 @@ RANGES = {
 }
 # Routes that require both ends.
 CLOSED = ("/waveform/", "/{stream}/chat.json")
-# The frames and the template of the test archive.
-WIDTH, HEIGHT = 640, 360
+# The size of the frames of the test archive, and of the template.
+FRAME, TEMPLATE = (320, 180), (640, 360)
 # With many ranges a cut takes longer than schemathesis waits. Each that replaces another one has a second.
 MAX_RANGES = 4
 MAX_STORYBOARD_PIXELS = 40_000_000
@@ -114,17 +114,19 @@ def fit_window(query, live_end):
 def fit_edges(query):
     """Orders edges, and replaces those that are not inside the picture."""
     for name in {"crop", "location"} & query.keys():
+        width, height = FRAME if name == "crop" else TEMPLATE
         left, top, right, bottom = map(int, query[name].split(","))
         (left, right), (top, bottom) = sorted((left, right)), sorted((top, bottom))
-        is_inside = left < right <= WIDTH and top < bottom <= HEIGHT
-        query[name] = f"{left},{top},{right},{bottom}" if is_inside else f"0,0,{WIDTH},{HEIGHT}"
+        is_inside = left < right <= width and top < bottom <= height
+        query[name] = f"{left},{top},{right},{bottom}" if is_inside else f"0,0,{width},{height}"
 
 
 def template():
     """A PNG: a template that is black."""
     chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
-    rows = zlib.compress(bytes(1 + WIDTH) * HEIGHT)
+    width, height = TEMPLATE
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1 + width) * height)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
