@@ -21,6 +21,8 @@ use restreamer::server::{Limits, Server, Workers};
 use restreamer::timestamp::Timestamp;
 use tempfile::TempDir;
 
+use crate::process::quick_ffmpeg;
+
 /// The only time limit of tests, for anything that they wait for. It is never reached unless something is broken: no
 /// test depends on the speed of the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -95,7 +97,7 @@ pub(crate) fn app(archive: &Path, clock: Clock) -> App {
         archive: Arc::new(Archive::new(archive, 64 * 1024 * 1024)),
         clock,
         samples: Arc::new(SamplesCache::new(16 * 1024 * 1024)),
-        tools: LazyTools::new("ffmpeg".into(), "ffprobe".into(), 1),
+        tools: LazyTools::new(quick_ffmpeg().into(), "ffprobe".into(), 1),
         max_cut_hours: 24,
         segments_url: None,
         windows: Windows::default(),

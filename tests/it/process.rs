@@ -2,17 +2,20 @@
 //! killed when the test ends, also by a panic.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, write_whole};
 
 /// The path of the program under test.
 pub(crate) const RESTREAMER: &str = env!("CARGO_BIN_EXE_restreamer");
@@ -72,6 +75,17 @@ impl Program {
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// Lets it find the ffmpeg of [`quick_ffmpeg`], unless it has a `PATH` of its own.
+    fn with_quick_ffmpeg(self) -> Self {
+        let path = setting("PATH").expect("a PATH");
+        if !self.command.get_envs().any(|(name, value)| name == "PATH" && value == Some(&path)) {
+            return self;
+        }
+        let directory = quick_ffmpeg().parent().expect("a directory");
+        let directories = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path));
+        self.env("PATH", std::env::join_paths(directories).expect("a PATH"))
     }
 
     /// Does not read its stderr.
@@ -189,7 +203,7 @@ impl Served {
 
     /// The same for a program whose arguments are complete.
     pub(crate) fn by_itself(program: Program) -> Self {
-        let mut running = program.start_unread();
+        let mut running = program.with_quick_ffmpeg().start_unread();
         let mut stdout = BufReader::new(running.child.stdout.take().expect("a pipe"));
         let mut first_line = String::new();
         stdout.read_line(&mut first_line).expect("read its first line");
@@ -207,6 +221,30 @@ impl Served {
 pub(crate) fn find(name: &str) -> Option<std::path::PathBuf> {
     let path = setting("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+/// The path of a program that is the installed ffmpeg, except that it knows what that one has answered to the questions of a
+/// server that looks for it. Three starts of ffmpeg take more time than many a cut.
+pub(crate) fn quick_ffmpeg() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let ffmpeg = find("ffmpeg").expect("ffmpeg is installed").display().to_string();
+        let path = crate::footage::root().join("programs/ffmpeg");
+        for options in [&["-version"][..], &["-hide_banner", "-encoders"], &["-hide_banner", "-decoders"]] {
+            let output = Program::new(&ffmpeg).args(options).run();
+            assert_eq!(output.code, Some(0), "ffmpeg {options:?}: {}", output.stderr);
+            let question = options[options.len() - 1];
+            write_whole(Path::new(&format!("{}{question}", path.display())), output.stdout.as_bytes());
+        }
+        let script = format!(
+            "#!/bin/sh\nfor question; do :; done\n\
+             case $question in -version | -encoders | -decoders) exec cat \"$0$question\" ;; esac\n\
+             exec {ffmpeg} \"$@\"\n"
+        );
+        write_whole(&path, script.as_bytes());
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("an executable");
+        path
+    })
 }
 
 /// A variable of the tests' own environment.
