@@ -96,11 +96,11 @@ fn packets_in_files(base: &Path, variant: &str) -> BTreeMap<String, usize> {
 #[test]
 fn ffmpeg_plays_a_media_playlist_over_a_gap_without_losing_a_packet() {
     let footage = footage();
-    let (_, server) = RequestLog::over(footage.path(), Clock::System);
+    let (_, server) = RequestLog::over(footage, Clock::System);
     for (variant, _) in VARIANTS {
         let url = format!("http://{}/playlist/test/{variant}.m3u8?{WHOLE}", server.address());
         assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES, "{variant}");
-        let in_files = packets_in_files(footage.path(), variant);
+        let in_files = packets_in_files(footage, variant);
         assert_eq!(in_files.get("video"), Some(&FRAMES), "{variant}");
         assert_eq!(count_packets(&url), in_files, "{variant}");
     }
@@ -110,7 +110,7 @@ fn ffmpeg_plays_a_media_playlist_over_a_gap_without_losing_a_packet() {
 #[test]
 fn ffmpeg_plays_a_multivariant_playlist_without_losing_a_frame() {
     let footage = footage();
-    let (requests, server) = RequestLog::over(footage.path(), Clock::System);
+    let (requests, server) = RequestLog::over(footage, Clock::System);
     let url = format!("http://{}/playlist/test.m3u8?{WHOLE}", server.address());
     assert_eq!(frames_played(ffmpeg(&url, &[]).run()), FRAMES);
     for (variant, _) in VARIANTS {
@@ -127,9 +127,9 @@ fn ffmpeg_plays_a_multivariant_playlist_without_losing_a_frame() {
 fn ffmpeg_follows_a_live_playlist_to_its_end() {
     let footage = footage();
     let site = Site::at("2026-11-20T11:00:04");
-    let files = files_of(footage.path(), "source");
+    let files = files_of(footage, "source");
     let (first_run, second_run) = files.split_at(5);
-    copy_segments(footage.path(), site.archive.path(), first_run);
+    copy_segments(footage, site.archive.path(), first_run);
     let target = format!("/playlist/test/source.m3u8?{WHOLE}");
     assert!(!site.get(&target).text().contains("#EXT-X-ENDLIST"), "the playlist is live");
 
@@ -138,7 +138,7 @@ fn ffmpeg_follows_a_live_playlist_to_its_end() {
     wait_until("the player has connected", || site.server().connections() > 0);
     site.set_clock("2026-11-20T11:00:40");
     for file in second_run {
-        copy_segments(footage.path(), site.archive.path(), std::slice::from_ref(file));
+        copy_segments(footage, site.archive.path(), std::slice::from_ref(file));
     }
     assert_eq!(frames_played(player.wait()), FRAMES);
 }
@@ -168,7 +168,7 @@ fn chromium_plays_a_multivariant_playlist_over_a_gap() {
     let footage = footage();
     let archive = tempfile::tempdir().expect("a temporary directory");
     for (variant, _) in VARIANTS {
-        copy_segments(footage.path(), archive.path(), &files_of(footage.path(), variant));
+        copy_segments(footage, archive.path(), &files_of(footage, variant));
     }
     let page = page(&format!("/playlist/test.m3u8?{WHOLE}"));
     write_whole(&archive.path().join("test/page.html"), page.as_bytes());

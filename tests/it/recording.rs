@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::OnceLock;
 
 use restreamer::archive::layout::{SegmentName, SegmentType};
 use restreamer::timestamp::{Hour, Span, Timestamp};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::harness::{time, wait_until};
 use crate::process::{Output, Program, RESTREAMER, Running};
@@ -43,14 +42,13 @@ pub(crate) const SEGMENTS: [&str; 10] = [
     "2026-11-20T11/00:15.500-2.000-full-",
 ];
 
-/// The recording. It is made by the first test that needs it, and deleted when the last test drops it.
-pub(crate) fn footage() -> Arc<TempDir> {
-    static SHARED: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().expect("recorded footage");
-    shared.upgrade().unwrap_or_else(|| {
-        let recorded = Arc::new(record_all());
-        *shared = Arc::downgrade(&recorded);
-        recorded
+/// The recording, which no test may change. It is made by the first test that needs it, among the footage of this run.
+pub(crate) fn footage() -> &'static Path {
+    static SHARED: OnceLock<PathBuf> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let base = crate::footage::root().join("recorded");
+        record_all(&base);
+        base
     })
 }
 
@@ -109,9 +107,37 @@ pub(crate) fn video_pts(path: &Path) -> Vec<i64> {
     times.collect()
 }
 
+/// The PTS of the video frames in each file of the recording. One ffmpeg reads all files: its start takes longer than that.
+fn pts_of_footage() -> &'static BTreeMap<PathBuf, Vec<i64>> {
+    static READ: OnceLock<BTreeMap<PathBuf, Vec<i64>>> = OnceLock::new();
+    READ.get_or_init(|| {
+        let files: Vec<_> = VARIANTS.iter().flat_map(|(variant, _)| files_of(footage(), variant)).collect();
+        let lists = tempfile::tempdir().expect("a temporary directory");
+        let list = |number: usize| lists.path().join(number.to_string()).display().to_string();
+        let mut args: Vec<String> = ["-v", "error", "-copyts"].map(str::to_owned).to_vec();
+        for file in &files {
+            args.extend(["-i".to_owned(), footage().join(file).display().to_string()]);
+        }
+        for number in 0..files.len() {
+            let map = format!("{number}:v:0");
+            args.extend(["-map", &map, "-c", "copy", "-copyinkf", "-f", "framecrc"].map(str::to_owned));
+            args.push(list(number));
+        }
+        let Output { code, stderr, .. } = Program::new("ffmpeg").args(args).run();
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        let pts = |number: usize| -> Vec<i64> {
+            let text = fs::read_to_string(list(number)).expect("a list of packets");
+            assert!(text.contains("#tb 0: 1/90000\n"), "{text}");
+            let packets = text.lines().filter(|line| !line.starts_with('#'));
+            packets.map(|line| line.split(',').nth(2).expect(line).trim().parse().expect(line)).collect()
+        };
+        let all: Vec<_> = (0..files.len()).map(pts).collect();
+        files.into_iter().zip(all).collect()
+    })
+}
+
 /// Records both runs of all variants concurrently.
-fn record_all() -> TempDir {
-    let base = tempfile::tempdir().expect("a temporary directory");
+fn record_all(base: &Path) {
     let mut recorders = Vec::new();
     for (variant, size) in VARIANTS {
         for (start, pitch) in RUNS {
@@ -121,19 +147,13 @@ fn record_all() -> TempDir {
                  sine=frequency={pitch}:sample_rate=48000:duration={}.95[out1]",
                 RUN_SECS - 1
             );
-            recorders.push(start_recorder(
-                &input,
-                base.path(),
-                variant,
-                &["--log-level", "warn", "--start", start],
-            ));
+            recorders.push(start_recorder(&input, base, variant, &["--log-level", "warn", "--start", start]));
         }
     }
     for recorder in recorders {
         let Output { code, stdout, stderr } = recorder.wait();
         assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""), "the recorder");
     }
-    base
 }
 
 /// Starts to record a lavfi test source.
@@ -178,10 +198,14 @@ pub(crate) fn check_name_within(
     path: &Path,
     correction: Span,
 ) -> (Timestamp, Span, SegmentType) {
+    check_name_of(base, path, &video_pts(&base.join(path)), correction)
+}
+
+/// The same for a file with pictures at these PTS.
+fn check_name_of(base: &Path, path: &Path, pts: &[i64], correction: Span) -> (Timestamp, Span, SegmentType) {
     let (hour, name) = hour_and_name(path);
     let parsed = SegmentName::parse(name).unwrap_or_else(|| panic!("`{name}` is not a segment name"));
     assert_eq!(parsed.hash, hash_of(&base.join(path)), "{name}");
-    let pts = video_pts(&base.join(path));
     let (first, last) = (pts.iter().min().expect("a frame"), pts.iter().max().expect("a frame"));
     // A frame takes 3600 ticks at 25 frames a second.
     let off = (parsed.duration - Span::from_micros((last - first + 3600) * 100 / 9)).micros().abs();
@@ -191,32 +215,32 @@ pub(crate) fn check_name_within(
 
 #[test]
 fn a_recorder_names_segments_by_time_duration_and_hash() {
-    let footage = footage();
+    let (footage, pts) = (footage(), pts_of_footage());
     for (variant, _) in VARIANTS {
-        let files = files_of(footage.path(), variant);
+        let files = files_of(footage, variant);
         let expected = SEGMENTS.map(|segment| format!("test/{variant}/{segment}"));
         assert_eq!(files.len(), expected.len(), "{files:?}");
         for (file, expected) in files.iter().zip(&expected) {
             let shown = file.to_str().expect("text");
             assert!(shown.starts_with(expected), "`{shown}` should begin with `{expected}`");
-            check_name(footage.path(), file);
+            check_name_of(footage, file, &pts[file], Span::ZERO);
         }
-        let left: Vec<_> = fs::read_dir(footage.path().join("test").join(variant)).expect("hours").collect();
+        let left: Vec<_> = fs::read_dir(footage.join("test").join(variant)).expect("hours").collect();
         assert_eq!(left.len(), 2, "only hour directories: {left:?}");
     }
 }
 
 #[test]
 fn segments_of_one_run_have_continuous_timestamps() {
-    let footage = footage();
+    let (footage, pts) = (footage(), pts_of_footage());
     let first_and_count = |path: &PathBuf| {
-        let pts = video_pts(&footage.path().join(path));
+        let pts = &pts[path];
         (*pts.iter().min().expect("a frame"), pts.len())
     };
     // At the beginning of each run the timestamps are the wall clock.
     let ticks = |start: &str| time(start).micros() / 100 * 9 % (1 << 33);
     for (variant, _) in VARIANTS {
-        let firsts: Vec<_> = files_of(footage.path(), variant).iter().map(first_and_count).collect();
+        let firsts: Vec<_> = files_of(footage, variant).iter().map(first_and_count).collect();
         let run = |start| (0..5).map(move |number| (ticks(start) + number * 180_000, 50));
         let expected: Vec<_> = RUNS.iter().flat_map(|(start, _)| run(start)).collect();
         assert_eq!(firsts, expected, "{variant}");
