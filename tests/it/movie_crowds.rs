@@ -14,7 +14,7 @@ use crate::cuts::{RANGE, archive, at_rest, fake, file, holdings};
 use crate::footage::{self, FootageKind, PLAIN};
 use crate::harness::{Answer, ask, connect, take_apart, wait_until, write_whole};
 use crate::movie_requests::{FLAT, metric, part, segments, target};
-use crate::process::Served;
+use crate::process::{Served, is_long_run};
 
 /// Numbers that look random, the same in each run.
 struct Numbers(u64);
@@ -96,7 +96,11 @@ fn ranges_for_two_clients_are_of_one_movie_whatever_leaves_the_caches() {
         let options = ["--movie-cache-bytes", movie_bytes, "--cut-cache-bytes", encoded_bytes];
         let served = Served::over(base.path(), &options);
         for kind in FLAT {
-            let seen = ask_in_turns(served.address, &format!("{RANGE}&type={kind}"), 6);
+            let seen = ask_in_turns(
+                served.address,
+                &format!("{RANGE}&type={kind}"),
+                if is_long_run() { 6 } else { 3 },
+            );
             assert_eq!(seen.tags(), 1, "{kind} {options:?}: what is made again is the same");
         }
     }
@@ -128,7 +132,7 @@ fn ends_that_are_encoded_to_other_bytes_give_another_entity_tag() {
             "2",
         ];
         let served = Served::over(base.path(), &options);
-        let seen = ask_in_turns(served.address, RANGE, 12);
+        let seen = ask_in_turns(served.address, RANGE, if is_long_run() { 12 } else { 4 });
         assert!(seen.tags() > 1, "the ends were never encoded again");
     }
 }
