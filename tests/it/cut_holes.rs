@@ -11,13 +11,13 @@ use restreamer::mpegts::scan::Scan;
 use restreamer::timestamp::Span;
 
 use crate::cut_engine::{check, check_stream, check_warnings, cut, tools};
-use crate::footage::{self, Footage, FootageKind, base, check_beeps, ffmpeg, look};
+use crate::footage::{self, Footage, FootageKind, base, check_beeps, ffmpeg, look_at_packets};
 
 const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
 
 const KIND: FootageKind<'_> = FootageKind {
     name: "",
-    codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -g 50 -c:a aac",
+    codecs: "-c:v libx264 -preset veryfast -sc_threshold 0 -bf 3 -x264-params b-pyramid=normal -c:a aac -g 50",
     ..footage::PLAIN
 };
 
@@ -90,7 +90,7 @@ fn a_truncated_segment_gives_the_frames_it_has() {
         for exact_type in BOTH {
             let (start, end) = (base() + Span::from_millis(2500), base() + Span::from_millis(9690));
             let path = cut(exact_type, footage.segments[1..5].to_vec(), start, end);
-            let shown = look(&path, 1, true);
+            let shown = look_at_packets(&path, 1, true);
             check_beeps(&shown, footage.rate);
             check_warnings(&path, &shown);
             let outside = |number: &i64| !(100..150).contains(number);
@@ -121,7 +121,7 @@ fn frames_that_two_segments_have_are_shown_once() {
     for exact_type in BOTH {
         let (start, end) = (base() + Span::from_millis(1500), base() + Span::from_millis(2500));
         let path = cut(exact_type, footage.segments[..2].to_vec(), start, end);
-        let shown = look(&path, 1, true);
+        let shown = look_at_packets(&path, 1, true);
         check_stream(&path, &shown, &shown.times, footage.rate);
         assert_eq!(shown.numbers, (180..240).chain(241..302).collect::<Vec<_>>(), "{exact_type:?}");
     }
@@ -136,12 +136,12 @@ fn sound_without_pictures_is_cut_by_its_frames() {
             let segments =
                 footage.segments.iter().filter(|segment| segment.end > start && segment.start < end);
             let path = cut(exact_type, segments.cloned().collect(), start, end);
-            let shown = look(&path, 1, false);
-            let times = footage::packet_times(&path.to_string_lossy(), "a:0");
+            let shown = look_at_packets(&path, 1, false);
+            let times = &shown.sound_packets[0];
             let expected = footage::to_f64((end - start).micros() / 1000) / 1000.0;
             let made = footage::to_f64(i64::try_from(times.len()).expect("few")) * 1024.0 / 48_000.0;
             assert!((made - expected).abs() < 0.065, "{exact_type:?}: {made} s of {expected} s");
-            check_stream(&path, &shown, &times, (48_000, 1024));
+            check_stream(&path, &shown, times, (48_000, 1024));
             let beeps = &shown.beeps[0];
             assert!(
                 !beeps.is_empty() && beeps.windows(2).all(|pair| (pair[1] - pair[0] - 1.0).abs() < 0.022)

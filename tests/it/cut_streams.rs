@@ -13,22 +13,23 @@ use restreamer::timestamp::Span;
 
 use crate::cut_engine::{cut, select, tools};
 use crate::cuts::fake;
-use crate::footage::{self, Footage, FootageKind, base, ffmpeg, look, run};
+use crate::footage::{self, Footage, FootageKind, Shown, base, ffmpeg, look, look_and, run};
 
 const BOTH: [ExactType; 2] = [ExactType::Smart, ExactType::Full];
-const VIDEO: &str = "-c:v libx264 -preset ultrafast -sc_threshold 0 -bf 0 -g 25";
+const VIDEO: &str = "-c:v libx264 -preset ultrafast -sc_threshold 0 -bf 0 -g 10";
 const AUDIO_PID: u16 = 0x101;
 
-const KIND: FootageKind<'_> = FootageKind { name: "", seconds: 6, codecs: "", ..footage::PLAIN };
+/// Ten frames a second, because most tests are about sound.
+const KIND: FootageKind<'_> =
+    FootageKind { name: "", rate: (10, 1), seconds: 6, codecs: "", ..footage::PLAIN };
 
-/// A cut of a range in milliseconds, which decodes without a warning.
-fn cut_of(exact_type: ExactType, footage: &Footage, start_ms: i64, end_ms: i64) -> PathBuf {
+/// A cut of a range in milliseconds, all streams of which decode without a warning; and its pictures and first sound.
+fn cut_of(exact_type: ExactType, footage: &Footage, start_ms: i64, end_ms: i64) -> (PathBuf, Shown) {
     let (start, end) = (base() + Span::from_millis(start_ms), base() + Span::from_millis(end_ms));
     let path = cut(exact_type, select(&footage.segments, start, end), start, end);
-    let name = path.to_string_lossy();
-    let output = run("ffmpeg", &["-v", "warning", "-i", &name, "-map", "0", "-f", "null", "-"]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{exact_type:?} {name}");
-    path
+    let shown = look_and(&path, 1, true, "-map 0 -f null -");
+    assert_eq!(shown.warnings, "", "{exact_type:?} {}", path.display());
+    (path, shown)
 }
 
 /// Why a cut of all footage cannot be made, if it cannot.
@@ -80,8 +81,7 @@ fn silence(path: &Path) {
 
 /// Asserts which beeps the first sound of a cut has, by their second in the footage, and that they are in their place.
 /// Those at even seconds do not count: segments begin there, and the sound of a segment may begin in the one before.
-fn check_beeps(path: &Path, start_ms: i64, expected: &[i64]) {
-    let shown = look(path, 1, true);
+fn check_beeps(shown: &Shown, start_ms: i64, expected: &[i64]) {
     let begin = shown.times[0] * 1000.0 - footage::to_f64(start_ms);
     let mut found: Vec<_> = shown.beeps[0].iter().map(|beep| beep * 1000.0 - begin).collect();
     let from = |beep: f64, second: i64| (beep - footage::to_f64(second * 1000)).abs();
@@ -116,11 +116,11 @@ fn sound_of_all_codecs_is_kept() {
         let codecs = &format!("{VIDEO} {codec}");
         let footage = footage::make(&FootageKind { name, codecs, options, ..KIND });
         for exact_type in BOTH {
-            let path = cut_of(exact_type, &footage, 480, 5600);
+            let (path, shown) = cut_of(exact_type, &footage, 500, 5600);
             let expected = if exact_type == ExactType::Full { "aac" } else { copied };
             let streams = streams(&path);
             assert_eq!(streams[&AUDIO_PID].0, expected, "{name}");
-            check_beeps(&path, 480, &[1, 3, 5]);
+            check_beeps(&shown, 500, &[1, 3, 5]);
         }
     }
 }
@@ -142,7 +142,7 @@ fn surround_sound_gets_a_layout_that_aac_has_a_channel_configuration_for() {
     ] {
         let codecs = &format!("{VIDEO} {codec}");
         let kind = FootageKind { name, codecs, seconds: 2, ..KIND };
-        let path = cut_of(ExactType::Full, &footage::make(&kind), 300, 1700);
+        let (path, _) = cut_of(ExactType::Full, &footage::make(&kind), 300, 1700);
         assert_eq!(channel_configuration(&path, AUDIO_PID), configuration, "{name}");
     }
 }
@@ -154,10 +154,10 @@ fn sound_that_begins_late_or_is_missing_in_the_midst_is_kept_in_its_place() {
         let footage = footage::make(&FootageKind { name, codecs, ..KIND });
         silence(&footage.segments[silent].path);
         for exact_type in BOTH {
-            let path = cut_of(exact_type, &footage, 480, 5600);
+            let (path, shown) = cut_of(exact_type, &footage, 500, 5600);
             let pids: Vec<_> = streams(&path).into_keys().collect();
             assert_eq!(pids, [0x100, AUDIO_PID], "{name} {exact_type:?}");
-            check_beeps(&path, 480, &expected);
+            check_beeps(&shown, 500, &expected);
         }
     }
 }
@@ -165,7 +165,7 @@ fn sound_that_begins_late_or_is_missing_in_the_midst_is_kept_in_its_place() {
 #[test]
 fn sound_that_begins_much_later_than_ffmpeg_looks_for_it_is_kept() {
     let codecs = "-c:v libx264 -preset ultrafast -sc_threshold 0 -bf 0 -g 20 -c:a aac";
-    let kind = FootageKind { name: "much-later", rate: (10, 1), seconds: 60, codecs, ..KIND };
+    let kind = FootageKind { name: "much-later", seconds: 60, codecs, ..KIND };
     let footage = footage::make(&kind);
     footage.segments[..27].iter().for_each(|segment| silence(&segment.path));
     for exact_type in BOTH {
@@ -195,7 +195,7 @@ fn a_cut_lists_no_stream_without_packets() {
         (2100, 3900, &[0x100, 0x101]),
     ] {
         for exact_type in BOTH {
-            let path = cut_of(exact_type, &footage, start, end);
+            let (path, _) = cut_of(exact_type, &footage, start, end);
             let streams = streams(&path);
             assert_eq!(streams.keys().copied().collect::<Vec<_>>(), expected, "{exact_type:?} {start}");
             assert!(streams.values().all(|(_, count)| *count > 0), "{streams:?}");
@@ -211,7 +211,7 @@ fn a_stream_that_only_a_segment_in_the_midst_has_is_found() {
         rewrite(&segment.path, &[0x102], |_| {});
     }
     for exact_type in BOTH {
-        let path = cut_of(exact_type, &footage, 500, 9500);
+        let (path, _) = cut_of(exact_type, &footage, 500, 9500);
         let counts: Vec<_> = streams(&path).into_values().map(|(_, count)| count > 0).collect();
         assert_eq!(counts, [true, true, true], "{exact_type:?}");
     }
@@ -229,10 +229,10 @@ fn a_sound_of_another_codec_is_a_stream_of_its_own_or_refused() {
     segment.path = path;
     let why = refused(ExactType::Smart, &footage, &tools()).expect("a refusal");
     assert!(why.contains("sound of another format") && why.contains("type=full"), "{why}");
-    let path = cut_of(ExactType::Full, &footage, 480, 5600);
+    let (path, shown) = cut_of(ExactType::Full, &footage, 500, 5600);
     let streams = streams(&path);
     assert_eq!(streams.len(), 3, "{streams:?}");
-    check_beeps(&path, 480, &[1, 5]);
+    check_beeps(&shown, 500, &[1, 5]);
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn footage_with_a_varying_frame_rate_is_cut_to_the_frame_and_decodes_silently() 
     for (name, reorder) in [("varying", 0), ("varying-reordered", 3)] {
         let codecs =
             &format!("-c:v libx264 -preset veryfast -sc_threshold 0 -bf {reorder} -g 50 {varying} -c:a aac");
-        let kind = FootageKind { name, codecs, sounds: 1, segment_seconds: 6, ..KIND };
+        let kind = FootageKind { name, codecs, rate: (25, 1), segment_seconds: 6, ..KIND };
         check_varying(&footage::make_uneven(&kind));
     }
 }
@@ -316,7 +316,7 @@ fn check_varying(footage: &Footage) {
     let time = |index: usize| ((source.times[index] - source.times[0]) * 1000.0).round();
     for (start, end) in [(340, 5640), (1300, 4700), (200, 1500), (2120, 3080)] {
         for exact_type in BOTH {
-            let shown = look(&cut_of(exact_type, footage, start, end), 1, true);
+            let (_, shown) = cut_of(exact_type, footage, start, end);
             let is_shown =
                 |index: &usize| (footage::to_f64(start)..footage::to_f64(end)).contains(&time(*index));
             let expected: Vec<_> = (0..source.numbers.len()).filter(is_shown).collect();

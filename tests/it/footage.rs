@@ -1,9 +1,10 @@
 //! Footage made by ffmpeg, whose frames show their numbers as blocks and whose sound beeps on each whole second; and the
 //! numbers and beeps read back from a cut.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use restreamer::cut::CutSegment;
 use restreamer::mpegts::probe::probe;
@@ -45,14 +46,25 @@ pub(crate) const PLAIN: FootageKind<'static> = FootageKind {
     pictures: true,
 };
 
-/// Footage on disk.
+/// Footage on disk, which a test may change.
 pub(crate) struct Footage {
     pub(crate) rate: (i64, i64),
     /// The segments in order, without gaps.
     pub(crate) segments: Vec<CutSegment>,
     pub(crate) frames: i64,
-    /// The luma of each frame.
-    pub(crate) luma: Vec<Vec<u8>>,
+    /// What the segments were copied from.
+    originals: Arc<Vec<CutSegment>>,
+    luma: OnceLock<Vec<Vec<u8>>>,
+}
+
+impl Footage {
+    /// The luma of each frame, as it was made.
+    pub(crate) fn luma(&self) -> &[Vec<u8>] {
+        self.luma.get_or_init(|| {
+            let paths: Vec<_> = self.originals.iter().map(|segment| segment.path.to_string_lossy()).collect();
+            luma(&format!("concat:{}", paths.join("|")))
+        })
+    }
 }
 
 /// The directory of all footage of this run. The directories of earlier runs are removed.
@@ -109,17 +121,54 @@ pub(crate) fn picture(kind: &FootageKind<'_>) -> String {
 /// The footage of a kind, with all frames of its rate.
 pub(crate) fn make(kind: &FootageKind<'_>) -> Footage {
     let footage = make_uneven(kind);
-    let (expected, found) = (footage.frames, footage.luma.len());
-    assert!(!kind.pictures || i64::try_from(found).is_ok_and(|found| found == expected), "{found}");
+    let pictures = |segment: &CutSegment| {
+        let scan = Scan::of(&std::fs::read(&segment.path).expect("a segment"), true).expect("a scan");
+        scan.reference_track().expect("pictures").units.len()
+    };
+    if kind.pictures {
+        let found: usize = footage.segments.iter().map(pictures).sum();
+        assert!(i64::try_from(found).is_ok_and(|found| found == footage.frames), "{found}");
+    }
     footage
 }
 
-/// The footage of a kind whose codecs may leave frames out.
+/// The footage of a kind whose codecs may leave frames out. It is made once in a run, whatever its name; each test gets a
+/// copy.
 pub(crate) fn make_uneven(kind: &FootageKind<'_>) -> Footage {
+    type Made = Arc<OnceLock<Arc<Vec<CutSegment>>>>;
+    static MADE: Mutex<BTreeMap<Vec<String>, Made>> = Mutex::new(BTreeMap::new());
+    let args = arguments(kind);
+    let (made, next) = {
+        let mut all = MADE.lock().expect("no panic");
+        let next = all.len();
+        (Arc::clone(all.entry(args.clone()).or_default()), next)
+    };
+    let originals = Arc::clone(made.get_or_init(|| {
+        let dir = root().join(format!("original-{next}"));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let pattern = dir.join("%03d.ts").to_string_lossy().into_owned();
+        ffmpeg(&args.iter().chain([&pattern]).map(String::as_str).collect::<Vec<_>>());
+        let files = std::fs::read_dir(&dir).expect("a directory");
+        let mut paths: Vec<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
+        paths.sort();
+        Arc::new(name(&paths))
+    }));
     let dir = root().join(kind.name);
     std::fs::create_dir_all(&dir).expect("a directory");
+    let copy = |segment: &CutSegment| {
+        let path = dir.join(segment.path.file_name().expect("a name"));
+        std::fs::copy(&segment.path, &path).expect("a segment");
+        CutSegment { path, ..segment.clone() }
+    };
+    let segments = originals.iter().map(copy).collect();
+    let frames = (kind.seconds * kind.rate.0 + kind.rate.1 - 1) / kind.rate.1;
+    Footage { rate: kind.rate, segments, frames, originals, luma: OnceLock::new() }
+}
+
+/// The arguments with which ffmpeg makes footage of a kind, without the names of its files.
+fn arguments(kind: &FootageKind<'_>) -> Vec<String> {
     let (picture, seconds) = (picture(kind), kind.seconds);
-    let mut args: Vec<String> = ["-v", "error", "-y"].map(str::to_owned).to_vec();
+    let mut args: Vec<String> = ["-v", "error", "-y", "-filter_threads", "1"].map(str::to_owned).to_vec();
     if kind.pictures {
         args.extend(["-f", "lavfi", "-i", &picture].map(str::to_owned));
     }
@@ -131,21 +180,14 @@ pub(crate) fn make_uneven(kind: &FootageKind<'_>) -> Footage {
     for input in 0..kind.sounds + usize::from(kind.pictures) {
         args.extend(["-map".to_owned(), input.to_string()]);
     }
+    args.extend(["-threads", "1"].map(str::to_owned));
     args.extend(kind.codecs.split_whitespace().map(str::to_owned));
     let length = kind.segment_seconds.to_string();
     args.extend(["-f", "segment", "-segment_time", &length, "-segment_format", "mpegts"].map(str::to_owned));
     if !kind.options.is_empty() {
         args.extend(["-segment_format_options", kind.options].map(str::to_owned));
     }
-    args.push(dir.join("%03d.ts").to_string_lossy().into_owned());
-    ffmpeg(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
-    paths.sort();
-    let joined: Vec<_> = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-    let luma = if kind.pictures { luma(&format!("concat:{}", joined.join("|"))) } else { Vec::new() };
-    let frames = (seconds * kind.rate.0 + kind.rate.1 - 1) / kind.rate.1;
-    Footage { rate: kind.rate, segments: name(&paths), frames, luma }
+    args
 }
 
 /// Segments that continue each other on one clock, each named by its lowest PTS to the millisecond.
@@ -192,14 +234,21 @@ pub(crate) struct Shown {
     pub(crate) times: Vec<f64>,
     /// When each beep of each sound begins, in seconds.
     pub(crate) beeps: Vec<Vec<f64>>,
+    /// When each packet of each sound is shown, in seconds, if packets were read.
+    pub(crate) sound_packets: Vec<Vec<f64>>,
     /// The luma of each frame.
     pub(crate) luma: Vec<Vec<u8>>,
-    /// What ffmpeg says while it decodes: nothing, if all is well.
+    /// What ffmpeg says while it decodes, and while it makes a movie of the packets: nothing, if all is well.
     pub(crate) warnings: String,
+    /// Whether ffmpeg listed the packets and made a movie of them.
+    pub(crate) are_packets_read: bool,
 }
 
 /// The peak signal-to-noise ratio of a frame in decibels; infinite if it is equal to its original.
 pub(crate) fn psnr(one: &[u8], other: &[u8]) -> f64 {
+    if one == other {
+        return f64::INFINITY;
+    }
     let square = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b)).pow(2);
     let sum: u64 = one.iter().zip(other).map(square).sum();
     let mean = f64::from(u32::try_from(sum).expect("a small picture"))
@@ -211,6 +260,8 @@ pub(crate) fn luma(path: &str) -> Vec<Vec<u8>> {
     let raw = ffmpeg(&[
         "-v",
         "error",
+        "-threads",
+        "1",
         "-i",
         path,
         "-map",
@@ -226,11 +277,30 @@ pub(crate) fn luma(path: &str) -> Vec<Vec<u8>> {
     raw.chunks_exact(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect()
 }
 
-/// Decodes a cut, in one run of ffmpeg.
+/// Decodes a cut.
 pub(crate) fn look(path: &Path, sounds: usize, pictures: bool) -> Shown {
+    look_and(path, sounds, pictures, "")
+}
+
+/// Decodes a transport stream, lists its packets of sound, and makes a movie of its packets.
+pub(crate) fn look_at_packets(path: &Path, sounds: usize, pictures: bool) -> Shown {
+    let movie = format!("{}.mp4", path.display());
+    let lists: Vec<_> = (0..sounds).map(|sound| format!("{}.{sound}.packets", path.display())).collect();
+    let mut outputs = format!("-map 0:v:0? -map 0:a:0? -c copy {movie}");
+    for (sound, list) in lists.iter().enumerate() {
+        outputs.extend([&format!(" -map 0:a:{sound} -c copy -f framecrc "), list.as_str()]);
+    }
+    let shown = look_and(path, sounds, pictures, &outputs);
+    std::fs::remove_file(&movie).expect("a movie");
+    let sound_packets = lists.iter().map(|list| frame_times(&take(list))).collect();
+    Shown { are_packets_read: true, sound_packets, ..shown }
+}
+
+/// Decodes a cut, and does what more outputs of ffmpeg ask for: all in one run, because its start takes longer than the rest.
+pub(crate) fn look_and(path: &Path, sounds: usize, pictures: bool, outputs: &str) -> Shown {
     let path = path.to_string_lossy();
     let (frames, sound) = (format!("{path}.frames"), |sound: usize| format!("{path}.{sound}.pcm"));
-    let mut args = vec![format!("-v warning -copyts -y -i {path}")];
+    let mut args = vec![format!("-v warning -copyts -filter_threads 1 -threads 1 -y -i {path}")];
     if pictures {
         args.push("-map 0:v -fps_mode passthrough -pix_fmt gray -f rawvideo -".to_owned());
         args.push(format!("-map 0:v -fps_mode passthrough -f framecrc {frames}"));
@@ -239,26 +309,31 @@ pub(crate) fn look(path: &Path, sounds: usize, pictures: bool) -> Shown {
         let resample = "aresample=48000:async=1:min_hard_comp=0.01:first_pts=0";
         args.push(format!("-map 0:a:{number} -af {resample} -ac 1 -f s16le {}", sound(number)));
     }
+    args.push(outputs.to_owned());
     let args = args.join(" ");
-    let output = run("ffmpeg", &args.split(' ').collect::<Vec<_>>());
+    let output = run("ffmpeg", &args.split_whitespace().collect::<Vec<_>>());
     let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "ffmpeg {args}: {warnings}");
     let luma: Vec<_> = output.stdout.chunks_exact(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect();
-    let take = |path: &str| {
-        let bytes = std::fs::read(path).expect("what ffmpeg has written");
-        std::fs::remove_file(path).expect("remove it");
-        bytes
-    };
     Shown {
         numbers: luma.iter().map(|luma| number(luma)).collect(),
         times: if pictures { frame_times(&take(&frames)) } else { Vec::new() },
         beeps: (0..sounds).map(|number| beeps(&take(&sound(number)))).collect(),
+        sound_packets: Vec::new(),
         luma,
         warnings,
+        are_packets_read: false,
     }
 }
 
-/// The times in seconds of the frames that ffmpeg's `framecrc` lists.
+/// Reads a file that ffmpeg has written, and removes it.
+fn take(path: &str) -> Vec<u8> {
+    let bytes = std::fs::read(path).expect("what ffmpeg has written");
+    std::fs::remove_file(path).expect("remove it");
+    bytes
+}
+
+/// The times in seconds of the frames or packets that ffmpeg's `framecrc` lists.
 fn frame_times(list: &[u8]) -> Vec<f64> {
     let list = String::from_utf8_lossy(list).into_owned();
     let number = |text: &str| text.trim().parse::<f64>().expect("a number");

@@ -9,7 +9,7 @@ use restreamer::cut::{CutParts, CutRange, ExactType, MovieTools, prepare_movie};
 use restreamer::mp4::movie::MovieInfo;
 use restreamer::timestamp::Timestamp;
 
-use crate::cut_engine::{PYRAMID, Range, cut_with, times, tools};
+use crate::cut_engine::{EIGHT_SECONDS, HEVC, PYRAMID, Range, cut_with, times, tools};
 use crate::cut_streams::rewrite;
 use crate::cuts::{RANGE, archive};
 use crate::footage::{self, Footage, FootageKind, PLAIN, Shown, check_beeps, ffmpeg, look, run, to_f64};
@@ -70,18 +70,34 @@ fn packets(path: &Path, stream: &str) -> Vec<(i64, i64)> {
     text.lines().filter(|line| !line.is_empty()).map(row).collect()
 }
 
-fn samples(path: &Path, sound: usize) -> Vec<u8> {
-    let (path, map) = (path.to_string_lossy(), format!("0:a:{sound}"));
-    ffmpeg(&["-v", "error", "-i", &path, "-map", &map, "-f", "s16le", "-"])
+/// The samples of each sound of a movie and of a transport stream.
+fn samples(movie: &Path, stream: &Path, sounds: usize) -> Vec<[Vec<u8>; 2]> {
+    let files = [movie, stream].map(|path| path.to_string_lossy());
+    let mut args: Vec<String> =
+        ["-v", "error", "-i", &*files[0], "-i", &*files[1]].map(str::to_owned).to_vec();
+    let name = |input: usize, sound: usize| format!("{}.{sound}.pcm", files[input]);
+    let outputs = || (0..sounds).flat_map(|sound| [(0, sound), (1, sound)]);
+    for (input, sound) in outputs() {
+        let map = format!("{input}:a:{sound}");
+        args.extend(["-map", &*map, "-f", "s16le", &*name(input, sound)].map(str::to_owned));
+    }
+    if sounds > 0 {
+        ffmpeg(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let take = |input: usize, sound: usize| {
+        let bytes = std::fs::read(name(input, sound)).expect("samples");
+        std::fs::remove_file(name(input, sound)).expect("remove them");
+        bytes
+    };
+    (0..sounds).map(|sound| [take(0, sound), take(1, sound)]).collect()
 }
 
 /// Checks that the sounds of a movie have the samples of the transport stream, and begin with the range once their priming
 /// is hidden.
 fn check_sounds(range: &Range, movie: &Path, sounds: usize, duration: f64) {
     let stream = range.transport_stream();
-    for sound in 0..sounds {
-        let found = samples(movie, sound);
-        assert!(!found.is_empty() && found == samples(&stream, sound), "sound {sound}: {}", movie.display());
+    for (sound, [found, expected]) in samples(movie, &stream, sounds).into_iter().enumerate() {
+        assert!(!found.is_empty() && found == expected, "sound {sound}: {}", movie.display());
         let packets = packets(movie, &format!("a:{sound}"));
         assert_eq!(packets[0].0, -1024, "{}", movie.display());
         assert!(packets.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 1024), "{}", movie.display());
@@ -133,22 +149,20 @@ fn all(kind: &FootageKind) {
 
 #[test]
 fn full_cuts_as_mp4_are_exact() {
-    let hevc =
-        "-c:v libx265 -preset ultrafast -g 50 -x265-params log-level=error:bframes=3:open-gop=0 -c:a aac";
     let wrap = &format!("{PYRAMID} 50 -output_ts_offset 95438.3");
+    let options = "mpegts_start_pid=801:mpegts_pmt_start_pid=496";
     for kind in [
-        FootageKind { name: "fragmented-plain", seconds: 8, ..PLAIN },
+        FootageKind { name: "fragmented-plain", ..EIGHT_SECONDS },
         FootageKind {
             name: "fragmented-pyramid",
             rate: (30_000, 1001),
             codecs: &format!("{PYRAMID} 60"),
-            seconds: 8,
-            ..PLAIN
+            ..EIGHT_SECONDS
         },
-        FootageKind { name: "fragmented-hevc", codecs: hevc, seconds: 8, ..PLAIN },
-        FootageKind { name: "fragmented-sounds", sounds: 2, seconds: 8, ..PLAIN },
-        FootageKind { name: "fragmented-silent", sounds: 0, seconds: 8, ..PLAIN },
-        FootageKind { name: "fragmented-wrap", codecs: wrap, seconds: 8, ..PLAIN },
+        FootageKind { name: "fragmented-hevc", codecs: HEVC, ..EIGHT_SECONDS },
+        FootageKind { name: "fragmented-sounds", sounds: 2, options, ..EIGHT_SECONDS },
+        FootageKind { name: "fragmented-silent", sounds: 0, ..EIGHT_SECONDS },
+        FootageKind { name: "fragmented-wrap", codecs: wrap, ..EIGHT_SECONDS },
     ] {
         all(&kind);
     }
