@@ -230,11 +230,11 @@ fn head_of_a_smart_movie_encodes_nothing() {
 #[test]
 fn the_size_of_half_a_minute_is_estimated_to_ten_percent() {
     for (name, codecs) in [
-        ("estimate-good", "-c:v libx264 -preset veryfast -crf 20 -sc_threshold 0 -bf 2 -g 50 -c:a aac"),
-        ("estimate-poor", "-c:v libx264 -preset veryfast -b:v 300k -sc_threshold 0 -bf 2 -g 50 -c:a aac"),
-        ("estimate-rich", "-c:v libx264 -preset veryfast -b:v 4M -sc_threshold 0 -bf 0 -g 50 -c:a aac"),
+        ("estimate-good", "-c:v libx264 -preset veryfast -crf 20 -sc_threshold 0 -bf 2 -g 20 -c:a aac"),
+        ("estimate-poor", "-c:v libx264 -preset veryfast -b:v 300k -sc_threshold 0 -bf 2 -g 20 -c:a aac"),
+        ("estimate-rich", "-c:v libx264 -preset veryfast -b:v 4M -sc_threshold 0 -bf 0 -g 20 -c:a aac"),
     ] {
-        let footage = footage::make(&FootageKind { name, codecs, seconds: 34, ..PLAIN });
+        let footage = footage::make(&FootageKind { name, codecs, rate: (10, 1), seconds: 34, ..PLAIN });
         let base = archive_of(&footage);
         let served = Served::over(base.path(), &[]);
         let start = footage::base() + Span::from_millis(1320);
