@@ -79,6 +79,9 @@ impl Browser {
             .env("HOME", profile.path())
             .env("TMPDIR", profile.path())
             .env("MOZ_CRASHREPORTER_DISABLE", "1")
+            // As large as Chromium.
+            .env("MOZ_HEADLESS_WIDTH", "800")
+            .env("MOZ_HEADLESS_HEIGHT", "600")
             .start();
         let port = port(&running, &profile.path().join("MarionetteActivePort"));
         Some(Self::new("Firefox", Box::new(Marionette::connect(&port)), running, profile))
@@ -164,11 +167,16 @@ impl Drop for Browser {
     }
 }
 
-/// Preferences of Firefox besides those that Marionette sets by itself.
+/// Preferences of Firefox besides those that Marionette sets by itself. It draws thirty times a second, and starts no
+/// processes for pages that may come.
 const FIREFOX_PREFERENCES: &str = "\
     user_pref('marionette.port', 0);
     user_pref('media.autoplay.default', 0);
     user_pref('browser.download.folderList', 2);
+    user_pref('layout.frame_rate', 30);
+    user_pref('dom.ipc.processPrelaunch.enabled', false);
+    user_pref('fission.autostart', false);
+    user_pref('dom.ipc.processCount', 1);
 ";
 
 /// Starts Chromium with a page; its profile goes to the directory `profile`.

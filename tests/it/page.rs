@@ -33,7 +33,7 @@ const HELPERS: &str = "
         $('notice').textContent, $('away').textContent, $('messageText').textContent, statuses()]);
 
     async function until(what, test) {
-        for (const begun = Date.now(); Date.now() - begun < 60000; await pause(10)) {
+        for (const begun = Date.now(); Date.now() - begun < 60000; await pause(25)) {
             const found = test();
             if (found) return found;
         }
@@ -239,6 +239,7 @@ fn check_phone(browser: &mut Browser, site: &Site) {
     check_problems(browser);
 }
 
+/// Checks everything in one browser, because its start takes seconds.
 fn page_shows_recordings(start: Start) {
     let Some(mut browser) = start() else { return };
     let site = recorded();
@@ -246,6 +247,7 @@ fn page_shows_recordings(start: Start) {
     check_clips(&mut browser, &site);
     check_controls(&mut browser);
     check_names(&mut browser, &site);
+    check_live_recordings(&mut browser);
     if browser.name == "Chromium" {
         check_phone(&mut browser, &site);
     }
@@ -282,8 +284,8 @@ fn segments_from(start: Timestamp) -> Vec<CutSegment> {
     segments
 }
 
-fn page_shows_live_recordings(start: Start) {
-    let Some(mut browser) = start() else { return };
+/// Follows a live recording, saves the last seconds by two keys, and goes on after the server was away.
+fn check_live_recordings(browser: &mut Browser) {
     let archive = tempfile::tempdir().expect("a directory");
     let now = Clock::System.now().micros() / 1_000_000 - 34;
     let segments = segments_from(Timestamp::from_micros(now * 1_000_000));
@@ -295,12 +297,12 @@ fn page_shows_live_recordings(start: Start) {
         Served::by_itself(program.args([archive.path()]))
     };
     let served = serve();
-    open(&mut browser, served.address, "");
-    look_at(&mut browser, "await until('live', () => $('liveText').textContent === 'Live' && number() > 0);");
+    open(browser, served.address, "");
+    look_at(browser, "await until('live', () => $('liveText').textContent === 'Live' && number() > 0);");
     recorder.record(3);
     // It has 36 s and goes on to play what has come: live is three seconds behind.
-    look_at(&mut browser, "await until('it goes on', () => number() > 32 * 25);");
-    check_problems(&mut browser);
+    look_at(browser, "await until('it goes on', () => number() > 32 * 25);");
+    check_problems(browser);
     // From the open page to a saved clip: two keys.
     browser.press(["c", "s"]);
     let shown = look(&browser.downloaded(), 1, true);
@@ -309,32 +311,22 @@ fn page_shows_live_recordings(start: Start) {
     served.running.signal(Signal::TERM);
     drop(served);
     look_at(
-        &mut browser,
+        browser,
         "await until('it says so', () => !$('away').hidden && $('away').textContent.includes('does not answer'));",
     );
     recorder.record(4);
     let _served = serve();
-    look_at(&mut browser, "await until('it goes on', () => $('away').hidden && number() > 36 * 25);");
+    look_at(browser, "await until('it goes on', () => $('away').hidden && number() > 36 * 25);");
     let reported = browser.call("return document.documentElement.dataset.problems ?? '';");
     assert_eq!(reported, "", "in {}", browser.name);
 }
 
 #[test]
-fn chromium_shows_recordings_and_saves_clips() {
+fn chromium_shows_old_and_live_recordings_and_saves_clips() {
     page_shows_recordings(Browser::chromium);
 }
 
 #[test]
-fn firefox_shows_recordings_and_saves_clips() {
+fn firefox_shows_old_and_live_recordings_and_saves_clips() {
     page_shows_recordings(Browser::firefox);
-}
-
-#[test]
-fn chromium_follows_live_recordings() {
-    page_shows_live_recordings(Browser::chromium);
-}
-
-#[test]
-fn firefox_follows_live_recordings() {
-    page_shows_live_recordings(Browser::firefox);
 }
