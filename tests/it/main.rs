@@ -3,6 +3,7 @@
 mod abuse;
 mod below_path;
 mod binary;
+mod boxes;
 mod broadcast;
 mod browsers;
 mod chat;
@@ -64,7 +65,6 @@ mod security;
 mod selection;
 mod shortage;
 mod slow_clients;
-mod small_boxes;
 mod source;
 mod storyboards;
 mod streaming;
