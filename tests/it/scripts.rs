@@ -278,8 +278,8 @@ fn each_line_that_the_demo_prints_can_be_pasted_and_only_this_machine_is_served(
 fn real_footage() -> &'static [CutSegment] {
     static MADE: OnceLock<Vec<CutSegment>> = OnceLock::new();
     MADE.get_or_init(|| {
-        let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 50 -c:a aac";
-        let kind = FootageKind { name: "jobs", seconds: 72, codecs, ..footage::PLAIN };
+        let codecs = "-c:v libx264 -preset ultrafast -bf 2 -sc_threshold 0 -g 20 -c:a aac";
+        let kind = FootageKind { name: "jobs", rate: (10, 1), seconds: 72, codecs, ..footage::PLAIN };
         footage::make(&kind).segments
     })
 }
