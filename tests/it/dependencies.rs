@@ -133,7 +133,7 @@ fn upward(dependencies: &[Dependency]) -> impl Iterator<Item = &Dependency> {
 
 #[test]
 fn files_do_not_depend_on_each_other_in_circles() {
-    let dependencies = dependencies(&sources());
+    let dependencies = dependencies(sources());
     assert!(dependencies.len() > 200, "the dependencies were not found");
     let found = circles(&dependencies);
     let report: Vec<_> = found.iter().map(|circle| describe(circle, &dependencies)).collect();
@@ -151,7 +151,7 @@ fn describe(circle: &BTreeSet<&str>, dependencies: &[Dependency]) -> String {
 
 #[test]
 fn no_file_depends_on_a_higher_layer() {
-    let dependencies = dependencies(&sources());
+    let dependencies = dependencies(sources());
     let found: Vec<_> = upward(&dependencies).map(ToString::to_string).collect();
     assert!(found.is_empty(), "these files use a higher layer:\n{}", found.join("\n"));
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::lexer::{Lexed, lex};
 
@@ -16,6 +17,7 @@ pub(crate) struct Source {
     pub(crate) prose: Vec<(usize, String)>,
     /// Line and text of each string literal.
     pub(crate) strings: Vec<(usize, String)>,
+    paths: OnceLock<Vec<NamedPath>>,
 }
 
 /// A path in the code, such as `std::fs::write`. Imported names are replaced by what they stand for.
@@ -53,8 +55,13 @@ pub(crate) fn files_below(directory: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The files of `src/` except those that hold only tests.
-pub(crate) fn sources() -> Vec<Source> {
+/// The files of `src/` except those that hold only tests. They are parsed once.
+pub(crate) fn sources() -> &'static [Source] {
+    static PARSED: OnceLock<Vec<Source>> = OnceLock::new();
+    PARSED.get_or_init(parse_all)
+}
+
+fn parse_all() -> Vec<Source> {
     let is_code = |path: &PathBuf| {
         let is_test = path.ends_with("tests.rs") || path.parent().is_some_and(|dir| dir.ends_with("tests"));
         path.extension().is_some_and(|end| end == "rs") && !is_test
@@ -74,7 +81,7 @@ impl Source {
         let Lexed { code, comments, strings } = lex(untested);
         let code = code.lines().map(str::to_owned).collect();
         let prose = comments.into_iter().chain(strings.clone()).collect();
-        Self { name: name.to_owned(), code, prose, strings }
+        Self { name: name.to_owned(), code, prose, strings, paths: OnceLock::new() }
     }
 
     /// The names in the code, with their lines.
@@ -97,7 +104,11 @@ impl Source {
     }
 
     /// All imports, and all other paths of at least two segments.
-    pub(crate) fn paths(&self) -> Vec<NamedPath> {
+    pub(crate) fn paths(&self) -> &[NamedPath] {
+        self.paths.get_or_init(|| self.read_paths())
+    }
+
+    fn read_paths(&self) -> Vec<NamedPath> {
         let tokens = self.tokens();
         let (mut imports, mut inline, mut names) = (Vec::new(), Vec::new(), HashMap::new());
         let mut at = 0;
@@ -222,9 +233,9 @@ fn read_use(
 fn paths_are_read_from_trees_of_imports_and_from_code() {
     let text = "use std::{fs::{self, File as F}, io::prelude::*};\nfn f() -> impl Sized + use<'_> {\n\
                 fs::write(1);\n<T as crate::x::Y>::z(F::open);\nself.a::<b::C>; self::b::c::<u8>() }\n";
-    let paths: Vec<_> = Source::parse("x.rs", text).paths();
+    let source = Source::parse("x.rs", text);
     let shown: Vec<_> =
-        paths.iter().map(|path| (path.line, path.segments.join("::"), path.is_glob)).collect();
+        source.paths().iter().map(|path| (path.line, path.segments.join("::"), path.is_glob)).collect();
     let expected = [
         (1, "std::fs", false),
         (1, "std::fs::File", false),

@@ -167,9 +167,9 @@ fn layout_literals(sources: &[Source]) -> Vec<String> {
 fn each_file_uses_only_what_it_may() {
     let sources = sources();
     for rule in RULES {
-        let found = violations(rule, &sources);
+        let found = violations(rule, sources);
         assert!(found.is_empty(), "{}:\n{}", rule.reason, found.join("\n"));
-        let is_used = !violations(&Rule { is_allowed: |_| false, ..*rule }, &sources).is_empty();
+        let is_used = !violations(&Rule { is_allowed: |_| false, ..*rule }, sources).is_empty();
         let may_be_used = sources.iter().any(|source| (rule.is_allowed)(&source.name));
         assert!(is_used || !may_be_used, "{}: nothing in src/ uses {}", rule.reason, rule.paths);
     }
@@ -177,13 +177,13 @@ fn each_file_uses_only_what_it_may() {
 
 #[test]
 fn every_thread_has_a_name() {
-    let found = unnamed_threads(&sources());
+    let found = unnamed_threads(sources());
     assert!(found.is_empty(), "these threads have no name:\n{}", found.join("\n"));
 }
 
 #[test]
 fn only_one_file_knows_how_the_archive_is_named() {
-    let found = layout_literals(&sources());
+    let found = layout_literals(sources());
     assert!(found.is_empty(), "only archive/layout.rs knows how the archive is named:\n{}", found.join("\n"));
 }
 
@@ -270,7 +270,7 @@ fn too_long(sources: &[Source]) -> Vec<String> {
 
 #[test]
 fn files_and_functions_are_short() {
-    let found = too_long(&sources());
+    let found = too_long(sources());
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -291,7 +291,7 @@ fn the_check_of_lengths_finds_what_is_too_long() {
 fn the_architecture_names_every_file_and_is_short() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let sources = sources();
-    for source in &sources {
+    for source in sources {
         let name = Path::new(&source.name);
         let (file, parent) = (name.file_name().expect("a name"), name.parent().expect("a parent"));
         let shown = if file == "mod.rs" { parent.display().to_string() } else { file.display().to_string() };

@@ -82,7 +82,7 @@ fn assert_none(found: &BTreeSet<String>) {
 fn the_code_has_no_private_words() {
     let mut found = BTreeSet::new();
     for source in sources() {
-        let words = private_words_of(&source);
+        let words = private_words_of(source);
         found.extend(words.into_iter().map(|(line, word)| format!("src/{}:{line}: {word}", source.name)));
     }
     assert_none(&found);
