@@ -97,6 +97,8 @@ pub(super) struct RunClock {
     least: LeastDifference,
     last: Option<LastFrame>,
     progress: Progress,
+    /// That of another stream since the last frame of the reference stream.
+    other: Progress,
     /// Wall clock less monotonic clock, at the last arrival.
     skew_us: i64,
 }
@@ -120,6 +122,7 @@ impl RunClock {
             least: LeastDifference::default(),
             last: None,
             progress: Progress::default(),
+            other: Progress::default(),
             skew_us: 0,
         }
     }
@@ -133,6 +136,7 @@ impl RunClock {
     pub(super) fn frame(&mut self, received: ReceiveTime, frame: FrameTimes) -> Step {
         let (now, dts_us, pts_us) = (received.monotonic_us, to_us(frame.dts_90k), to_us(frame.pts_90k));
         self.skew_us = received.wall.micros() - now;
+        self.other = Progress::default();
         let last = self.last;
         let delta_us = last.map(|last| dts_us - last.dts_us);
         let usual_us = last.and_then(|last| last.delta_us);
@@ -159,6 +163,12 @@ impl RunClock {
             (false, true) => Step::Hold,
             (false, false) => Step::Follow,
         }
+    }
+
+    /// Takes the next frame of another stream; returns whether its clock stands still while no frame of the reference
+    /// stream arrives. ffmpeg holds pictures back until the sound has come as far: for hours, if its clock was set back.
+    pub(super) fn other_frame(&mut self, received: ReceiveTime, pts_us: i64) -> bool {
+        self.other.is_frozen(received.monotonic_us, pts_us) && !self.is_given
     }
 
     /// Whether the held frames can be released at this time; `None` if they stay.

@@ -1,7 +1,7 @@
 //! Takes a transport stream as it arrives, holds what may be a burst, and has it cut into segments. Pure: bytes and times of
 //! arrival come in.
 
-use super::clock::{Decision, FrameTimes, ReceiveTime, RunClock, Step};
+use super::clock::{Decision, FrameTimes, ReceiveTime, RunClock, Step, to_us};
 use super::cutter::{Cutter, Ending, Sink, times, unwrap};
 use crate::archive::layout::SegmentType;
 use crate::mpegts::live::{PacketBytes, PacketReader, Program};
@@ -117,7 +117,10 @@ impl<S: Sink> Segmenter<S> {
             if parsed.pid() == program.reference_pid {
                 self.take_frame(pts, dts, received)?;
             } else {
-                self.other.get_or_insert(OtherStream::new(parsed.pid(), pts)).note(parsed.pid(), pts);
+                let other = self.other.get_or_insert(OtherStream::new(parsed.pid(), pts));
+                if other.note(parsed.pid(), pts) && self.clock.other_frame(received, to_us(pts.get())) {
+                    return Err(Failure::FrozenClock);
+                }
             }
         }
         if self.clock.is_holding() {
@@ -187,11 +190,14 @@ impl OtherStream {
         Self { pid, last: first, longest_90k: None }
     }
 
-    fn note(&mut self, pid: u16, pts: Ticks) {
-        if pid == self.pid {
-            self.longest_90k = Some(self.longest_90k.unwrap_or_default().max(pts.since(self.last).abs()));
-            self.last = pts;
+    /// Takes a frame; returns whether it is one of this stream.
+    fn note(&mut self, pid: u16, pts: Ticks) -> bool {
+        if pid != self.pid {
+            return false;
         }
+        self.longest_90k = Some(self.longest_90k.unwrap_or_default().max(pts.since(self.last).abs()));
+        self.last = pts;
+        true
     }
 
     /// Whether its frames fill a gap of the reference stream that ends here.

@@ -210,14 +210,35 @@ fn names_follow_a_clock_that_drifts_by_at_most_a_millisecond_a_segment() {
 
 #[test]
 fn a_clock_that_stands_still_is_found() {
-    let mut clock = RunClock::new(false);
-    let frozen = (0..200).find(|frame| {
-        let now = frame * FRAME;
-        let received = ReceiveTime { monotonic_us: now, wall: Timestamp::from_micros(now) };
-        let times = FrameTimes { dts_90k: *frame, pts_90k: *frame, is_bridged: false };
-        clock.frame(received, times) == Step::Frozen
-    });
-    assert_eq!(frozen, Some(76));
+    // By how many ticks the clock moves with each frame, and at which frame that is found.
+    for (step, expected) in [(0, 10), (1, 10), (120, 76), (1000, 200)] {
+        let mut clock = RunClock::new(false);
+        let frozen = (0..200).find(|frame| {
+            let now = frame * FRAME;
+            let received = ReceiveTime { monotonic_us: now, wall: Timestamp::from_micros(now) };
+            let times = FrameTimes { dts_90k: frame * step, pts_90k: frame * step, is_bridged: false };
+            clock.frame(received, times) == Step::Frozen
+        });
+        assert_eq!(frozen.unwrap_or(200), expected, "{step}");
+    }
+}
+
+#[test]
+fn sound_whose_clock_stands_still_while_no_picture_comes_is_found() {
+    // By how much it moves with each frame, and after how many frames a picture comes.
+    for (step_us, picture, expected) in [(11, 100, true), (21_333, 100, false), (11, 8, false)] {
+        let mut clock = RunClock::new(false);
+        let is_frozen = (0..100).any(|frame| {
+            let now = frame * 21_333;
+            let received = ReceiveTime { monotonic_us: now, wall: Timestamp::from_micros(now) };
+            if frame % picture == 0 {
+                let time_90k = frame * 1920;
+                clock.frame(received, FrameTimes { dts_90k: time_90k, pts_90k: time_90k, is_bridged: false });
+            }
+            clock.other_frame(received, frame * step_us)
+        });
+        assert_eq!(is_frozen, expected, "{step_us} {picture}");
+    }
 }
 
 #[test]

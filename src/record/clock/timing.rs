@@ -14,6 +14,10 @@ const PARTS: i64 = 12;
 const FROZEN_US: i64 = 3_000_000;
 const FROZEN_FRAMES: u32 = 50;
 const MIN_PROGRESS_US: i64 = 200_000;
+/// It is frozen at once after so many frames in a row that are no more than [`CRAWL_US`] apart: so ffmpeg's muxer puts frames
+/// whose clock was set back behind the last one.
+const CRAWLING_FRAMES: u32 = 10;
+const CRAWL_US: i64 = 1000;
 
 /// Frames that may come faster than real time.
 #[derive(Debug, Default)]
@@ -78,17 +82,24 @@ impl LeastDifference {
 pub(super) struct Progress {
     since: Option<(i64, i64)>,
     frames: u32,
+    last: Option<i64>,
+    crawling: u32,
 }
 
 impl Progress {
     pub(super) fn is_frozen(&mut self, now: i64, dts_us: i64) -> bool {
+        let crawls = self.last.replace(dts_us).is_some_and(|last| (dts_us - last).abs() <= CRAWL_US);
+        self.crawling = if crawls { self.crawling + 1 } else { 0 };
+        if self.crawling >= CRAWLING_FRAMES {
+            return true;
+        }
         match self.since {
             Some((since, dts)) if (dts_us - dts).abs() < MIN_PROGRESS_US => {
                 self.frames += 1;
                 self.frames >= FROZEN_FRAMES && now - since > FROZEN_US
             }
             _ => {
-                *self = Self { since: Some((now, dts_us)), frames: 0 };
+                (self.since, self.frames) = (Some((now, dts_us)), 0);
                 false
             }
         }
