@@ -18,6 +18,8 @@ const PAUSE_US: i64 = 1_500_000;
 const MAX_SLEW_US: i64 = 1000;
 /// Smaller differences from the wall clock are taken for noise.
 const NOISE_US: i64 = 5000;
+/// Frames are taken for no closer than this.
+const MIN_DELTA_US: i64 = 10_000;
 /// The distance of two frames that is a gap, before two frames were seen.
 const FIRST_GAP_US: i64 = 10_000_000;
 
@@ -142,7 +144,9 @@ impl RunClock {
         let usual_us = last.and_then(|last| last.delta_us);
         let gap_us = usual_us.map_or(FIRST_GAP_US, |usual| TOLERANCE_US + 2 * usual);
         let is_break = delta_us.is_some_and(|delta| delta < 0 || delta > gap_us && !frame.is_bridged);
-        let delta_us = if is_break { usual_us } else { delta_us };
+        // Frames that were lost one by one do not make a gap usual.
+        let most_us = usual_us.map_or(i64::MAX, |usual| (2 * usual).max(MIN_DELTA_US));
+        let delta_us = if is_break { usual_us } else { delta_us.map(|delta| delta.min(most_us)) };
         self.last = Some(LastFrame { monotonic_us: now, dts_us, delta_us });
         if self.is_given {
             return if is_break { Step::Break } else { Step::Follow };

@@ -128,6 +128,19 @@ const CASES: &[Row] = &[
         &["new 40", "Break", "Same"],
     ),
     (
+        "a network that loses more and more frames, and then 3 s",
+        |s| {
+            s.send(4 * SECOND, 4 * SECOND);
+            for lost in [SECOND * 9 / 10, 3 * SECOND] {
+                s.wait(lost);
+                s.pts += lost;
+                s.send(FRAME, FRAME);
+            }
+            s.send(4 * SECOND, 4 * SECOND);
+        },
+        &["new 40", "Break", "Same"],
+    ),
+    (
         "a source whose clock jumps forward",
         |s| {
             s.send(4 * SECOND, 4 * SECOND);
