@@ -12,6 +12,9 @@ const MAX_HEAD_BYTES: usize = 1024 * 1024;
 /// Bytes of a picture that are searched for its first slice.
 const MAX_SEARCH_BYTES: usize = 64 * 1024;
 
+/// The flag `discontinuity_indicator` of an adaptation field.
+const DISCONTINUITY: u8 = 0x80;
+
 /// The bytes of a transport packet.
 pub type PacketBytes = [u8; PACKET_BYTES];
 
@@ -122,12 +125,27 @@ impl Default for LiveWriter {
 }
 
 impl LiveWriter {
-    /// Appends the PAT and the PMT, with which a segment begins.
-    pub fn write_tables(&mut self, program: &Program, out: &mut Vec<u8>) {
+    /// Appends the PAT and the PMT, with which a segment begins. If it does not go on from what was written before, a
+    /// packet of each stream says so of its clock and of its continuity counter (ISO/IEC 13818-1, 2.4.3.5).
+    pub fn begin_segment(&mut self, program: &Program, goes_on: bool, out: &mut Vec<u8>) {
         let Program { pmt_pid, pmt, .. } = program;
         let tables = [write_pat(pmt.program, *pmt_pid), write_pmt(*pmt_pid, pmt)].concat();
         for packet in tables.as_chunks::<PACKET_BYTES>().0 {
             self.write(*packet, 0, out);
+        }
+        if !goes_on {
+            self.write_discontinuity(program, out);
+        }
+    }
+
+    fn write_discontinuity(&self, program: &Program, out: &mut Vec<u8>) {
+        for stream in &program.pmt.streams {
+            let [high, low] = stream.pid.to_be_bytes();
+            let counter = self.counters[usize::from(stream.pid) % PID_COUNT];
+            let mut packet = [0xFF; PACKET_BYTES];
+            // An adaptation field and no payload.
+            packet[..6].copy_from_slice(&[SYNC, high, low, 0x20 | counter, 183, DISCONTINUITY]);
+            out.extend_from_slice(&packet);
         }
     }
 
@@ -203,7 +221,7 @@ mod tests {
         write_pes(&pes, 0x100, &mut 7, true, &mut input);
         let (mut writer, mut out) = (LiveWriter::default(), Vec::new());
         for _ in 0..2 {
-            writer.write_tables(&program, &mut out);
+            writer.begin_segment(&program, true, &mut out);
             for packet in input.as_chunks::<PACKET_BYTES>().0 {
                 writer.write(*packet, (1 << 33) - 3000, &mut out);
             }
@@ -214,6 +232,18 @@ mod tests {
         let header = Header::parse(written[2].payload()).expect("a header");
         assert_eq!((header.pts, header.dts), (Some(Ticks::new(2000)), Some(Ticks::new(-1000))));
         assert!(Program::find(&out).is_ok_and(|found| found.is_some()));
+    }
+
+    #[test]
+    fn a_discontinuity_is_a_packet_of_each_stream_that_does_not_count() {
+        let program = Program::find(&program()).expect("a program").expect("its tables");
+        let mut out = Vec::new();
+        LiveWriter { counters: vec![4; PID_COUNT] }.write_discontinuity(&program, &mut out);
+        let written: Vec<_> = out.chunks(PACKET_BYTES).filter_map(Packet::new).collect();
+        let found: Vec<_> =
+            written.iter().map(|packet| (packet.pid(), packet.continuity_counter())).collect();
+        assert_eq!(found, [(0x101, 4), (0x100, 4)]);
+        assert!(written.iter().all(|packet| !packet.has_payload() && packet.bytes()[5] == DISCONTINUITY));
     }
 
     #[test]

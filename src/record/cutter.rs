@@ -22,8 +22,8 @@ pub(super) const LONE_FRAME_90K: i64 = 3600;
 pub(super) trait Sink {
     /// A run begins: whether it is the first one of all, and how long the gap before it is.
     fn begin_run(&mut self, start: Timestamp, gap: Option<Span>);
-    /// A segment begins.
-    fn begin(&mut self, start: Timestamp);
+    /// A segment begins. Returns whether the one before could be written.
+    fn begin(&mut self, start: Timestamp) -> bool;
     /// Bytes of the segment.
     fn write(&mut self, bytes: &[u8]);
     /// The segment is complete.
@@ -249,12 +249,13 @@ impl<S: Sink> Cutter<S> {
                 }
             }
         }
+        let had_run = self.run.is_some();
         let Some(start) = self.start_of(pts_90k, clock) else { return };
         self.open =
             Some(OpenSegment { start, first_90k: pts_90k, last_90k: pts_90k, frames: 1, is_whole: true });
-        self.sink.begin(start);
+        let goes_on = self.sink.begin(start) && had_run;
         if let Some(program) = &self.program {
-            self.writer.write_tables(program, &mut self.buffer);
+            self.writer.begin_segment(program, goes_on, &mut self.buffer);
         }
     }
 

@@ -95,11 +95,13 @@ impl Sink for ArchiveWriter {
         }
     }
 
-    fn begin(&mut self, start: Timestamp) {
+    fn begin(&mut self, start: Timestamp) -> bool {
+        let was_failing = self.is_failing;
         match self.open(start) {
             Ok(open) => self.open = Some(open),
             Err(error) => self.fail(&error),
         }
+        !was_failing
     }
 
     fn write(&mut self, bytes: &[u8]) {
