@@ -12,6 +12,8 @@ const MAX_HEAD_BYTES: usize = 1024 * 1024;
 /// Bytes of a picture that are searched for its first slice.
 const MAX_SEARCH_BYTES: usize = 64 * 1024;
 
+/// By how much PCR are before DTS. ffmpeg, which adds no delay, writes PCR that are DTS.
+const PCR_LEAD_90K: i64 = 63_000;
 /// The flag `discontinuity_indicator` of an adaptation field.
 const DISCONTINUITY: u8 = 0x80;
 
@@ -160,7 +162,7 @@ impl LiveWriter {
         *counter = (*counter + u8::from(has_payload)) & 0x0F;
         packet[3] = packet[3] & 0xF0 | *counter;
         if let Some((pcr, base)) = pcr.and_then(|pcr| Some((pcr, i64::try_from(pcr / 300).ok()?))) {
-            let base = u64::try_from(Ticks::new(base + shift_90k).get()).unwrap_or_default();
+            let base = u64::try_from(Ticks::new(base + shift_90k - PCR_LEAD_90K).get()).unwrap_or_default();
             packet[PCR_OFFSET..PCR_OFFSET + 6].copy_from_slice(&write_pcr(base * 300 + pcr % 300));
         }
         if let Some(header) = header {

@@ -94,10 +94,10 @@ impl Address {
             args.extend(["-force_key_frames".to_owned(), format!("expr:gte(t,n_forced*{seconds})")]);
             args.extend(words("-c:a aac -b:a 160k"));
         }
-        // Every packet at once, and each frame of sound in a PES packet of its own, so that cuts are exact. A stream that
-        // ends does not hold up the others.
+        // Every packet at once, and each frame of sound in a PES packet of its own, also if it is short (no delay), so that
+        // cuts are exact. A stream that ends does not hold up the others.
         args.extend(words(
-            "-max_interleave_delta 1000000 -flush_packets 1 -pes_payload_size 0 -f mpegts pipe:1",
+            "-max_interleave_delta 1000000 -flush_packets 1 -pes_payload_size 0 -muxdelay 0 -f mpegts pipe:1",
         ));
         args
     }
