@@ -112,7 +112,7 @@ pub(super) struct Cutter<S> {
 }
 
 impl<S: Sink> Cutter<S> {
-    pub(super) fn new(sink: S, target: Span, given: Option<Timestamp>) -> Self {
+    pub(super) fn new(sink: S, target: Span, given: Option<Timestamp>, end: Option<Timestamp>) -> Self {
         Self {
             sink,
             target_us: target.micros(),
@@ -124,7 +124,7 @@ impl<S: Sink> Cutter<S> {
             run: None,
             next_run_us: None,
             open: None,
-            end: None,
+            end,
             frame_90k: None,
             last_clean_us: None,
             buffer: Vec::new(),

@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use super::clock::to_us;
 use super::cutter::LONE_FRAME_90K;
 use super::writer::{TEMP_MARK, lock, publish};
-use crate::archive::layout::{SegmentName, SegmentType, parse_hour_name};
+use crate::archive::layout::{SegmentName, SegmentType, hour_name, parse_hour_name};
 use crate::mpegts::packet::{PACKET_BYTES, SYNC};
 use crate::mpegts::scan::Scan;
-use crate::timestamp::Span;
+use crate::timestamp::{Hour, Span, Timestamp};
 
 /// A file above this is not read.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -41,6 +41,18 @@ pub(super) fn name_leftovers(directory: &Path) {
             }
         }
     }
+}
+
+/// When the newest segment in a variant's directory ends.
+pub(super) fn newest_end(directory: &Path) -> Option<Timestamp> {
+    let mut hours: Vec<Hour> = names(directory).iter().filter_map(|name| parse_hour_name(name)).collect();
+    hours.sort_unstable();
+    hours.into_iter().rev().find_map(|hour| {
+        let names = names(&directory.join(hour_name(hour)));
+        let segments = names.iter().filter_map(|name| SegmentName::parse(name));
+        let segments = segments.filter(|segment| segment.segment_type != SegmentType::Temp);
+        segments.map(|segment| hour.start() + segment.offset + segment.duration).max()
+    })
 }
 
 /// Names one file. Returns what became of it; `None` if its recorder still runs.
@@ -97,4 +109,27 @@ pub(super) fn first_line(path: &PathBuf) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(64 * 1024).read_to_string(&mut text)?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_segment_with_a_final_name_is_found() {
+        let variant = tempfile::tempdir().expect("a temporary directory");
+        assert_eq!(newest_end(variant.path()), None);
+        for name in [
+            "2026-11-20T09/59:59.000-2.000-full-a.ts",
+            "2026-11-20T10/00:01.000-2.000-suspect-a.ts",
+            "2026-11-20T10/00:02.500-0.400-full-a.ts",
+            "2026-11-20T11/00:00.000-2.000-temp-recorder-1.ts",
+            "notes/00:00.000-2.000-full-a.ts",
+        ] {
+            let path = variant.path().join(name);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("make a directory");
+            fs::write(path, "").expect("write a file");
+        }
+        assert_eq!(newest_end(variant.path()), Timestamp::parse("2026-11-20T10:00:03"));
+    }
 }

@@ -12,7 +12,7 @@ use crossbeam_channel::Receiver;
 
 use super::clock::ReceiveTime;
 use super::cutter::Ending;
-use super::leftovers::{first_line, name_leftovers};
+use super::leftovers::{first_line, name_leftovers, newest_end};
 use super::progress::Progress;
 use super::segmenter::{Failure, Segmenter};
 use super::source::{Address, BackOff};
@@ -56,9 +56,11 @@ pub fn run(
     let directory = name.directory(&config.base_dir);
     name_leftovers(&directory);
     log::info!("recording `{}` into `{}`", address.shown(), directory.display());
+    // Given times are taken as they are.
+    let end = if config.start.is_none() { newest_end(&directory) } else { None };
     let writer = ArchiveWriter::new(directory, config.segment_duration, Arc::clone(metrics));
     let mut recorder = Recorder {
-        segmenter: Segmenter::new(writer, config.segment_duration, config.start),
+        segmenter: Segmenter::new(writer, config.segment_duration, config.start, end),
         tools,
         config,
         address,

@@ -43,10 +43,11 @@ pub(super) struct Segmenter<S> {
 }
 
 impl<S: Sink> Segmenter<S> {
-    /// Segments of about `target`. `start` is when the first frame of a file was captured; live sources have none.
-    pub(super) fn new(sink: S, target: Span, start: Option<Timestamp>) -> Self {
+    /// Segments of about `target`. `start` is when the first frame of a file was captured; live sources have none. `end` is when
+    /// the last segment of an earlier recorder ends.
+    pub(super) fn new(sink: S, target: Span, start: Option<Timestamp>, end: Option<Timestamp>) -> Self {
         Self {
-            cutter: Cutter::new(sink, target, start),
+            cutter: Cutter::new(sink, target, start, end),
             clock: RunClock::new(start.is_some()),
             reader: PacketReader::default(),
             head: Vec::new(),
