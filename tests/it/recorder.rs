@@ -134,7 +134,7 @@ fn what_a_killed_recorder_has_left_is_named_by_the_next_one() {
     fs::remove_file(other).expect("it is still there");
     let left = names(base.path(), "-partial-");
     assert!(names(base.path(), "-temp-") == 0 && left <= 1, "{:?}", files_of(base.path(), "v"));
-    let found = segments(base.path());
+    let found = segments_within(base.path(), CORRECTION);
     let before =
         found.iter().filter(|(start, _, _)| *start > Timestamp::parse("2020-01-01").expect("a time"));
     let before: Vec<_> = before.collect();
@@ -165,7 +165,8 @@ fn recording_goes_on_when_the_disk_is_back() {
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(stderr.matches("cannot write to").count(), 1, "{stderr}");
     assert_eq!(stderr.matches("can write to").count(), 1, "{stderr}");
-    assert!(segments(base.path()).iter().all(|(_, _, kind)| *kind == SegmentType::Full));
+    let found = segments_within(base.path(), CORRECTION);
+    assert!(found.iter().all(|(_, _, kind)| *kind == SegmentType::Full), "{found:?}");
 }
 
 /// Sends the film as a live source: bursts of what the clock of its packets says, for `range` of it in seconds.
