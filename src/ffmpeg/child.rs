@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::io::Errno;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::error::{Error, Result};
@@ -29,6 +31,10 @@ const EXIT_POLL: Duration = Duration::from_millis(2);
 const QUEUE: usize = 16;
 /// Bytes that are read from a pipe at once, at most.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// The size of a pipe in which output gathers.
+const GATHERED_BYTES: usize = 256 * 1024;
+/// The shortest time in which output is left to gather.
+const MIN_GATHER: Duration = Duration::from_millis(1);
 /// Bytes of stderr that are kept.
 const STDERR_BYTES: usize = 4096;
 
@@ -48,6 +54,22 @@ pub(super) enum Input {
     File(File),
 }
 
+/// How a child is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// How long it may be without output while its output is waited for.
+    pub(super) stall_limit: Duration,
+    /// How long its output is left to gather at most, which saves most of what passing on many small pieces costs.
+    pub(super) gather: Duration,
+}
+
+impl Waits {
+    /// Output is passed on at once.
+    pub(super) const fn stall(stall_limit: Duration) -> Self {
+        Self { stall_limit, gather: Duration::ZERO }
+    }
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Child {
@@ -57,15 +79,13 @@ pub struct Child {
     /// The threads of its pipes.
     threads: Vec<JoinHandle<Result<()>>>,
     stderr_tail: Arc<Mutex<Vec<u8>>>,
-    stall_limit: Duration,
+    waits: Waits,
     reaped: bool,
     counted: RunningChild,
 }
 
 impl Child {
     /// Starts `path` with `args`, which reads `input`.
-    ///
-    /// `stall_limit` is how long it may be without output while its output is waited for.
     ///
     /// # Errors
     /// [`Error::ProgramMissing`] if it is not there or not executable; [`Error::NotStarted`] if the system refuses to
@@ -75,7 +95,7 @@ impl Child {
         path: &Path,
         args: impl IntoIterator<Item: AsRef<OsStr>>,
         input: Input,
-        stall_limit: Duration,
+        waits: Waits,
     ) -> Result<Self> {
         #[allow(clippy::disallowed_methods, reason = "this is the one place where children are started")]
         let mut command = Command::new(path);
@@ -86,7 +106,7 @@ impl Child {
             Input::File(file) => (file.into(), None),
         };
         command.stdin(stdin);
-        Self::spawn(program, &mut command, feed, stall_limit).map_err(|error| {
+        Self::spawn(program, &mut command, feed, waits).map_err(|error| {
             let why = format!("`{}`: {error}", path.display());
             if is_missing(&error) {
                 Error::ProgramMissing { program, why }
@@ -100,7 +120,7 @@ impl Child {
         program: &'static str,
         command: &mut Command,
         feed: Option<Feed>,
-        stall_limit: Duration,
+        waits: Waits,
     ) -> io::Result<Self> {
         let mut process = command.spawn()?;
         offer_to_oom_killer(process.id());
@@ -114,15 +134,18 @@ impl Child {
             chunks: Some(chunks),
             threads: Vec::new(),
             stderr_tail: Arc::clone(&tail),
-            stall_limit,
+            waits,
             reaped: false,
         };
         // A failure from here on drops `child`, which reaps the process and joins the threads that were started.
         if let Some((stdout, stderr)) = stdout.zip(stderr) {
-            let queue = move |chunk| sender.send(chunk).is_ok();
-            child.start_thread("out", move || read_pipe(program, stdout, queue))?;
-            let keep = move |chunk: Vec<u8>| keep_tail(&tail, &chunk);
-            child.start_thread("err", move || read_pipe(program, stderr, keep))?;
+            let queue = move |chunk: &[u8]| sender.send(chunk.to_vec()).is_ok();
+            let pipe_bytes = if waits.gather.is_zero() { CHUNK_BYTES } else { enlarge(&stdout) };
+            child.start_thread("out", move || read_pipe(program, stdout, pipe_bytes, waits.gather, queue))?;
+            let keep = move |chunk: &[u8]| keep_tail(&tail, chunk);
+            child.start_thread("err", move || {
+                read_pipe(program, stderr, STDERR_BYTES, Duration::ZERO, keep)
+            })?;
         }
         if let Some((feed, stdin)) = feed.zip(stdin) {
             child.start_thread("in", move || feed_stdin(feed, stdin))?;
@@ -149,9 +172,10 @@ impl Child {
     /// longer than the stall limit; the feeder's error, if it had one.
     pub fn next_chunk(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Vec<u8>>> {
         let since = Instant::now();
+        let interval = CHECK_INTERVAL.max(2 * self.waits.gather);
         loop {
             let Some(chunks) = &self.chunks else { return Ok(None) };
-            match chunks.recv_timeout(CHECK_INTERVAL) {
+            match chunks.recv_timeout(interval) {
                 Ok(chunk) => return Ok(Some(chunk)),
                 Err(RecvTimeoutError::Disconnected) => {
                     self.finish(is_cancelled)?;
@@ -174,8 +198,9 @@ impl Child {
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        if since.elapsed() > self.stall_limit {
-            return Err(self.failed(&format!("no output for {:.1} s", self.stall_limit.as_secs_f64())));
+        let Waits { stall_limit, .. } = self.waits;
+        if since.elapsed() > stall_limit {
+            return Err(self.failed(&format!("no output for {:.1} s", stall_limit.as_secs_f64())));
         }
         Ok(())
     }
@@ -256,23 +281,41 @@ fn feed_stdin(feed: Feed, mut stdin: impl Write) -> Result<()> {
     }
 }
 
-/// Reads a pipe in chunks until it is closed or `take` returns false.
+/// Gives a pipe the size in which output gathers, if the system allows it; returns its size.
+fn enlarge(pipe: impl AsFd) -> usize {
+    fcntl_setpipe_size(&pipe, GATHERED_BYTES).or_else(|_| fcntl_getpipe_size(&pipe)).unwrap_or(CHUNK_BYTES)
+}
+
+/// Reads a pipe in chunks of its size, at most, until it is closed or `take` returns false. What comes next is left to
+/// gather, up to a limit, but never so long that the pipe would be full and the program had to wait.
 fn read_pipe(
     program: &'static str,
     mut pipe: impl Read,
-    mut take: impl FnMut(Vec<u8>) -> bool,
+    pipe_bytes: usize,
+    gather_limit: Duration,
+    mut take: impl FnMut(&[u8]) -> bool,
 ) -> Result<()> {
+    let mut buffer = vec![0; pipe_bytes];
+    let mut gather = Duration::ZERO;
     loop {
-        let mut chunk = vec![0; CHUNK_BYTES];
-        match pipe.read(&mut chunk) {
-            Ok(len) => chunk.truncate(len),
+        let len = match pipe.read(&mut buffer) {
+            Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
                 return Err(Error::Child { program, why: format!("its output cannot be read: {error}") });
             }
-        }
-        if chunk.is_empty() || !take(chunk) {
+        };
+        if len == 0 || !take(&buffer[..len]) {
             return Ok(());
+        }
+        // A pipe is full with half of its size if each write takes a page of its own.
+        if len >= pipe_bytes / 2 {
+            gather /= 2;
+        } else if len < pipe_bytes / 4 {
+            gather = (gather * 2).max(MIN_GATHER).min(gather_limit);
+        }
+        if !gather.is_zero() {
+            thread::sleep(gather);
         }
     }
 }
@@ -304,7 +347,13 @@ mod tests {
         assert!(missing.into_iter().all(|errno| is_missing(&errno.into())));
         assert!(!refused.into_iter().any(|errno| is_missing(&errno.into())));
         for path in ["/nowhere/ffmpeg", "/dev/null", "/dev/null/ffmpeg"] {
-            let started = Child::start("ffmpeg", Path::new(path), [""; 0], Input::Nothing, Duration::ZERO);
+            let started = Child::start(
+                "ffmpeg",
+                Path::new(path),
+                [""; 0],
+                Input::Nothing,
+                Waits::stall(Duration::ZERO),
+            );
             assert!(matches!(started, Err(Error::ProgramMissing { .. })), "{path}: {started:?}");
         }
     }
@@ -321,7 +370,8 @@ mod tests {
         let script = "sleep 1000 > /dev/null & echo $!";
         let limit = Duration::from_secs(180);
         let mut child =
-            Child::start("sh", Path::new("/bin/sh"), ["-c", script], Input::Nothing, limit).expect("a child");
+            Child::start("sh", Path::new("/bin/sh"), ["-c", script], Input::Nothing, Waits::stall(limit))
+                .expect("a child");
         let orphan = child.next_chunk(&|| false).expect("output").expect("the orphan's pid");
         let orphan = String::from_utf8(orphan).expect("text");
         while !child.has_exited().expect("a child") {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::child::{Child, Feed, Input};
+use super::child::{Child, Feed, Input, Waits};
 use crate::error::{Error, Result};
 
 /// How long a child may be without output, by default.
@@ -18,6 +18,8 @@ const PROBE_LIMIT: Duration = Duration::from_secs(3);
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
 /// How long an ffmpeg that records may take to exit once its output has ended.
 const EXIT_LIMIT: Duration = Duration::from_secs(60);
+/// How long the output of an ffmpeg that records is left to gather.
+const GATHER: Duration = Duration::from_millis(100);
 /// The options of ffmpeg and ffprobe for a transport stream from a pipe, whatever it holds: it is taken for nothing else,
 /// opens no other file, and no picture above 40 million pixels is decoded (8192x4320 and what decoders add to it).
 pub const INPUT_OPTIONS: &str = "-f mpegts -protocol_whitelist file,pipe -max_pixels 40000000";
@@ -163,24 +165,57 @@ impl Tools {
 
     /// Starts ffmpeg with these arguments, which are separated by spaces.
     pub fn ffmpeg(&self, args: &str, feed: Feed) -> Result<Child> {
-        Child::start("ffmpeg", &self.ffmpeg, args.split(' '), Input::Feed(feed), self.stall_limit)
+        Child::start(
+            "ffmpeg",
+            &self.ffmpeg,
+            args.split(' '),
+            Input::Feed(feed),
+            Waits::stall(self.stall_limit),
+        )
     }
 
     /// Starts an ffmpeg that records: its output is a stream without end, which may pause for any time. It is killed when
     /// this process ends, however that happens, so that it does not keep a port or a device. It reads `stdin`, if that is
-    /// given.
+    /// given. Output that `is_live` is passed on up to a tenth of a second late.
     ///
     /// # Errors
     /// As `Child::start`.
-    pub fn recording(&self, args: &[String], stdin: Option<File>) -> Result<Child> {
+    pub fn recording(&self, args: &[String], stdin: Option<File>, is_live: bool) -> Result<Child> {
+        let gather = if is_live { GATHER } else { Duration::ZERO };
+        self.bound(args, stdin, Waits { stall_limit: EXIT_LIMIT, gather })
+    }
+
+    /// Starts an ffmpeg that reads an input for a moment. It is killed when this process ends, too.
+    ///
+    /// # Errors
+    /// As `Child::start`.
+    pub fn reading(&self, args: &[String]) -> Result<Child> {
+        self.bound(args, None, Waits::stall(EXIT_LIMIT))
+    }
+
+    /// The whole output of an ffmpeg that ends soon, at most 4 MiB. It is killed when this process ends, too.
+    ///
+    /// # Errors
+    /// As `Child::start`; [`Error::Child`] if it fails, takes longer than `limit` or writes more; [`Error::Cancelled`] once
+    /// `is_cancelled` returns true.
+    pub fn output(
+        &self,
+        args: &[String],
+        limit: Duration,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>> {
+        whole_output("ffmpeg", self.reading(args)?, limit, is_cancelled)
+    }
+
+    fn bound(&self, args: &[String], stdin: Option<File>, waits: Waits) -> Result<Child> {
         let input = |stdin: Option<File>| stdin.map_or(Input::Nothing, Input::File);
         let copy = stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
         let bound = ["--pdeathsig", "KILL"].map(OsStr::new).into_iter().chain([self.ffmpeg.as_os_str()]);
         let bound = bound.chain(args.iter().map(OsStr::new));
-        match Child::start("ffmpeg", Path::new("setpriv"), bound, input(stdin), EXIT_LIMIT) {
+        match Child::start("ffmpeg", Path::new("setpriv"), bound, input(stdin), waits) {
             Err(Error::ProgramMissing { why, .. }) => {
                 log::warn!("ffmpeg may outlive this process if that is killed: cannot run setpriv: {why}");
-                Child::start("ffmpeg", &self.ffmpeg, args, input(copy), EXIT_LIMIT)
+                Child::start("ffmpeg", &self.ffmpeg, args, input(copy), waits)
             }
             started => started,
         }
@@ -225,7 +260,8 @@ impl Ffprobe {
     pub fn streams(&self, file: File, is_cancelled: &dyn Fn() -> bool) -> Result<serde_json::Value> {
         let program = "ffprobe";
         let args = format!("-v error -threads 1 {INPUT_OPTIONS} -of json -show_streams -i pipe:0");
-        let child = Child::start(program, &self.0, args.split(' '), Input::File(file), PROBE_LIMIT)?;
+        let child =
+            Child::start(program, &self.0, args.split(' '), Input::File(file), Waits::stall(PROBE_LIMIT))?;
         let answer = whole_output(program, child, PROBE_LIMIT, is_cancelled)?;
         let not_json = |error| Error::Child { program, why: format!("its answer is not JSON: {error}") };
         serde_json::from_slice(&answer).map_err(not_json)
@@ -258,7 +294,7 @@ fn version(program: &'static str, path: &Path) -> Result<String> {
 
 /// The whole output of a program that answers soon.
 fn query(program: &'static str, path: &Path, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Result<Vec<u8>> {
-    let child = Child::start(program, path, args, Input::Nothing, QUERY_LIMIT)?;
+    let child = Child::start(program, path, args, Input::Nothing, Waits::stall(QUERY_LIMIT))?;
     whole_output(program, child, QUERY_LIMIT, &|| false)
 }
 

@@ -223,7 +223,7 @@ impl Recorder<'_> {
         } else {
             None
         };
-        self.tools.recording(&args, stdin)
+        self.tools.recording(&args, stdin, config.start.is_none())
     }
 
     fn received(&self) -> ReceiveTime {
