@@ -7,6 +7,11 @@ const WRAP: i64 = 1 << 33;
 /// Ticks of the 90 kHz clock in a second.
 pub const TICKS_PER_SECOND: i64 = 90_000;
 
+/// Microseconds in ticks of 90 kHz.
+pub const fn to_us(ticks_90k: i64) -> i64 {
+    (ticks_90k * 100).div_euclid(9)
+}
+
 /// A timestamp (PTS, DTS or the base of a PCR): 33 bits in ticks of 90 kHz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticks(i64);

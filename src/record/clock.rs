@@ -3,11 +3,15 @@
 //! No frame is captured after it arrives, so what lies between a PTS and the wall clock is at most the least difference of
 //! a time of arrival and a PTS. While a source delivers faster than real time (an RTMP server's cached pictures, an HLS
 //! list's backlog, what a network held back), arrivals say too little, and frames are held until the burst is over.
+//!
+//! Where an HLS list gives times, they count instead, and arrivals only show when to look at the list again.
 
 mod timing;
 
 use timing::{Burst, LeastDifference, Progress};
 
+use super::listed::ListedTimes;
+use crate::mpegts::pes::to_us;
 use crate::timestamp::Timestamp;
 
 /// A run begins anew where its clock and the wall clock differ by more than this; and shorter gaps are no jumps.
@@ -50,8 +54,9 @@ pub(super) enum Step {
     Follow,
     /// It may be the first one of a burst: it, and all that follows, is held until [`RunClock::decide`] says more.
     Hold,
-    /// The same, and there is a gap or a jump of the source's clock before it.
-    Break,
+    /// The same, and there is a gap or a jump of the source's clock before it. So what is held already must be decided on now;
+    /// `None` if nothing is, or when it was captured cannot be known any more.
+    Break(Option<Decision>),
     /// The source's clock stands still while frames arrive: the source must be opened again.
     Frozen,
 }
@@ -82,16 +87,13 @@ pub(super) enum Correction {
     },
 }
 
-/// Microseconds in `ticks` of 90 kHz.
-pub(super) fn to_us(ticks_90k: i64) -> i64 {
-    (ticks_90k * 100).div_euclid(9)
-}
-
 /// The clock of the current run.
 #[derive(Debug)]
 pub(super) struct RunClock {
     /// Whether times are given, not measured: neither bursts nor the wall clock count.
     is_given: bool,
+    /// The times of an HLS list, if they count.
+    listed: Option<Listed>,
     /// The burst that is being held.
     burst: Option<Burst>,
     /// What the PTS of the run are before the wall clock; `None` where the next run is another one in any case.
@@ -105,10 +107,35 @@ pub(super) struct RunClock {
     skew_us: i64,
 }
 
+/// The times of an HLS list.
+#[derive(Debug, Default)]
+struct Listed {
+    /// What the list has told about the source's current clock; `None` if it could not be looked at since it began.
+    times: Option<ListedTimes>,
+    /// What the PTS of the source's current clock are before the wall clock.
+    offset_us: Option<i64>,
+    need: ListNeed,
+}
+
+/// Whether an HLS list must be looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ListNeed {
+    /// It has no times, or they do not count.
+    #[default]
+    Unused,
+    /// Its times are known, and are to be compared now and then.
+    Known,
+    /// Frames are held until it was looked at.
+    Awaited,
+    /// Its times lie in the future, so they do not count.
+    Future,
+}
+
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::struct_field_names, reason = "numbers have their unit in their names")]
 struct LastFrame {
     monotonic_us: i64,
+    pts_90k: i64,
     dts_us: i64,
     /// The distance of the last two frames that have no gap between them.
     delta_us: Option<i64>,
@@ -119,6 +146,7 @@ impl RunClock {
     pub(super) fn new(is_given: bool) -> Self {
         Self {
             is_given,
+            listed: None,
             burst: (!is_given).then(Burst::default),
             offset_us: None,
             least: LeastDifference::default(),
@@ -127,6 +155,26 @@ impl RunClock {
             other: Progress::default(),
             skew_us: 0,
         }
+    }
+
+    /// Takes what an HLS list tells about times; `None` if it could not be looked at. From then on its times count.
+    pub(super) fn set_listed(&mut self, times: Option<ListedTimes>) {
+        let last = self.last;
+        let listed = self.listed.get_or_insert_default();
+        if let Some(times) = times {
+            let found = last.and_then(|last| times.offset_us(last.pts_90k));
+            listed.offset_us = found.or(listed.offset_us);
+            listed.times = Some(times);
+        }
+        listed.need = ListNeed::Known;
+        if self.burst.is_some() {
+            self.least = LeastDifference::default();
+        }
+    }
+
+    /// Whether an HLS list must be looked at.
+    pub(super) fn list_need(&self) -> ListNeed {
+        self.listed.as_ref().map_or(ListNeed::Unused, |listed| listed.need)
     }
 
     /// Whether frames are held at the moment.
@@ -147,23 +195,27 @@ impl RunClock {
         // Frames that were lost one by one do not make a gap usual.
         let most_us = usual_us.map_or(i64::MAX, |usual| (2 * usual).max(MIN_DELTA_US));
         let delta_us = if is_break { usual_us } else { delta_us.map(|delta| delta.min(most_us)) };
-        self.last = Some(LastFrame { monotonic_us: now, dts_us, delta_us });
+        let held = if is_break { self.decide_before_break() } else { None };
+        self.last = Some(LastFrame { monotonic_us: now, pts_90k: frame.pts_90k, dts_us, delta_us });
         if self.is_given {
-            return if is_break { Step::Break } else { Step::Follow };
+            return if is_break { Step::Break(None) } else { Step::Follow };
         }
         if self.progress.is_frozen(now, dts_us) {
             return Step::Frozen;
         }
         let is_pause = last.is_some_and(|last| now - last.monotonic_us > PAUSE_US);
         if is_break || is_pause && self.burst.is_none() {
-            self.burst = Some(Burst::default());
+            self.burst = Some(Burst::new(is_break));
+        }
+        if is_break {
+            self.await_list();
         }
         match &mut self.burst {
             Some(burst) => burst.observe(now, pts_us),
             None => self.least.observe(now, now - pts_us),
         }
         match (is_break, self.burst.is_some()) {
-            (true, _) => Step::Break,
+            (true, _) => Step::Break(held),
             (false, true) => Step::Hold,
             (false, false) => Step::Follow,
         }
@@ -175,9 +227,41 @@ impl RunClock {
         self.other.is_frozen(received.monotonic_us, pts_us) && !self.is_given
     }
 
+    /// What becomes of the frames that are held, if some are, now that those behind them belong to another run.
+    fn decide_before_break(&mut self) -> Option<Decision> {
+        self.offset_us?;
+        match (self.burst.as_ref()?.begins_clock, self.list_need()) {
+            (false, _) => Some(Decision::Same),
+            (true, ListNeed::Awaited) => None,
+            (true, _) => self.release(false),
+        }
+    }
+
+    /// Holds frames until the list was looked at again, if its times count.
+    fn await_list(&mut self) {
+        if let Some(listed) = self.listed.as_mut().filter(|listed| listed.need != ListNeed::Future) {
+            *listed = Listed { need: ListNeed::Awaited, ..Listed::default() };
+        }
+    }
+
     /// Whether the held frames can be released at this time; `None` if they stay.
     pub(super) fn decide(&mut self, now: ReceiveTime) -> Option<Decision> {
         let burst = self.burst.as_ref()?;
+        let least_us = burst.least_us?;
+        match &self.listed {
+            Some(Listed { need: ListNeed::Awaited, .. }) => return None,
+            Some(Listed { times: Some(times), need: ListNeed::Known, .. }) => {
+                // The first frame of a segment arrives later than the last one, by the length of the segment.
+                let late_us = self.least.get().map_or(0, |before| least_us - before);
+                if late_us <= 2 * times.longest_us + TOLERANCE_US {
+                    return self.release(false);
+                }
+                // The source may have paused, and its clock with it.
+                self.listed.iter_mut().for_each(|listed| listed.need = ListNeed::Awaited);
+                return None;
+            }
+            _ => {}
+        }
         let is_too_fast = burst.is_too_fast(now.monotonic_us);
         if is_too_fast || burst.is_over(now.monotonic_us) { self.release(is_too_fast) } else { None }
     }
@@ -186,7 +270,10 @@ impl RunClock {
     pub(super) fn release(&mut self, is_too_fast: bool) -> Option<Decision> {
         let burst = self.burst.take()?;
         let least_us = burst.least_us?;
-        let offset_us = least_us + self.skew_us;
+        let received_us = least_us + self.skew_us;
+        let listed_us = self.listed_us(received_us);
+        let offset_us = listed_us.unwrap_or(received_us);
+        let is_too_fast = is_too_fast && listed_us.is_none() && self.list_need() != ListNeed::Awaited;
         Some(match self.offset_us {
             // By the clock of the run before they are not in the future: the source is catching up.
             Some(_) if is_too_fast => Decision::Same,
@@ -200,6 +287,22 @@ impl RunClock {
         })
     }
 
+    /// What the PTS of the source's current clock are before the wall clock by the list; `None` if it does not tell, or
+    /// tells the future, for by the times of arrival it is at most `received_us`.
+    fn listed_us(&mut self, received_us: i64) -> Option<i64> {
+        let listed = self.listed.as_mut()?;
+        if listed.offset_us.is_none() {
+            listed.offset_us =
+                self.last.zip(listed.times.as_ref()).and_then(|(last, times)| times.offset_us(last.pts_90k));
+        }
+        let offset_us = listed.offset_us?;
+        if offset_us > received_us + TOLERANCE_US {
+            *listed = Listed { need: ListNeed::Future, ..Listed::default() };
+            return None;
+        }
+        Some(offset_us)
+    }
+
     /// Notes that a run has begun, whose PTS are so far before the wall clock.
     pub(super) fn begin_run(&mut self, offset_us: i64) {
         self.offset_us = Some(offset_us);
@@ -210,7 +313,8 @@ impl RunClock {
         let (Some(known), Some(least_us), false) = (self.offset_us, self.least.get(), self.is_given) else {
             return Correction::Slew(0);
         };
-        let offset_us = least_us + self.skew_us;
+        let received_us = least_us + self.skew_us;
+        let offset_us = self.listed_us(received_us).unwrap_or(received_us);
         let difference_us = offset_us - known;
         if difference_us.abs() > TOLERANCE_US {
             return Correction::NewRun { offset_us };

@@ -1,11 +1,11 @@
 //! Puts packets, whose times are known, into segments that begin with key frames, and names and dates them. Pure: segments go
 //! to a [`Sink`].
 
-use super::clock::{Correction, RunClock, to_us};
+use super::clock::{Correction, RunClock};
 use crate::archive::layout::SegmentType;
 use crate::mpegts::live::{Entry, LiveWriter, PacketBytes, Program, entry, may_end_unit};
 use crate::mpegts::packet::Packet;
-use crate::mpegts::pes::{Header, Ticks};
+use crate::mpegts::pes::{Header, Ticks, to_us};
 use crate::timestamp::{Span, Timestamp};
 
 /// A run does not begin before the end of the one before, by more than this.
@@ -134,11 +134,6 @@ impl<S: Sink> Cutter<S> {
     /// The program of the packets.
     pub(super) fn set_program(&mut self, program: Program) {
         self.program = Some(program);
-    }
-
-    /// Whether a run has begun.
-    pub(super) fn has_run(&self) -> bool {
-        self.run.is_some()
     }
 
     /// Whether a segment has begun.

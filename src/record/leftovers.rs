@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
-use super::clock::to_us;
 use super::cutter::LONE_FRAME_90K;
 use super::writer::{TEMP_MARK, lock, publish};
 use crate::archive::layout::{SegmentName, SegmentType, hour_name, parse_hour_name};
 use crate::mpegts::packet::{PACKET_BYTES, SYNC};
+use crate::mpegts::pes::to_us;
 use crate::mpegts::scan::Scan;
 use crate::timestamp::{Hour, Span, Timestamp};
 

@@ -9,7 +9,10 @@ mod retention;
 
 mod clock;
 mod cutter;
+mod hls_clock;
+mod hls_list;
 mod leftovers;
+mod listed;
 mod progress;
 mod recorder;
 mod segmenter;

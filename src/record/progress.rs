@@ -15,11 +15,13 @@ pub(super) struct Progress {
     since: Instant,
     /// Bytes that have arrived since then.
     bytes: u64,
+    /// Whether the cursor is in the line.
+    is_drawn: bool,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { is_shown: io::stdout().is_terminal(), since: Instant::now(), bytes: 0 }
+        Self { is_shown: io::stdout().is_terminal(), since: Instant::now(), bytes: 0, is_drawn: false }
     }
 
     /// Notes that bytes have arrived, or none, and shows the line if it is time.
@@ -29,9 +31,19 @@ impl Progress {
         if self.is_shown && elapsed >= INTERVAL {
             let kilobits = self.bytes * 8 / u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
             (self.since, self.bytes) = (Instant::now(), 0);
-            // The cursor stays at the beginning, so that a log line replaces this one.
-            let _ = write!(io::stdout(), "\x1b[K{}\r", line(kilobits, now, metrics));
+            // The cursor stays at the beginning, so that a log line replaces this one. Without auto-wrap (DECAWM), a terminal
+            // that is too narrow shows its beginning.
+            let text = line(kilobits, now, metrics);
+            let _ = write!(io::stdout(), "\x1b[K\x1b[?7l{text}\x1b[?7h\r");
             let _ = io::stdout().flush();
+            self.is_drawn = true;
+        }
+    }
+
+    /// Leaves the line as it is, for what comes next.
+    pub(super) fn end(&mut self) {
+        if std::mem::take(&mut self.is_drawn) {
+            let _ = writeln!(io::stdout());
         }
     }
 }

@@ -12,6 +12,7 @@ use crossbeam_channel::Receiver;
 
 use super::clock::ReceiveTime;
 use super::cutter::Ending;
+use super::hls_clock::HlsClock;
 use super::leftovers::{first_line, name_leftovers, newest_end};
 use super::progress::Progress;
 use super::segmenter::{Failure, Segmenter};
@@ -59,7 +60,9 @@ pub fn run(
     // Given times are taken as they are.
     let end = if config.start.is_none() { newest_end(&directory) } else { None };
     let writer = ArchiveWriter::new(directory, config.segment_duration, Arc::clone(metrics));
+    let is_listed = config.start.is_none() && address.is_hls(&config.ffmpeg_args);
     let mut recorder = Recorder {
+        list: is_listed.then(|| HlsClock::new(tools.clone(), address.clone(), config.ffmpeg_args.clone())),
         segmenter: Segmenter::new(writer, config.segment_duration, config.start, end),
         tools,
         config,
@@ -89,6 +92,8 @@ fn address(input: &Input) -> Result<Address, String> {
 
 struct Recorder<'a> {
     segmenter: Segmenter<ArchiveWriter>,
+    /// The times of an HLS list.
+    list: Option<HlsClock>,
     tools: Tools,
     config: &'a RecordConfig,
     address: Address,
@@ -160,14 +165,20 @@ impl Recorder<'_> {
 
     /// Reads the input once, to its end.
     fn attempt(&mut self) -> Attempt {
-        let mut child = match self.start() {
+        let stop = self.stop;
+        let listed = self.list.as_mut().and_then(|list| list.first_look(&|| !stop.is_empty()));
+        let mut child = match self.start(listed.is_some()) {
             Ok(child) => child,
             Err(error) => return Attempt::Failed(self.address.redact(&error.to_string())),
         };
+        if listed.is_some() {
+            self.segmenter.set_listed(listed);
+        }
         let mut heard = Instant::now();
         let mut stopping = Stopping::default();
         let (ending, attempt) = loop {
             let deadline = Instant::now() + TICK;
+            self.look_at_list();
             let next = child.next_chunk(&|| !self.stop.is_empty() || Instant::now() >= deadline);
             let received = self.received();
             let failure = match next {
@@ -200,13 +211,21 @@ impl Recorder<'_> {
             }
         };
         drop(child);
+        self.progress.end();
         match (self.segmenter.finish(ending), attempt) {
             (Err(failure), Attempt::Ended) => self.failed(failure),
             (_, attempt) => attempt,
         }
     }
 
-    fn start(&self) -> Result<Child, Error> {
+    fn look_at_list(&mut self) {
+        let need = self.segmenter.list_need();
+        if let Some(list) = &mut self.list {
+            list.poll(need, |times| self.segmenter.set_listed(times));
+        }
+    }
+
+    fn start(&self, keeps_clock: bool) -> Result<Child, Error> {
         let config = self.config;
         let mut input_args = config.ffmpeg_args.clone();
         let has = |word: &str| input_args.iter().any(|arg| arg == word);
@@ -216,7 +235,7 @@ impl Recorder<'_> {
             input_args.insert(0, "-re".to_owned());
         }
         let seconds = config.encode.then(|| config.segment_duration.to_string());
-        let args = self.address.ffmpeg_args(&input_args, seconds.as_deref());
+        let args = self.address.ffmpeg_args(&input_args, seconds.as_deref(), keeps_clock);
         let stdin = if self.address.is_stdin() {
             let copied = std::io::stdin().as_fd().try_clone_to_owned();
             Some(File::from(copied.map_err(Error::io("read", "standard input"))?))

@@ -1,12 +1,14 @@
 //! Takes a transport stream as it arrives, holds what may be a burst, and has it cut into segments. Pure: bytes and times of
 //! arrival come in.
 
-use super::clock::{Decision, FrameTimes, ReceiveTime, RunClock, Step, to_us};
+use super::clock::{Decision, FrameTimes, ListNeed, ReceiveTime, RunClock, Step};
 use super::cutter::{Cutter, Ending, Sink, times, unwrap};
+use super::listed::ListedTimes;
 use crate::archive::layout::SegmentType;
 use crate::mpegts::live::{PacketBytes, PacketReader, Program};
 use crate::mpegts::packet::Packet;
 use crate::mpegts::pes::Ticks;
+use crate::mpegts::pes::to_us;
 use crate::timestamp::{Span, Timestamp};
 
 /// Bytes of frames that may be held until it is known when they were captured.
@@ -94,6 +96,17 @@ impl<S: Sink> Segmenter<S> {
         Ok(())
     }
 
+    /// Takes what an HLS list tells about times; `None` if it could not be looked at. From then on its times count, until
+    /// the source ends.
+    pub(super) fn set_listed(&mut self, times: Option<ListedTimes>) {
+        self.clock.set_listed(times);
+    }
+
+    /// Whether an HLS list must be looked at.
+    pub(super) fn list_need(&self) -> ListNeed {
+        self.clock.list_need()
+    }
+
     /// Ends a source; another one, with a clock of its own, may follow.
     ///
     /// # Errors
@@ -139,23 +152,18 @@ impl<S: Sink> Segmenter<S> {
         let dts_90k = unwrap(before, dts);
         self.arrived = Some(dts_90k);
         let gap_90k = before.map_or(0, |before| dts_90k - before);
-        let is_bridged = self.other.as_mut().is_some_and(|other| other.bridges(gap_90k));
-        let was_holding = self.clock.is_holding();
+        let is_bridged = self.other.as_mut().is_some_and(|other| other.bridges(gap_90k, dts));
         let pts_90k = dts_90k + pts.since(dts);
         let step = self.clock.frame(received, FrameTimes { dts_90k, pts_90k, is_bridged });
         self.last_received_us = received.monotonic_us;
         match step {
             Step::Follow | Step::Hold => Ok(()),
             Step::Frozen => Err(Failure::FrozenClock),
-            Step::Break => {
-                if was_holding && !self.cutter.has_run() {
-                    // When they were captured cannot be known any more.
-                    self.held.clear();
-                } else {
-                    self.place_held();
-                }
+            Step::Break(held) => {
+                let released = held.map_or(Ok(()), |decision| self.release(decision));
+                self.held.clear();
                 self.cutter.break_off(SegmentType::Suspect, &mut self.clock);
-                Ok(())
+                released
             }
         }
     }
@@ -201,8 +209,10 @@ impl OtherStream {
         true
     }
 
-    /// Whether its frames fill a gap of the reference stream that ends here.
-    fn bridges(&mut self, gap_90k: i64) -> bool {
-        self.longest_90k.take().is_some_and(|longest| longest < gap_90k / 2)
+    /// Whether its frames fill a gap of the reference stream that ends at this time: they are near to each other, and the
+    /// last one is near to the end. If all streams have the gap, their frames behind it may come in any order.
+    fn bridges(&mut self, gap_90k: i64, end: Ticks) -> bool {
+        let is_filled = self.longest_90k.take().is_some_and(|longest| longest < gap_90k / 2);
+        is_filled && end.since(self.last) < gap_90k / 2
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::hls_list::absolute;
+
 /// The longest and the shortest time between two attempts to open an input.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 const MIN_DELAY: Duration = Duration::from_secs(1);
@@ -9,6 +11,29 @@ const MIN_DELAY: Duration = Duration::from_secs(1);
 const MIN_SECRET_BYTES: usize = 4;
 /// The schemes of addresses that are no network sources.
 const LOCAL_SCHEMES: [&str; 6] = ["file", "pipe", "fd", "concat", "data", "subfile"];
+
+/// ffmpeg's options that have a value and are meant for HTTP and TLS.
+const HTTP_OPTIONS: [&str; 19] = [
+    "headers",
+    "user_agent",
+    "referer",
+    "cookies",
+    "http_proxy",
+    "auth_type",
+    "icy",
+    "multiple_requests",
+    "protocol_whitelist",
+    "reconnect",
+    "rw_timeout",
+    "seekable",
+    "timeout",
+    "ca_file",
+    "cafile",
+    "cert_file",
+    "key_file",
+    "tls_verify",
+    "verifyhost",
+];
 
 /// An address as ffmpeg takes it. No text that is shown has more of it than scheme and host.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +71,31 @@ impl Address {
         self.0 == "pipe:0" || self.0 == "pipe:"
     }
 
+    /// Whether it is an HLS list by its name, or by ffmpeg's arguments in front of it.
+    pub(super) fn is_hls(&self, input_args: &[String]) -> bool {
+        let path = self.0.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+        let is_named = [".m3u8", ".m3u"].iter().any(|extension| path.ends_with(extension));
+        is_named || input_args.windows(2).any(|pair| pair[0] == "-f" && pair[1] == "hls")
+    }
+
+    /// The address that a reference in the list at this one means; `None` if it leads elsewhere than into the network.
+    pub(super) fn relative(&self, reference: &str) -> Option<Self> {
+        absolute(&self.0, reference).map(Self)
+    }
+
+    /// The arguments of ffmpeg that copy the text at this address to its output. Of the arguments for the input it takes
+    /// those of HTTP and TLS.
+    pub(super) fn text_args(&self, input_args: &[String]) -> Vec<String> {
+        let mut args = words("-hide_banner -nostdin -v error");
+        let is_known = |name: &str| name.strip_prefix('-').is_some_and(|name| HTTP_OPTIONS.contains(&name));
+        for pair in input_args.windows(2).filter(|pair| is_known(&pair[0])) {
+            args.extend(pair.iter().cloned());
+        }
+        args.extend(["-f", "data", "-i", &self.0].map(str::to_owned));
+        args.extend(words("-map 0 -c copy -f data pipe:1"));
+        args
+    }
+
     /// The path, if it is one and not an address.
     pub(super) fn path(&self) -> Option<&str> {
         match self.scheme().as_deref() {
@@ -80,9 +130,14 @@ impl Address {
         redact_addresses(&text)
     }
 
-    /// The arguments of ffmpeg that read it and write a transport stream to its output.
-    pub(super) fn ffmpeg_args(&self, input_args: &[String], encode: Option<&str>) -> Vec<String> {
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    /// The arguments of ffmpeg that read it and write a transport stream to its output. If it `keeps_clock`, all ffmpegs
+    /// that read this source write the same time stamps.
+    pub(super) fn ffmpeg_args(
+        &self,
+        input_args: &[String],
+        encode: Option<&str>,
+        keeps_clock: bool,
+    ) -> Vec<String> {
         let mut args = words("-hide_banner -nostdin -v error");
         args.extend(input_args.iter().cloned());
         args.extend(["-i".to_owned(), self.0.clone()]);
@@ -94,6 +149,10 @@ impl Address {
             args.extend(["-force_key_frames".to_owned(), format!("expr:gte(t,n_forced*{seconds})")]);
             args.extend(words("-c:a aac -b:a 160k"));
         }
+        if keeps_clock {
+            // Frames before the first key frame show the time of the first segment too.
+            args.extend(words("-copyts -avoid_negative_ts disabled -copyinkf"));
+        }
         // Every packet at once, and each frame of sound in a PES packet of its own, also if it is short (no delay), so that
         // cuts are exact. A stream that ends does not hold up the others.
         args.extend(words(
@@ -101,6 +160,10 @@ impl Address {
         ));
         args
     }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Host and port in what follows the scheme of an address.
@@ -207,6 +270,31 @@ mod tests {
             let address = Address::new(address);
             assert_eq!((address.is_network(), address.path()), (is_network, path), "{address:?}");
         }
+    }
+
+    #[test]
+    fn lists_are_known_by_their_names_or_by_the_arguments() {
+        for (address, args, expected) in [
+            ("https://a/b.m3u8?token=1", "", true),
+            ("b.M3U", "", true),
+            ("https://a/b?c=d.m3u8", "", false),
+            ("https://a/b", "-timeout 1 -f hls", true),
+            ("https://a/b", "-f mpegts", false),
+        ] {
+            assert_eq!(Address::new(address).is_hls(&words(args)), expected, "{address} {args}");
+        }
+    }
+
+    #[test]
+    fn only_options_of_http_and_tls_are_meant_for_a_list() {
+        let args = words("-f hls -live_start_index -9 -user_agent x -re -rw_timeout 5");
+        let found = Address::new("https://a/b").text_args(&args).join(" ");
+        assert!(
+            found.ends_with(
+                "-user_agent x -rw_timeout 5 -f data -i https://a/b -map 0 -c copy -f data pipe:1"
+            )
+        );
+        assert!(!found.contains("live") && !found.contains("-re"), "{found}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl ArchiveWriter {
         let path = hour.join(name.to_string());
         let file = File::create_new(&path)?;
         // Another recorder of the variant sees that this file is in use.
-        lock(&file)?;
+        lock(&file).inspect_err(|_| drop(fs::remove_file(&path)))?;
         Ok(OpenFile { file, path, start, hash: Sha256::new(), bytes: 0 })
     }
 

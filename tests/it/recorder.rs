@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::footage::{ffmpeg, look, picture, root};
 use crate::harness::{Site, ask, wait_until};
 use crate::process::{Output, Program, RESTREAMER, Running};
-use crate::recording::{check_name_within, files_of};
+use crate::recording::{SEGMENTS, VARIANTS, check_name_within, copy_segments, files_of, footage};
 
 /// How long the footage is, and a group of pictures in it.
 const SECONDS: i64 = 8;
@@ -109,6 +109,22 @@ fn a_source_whose_clock_wraps_is_recorded_without_a_gap() {
     assert_eq!(found.len(), 17, "{found:?}");
     assert!(found.iter().all(|(_, _, kind)| *kind == SegmentType::Full), "{found:?}");
     assert!(found.windows(2).all(|pair| pair[0].0 + pair[0].1 == pair[1].0), "{found:?}");
+}
+
+#[test]
+fn of_two_recorders_that_overlap_at_most_one_segment_is_skipped() {
+    let site = Site::at("2026-11-20T12:00");
+    for start in ["2026-11-20T10:59:57", "2026-11-20T11:00:01.203"] {
+        let options = format!("--start {start} --log-level warn");
+        let Output { code, stderr, .. } = record(film_name(), site.archive.path(), &options).wait();
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    }
+    let range = "start=2026-11-20T10:59:57&end=2026-11-20T11:00:09.203";
+    let playlist = site.get(&format!("/playlist/test/v.m3u8?{range}")).text();
+    let durations = playlist.lines().filter_map(|line| line.strip_prefix("#EXTINF:"));
+    let total: f64 = durations.map(|text| text.trim_end_matches(',').parse::<f64>().expect("seconds")).sum();
+    assert!((12.203 - 0.5..12.203 + 0.02).contains(&total), "{total} {playlist}");
+    assert_eq!(playlist.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{playlist}");
 }
 
 #[test]
@@ -233,6 +249,43 @@ fn a_gap_of_a_live_source_is_a_gap_of_the_same_length() {
         let pts = crate::recording::video_pts(&base.path().join(&file))[0];
         let ticks = start.micros() * 9 / 100 % (1 << 33);
         assert!((pts - ticks).abs() < TICKS_PER_SECOND / 10, "{file:?}: {pts} {ticks}");
+    }
+}
+
+#[test]
+fn the_names_of_a_list_that_gives_times_are_those_times() {
+    // What is recorded is served as lists, and these are recorded.
+    let footage = footage();
+    let site = Site::at("2026-11-20T11:00:19");
+    for (variant, _) in VARIANTS {
+        copy_segments(footage, site.archive.path(), &files_of(footage, variant));
+    }
+    let starts = SEGMENTS.map(|name| name.strip_suffix("-2.000-full-").expect("a whole segment"));
+    for (list, options, expected) in [
+        // A list that has ended, in a list of variants.
+        ("/playlist/test.m3u8?start=2026-11-20T10:59:54&end=2026-11-20T11:00:04", "", &starts[..5]),
+        // A live one.
+        ("/playlist/test/source.m3u8?start=2026-11-20T10:59:54", "-live_start_index 3", &starts[3..5]),
+    ] {
+        let base = tempfile::tempdir().expect("a temporary directory");
+        let (directory, input) =
+            (base.path().to_str().expect("text"), format!("http://{}{list}", site.address));
+        let recorder = Program::new(RESTREAMER).args(["record", &input, directory, "test", "v"]);
+        let recorder =
+            recorder.args(["--retry", "0", "--log-level", "info", "--ffmpeg-args", options]).start();
+        wait_until("all but the last segment is complete", || {
+            recorder.has_ended() || names(base.path(), "") > names(base.path(), "-temp-") + expected.len() - 2
+        });
+        recorder.signal(Signal::TERM);
+        let Output { stderr, .. } = recorder.wait();
+        assert!(!stderr.contains("playlist"), "{stderr}");
+        let found = files_of(base.path(), "v");
+        assert!(found.len() >= expected.len(), "{list}: {found:?} {stderr}");
+        let found =
+            found.iter().map(|file| file.strip_prefix("test/v").expect("a segment").to_string_lossy());
+        for (found, expected) in found.zip(expected) {
+            assert!(found.starts_with(expected), "{list}: {found} {expected} {stderr}");
+        }
     }
 }
 

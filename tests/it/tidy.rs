@@ -110,6 +110,8 @@ fn is_pure(name: &str) -> bool {
         "http/route.rs",
         "record/clock.rs",
         "record/cutter.rs",
+        "record/hls_list.rs",
+        "record/listed.rs",
         "record/segmenter.rs",
         "record/source.rs",
         "server/parser.rs",

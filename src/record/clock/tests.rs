@@ -1,7 +1,11 @@
 use super::*;
+use crate::mpegts::pes::Ticks;
+use crate::record::listed::Anchor;
 
 const SECOND: i64 = 1_000_000;
 const FRAME: i64 = 40_000;
+/// What the first PTS is before the wall clock.
+const TRUTH: i64 = 1_000_000 * SECOND - 493 * SECOND;
 
 /// A source that sends 25 frames a second, and the clocks around it.
 struct Simulation {
@@ -33,8 +37,10 @@ impl Simulation {
             let times =
                 FrameTimes { dts_90k: self.pts * 9 / 100, pts_90k: self.pts * 9 / 100, is_bridged: false };
             let step = self.clock.frame(self.received(), times);
-            if matches!(step, Step::Break | Step::Frozen) {
-                self.log.push(format!("{step:?}"));
+            match step {
+                Step::Break(None) => self.log.push("Break".to_owned()),
+                Step::Break(Some(_)) | Step::Frozen => self.log.push(format!("{step:?}")),
+                Step::Follow | Step::Hold => {}
             }
             self.decide();
             if frame % 50 == 49 && !self.clock.is_holding() {
@@ -46,6 +52,17 @@ impl Simulation {
             }
             self.pts += FRAME;
         }
+    }
+
+    /// An HLS list is looked at. Its segments are so much later than those of a live source that has no delay.
+    fn look(&mut self, late: i64) {
+        let anchor = Anchor {
+            pts: Ticks::new(self.pts * 9 / 100),
+            time: Timestamp::from_micros(self.pts + TRUTH - late),
+            before_us: 20 * SECOND,
+            after_us: None,
+        };
+        self.clock.set_listed(Some(ListedTimes { anchors: vec![anchor], longest_us: 2 * SECOND }));
     }
 
     fn wait(&mut self, time: i64) {
@@ -66,8 +83,7 @@ impl Simulation {
 
     fn begin(&mut self, what: &str, offset_us: i64) {
         // How late the names are, in milliseconds, for a source whose first frame was captured when it arrived.
-        let truth = 1_000_000 * SECOND - 493 * SECOND;
-        self.log.push(format!("{what} {}", (offset_us - truth) / 1000));
+        self.log.push(format!("{what} {}", (offset_us - TRUTH) / 1000));
         self.clock.begin_run(offset_us);
     }
 }
@@ -201,9 +217,133 @@ const CASES: &[Row] = &[
     ),
 ];
 
+/// The same for lists that give times.
+const LISTED: &[Row] = &[
+    (
+        "sound is before the first picture, and segments of 2 s arrive early and late",
+        |s| {
+            s.look(300 * SECOND);
+            s.decide();
+            s.send(6 * SECOND, SECOND / 10);
+            for late in [5, 25, 0, 0] {
+                s.wait(SECOND * 8 / 5 + late * SECOND / 10);
+                s.send(2 * SECOND, SECOND / 10);
+            }
+        },
+        &["new -300000", "Same", "Same", "Same", "Same"],
+    ),
+    (
+        "a finished list comes at once",
+        |s| {
+            s.look(1000 * SECOND);
+            s.send(900 * SECOND, SECOND);
+        },
+        &["new -1000000"],
+    ),
+    (
+        "the source's clock jumps",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.pts += 5000 * SECOND;
+            s.send(2 * SECOND, 2 * SECOND);
+            s.look(5297 * SECOND);
+            s.send(2 * SECOND, 2 * SECOND);
+        },
+        &["new -300000", "Break", "new -5297000"],
+    ),
+    (
+        "frames are lost",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.wait(4 * SECOND);
+            s.pts += 4 * SECOND;
+            s.send(SECOND, SECOND);
+            s.look(300 * SECOND);
+            s.send(SECOND, SECOND);
+        },
+        &["new -300000", "Break", "Same"],
+    ),
+    (
+        "the source pauses, and its clock with it",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.wait(20 * SECOND);
+            s.send(SECOND, SECOND);
+            s.look(280 * SECOND);
+            s.send(20 * SECOND, 20 * SECOND);
+        },
+        &["new -300000", "new -280000"],
+    ),
+    (
+        "the list is late, and its times are the same",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.wait(20 * SECOND);
+            s.send(SECOND, SECOND);
+            s.look(300 * SECOND);
+            s.send(20 * SECOND, 20 * SECOND);
+        },
+        &["new -300000", "Same"],
+    ),
+    (
+        "a list that cannot be read behind a jump",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.pts += 5000 * SECOND;
+            s.send(SECOND, SECOND);
+            s.clock.set_listed(None);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.look(5300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+        },
+        &["new -300000", "Break", "new -4999960", "corrected -5300000"],
+    ),
+    (
+        "the list is looked at now and then, once in vain, and its clock is set",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(2 * SECOND, 2 * SECOND);
+            s.look(300 * SECOND + 1500);
+            s.send(2 * SECOND, 2 * SECOND);
+            s.look(299 * SECOND + SECOND / 2);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.clock.set_listed(None);
+            s.send(2 * SECOND, 2 * SECOND);
+            s.look(200 * SECOND);
+            s.send(2 * SECOND, 2 * SECOND);
+        },
+        &["new -300000", "slew 1000", "slew 1000", "slew 1000", "corrected -200000"],
+    ),
+    (
+        "times in the future",
+        |s| {
+            s.look(-100 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.look(-100 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+        },
+        &["new 40"],
+    ),
+    (
+        "the clock of this machine is set",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.skew += 50 * SECOND;
+            s.send(4 * SECOND, 4 * SECOND);
+        },
+        &["new -300000"],
+    ),
+];
+
 #[test]
 fn runs_begin_where_the_clocks_disagree() {
-    for (what, act, expected) in CASES {
+    for (what, act, expected) in CASES.iter().chain(LISTED) {
         let mut simulation = Simulation::new();
         act(&mut simulation);
         assert_eq!(simulation.log, *expected, "{what}");
@@ -267,5 +407,5 @@ fn given_times_have_gaps_but_no_bursts() {
     assert_eq!(step(90 * SECOND, 2 * FRAME, false), Step::Follow);
     assert_eq!(step(90 * SECOND, 4 * SECOND, true), Step::Follow);
     assert_eq!(step(90 * SECOND, 4 * SECOND + FRAME, false), Step::Follow);
-    assert_eq!(step(90 * SECOND, 9 * SECOND, false), Step::Break);
+    assert_eq!(step(90 * SECOND, 9 * SECOND, false), Step::Break(None));
 }

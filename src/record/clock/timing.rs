@@ -22,6 +22,8 @@ const CRAWL_US: i64 = 1000;
 /// Frames that may come faster than real time.
 #[derive(Debug, Default)]
 pub(super) struct Burst {
+    /// Whether a gap or a jump of the source's clock is before it.
+    pub(super) begins_clock: bool,
     pub(super) since_us: i64,
     pub(super) least_us: Option<i64>,
     /// The lowest and the highest PTS.
@@ -32,6 +34,11 @@ pub(super) struct Burst {
 }
 
 impl Burst {
+    /// A burst that has not begun.
+    pub(super) fn new(begins_clock: bool) -> Self {
+        Self { begins_clock, ..Self::default() }
+    }
+
     pub(super) fn observe(&mut self, now: i64, pts_us: i64) {
         if self.least_us.is_none() {
             (self.since_us, self.lowest_us, self.highest_us) = (now, pts_us, pts_us);
