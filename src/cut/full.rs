@@ -247,10 +247,10 @@ fn arguments(plans: &[Plan], tools: &Tools, target: Target) -> String {
     // A range's first frame of sound may begin a little before the range.
     let join = |plan: &Plan| {
         let (hidden, middle) = (plan.place.hidden_90k, plan.start_90k - plan.place.hidden_90k / 2);
-        format!("-gte(T\\,{})*{}/TB", seconds(middle), seconds(hidden))
+        format!("gte(T\\,{})*{}/TB", seconds(middle), seconds(hidden))
     };
-    let joins: String = plans.iter().skip(1).map(join).collect();
-    let trim = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB{joins}");
+    let joins: Vec<String> = plans.iter().skip(1).map(join).collect();
+    let trim = format!("atrim=start={start}:end={end},asetpts=PTS-{start}/TB-{}", sum(&joins));
     let sounds = plan.program.streams.iter().filter(|stream| stream.codec.is_audio());
     args.extend(sounds.enumerate().map(|(index, stream)| {
         let pid = stream.pid;
@@ -285,13 +285,16 @@ fn video_arguments(plans: &[Plan], stream: &Stream, tools: &Tools, target: Targe
     let (threads, passthrough) = (tools.threads(), tools.passthrough_option());
     // Frames that two segments have come twice, and the second time they go back.
     let once = "(isnan(prev_selected_pts)+gt(pts\\,prev_selected_pts))";
-    let (mut select, mut times) = (format!("select={once}"), format!("setpts=PTS-{start}"));
-    for pair in plans.windows(2) {
-        let (hidden_from, next) = (range_end_90k(&pair[0]), &pair[1]);
-        let (start, last_hidden) = (next.start_90k, next.start_90k - 1);
-        select = format!("{select}*not(between(pts\\,{hidden_from}\\,{last_hidden}))");
-        times = format!("{times}-gte(PTS\\,{start})*{}", next.place.hidden_90k);
-    }
+    let joins = plans.windows(2).map(|pair| (range_end_90k(&pair[0]), &pair[1]));
+    let (hidden, shifts): (Vec<_>, Vec<_>) = joins
+        .map(|(hidden_from, next)| {
+            let (start, last_hidden) = (next.start_90k, next.start_90k - 1);
+            let hidden = format!("between(pts\\,{hidden_from}\\,{last_hidden})");
+            (hidden, format!("gte(PTS\\,{start})*{}", next.place.hidden_90k))
+        })
+        .unzip();
+    let (select, times) =
+        (format!("select={once}*not({})", sum(&hidden)), format!("setpts=PTS-{start}-{}", sum(&shifts)));
     let mut filter = format!("trim=start_pts={start}:end_pts={end},{select},{times}");
     if let Some(video) = &stream.video {
         filter = format!("{filter},scale={}:{}", video.picture.width, video.picture.height);
@@ -300,4 +303,17 @@ fn video_arguments(plans: &[Plan], stream: &Stream, tools: &Tools, target: Targe
         "-map 0:i:{pid} -filter:v {filter} {} -threads {threads} {passthrough} passthrough -enc_time_base 1:90000",
         target.video_options(stream.video.as_ref())
     )
+}
+
+/// The sum of expressions. ffmpeg evaluates no expression that is nested more than about 100 deep, and a long sum or product
+/// without parentheses is.
+fn sum(terms: &[String]) -> String {
+    match terms {
+        [] => "0".to_owned(),
+        [term] => term.clone(),
+        _ => {
+            let (first, second) = terms.split_at(terms.len() / 2);
+            format!("({}+{})", sum(first), sum(second))
+        }
+    }
 }

@@ -182,6 +182,18 @@ fn transitions_may_leave_nothing_of_a_range() {
 }
 
 #[test]
+fn as_many_ranges_as_a_cut_may_have_are_encoded() {
+    let (base, served) = served();
+    // A frame each, with which a segment begins.
+    let ranges = ["range=2026-11-20T11:00:00,2026-11-20T11:00:00.04"; 100].join("&");
+    let answer = get(&served, &format!("v.ts?type=full&{ranges}"));
+    assert_eq!((answer.status, answer.whole), (200, true), "{}", answer.text());
+    let path = base.path().join("cut.ts");
+    std::fs::write(&path, &answer.body).expect("write the cut");
+    assert_eq!(look(&path, 1, true).numbers, vec![75; 100]);
+}
+
+#[test]
 fn a_rough_cut_has_the_segments_of_its_ranges_one_after_another() {
     let (base, served) = served();
     let one = |start: &str, end: &str| get(&served, &format!("v.ts?start={start}&end={end}&type=rough")).body;
