@@ -285,7 +285,6 @@ class Camera(threading.Thread):
                     pause += seconds
                     due += seconds
                 elif kind == "jump":
-                    shift += 5000 * TICKS
                     waiting = True
                 elif kind == "restart":
                     off, is_off = start + seconds, True
@@ -300,9 +299,11 @@ class Camera(threading.Thread):
                     continue
                 is_off, off, shift = False, None, self.random.randrange(WRAP)
                 self.output.open()
-            elif waiting and frame.is_key:
+            elif waiting and (frame.is_key or not isinstance(self.output, DatedList)):
+                # A list has its discontinuity at a key frame.
                 self.output.jump()
                 waiting = False
+                shift += 5000 * TICKS
             data = frame.moved(shift)
             if off is not None:
                 data = self.thinned(frame, data) if due < off else data

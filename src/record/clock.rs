@@ -10,7 +10,7 @@ mod timing;
 
 use timing::{Burst, LeastDifference, Progress};
 
-use super::listed::ListedTimes;
+use super::listed::{ListNeed, Listed, ListedTimes};
 use crate::mpegts::pes::to_us;
 use crate::timestamp::Timestamp;
 
@@ -26,6 +26,8 @@ const NOISE_US: i64 = 5000;
 const MIN_DELTA_US: i64 = 10_000;
 /// The distance of two frames that is a gap, before two frames were seen.
 const FIRST_GAP_US: i64 = 10_000_000;
+/// How often frames that are late wait for a look at the list, if it does not say why.
+const DOUBTS: u8 = 4;
 
 /// When something arrived, on a clock that is never set and on the wall clock.
 #[derive(Debug, Clone, Copy)]
@@ -107,30 +109,6 @@ pub(super) struct RunClock {
     skew_us: i64,
 }
 
-/// The times of an HLS list.
-#[derive(Debug, Default)]
-struct Listed {
-    /// What the list has told about the source's current clock; `None` if it could not be looked at since it began.
-    times: Option<ListedTimes>,
-    /// What the PTS of the source's current clock are before the wall clock.
-    offset_us: Option<i64>,
-    need: ListNeed,
-}
-
-/// Whether an HLS list must be looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum ListNeed {
-    /// It has no times, or they do not count.
-    #[default]
-    Unused,
-    /// Its times are known, and are to be compared now and then.
-    Known,
-    /// Frames are held until it was looked at.
-    Awaited,
-    /// Its times lie in the future, so they do not count.
-    Future,
-}
-
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::struct_field_names, reason = "numbers have their unit in their names")]
 struct LastFrame {
@@ -161,12 +139,18 @@ impl RunClock {
     pub(super) fn set_listed(&mut self, times: Option<ListedTimes>) {
         let last = self.last;
         let listed = self.listed.get_or_insert_default();
+        listed.doubts = listed.doubts.saturating_sub(1);
         if let Some(times) = times {
             let found = last.and_then(|last| times.offset_us(last.pts_90k));
             listed.offset_us = found.or(listed.offset_us);
             listed.times = Some(times);
+            let is_other =
+                |offset_us: i64| (offset_us - self.offset_us.unwrap_or(offset_us)).abs() > TOLERANCE_US;
+            if found.is_some_and(is_other) {
+                listed.doubts = 0;
+            }
         }
-        listed.need = ListNeed::Known;
+        listed.need = if listed.doubts > 0 { ListNeed::Awaited } else { ListNeed::Known };
         if self.burst.is_some() {
             self.least = LeastDifference::default();
         }
@@ -256,8 +240,11 @@ impl RunClock {
                 if late_us <= 2 * times.longest_us + TOLERANCE_US {
                     return self.release(false);
                 }
-                // The source may have paused, and its clock with it.
-                self.listed.iter_mut().for_each(|listed| listed.need = ListNeed::Awaited);
+                // The source may have paused, and its clock with it. The segment in which it has tells that only by the time
+                // of the next one.
+                if let Some(listed) = &mut self.listed {
+                    (listed.need, listed.doubts) = (ListNeed::Awaited, DOUBTS);
+                }
                 return None;
             }
             _ => {}

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::clock::ListNeed;
 use super::cutter::times;
 use super::hls_list::{List, MediaList, Stretch};
-use super::listed::{Anchor, ListedTimes};
+use super::listed::{Anchor, ListNeed, ListedTimes};
 use super::source::Address;
 use crate::error::Error;
 use crate::ffmpeg::Tools;

@@ -1,9 +1,9 @@
 //! Takes a transport stream as it arrives, holds what may be a burst, and has it cut into segments. Pure: bytes and times of
 //! arrival come in.
 
-use super::clock::{Decision, FrameTimes, ListNeed, ReceiveTime, RunClock, Step};
+use super::clock::{Decision, FrameTimes, ReceiveTime, RunClock, Step};
 use super::cutter::{Cutter, Ending, Sink, times, unwrap};
-use super::listed::ListedTimes;
+use super::listed::{ListNeed, ListedTimes};
 use crate::archive::layout::SegmentType;
 use crate::mpegts::live::{PacketBytes, PacketReader, Program};
 use crate::mpegts::packet::Packet;

@@ -283,11 +283,30 @@ const LISTED: &[Row] = &[
             s.look(300 * SECOND);
             s.send(4 * SECOND, 4 * SECOND);
             s.wait(20 * SECOND);
-            s.send(SECOND, SECOND);
-            s.look(300 * SECOND);
+            for _ in 0..DOUBTS {
+                s.send(SECOND, SECOND);
+                assert!(s.clock.is_holding());
+                s.look(300 * SECOND);
+            }
             s.send(20 * SECOND, 20 * SECOND);
         },
         &["new -300000", "Same"],
+    ),
+    (
+        "the list has the old time for the segment in which the source pauses, and its clock with it",
+        |s| {
+            s.look(300 * SECOND);
+            s.send(4 * SECOND, 4 * SECOND);
+            s.wait(20 * SECOND);
+            s.send(SECOND, SECOND);
+            s.look(300 * SECOND);
+            s.send(2 * SECOND, 2 * SECOND);
+            assert_eq!(s.clock.list_need(), ListNeed::Awaited);
+            s.look(280 * SECOND);
+            assert_eq!(s.clock.list_need(), ListNeed::Known);
+            s.send(4 * SECOND, 4 * SECOND);
+        },
+        &["new -300000", "new -280000"],
     ),
     (
         "a list that cannot be read behind a jump",
