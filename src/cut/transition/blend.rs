@@ -142,7 +142,8 @@ impl Blend<'_> {
         )
     }
 
-    /// The filters that make a sound of the transition, and some before and behind. Where a side has none it is silent.
+    /// The filters that make a sound of the transition, and some before and behind. Where a side has none it is silent. Some
+    /// encoders take only short frames.
     fn sound(&self, index: usize, stream: &Stream) -> String {
         let length_90k = self.duration_90k() + MARGIN_90K;
         let (length, margin) = (full::seconds(length_90k), full::seconds(MARGIN_90K));
@@ -158,7 +159,7 @@ impl Blend<'_> {
         });
         let duration = full::seconds(self.duration_90k());
         format!(
-            "{};[s{index}_0][s{index}_1]acrossfade=d={duration},asetpts=PTS-{margin}/TB[a{index}]",
+            "{};[s{index}_0][s{index}_1]acrossfade=d={duration},asetnsamples=1024:p=0,asetpts=PTS-{margin}/TB[a{index}]",
             branches.join(";")
         )
     }
